@@ -1,0 +1,1 @@
+"""The configuration: values, and the file they come from."""

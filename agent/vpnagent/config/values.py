@@ -1,0 +1,209 @@
+"""The configuration as the core sees it: frozen values, already valid, every default filled in.
+
+Standard library only: the prober and the control daemon share these. Where the values come from, and
+what is wrong with a file, is the business of ``config.load``. Keys and defaults are the contract of
+docs/configuration.md. Durations are seconds, rates bits per second, addresses and networks IPv4.
+"""
+
+import enum
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import NamedTuple
+
+from vpnagent.secret import Secret
+
+
+class TunnelKey(NamedTuple):
+    """What identifies a tunnel everywhere: in maps, labels, log lines."""
+
+    connection: str
+    tunnel: str
+
+    def __str__(self) -> str:
+        return f"{self.connection}/{self.tunnel}"
+
+    @property
+    def owner(self) -> str:
+        """The owner mark: VICI connection name and interface alias."""
+        return f"{OWNER_PREFIX}{self.connection}.{self.tunnel}"
+
+
+OWNER_PREFIX = "vpnagent."
+
+
+class Attachment(enum.Enum):
+    """What the cloud's end of the connection is attached to."""
+
+    VPN_GATEWAY = "vpn-gateway"
+    TRANSIT_ROUTER = "transit-router"
+
+
+class Forwarding(enum.Enum):
+    """How a connection's tunnels share its traffic."""
+
+    ACTIVE_STANDBY = "active-standby"
+    ECMP = "ecmp"
+
+
+class Role(enum.Enum):
+    """A tunnel's role in an active-standby connection."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+
+
+class TrafficSelectors(enum.Enum):
+    """What the CHILD_SA's traffic selectors cover (RFC 7296 §2.9)."""
+
+    ANY = "any"
+    NETWORKS = "networks"
+
+
+class UdpEncapsulation(enum.Enum):
+    """Whether ESP travels in UDP (RFC 3948) where no NAT asks for it."""
+
+    ALWAYS = "always"
+    AUTO = "auto"
+    NEVER = "never"
+
+
+class OnPathDown(enum.Enum):
+    """What happens to the IKE_SA of a tunnel whose path is dead while IKE lives."""
+
+    RESET = "reset"
+    KEEP = "keep"
+
+
+class ProbeMethod(enum.Enum):
+    """What a probe is."""
+
+    ICMP = "icmp"
+    TCP = "tcp"
+    DNS = "dns"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """The machine that this agent runs on."""
+
+    name: str
+    local_networks: tuple[IPv4Network, ...]
+    source_address: IPv4Address | None  #: None: the kernel picks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """Paths and habits of the daemon itself."""
+
+    vici_socket: str
+    control_socket: str
+    state_directory: str
+    metrics_listen: str  #: address:port; empty: no listener
+    manage_sysctls: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ike:
+    """Phase 1: exactly one proposal, as the cloud accepts only one."""
+
+    version: int  #: 1 or 2
+    mode: str  #: main | aggressive; IKEv1 only
+    encryption: str
+    integrity: str
+    dh_group: int  #: IANA number
+    lifetime: float  #: seconds; the cloud's hard limit
+    dpd_delay: float  #: seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Esp:
+    """Phase 2: exactly one proposal."""
+
+    encryption: str
+    integrity: str
+    pfs_group: int | None  #: IANA number; None: PFS disabled
+    lifetime: float  #: seconds; the cloud's hard limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How a tunnel's path is measured. Terms as in RFC 5880."""
+
+    method: ProbeMethod
+    targets: tuple[IPv4Address, ...]  #: what this tunnel is asked through; never empty
+    port: int  #: tcp and dns only
+    interval: float  #: seconds between probes
+    detect_multiplier: int  #: silent intervals before the path is down
+    hold_down: float  #: seconds for which a recovered path must be heard
+
+    @property
+    def detection_time(self) -> float:
+        """Seconds of silence that mean down."""
+        return self.interval * self.detect_multiplier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateFiles:
+    """X.509 authentication: absolute paths of PEM files."""
+
+    certificate: str
+    private_key: str
+    ca: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """One tunnel of a connection. ``psk`` is None where certificates are used."""
+
+    key: TunnelKey
+    role: Role
+    remote_address: IPv4Address
+    local_address: IPv4Address | None  #: None: %any
+    uplink: str | None
+    remote_id: str
+    local_id: str
+    psk: Secret | None
+    certificates: CertificateFiles | None
+    inside_address: IPv4Interface | None
+    interface: str  #: XFRM interface name, at most 15 characters
+    if_id: int  #: 1 to 2**32 - 1
+    weight: int  #: 1 to 255; ecmp only
+    probe: Probe
+
+    @property
+    def name(self) -> str:
+        """The name within the connection."""
+        return self.key.tunnel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One IPsec connection of the cloud: one or two tunnels to the same networks."""
+
+    name: str
+    attachment: Attachment
+    bandwidth: float  #: bits per second, purchased
+    packet_rate: int  #: packets per second, in + out
+    forwarding: Forwarding
+    remote_networks: tuple[IPv4Network, ...]
+    traffic_selectors: TrafficSelectors
+    ike: Ike
+    esp: Esp
+    mtu: int  #: bytes, of the XFRM interface
+    udp_encapsulation: UdpEncapsulation
+    on_path_down: OnPathDown
+    gateway_id: str | None
+    tunnels: tuple[Tunnel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole file."""
+
+    gateway: Gateway
+    agent: Agent
+    connections: tuple[Connection, ...]
+
+    def tunnels(self) -> tuple[Tunnel, ...]:
+        """All tunnels of all connections, in the order of the file."""
+        return tuple(tunnel for connection in self.connections for tunnel in connection.tunnels)

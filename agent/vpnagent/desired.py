@@ -1,0 +1,168 @@
+"""What the kernel and charon should have, given the configuration and the verdicts.
+
+``desired()`` is total and pure, and the only place where policy becomes objects: ``vpnagent plan`` calls
+it on a laptop, the reconciler in the daemon. Ids are derived from names, so that a restart adopts what
+its predecessor left.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from vpnagent.config import values as config
+from vpnagent.config.values import Config, TrafficSelectors, Tunnel
+from vpnagent.ipsec.connection import Connection
+from vpnagent.routing.objects import (
+    GROUP_IDS,
+    GUARD_METRIC,
+    NEXTHOP_IDS,
+    ROUTE_METRIC,
+    KernelObjects,
+    MssClamp,
+    Nexthop,
+    NexthopGroup,
+    Route,
+    RouteKey,
+    Sysctl,
+    XfrmLink,
+)
+from vpnagent.selection import Verdicts, select
+
+SYSCTLS = (
+    Sysctl(key="net.ipv4.ip_forward", value="1"),
+    # Layer 4 hash: with the default, all flows between two hosts share one tunnel.
+    Sysctl(key="net.ipv4.fib_multipath_hash_policy", value="1"),
+    # Without compatibility notifications a group replace costs the same for 1 and for 10,000 routes.
+    Sysctl(key="net.ipv4.nexthop_compat_mode", value="0"),
+    # Replies come back on the tunnel that the cloud prefers: strict reverse-path filtering drops them.
+    Sysctl(key="net.ipv4.conf.all.rp_filter", value="2"),
+)
+TCP_IP_HEADERS = 40  #: bytes of IPv4 and TCP headers without options (RFC 6691)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """The whole desired state."""
+
+    kernel: KernelObjects
+    connections: dict[str, Connection]  #: by VICI name
+
+
+def desired(conf: Config, verdicts: Verdicts) -> Desired:
+    """Return what there should be. Never raises for a valid configuration."""
+    nexthops = nexthop_ids(conf)
+    groups, routes = _groups_and_routes(conf, verdicts, nexthops)
+    clamps = sorted(
+        (t.interface, connection.mtu - TCP_IP_HEADERS)
+        for connection in conf.connections
+        for t in connection.tunnels
+    )
+    return Desired(
+        kernel=KernelObjects(
+            sysctls={s.key: s for s in SYSCTLS},
+            links={link.name: link for link in _links(conf)},
+            mss_clamp=MssClamp(maximum=tuple(clamps)) if clamps else None,
+            nexthops={id_: Nexthop(id=id_, interface=interface) for interface, id_ in nexthops.items()},
+            groups=groups,
+            routes=routes,
+        ),
+        connections={c.name: c for c in _ipsec_connections(conf)},
+    )
+
+
+def nexthop_ids(conf: Config) -> dict[str, int]:
+    """Return the nexthop id of each interface."""
+    ids = assign_ids((str(t.key) for t in conf.tunnels()), NEXTHOP_IDS)
+    return {t.interface: ids[str(t.key)] for t in conf.tunnels()}
+
+
+def assign_ids(names: Iterable[str], ids: range) -> dict[str, int]:
+    """Return an id for each name: its hash, or the next free one; the same in every process."""
+    assigned: dict[str, int] = {}
+    taken: set[int] = set()
+    for name in sorted(set(names)):
+        offset = zlib.crc32(name.encode()) % len(ids)
+        while ids[offset] in taken:
+            offset = (offset + 1) % len(ids)
+        taken.add(ids[offset])
+        assigned[name] = ids[offset]
+    return assigned
+
+
+def sharers(conf: Config) -> dict[IPv4Network, tuple[str, ...]]:
+    """Return, for each remote network, the names of the connections that carry it together."""
+    names: dict[IPv4Network, list[str]] = {}
+    for connection in conf.connections:
+        for prefix in connection.remote_networks:
+            names.setdefault(prefix, []).append(connection.name)
+    return {prefix: tuple(sorted(sharing)) for prefix, sharing in names.items()}
+
+
+def group_ids(conf: Config) -> dict[tuple[str, ...], int]:
+    """Return the group id of each set of connections that share a remote network."""
+    sets = set(sharers(conf).values())
+    ids = assign_ids(("+".join(names) for names in sets), GROUP_IDS)
+    return {names: ids["+".join(names)] for names in sets}
+
+
+def _groups_and_routes(
+    conf: Config, verdicts: Verdicts, nexthops: dict[str, int]
+) -> tuple[dict[int, NexthopGroup], dict[RouteKey, Route]]:
+    selected = {c.name: select(c, verdicts) for c in conf.connections}
+    ids = group_ids(conf)
+    groups: dict[int, NexthopGroup] = {}
+    routes: dict[RouteKey, Route] = {}
+    for prefix, names in sharers(conf).items():
+        routes[prefix, GUARD_METRIC] = Route(prefix=prefix, group=None, source=None)
+        tunnels = [tunnel for name in names for tunnel in selected[name]]
+        if not tunnels:
+            continue
+        id_ = ids[names]
+        groups[id_] = NexthopGroup(
+            id=id_, members=tuple(sorted((nexthops[t.interface], t.weight) for t in tunnels))
+        )
+        routes[prefix, ROUTE_METRIC] = Route(prefix=prefix, group=id_, source=conf.gateway.source_address)
+    return groups, routes
+
+
+def _links(conf: Config) -> Iterator[XfrmLink]:
+    for connection in conf.connections:
+        for tunnel in connection.tunnels:
+            yield XfrmLink(
+                name=tunnel.interface,
+                if_id=tunnel.if_id,
+                alias=tunnel.key.owner,
+                mtu=connection.mtu,
+                address=tunnel.inside_address,
+            )
+
+
+def _ipsec_connections(conf: Config) -> Iterator[Connection]:
+    for connection in conf.connections:
+        for tunnel in connection.tunnels:
+            yield _ipsec_connection(conf, connection, tunnel)
+
+
+def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunnel) -> Connection:
+    if connection.traffic_selectors is TrafficSelectors.ANY:
+        local_ts: tuple[str, ...] = ("0.0.0.0/0",)
+        remote_ts = local_ts
+    else:
+        local_ts = tuple(str(n) for n in conf.gateway.local_networks)
+        remote_ts = tuple(str(n) for n in connection.remote_networks)
+    return Connection(
+        key=tunnel.key,
+        local_address=str(tunnel.local_address or "%any"),
+        remote_address=str(tunnel.remote_address),
+        local_id=tunnel.local_id,
+        remote_id=tunnel.remote_id,
+        ike=connection.ike,
+        esp=connection.esp,
+        udp_encapsulation=connection.udp_encapsulation,
+        local_ts=local_ts,
+        remote_ts=remote_ts,
+        if_id=tunnel.if_id,
+        psk=tunnel.psk,
+        certificates=tunnel.certificates,
+    )

@@ -1,0 +1,64 @@
+"""The errors of this package: five classes, each saying whose fault it is.
+
+Adapters translate what libraries raise at their border, with ``from``. The core raises ``ValueError``
+at construction only. The text of an error is one line that an operator can act on, and never a secret.
+"""
+
+from dataclasses import dataclass
+
+
+class AgentError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a configuration: where it stands, and which rule the value breaks."""
+
+    file: str
+    line: int  #: 1-based; 0 when the file could not be read at all
+    key: str  #: for example ``connections[0].tunnels[1].remote_address``; empty for the file itself
+    text: str  #: the rule and the value
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}"
+
+
+class ConfigError(AgentError):
+    """A configuration that cannot be used; ``problems`` holds every rule that it breaks."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class ViciError(AgentError):
+    """charon refused a command, or could not be asked."""
+
+    def __init__(self, command: str, reason: str) -> None:
+        super().__init__(f"charon: {command}: {reason}")
+        self.command = command
+        self.reason = reason
+
+
+class ViciUnavailableError(ViciError):
+    """The VICI socket is missing, closed, or does not answer within the deadline."""
+
+
+class NetlinkError(AgentError):
+    """The kernel refused a change, or could not be asked."""
+
+    def __init__(self, action: str, errno: int, reason: str) -> None:
+        super().__init__(f"kernel: {action}: {reason}")
+        self.action = action
+        self.errno = errno  #: 0 when there is none
+        self.reason = reason
+
+
+class ControlError(AgentError):
+    """The running daemon cannot be reached or refused a request; ``exit_status`` is the command's."""
+
+    def __init__(self, reason: str, exit_status: int) -> None:
+        super().__init__(reason)
+        self.exit_status = exit_status

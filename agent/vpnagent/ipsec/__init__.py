@@ -1,0 +1,1 @@
+"""IKE connections and SAs: what is wanted, what charon has, and how to speak to it."""

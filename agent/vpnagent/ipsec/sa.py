@@ -1,0 +1,79 @@
+"""The SAs that charon has: IKE_SAs and CHILD_SAs of our connections, as list-sas tells them.
+
+Names and states are charon's own (strongSwan src/libcharon/plugins/vici/README.md, list-sa event).
+"""
+
+import enum
+from dataclasses import dataclass
+
+
+class IkeState(enum.Enum):
+    """The state of an IKE_SA, in charon's words."""
+
+    CREATED = "CREATED"
+    CONNECTING = "CONNECTING"
+    ESTABLISHED = "ESTABLISHED"
+    PASSIVE = "PASSIVE"
+    REKEYING = "REKEYING"
+    REKEYED = "REKEYED"
+    DELETING = "DELETING"
+    DESTROYING = "DESTROYING"
+
+
+class ChildState(enum.Enum):
+    """The state of a CHILD_SA, in charon's words."""
+
+    CREATED = "CREATED"
+    ROUTED = "ROUTED"
+    INSTALLING = "INSTALLING"
+    INSTALLED = "INSTALLED"
+    UPDATING = "UPDATING"
+    REKEYING = "REKEYING"
+    REKEYED = "REKEYED"
+    RETRYING = "RETRYING"
+    DELETING = "DELETING"
+    DELETED = "DELETED"
+    DESTROYING = "DESTROYING"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildSa:
+    """One CHILD_SA. Bytes and packets are of this SA alone: they start again at each rekey."""
+
+    name: str
+    unique_id: str
+    state: ChildState
+    if_id: int  #: 0 where charon tells none
+    bytes_in: int
+    bytes_out: int
+    packets_in: int
+    packets_out: int
+    installed_for: float  #: seconds
+    encapsulated: bool  #: ESP in UDP
+
+    @property
+    def carries_traffic(self) -> bool:
+        """Whether the kernel has it for both directions; true while it is being rekeyed."""
+        return self.state in (ChildState.INSTALLED, ChildState.REKEYING, ChildState.UPDATING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IkeSa:
+    """One IKE_SA and its CHILD_SAs."""
+
+    connection: str  #: the VICI connection name
+    unique_id: str
+    state: IkeState
+    initiator: bool
+    established_for: float  #: seconds; 0 before
+    children: tuple[ChildSa, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CharonState:
+    """One observation of charon."""
+
+    version: str
+    connections: frozenset[str]  #: names of all loaded connections, ours and others'
+    secrets: frozenset[str]  #: ids of all loaded shared secrets, ours and others'
+    sas: tuple[IkeSa, ...]  #: of our connections only

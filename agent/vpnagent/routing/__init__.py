@@ -1,0 +1,1 @@
+"""Interfaces, nexthops, routes and the rest of the kernel's state that carries the traffic."""

@@ -1,0 +1,148 @@
+"""The kernel objects that carry the traffic, as values, and whose they are.
+
+One set of classes for what is desired and for what the kernel has, so that a comparison is honest.
+An object's ``command`` and ``str()`` are ``ip``'s own notation: the log of a mutation can be typed into
+a shell. Ownership is explicit: protocol number 86, nexthop ids of our range, an alias on our interfaces.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import ClassVar
+
+PROTOCOL = 86  #: rtm_protocol and nhm_protocol of what is ours; ``vpnagent`` in rt_protos.d
+NEXTHOP_IDS = range(0x56500000, 0x56580000)  #: ids of our nexthops, one per tunnel
+GROUP_IDS = range(0x56580000, 0x56600000)  #: ids of our nexthop groups, one per set of connections
+GUARD_METRIC = 4278198272  #: of the unreachable guards: worse than any route that an operator would write
+ROUTE_METRIC = 0  #: of the routes into the tunnels
+MAIN_TABLE = 254
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XfrmLink:
+    """An XFRM interface, administratively up. ``alias`` is the owner mark."""
+
+    command: ClassVar[str] = "ip link"
+
+    name: str
+    if_id: int
+    alias: str
+    mtu: int  #: bytes
+    address: IPv4Interface | None  #: the inside address
+
+    def __str__(self) -> str:
+        address = f" address {self.address}" if self.address else ""
+        return f"{self.name} type xfrm if_id {self.if_id:#x} mtu {self.mtu} alias {self.alias}{address}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nexthop:
+    """A nexthop object out of one of our interfaces; named by interface, as indexes change."""
+
+    command: ClassVar[str] = "ip nexthop"
+
+    id: int
+    interface: str
+
+    def __str__(self) -> str:
+        return f"id {self.id} dev {self.interface} protocol {PROTOCOL}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NexthopGroup:
+    """A multipath group; ``members`` are (nexthop id, weight 1-255), sorted, never empty."""
+
+    command: ClassVar[str] = "ip nexthop"
+
+    id: int
+    members: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        legs = "/".join(
+            f"{member},{weight}" if weight != 1 else f"{member}" for member, weight in self.members
+        )
+        return f"id {self.id} group {legs} protocol {PROTOCOL}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route of ours in the main table: through a group, or, with none, the unreachable guard."""
+
+    command: ClassVar[str] = "ip route"
+
+    prefix: IPv4Network
+    group: int | None  #: nexthop group id; None: unreachable, at the guard's metric
+    source: IPv4Address | None
+
+    @property
+    def metric(self) -> int:
+        """The kernel's RTA_PRIORITY."""
+        return GUARD_METRIC if self.group is None else ROUTE_METRIC
+
+    def __str__(self) -> str:
+        if self.group is None:
+            return f"unreachable {self.prefix} metric {self.metric} protocol {PROTOCOL}"
+        source = f" src {self.source}" if self.source else ""
+        return f"{self.prefix} nhid {self.group}{source} protocol {PROTOCOL}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MssClamp:
+    """Our nftables table: the TCP MSS of connections through our interfaces."""
+
+    command: ClassVar[str] = "nft table"
+
+    maximum: tuple[tuple[str, int], ...]  #: (interface, bytes), sorted by interface, never empty
+
+    def __str__(self) -> str:
+        return "inet vpnagent maxseg " + ", ".join(f"{name} {size}" for name, size in self.maximum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """One setting below /proc/sys. Host-wide: set or only checked, never removed."""
+
+    command: ClassVar[str] = "sysctl"
+
+    key: str  #: dotted, as sysctl(8) prints it
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}"
+
+
+KernelObject = XfrmLink | Nexthop | NexthopGroup | Route | MssClamp | Sysctl
+
+RouteKey = tuple[IPv4Network, int]  #: prefix and metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelObjects:
+    """A whole set of objects: what is desired, or what the kernel has of ours."""
+
+    sysctls: Mapping[str, Sysctl] = field(default_factory=dict)
+    links: Mapping[str, XfrmLink] = field(default_factory=dict)  #: by name
+    mss_clamp: MssClamp | None = None
+    nexthops: Mapping[int, Nexthop] = field(default_factory=dict)
+    groups: Mapping[int, NexthopGroup] = field(default_factory=dict)
+    routes: Mapping[RouteKey, Route] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCounters:
+    """What passed an interface since it was made, inside the tunnel."""
+
+    rx_bytes: int
+    tx_bytes: int
+    rx_packets: int
+    tx_packets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelState:
+    """One observation of the kernel: what is ours, and what of others' stands in our way."""
+
+    objects: KernelObjects
+    foreign_links: frozenset[str]  #: names of interfaces that are not ours
+    foreign_routes: frozenset[IPv4Network]  #: prefixes that a foreign route holds at our metric, main table
+    counters: Mapping[str, LinkCounters]  #: by name of our interfaces

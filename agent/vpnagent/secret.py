@@ -1,0 +1,37 @@
+"""A value that must not be seen: no repr, no str, no format, no pickle shows it."""
+
+import hashlib
+import hmac
+from typing import NoReturn
+
+
+class Secret:
+    """Bytes whose repr is ``***``. ``reveal()`` is the only way to the content."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def reveal(self) -> bytes:
+        """Return the content; call it only where it is handed to charon."""
+        return self._content
+
+    def digest(self, *, key: bytes) -> str:
+        """Return a keyed digest, to tell whether two secrets are the same without keeping either."""
+        return hmac.new(key, self._content, hashlib.sha256).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._content, other._content)
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._content))
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled")
