@@ -1,0 +1,145 @@
+"""The status of everything, as the JSON object of the contract. Pure: knowledge in, plain values out.
+
+Receive and transmit are this gateway's view: the cloud's "inbound" is our transmit.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from vpnagent.config.values import Connection, Tunnel
+from vpnagent.desired import group_ids, sharers
+from vpnagent.finding import Finding
+from vpnagent.knowledge import Failover, Knowledge
+from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC, LinkCounters
+from vpnagent.tunnels import TunnelState
+
+NO_TRAFFIC = LinkCounters(rx_bytes=0, tx_bytes=0, rx_packets=0, tx_packets=0)
+
+Json = dict[str, Any]
+
+
+def status(known: Knowledge) -> Json:
+    """Return the status object (docs/configuration.md names its fields)."""
+    connections = [_connection(known, connection) for connection in known.config.connections]
+    return {
+        "gateway": known.config.gateway.name,
+        "state": worst_of([c["state"] for c in connections]),
+        "config": {"loaded_at": rfc3339(known.loaded_at), "error": known.config_error},
+        "charon": {
+            "connected": known.charon.connected,
+            "version": known.charon.version,
+            "error": known.charon.error,
+        },
+        "connections": connections,
+        "routes": _routes(known),
+        "warnings": [_finding(f) for f in known.findings.current],
+    }
+
+
+def worst_of(states: list[str]) -> str:
+    """Return the state of the whole: up when all are up, down when none carries anything."""
+    if not states or all(state == "down" for state in states):
+        return "down"
+    return "up" if all(state == "up" for state in states) else "degraded"
+
+
+def rfc3339(wall: float) -> str:
+    """Return wall-clock seconds as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _connection(known: Knowledge, connection: Connection) -> Json:
+    tunnels = [_tunnel(known, connection, tunnel) for tunnel in connection.tunnels]
+    states = ["up" if t["state"] == TunnelState.UP.value else "down" for t in tunnels]
+    selected = known.kernel.selected.get(connection.name, ())
+    state = worst_of(states)
+    failover = known.kernel.failovers.get(connection.name)
+    return {
+        "name": connection.name,
+        "state": "degraded" if state == "down" and selected else state,
+        "forwarding": connection.forwarding.value,
+        "active": list(selected),
+        "remote_networks": [str(n) for n in connection.remote_networks],
+        "tunnels": tunnels,
+        "last_failover": _failover(failover) if failover else None,
+    }
+
+
+def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
+    view = known.tunnels.views.get(tunnel.key)
+    counters = NO_TRAFFIC
+    if known.kernel.state is not None:
+        counters = known.kernel.state.counters.get(tunnel.interface, NO_TRAFFIC)
+    rate = known.kernel.rates.rate(tunnel.interface)
+    return {
+        "name": tunnel.name,
+        "role": tunnel.role.value,
+        "state": view.state.value if view else TunnelState.INIT.value,
+        "reason": view.reason if view else "starting",
+        "since": rfc3339(view.since if view else known.loaded_at),
+        "forwarding": tunnel.name in known.kernel.selected.get(connection.name, ()),
+        "interface": tunnel.interface,
+        "remote_address": str(tunnel.remote_address),
+        "ike_sa": view.sa.ike.value if view else "none",
+        "child_sa": view.sa.child.value if view else "none",
+        "path": {"state": "init", "rtt_seconds": None, "loss_ratio": None, "target": _target(tunnel)},
+        "rx_bytes": counters.rx_bytes,
+        "tx_bytes": counters.tx_bytes,
+        "rx_packets": counters.rx_packets,
+        "tx_packets": counters.tx_packets,
+        "rx_bits_per_second": round(rate.rx_bits_per_second),
+        "tx_bits_per_second": round(rate.tx_bits_per_second),
+        "utilisation_ratio": round(
+            max(rate.rx_bits_per_second, rate.tx_bits_per_second) / connection.bandwidth, 4
+        ),
+    }
+
+
+def _target(tunnel: Tunnel) -> str | None:
+    return str(tunnel.probe.targets[0]) if tunnel.probe.targets else None
+
+
+def _routes(known: Knowledge) -> list[Json]:
+    ids = group_ids(known.config)
+    state = known.kernel.state
+    interfaces = {t.key: t.interface for t in known.config.tunnels()}
+    routes: list[Json] = []
+    for prefix, names in sorted(sharers(known.config).items()):
+        present = state.objects.routes if state else {}
+        route = present.get((prefix, ROUTE_METRIC))
+        guarded = (prefix, GUARD_METRIC) in present
+        nexthops: list[str] = []
+        if state and route is not None and route.group == ids[names] and route.group in state.objects.groups:
+            objects = state.objects
+            members = objects.groups[route.group].members
+            nexthops = [objects.nexthops[id_].interface for id_, _ in members if id_ in objects.nexthops]
+        routes.append(
+            {
+                "prefix": str(prefix),
+                "nexthops": sorted(nexthops, key=list(interfaces.values()).index),
+                "state": "installed" if nexthops else "guarded" if guarded else "missing",
+            }
+        )
+    return routes
+
+
+def _failover(failover: Failover) -> Json:
+    return {
+        "at": rfc3339(failover.at),
+        "from": list(failover.old),
+        "to": list(failover.new),
+        "reason": failover.reason,
+        "detection_seconds": round(failover.detection_seconds, 6),
+        "switch_seconds": round(failover.switch_seconds, 6),
+    }
+
+
+def _finding(finding: Finding) -> Json:
+    return {
+        "code": finding.code,
+        "subject": finding.subject,
+        "severity": finding.severity.value,
+        "text": finding.text,
+        "hint": finding.hint,
+        "since": rfc3339(finding.since),
+    }
