@@ -68,6 +68,17 @@ class IkeSa:
     established_for: float  #: seconds; 0 before
     children: tuple[ChildSa, ...]
 
+    @property
+    def carrying_children(self) -> tuple[ChildSa, ...]:
+        """The CHILD_SAs that carry traffic.
+
+        None of an IKE_SA that is being deleted: while the peer does not answer our DELETE, charon
+        keeps its CHILD_SAs INSTALLED for minutes, and the peer may have forgotten them long ago.
+        """
+        if self.state in (IkeState.DELETING, IkeState.DESTROYING):
+            return ()
+        return tuple(child for child in self.children if child.carries_traffic)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CharonState:

@@ -1,0 +1,164 @@
+"""The adapter to charon: observe it, apply actions, initiate, and hear its events.
+
+Two VICI connections: one for commands, and one for events, so that a flood of log lines never stands
+before an answer. Whatever goes wrong with either, both are closed and ``ConnectionLost`` is told once:
+the owner connects again, with backoff, and loads everything anew.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from vpnagent.config.values import OWNER_PREFIX, TunnelKey
+from vpnagent.errors import ViciError, ViciUnavailableError
+from vpnagent.ipsec import messages, vici
+from vpnagent.ipsec.events import ConnectionLost, Event
+from vpnagent.ipsec.plan import (
+    Action,
+    LoadConnection,
+    LoadSecret,
+    Terminate,
+    UnloadConnection,
+    UnloadSecret,
+)
+from vpnagent.ipsec.sa import CharonState
+from vpnagent.ipsec.section import Section
+
+log = logging.getLogger(__name__)
+
+EVENTS = ("ike-updown", "child-updown", "ike-rekey", "child-rekey", "log")
+LATER_EVENTS = ("alert",)  #: of charon 6.0.3 and later
+
+
+class Charon:
+    """charon, as the daemon sees it. ``on_event`` is called on the loop and must not block."""
+
+    def __init__(self, socket_path: str, *, on_event: Callable[[Event], None]) -> None:
+        self._path = socket_path
+        self._on_event = on_event
+        self._commands: vici.ViciConnection | None = None
+        self._events: vici.ViciConnection | None = None
+        self.version = ""
+        self.algorithms: Mapping[str, frozenset[str]] = {}
+
+    @property
+    def connected(self) -> bool:
+        """Whether commands can be given."""
+        return self._commands is not None
+
+    async def connect(self) -> None:
+        """Connect, or raise ViciUnavailableError with one line that says why not."""
+        self.close()
+        opened: list[vici.ViciConnection] = []
+        try:
+            opened.append(commands := await vici.connect(self._path, on_lost=self._lost))
+            # The socket of a dying charon accepts connections for a while: only an answer counts.
+            self.version = messages.version(await commands.request("version"))
+            self.algorithms = messages.algorithms(await commands.request("get-algorithms"))
+            await commands.subscribe("list-sa")
+            opened.append(events := await self._connect_events())
+        except BaseException as error:
+            for connection in opened:
+                connection.close()
+            if isinstance(error, ValueError):
+                raise ViciUnavailableError("connect", f"{self._path}: {error}") from error
+            raise
+        self._commands, self._events = commands, events
+
+    async def observe(self) -> CharonState:
+        """Return what charon has now."""
+        commands = self._connection("observe")
+        sas, connections, secrets = await asyncio.gather(
+            commands.stream("list-sas"), commands.request("get-conns"), commands.request("get-shared")
+        )
+        try:
+            return CharonState(
+                version=self.version,
+                connections=messages.names(connections, "conns"),
+                secrets=messages.names(secrets, "keys"),
+                sas=tuple(
+                    sa
+                    for event in sas
+                    for sa in messages.ike_sas(event)
+                    if sa.connection.startswith(OWNER_PREFIX)
+                ),
+            )
+        except ValueError as error:
+            raise ViciError("list-sas", f"an answer that is not understood: {error}") from error
+
+    async def apply(self, action: Action) -> None:
+        """Apply one action; ViciError when charon refuses."""
+        commands = self._connection(str(action))
+        match action:
+            case LoadSecret(connection):
+                await commands.request("load-shared", messages.load_shared(connection))
+            case LoadConnection(connection):
+                await commands.request("load-conn", messages.load_conn(connection))
+            case UnloadConnection(name):
+                await commands.request("unload-conn", {"name": name})
+            case UnloadSecret(id_):
+                await commands.request("unload-shared", {"id": id_})
+            case Terminate():
+                await _terminate(commands, action)
+
+    async def initiate(self, key: TunnelKey, child: str | None = None) -> None:
+        """Have charon start to negotiate; the outcome is told by events and seen by ``observe``."""
+        await self._connection("initiate").request(
+            "initiate", messages.initiate(key.owner, child or key.tunnel)
+        )
+
+    def close(self) -> None:
+        """Close both connections; no ConnectionLost is told."""
+        for connection in (self._commands, self._events):
+            if connection:
+                connection.close()
+        self._commands = self._events = None
+
+    async def _connect_events(self) -> vici.ViciConnection:
+        events = await vici.connect(self._path, on_event=self._event, on_lost=self._lost)
+        try:
+            for event in EVENTS:
+                await events.subscribe(event)
+            for event in LATER_EVENTS:
+                await self._subscribe_if_known(events, event)
+        except BaseException:
+            events.close()
+            raise
+        return events
+
+    async def _subscribe_if_known(self, events: vici.ViciConnection, event: str) -> None:
+        try:
+            await events.subscribe(event)
+        except ViciUnavailableError:
+            raise
+        except ViciError:
+            log.debug("charon %s has no event %s", self.version, event)
+
+    def _connection(self, command: str) -> vici.ViciConnection:
+        if self._commands is None:
+            raise ViciUnavailableError(command, "not connected")
+        return self._commands
+
+    def _event(self, name: str, message: Section) -> None:
+        try:
+            for event in messages.events(name, message):
+                self._on_event(event)
+        except ValueError as error:
+            log.warning("charon event %s is not understood: %s", name, error)
+
+    def _lost(self, error: ViciUnavailableError) -> None:
+        if not self.connected:
+            return  # while connecting: ``connect`` raises it
+        self.close()
+        self._on_event(ConnectionLost(reason=error.reason))
+
+
+async def _terminate(commands: vici.ViciConnection, action: Terminate) -> None:
+    """An SA that has gone meanwhile is no error: it is what was wanted."""
+    try:
+        await commands.request("terminate", messages.terminate(action.ike_sa, force=action.force))
+    except ViciUnavailableError:
+        raise
+    except ViciError as error:
+        if error.reason != messages.NOTHING_TO_TERMINATE:
+            raise

@@ -1,0 +1,300 @@
+"""Our values to and from VICI messages: the only module that knows VICI's key names.
+
+Keys and defaults: strongSwan src/libcharon/plugins/vici/README.md and src/swanctl/swanctl.opt (5.9.8).
+Each proposal is exactly one: the cloud accepts no second (facts/alibaba-ipsec-vpn.md 2.2).
+"""
+
+import hashlib
+import hmac
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+
+from vpnagent.config.values import Esp, Ike, UdpEncapsulation
+from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.events import Alert, ChildUpDown, Event, IkeUpDown, LogLine, Rekeyed
+from vpnagent.ipsec.sa import ChildSa, ChildState, IkeSa, IkeState
+from vpnagent.ipsec.section import Section, flag, hexadecimal, number, sections, subsection, text, texts
+
+DH_GROUPS = {
+    1: "modp768",
+    2: "modp1024",
+    5: "modp1536",
+    14: "modp2048",
+    15: "modp3072",
+    16: "modp4096",
+    17: "modp6144",
+    18: "modp8192",
+    19: "ecp256",
+    20: "ecp384",
+    21: "ecp521",
+    31: "curve25519",
+}  #: strongSwan's keyword of each IANA number
+
+IKE_MARGIN = 1800.0  #: seconds between IKE rekeying and the cloud's hard limit; its own sample's
+CHILD_MARGIN = 900.0  #: seconds between CHILD_SA rekeying and the cloud's hard limit; its own sample's
+SMALLEST_MARGIN_RATIO = 0.1  #: of a lifetime too short for the margins above
+
+#: Packets. The purchased maximum is 120,000/s: this window forgives 17 ms of reordering, where charon's
+#: default of 32 forgives 0.3 ms and lets QoS on the way, which delays some DSCPs, look like replays
+#: (RFC 4301 §4.1). It costs 256 bytes per SA.
+REPLAY_WINDOW = 2048
+
+
+NOTHING_TO_TERMINATE = "no matching SAs to terminate found"  #: the errmsg of terminate
+
+
+def aead(encryption: str) -> bool:
+    """Whether the cipher authenticates by itself, so that ``integrity`` is at most the PRF."""
+    return "gcm" in encryption
+
+
+def ike_proposal(ike: Ike) -> str:
+    """Return the IKE proposal; with an AEAD cipher, ``integrity`` names the PRF."""
+    integrity = f"prf{ike.integrity}" if aead(ike.encryption) else ike.integrity
+    return f"{ike.encryption}-{integrity}-{DH_GROUPS[ike.dh_group]}"
+
+
+def esp_proposal(esp: Esp) -> str:
+    """Return the ESP proposal; a DH group in it means PFS."""
+    parts = [esp.encryption]
+    if not aead(esp.encryption):
+        parts.append(esp.integrity)
+    if esp.pfs_group is not None:
+        parts.append(DH_GROUPS[esp.pfs_group])
+    return "-".join(parts)
+
+
+def child_names(connection: Connection) -> tuple[str, ...]:
+    """Return the names of the connection's children, as CHILD_SAs will bear them."""
+    return tuple(_selectors(connection))
+
+
+def load_conn(connection: Connection) -> dict[str, object]:
+    """Return the load-conn message of a connection with a pre-shared key."""
+    return {
+        connection.name: {
+            "version": str(connection.ike.version),
+            "aggressive": _yes(connection.ike.mode == "aggressive"),
+            "local_addrs": [connection.local_address],
+            "remote_addrs": [connection.remote_address],
+            "proposals": [ike_proposal(connection.ike)],
+            # charon cannot refuse UDP encapsulation when it finds a NAT: never is auto to it.
+            "encap": _yes(connection.udp_encapsulation is UdpEncapsulation.ALWAYS),
+            # Addresses are configuration, and a tunnel that moves by itself is on no uplink of ours.
+            "mobike": "no",
+            "dpd_delay": _seconds(connection.ike.dpd_delay),
+            **_ike_lifetimes(connection.ike),
+            # Attempts are ours to end; should we die meanwhile, charon goes on by itself.
+            "keyingtries": "0",
+            "unique": UNIQUE,
+            "local": {"auth": "psk", "id": connection.local_id},
+            "remote": {"auth": "psk", "id": connection.remote_id},
+            "children": _children(connection),
+        }
+    }
+
+
+#: INITIAL_CONTACT and a second IKE_SA delete nothing: ``plan`` removes duplicates, by what they carry.
+UNIQUE = "never"
+
+
+def load_shared(connection: Connection) -> dict[str, object]:
+    """Return the load-shared message: the only place where the pre-shared key is revealed.
+
+    Owned by the cloud's identity alone: two tunnels share our identity, and charon takes the key
+    that matches more identities, then the first.
+    """
+    if connection.psk is None:
+        raise ValueError(f"{connection.name} has no pre-shared key")
+    return {
+        "id": connection.name,
+        "type": "IKE",
+        "data": connection.psk.reveal(),
+        "owners": [connection.remote_id],
+    }
+
+
+def digest(connection: Connection, *, key: bytes) -> str:
+    """Return a keyed digest of all that charon would be told, the pre-shared key included."""
+    message: dict[str, object] = {"conn": load_conn(connection)}
+    if connection.psk is not None:
+        message["psk"] = connection.psk.digest(key=key)
+    canonical = json.dumps(message, sort_keys=True).encode()
+    return hmac.new(key, canonical, hashlib.sha256).hexdigest()
+
+
+def initiate(connection: str, child: str) -> dict[str, object]:
+    """Return the initiate message that does not wait for the outcome."""
+    return {"ike": connection, "child": child, "timeout": "-1", "init-limits": "no"}
+
+
+def terminate(ike_sa: str, *, force: bool) -> dict[str, object]:
+    """Return the terminate message that does not wait; ``force`` sends one DELETE and forgets."""
+    return {"ike-id": ike_sa, "force": _yes(force), "timeout": "-1"}
+
+
+def ike_sas(event: Section) -> tuple[IkeSa, ...]:
+    """Return the IKE_SAs of a list-sa event; ValueError when it is not one."""
+    return tuple(_ike_sa(name, sa) for name, sa in sections(event))
+
+
+def names(answer: Section, key: str) -> frozenset[str]:
+    """Return the names in the answer of get-conns (``conns``) or get-shared (``keys``)."""
+    return frozenset(texts(answer, key))
+
+
+def version(answer: Section) -> str:
+    """Return charon's version from the answer of version."""
+    return text(answer, "version")
+
+
+def algorithms(answer: Section) -> Mapping[str, frozenset[str]]:
+    """Return charon's registered algorithms by kind, in its own spelling, from get-algorithms."""
+    return {kind: frozenset(of_kind) for kind, of_kind in sections(answer)}
+
+
+def events(name: str, event: Section) -> tuple[Event, ...]:
+    """Return what an event says; nothing for an event that is not subscribed to."""
+    match name:
+        case "ike-updown":
+            up = flag(event, "up")
+            return tuple(
+                IkeUpDown(connection=connection, unique_id=text(sa, "uniqueid"), up=up)
+                for connection, sa in sections(event)
+            )
+        case "child-updown":
+            return tuple(_child_updowns(event))
+        case "ike-rekey":
+            return tuple(
+                Rekeyed(connection=connection, child=None, unique_id=text(subsection(sa, "new"), "uniqueid"))
+                for connection, sa in sections(event)
+            )
+        case "child-rekey":
+            return tuple(_child_rekeys(event))
+        case "log":
+            return (_log_line(event),)
+        case "alert":
+            connection = next((name for name, _ in sections(subsection(event, "ike-sa"))), None)
+            return (Alert(connection=connection, type=text(event, "type")),)
+        case _:
+            return ()
+
+
+def _child_updowns(event: Section) -> Iterator[ChildUpDown]:
+    up = flag(event, "up")
+    for connection, ike_sa in sections(event):
+        for _, child in sections(subsection(ike_sa, "child-sas")):
+            yield ChildUpDown(
+                connection=connection, child=text(child, "name"), unique_id=text(child, "uniqueid"), up=up
+            )
+
+
+def _child_rekeys(event: Section) -> Iterator[Rekeyed]:
+    for connection, ike_sa in sections(event):
+        for _, child in sections(subsection(ike_sa, "child-sas")):
+            new = subsection(child, "new")
+            yield Rekeyed(connection=connection, child=text(new, "name"), unique_id=text(new, "uniqueid"))
+
+
+def _log_line(event: Section) -> LogLine:
+    return LogLine(
+        connection=_told(event, "ikesa-name"),
+        unique_id=_told(event, "ikesa-uniqueid"),
+        text=text(event, "msg"),
+    )
+
+
+def _told(section: Section, key: str) -> str | None:
+    return text(section, key, "") or None
+
+
+def _children(connection: Connection) -> dict[str, object]:
+    return {name: _child(connection, *selectors) for name, selectors in _selectors(connection).items()}
+
+
+def _child(connection: Connection, local_ts: list[str], remote_ts: list[str]) -> dict[str, object]:
+    esp = connection.esp
+    child: dict[str, object] = {
+        "mode": "tunnel",
+        "local_ts": local_ts,
+        "remote_ts": remote_ts,
+        "esp_proposals": [esp_proposal(esp)],
+        "rekey_time": _seconds(esp.lifetime - _margin(esp.lifetime, CHILD_MARGIN)),
+        "life_time": _seconds(esp.lifetime),
+        # Two tunnels that came up together must not rekey together, nor both ends at once.
+        "rand_time": _seconds(_margin(esp.lifetime, CHILD_MARGIN)),
+        # We initiate by ourselves; and a changed load-conn with "start" would tear SAs down.
+        "start_action": "none",
+        "close_action": "none",
+        "dpd_action": "clear",
+        "replay_window": str(REPLAY_WINDOW),
+    }
+    if connection.if_id:
+        child |= {"if_id_in": str(connection.if_id), "if_id_out": str(connection.if_id)}
+    return child
+
+
+def _selectors(connection: Connection) -> dict[str, tuple[list[str], list[str]]]:
+    """Return the traffic selectors of each child.
+
+    One CHILD_SA carries them all in IKEv2. IKEv1 negotiates one pair per CHILD_SA (RFC 2409 §5.5), of
+    which the first bears the tunnel's name and the others a number more.
+    """
+    tunnel = connection.key.tunnel
+    if connection.ike.version != 1:
+        return {tunnel: (list(connection.local_ts), list(connection.remote_ts))}
+    pairs = itertools.product(connection.local_ts, connection.remote_ts)
+    return {
+        tunnel if number == 1 else f"{tunnel}.{number}": ([local], [remote])
+        for number, (local, remote) in enumerate(pairs, start=1)
+    }
+
+
+def _ike_lifetimes(ike: Ike) -> dict[str, object]:
+    margin = _margin(ike.lifetime, IKE_MARGIN)
+    return {
+        "rekey_time": _seconds(ike.lifetime - margin),
+        "over_time": _seconds(margin),
+        "rand_time": _seconds(margin),
+    }
+
+
+def _margin(lifetime: float, wanted: float) -> float:
+    return min(wanted, lifetime * SMALLEST_MARGIN_RATIO)
+
+
+def _seconds(duration: float) -> str:
+    """VICI takes whole seconds; what is wanted at all is at least one."""
+    return f"{max(1, round(duration)) if duration > 0 else 0}s"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _ike_sa(name: str, sa: Section) -> IkeSa:
+    return IkeSa(
+        connection=name,
+        unique_id=text(sa, "uniqueid"),
+        state=IkeState(text(sa, "state")),
+        initiator=flag(sa, "initiator"),
+        established_for=float(number(sa, "established", 0)),
+        children=tuple(_child_sa(child) for _, child in sections(subsection(sa, "child-sas"))),
+    )
+
+
+def _child_sa(child: Section) -> ChildSa:
+    """Everything past the state is told of installed CHILD_SAs only."""
+    return ChildSa(
+        name=text(child, "name"),
+        unique_id=text(child, "uniqueid"),
+        state=ChildState(text(child, "state")),
+        if_id=hexadecimal(child, "if-id-in"),
+        bytes_in=number(child, "bytes-in", 0),
+        bytes_out=number(child, "bytes-out", 0),
+        packets_in=number(child, "packets-in", 0),
+        packets_out=number(child, "packets-out", 0),
+        installed_for=float(number(child, "install-time", 0)),
+        encapsulated=flag(child, "encap"),
+    )
