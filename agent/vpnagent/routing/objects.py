@@ -29,10 +29,12 @@ class XfrmLink:
     alias: str
     mtu: int  #: bytes
     address: IPv4Interface | None  #: the inside address
+    up: bool = True  #: False is only ever observed: the interface was set down by hand
 
     def __str__(self) -> str:
         address = f" address {self.address}" if self.address else ""
-        return f"{self.name} type xfrm if_id {self.if_id:#x} mtu {self.mtu} alias {self.alias}{address}"
+        down = "" if self.up else " down"
+        return f"{self.name} type xfrm if_id {self.if_id:#x} mtu {self.mtu} alias {self.alias}{address}{down}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Nexthop:
     command: ClassVar[str] = "ip nexthop"
 
     id: int
-    interface: str
+    interface: str  #: empty is only ever observed: it has a gateway or is a blackhole
 
     def __str__(self) -> str:
         return f"id {self.id} dev {self.interface} protocol {PROTOCOL}"
@@ -55,7 +57,7 @@ class NexthopGroup:
     command: ClassVar[str] = "ip nexthop"
 
     id: int
-    members: tuple[tuple[int, int], ...]
+    members: tuple[tuple[int, int], ...]  #: empty is only ever observed: a group that is not multipath
 
     def __str__(self) -> str:
         legs = "/".join(
@@ -71,19 +73,26 @@ class Route:
     command: ClassVar[str] = "ip route"
 
     prefix: IPv4Network
-    group: int | None  #: nexthop group id; None: unreachable, at the guard's metric
+    group: int | None  #: nexthop group id, 0 (only ever observed) for another way out; None: unreachable
     source: IPv4Address | None
+    metric: int = -1  #: RTA_PRIORITY; the default is the guard's or the tunnels', as ``group`` says
+
+    def __post_init__(self) -> None:
+        if self.metric < 0:
+            metric = GUARD_METRIC if self.group is None else ROUTE_METRIC
+            object.__setattr__(self, "metric", metric)
 
     @property
-    def metric(self) -> int:
-        """The kernel's RTA_PRIORITY."""
-        return GUARD_METRIC if self.group is None else ROUTE_METRIC
+    def key(self) -> "RouteKey":
+        """What can exist only once in the table."""
+        return self.prefix, self.metric
 
     def __str__(self) -> str:
-        if self.group is None:
-            return f"unreachable {self.prefix} metric {self.metric} protocol {PROTOCOL}"
+        kind = "unreachable " if self.group is None else ""
+        nexthop = f" nhid {self.group}" if self.group else ""
         source = f" src {self.source}" if self.source else ""
-        return f"{self.prefix} nhid {self.group}{source} protocol {PROTOCOL}"
+        metric = f" metric {self.metric}" if self.metric else ""
+        return f"{kind}{self.prefix}{nexthop}{source}{metric} protocol {PROTOCOL}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,3 +155,5 @@ class KernelState:
     foreign_links: frozenset[str]  #: names of interfaces that are not ours
     foreign_routes: frozenset[IPv4Network]  #: prefixes that a foreign route holds at our metric, main table
     counters: Mapping[str, LinkCounters]  #: by name of our interfaces
+    foreign_nexthops: frozenset[int] = frozenset()  #: ids of our range that another protocol took
+    mss_clamp_readable: bool = True  #: nftables tells nothing without CAP_NET_ADMIN

@@ -1,0 +1,93 @@
+"""The three things that can be done to a kernel object, as values.
+
+``str()`` of an action is the command that does the same in ``ip``'s own notation: one log line per
+mutation that an operator can paste into a shell. The clamp's line names its table only (the rules are
+nft's business), everything else is complete.
+"""
+
+from dataclasses import dataclass
+
+from vpnagent.routing.objects import KernelObject, MssClamp, Nexthop, NexthopGroup, Route, Sysctl, XfrmLink
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Make an object that is not there; the kernel refuses where something else holds its place."""
+
+    object: KernelObject
+
+    def __str__(self) -> str:
+        match self.object:
+            case XfrmLink():
+                return _add_link(self.object)
+            case Sysctl():
+                return f"sysctl -w {self.object}"
+            case MssClamp():
+                return f"nft add table {self.object}"
+            case Nexthop() | NexthopGroup() | Route():
+                return f"{self.object.command} add {self.object}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Turn an object of ours into another of the same key, in place."""
+
+    object: KernelObject
+    was: KernelObject
+
+    def __str__(self) -> str:
+        if isinstance(self.object, XfrmLink) and isinstance(self.was, XfrmLink):
+            return _change_link(self.object, self.was)
+        if isinstance(self.object, Sysctl):
+            return f"sysctl -w {self.object}"
+        return f"{self.object.command} replace {self.object}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove an object of ours. That it has gone already is no failure."""
+
+    object: KernelObject
+
+    def __str__(self) -> str:
+        match self.object:
+            case XfrmLink():
+                return f"ip link delete dev {self.object.name}"
+            case Nexthop() | NexthopGroup():
+                return f"ip nexthop delete id {self.object.id}"
+            case Route():
+                return f"ip route delete {self.object}"
+            case MssClamp():
+                return "nft delete table inet vpnagent"
+            case Sysctl():
+                raise ValueError(f"a sysctl is never removed: {self.object}")
+
+
+Action = Add | Replace | Remove
+
+
+def _add_link(link: XfrmLink) -> str:
+    commands = [
+        f"ip link add name {link.name} mtu {link.mtu} type xfrm if_id {link.if_id:#x}",
+        f"ip link set dev {link.name} alias {link.alias} addrgenmode none up",
+    ]
+    if link.address:
+        commands.append(f"ip address add {link.address} dev {link.name}")
+    return " && ".join(commands)
+
+
+def _change_link(link: XfrmLink, was: XfrmLink) -> str:
+    settings = []
+    if link.mtu != was.mtu:
+        settings.append(f" mtu {link.mtu}")
+    if link.alias != was.alias:
+        settings.append(f" alias {link.alias}")
+    if link.up != was.up:
+        settings.append(" up")
+    commands = [f"ip link set dev {link.name}{''.join(settings)}"] if settings else []
+    if link.address != was.address:
+        if link.address:
+            commands.append(f"ip address add {link.address} dev {link.name}")
+        if was.address:
+            commands.append(f"ip address delete {was.address} dev {link.name}")
+    return " && ".join(commands)

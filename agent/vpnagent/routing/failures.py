@@ -1,0 +1,102 @@
+"""How the rest of a plan goes on when an action has failed.
+
+The next round is the retry. Until then what a failed action left in use keeps its footing: its removal is
+withheld. And as the kernel refuses a whole group for one missing leg, a group is made without the
+nexthops that could not be.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+from vpnagent.errors import NetlinkError
+from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.objects import GUARD_METRIC, KernelObject, Nexthop, NexthopGroup, Route, XfrmLink
+
+Key = tuple[type[KernelObject], object]
+
+
+class Failures:
+    """The failures of one run through a plan, and what follows from them for its later actions."""
+
+    def __init__(self) -> None:
+        self.failed: list[tuple[Action, NetlinkError]] = []
+        self._lost: set[int] = set()  #: ids of nexthops that could not be made
+        self._used: set[Key] = set()  #: what must stay, as something that should have changed rests on it
+        self._unguarded: set[IPv4Network] = set()  #: prefixes whose guard could not be made
+
+    def note(self, action: Action, error: NetlinkError) -> None:
+        """Remember that an action failed."""
+        self.failed.append((action, error))
+        match action:
+            case Add(Nexthop(id=id_)):
+                self._lost.add(id_)
+            case Add(Route(prefix=prefix, metric=metric)) if metric == GUARD_METRIC:
+                self._unguarded.add(prefix)
+                self._used.update((Route, (wide, metric)) for wide in _supernets(prefix))
+            case Remove(left) | Replace(was=left):
+                self._used.update(_rests_on(left))
+            case Add():
+                return
+
+    def permitted(self, action: Action) -> Action | None:
+        """Return what may be done of an action, after noting what may not."""
+        match action:
+            case Remove(removed) if self._must_stay(removed):
+                self.note(action, NetlinkError(str(action), 0, "not yet: what is to replace it failed"))
+                return None
+            case Add(NexthopGroup() as group) | Replace(NexthopGroup() as group):
+                return self._without_lost(action, group)
+            case _:
+                return action
+
+    def _must_stay(self, removed: KernelObject) -> bool:
+        """Whether something rests on it, or it guards a prefix that was to get a guard of its own.
+
+        Networks may have been split or joined: then the guards of old cover the prefixes of new.
+        """
+        if _key(removed) in self._used:
+            return True
+        if not isinstance(removed, Route) or removed.metric != GUARD_METRIC:
+            return False
+        return not self._unguarded.isdisjoint(_supernets(removed.prefix))
+
+    def _without_lost(self, action: Action, group: NexthopGroup) -> Action | None:
+        members = tuple(member for member in group.members if member[0] not in self._lost)
+        if members == group.members:
+            return action
+        error = NetlinkError(str(action), 0, "done without the nexthops that could not be made")
+        if not members:
+            self.note(action, error)
+            return None
+        self.failed.append((action, error))
+        return replace(action, object=replace(group, members=members))
+
+
+def _rests_on(left: KernelObject) -> Iterator[Key]:
+    match left:
+        case Route(prefix=prefix, group=group):
+            yield Route, (prefix, GUARD_METRIC)
+            yield NexthopGroup, group
+        case NexthopGroup(members=members):
+            yield from ((Nexthop, id_) for id_, _ in members)
+        case Nexthop(interface=interface):
+            yield XfrmLink, interface
+        case _:
+            return
+
+
+def _key(removed: KernelObject) -> Key:
+    match removed:
+        case Route():
+            return Route, removed.key
+        case Nexthop() | NexthopGroup():
+            return type(removed), removed.id
+        case XfrmLink():
+            return XfrmLink, removed.name
+        case _:
+            return type(removed), None
+
+
+def _supernets(prefix: IPv4Network) -> Iterator[IPv4Network]:
+    return (prefix.supernet(new_prefix=length) for length in range(prefix.prefixlen + 1))
