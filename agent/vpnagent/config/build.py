@@ -1,0 +1,201 @@
+"""The file's sections -> the frozen values of the core, with every default filled in. Pure.
+
+Nothing is refused here, except what only the file can tell (``contradictions``): the values no longer
+know what was written and what was a default. A value that is missing for good stays empty for ``rules`` to see.
+"""
+
+import os.path
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Interface
+
+from vpnagent.config import values
+from vpnagent.config.file_models import (
+    CertificateSection,
+    ConfigFile,
+    ConnectionSection,
+    EspSection,
+    GatewaySection,
+    ProbeSection,
+    TunnelSection,
+)
+from vpnagent.config.values import Attachment, Config, Forwarding, ProbeMethod, Role, TunnelKey
+from vpnagent.config.wording import Violation, listed
+from vpnagent.secret import Secret
+
+IF_IDS = range(0x56000000, 0x57000000)  #: derived ids; an operator's own are small numbers
+INTERFACE_LENGTH = 15  #: characters, IFNAMSIZ - 1
+
+Psks = Mapping[tuple[int, int], Secret]  #: by the indexes of connection and tunnel
+
+
+def build(file: ConfigFile, *, hostname: str, folder: str, psks: Psks) -> Config:
+    """Return the values. ``folder`` is the YAML's own, absolute: relative file names start there."""
+    return Config(
+        gateway=_gateway(file.gateway, hostname),
+        agent=values.Agent(**dict(file.agent)),
+        connections=tuple(
+            _connection(connection, folder, {j: psk for (i, j), psk in psks.items() if i == index})
+            for index, connection in enumerate(file.connections)
+        ),
+    )
+
+
+def contradictions(file: ConfigFile) -> Iterator[Violation]:
+    """Return what the file says twice, or says where it has no meaning."""
+    for i, connection in enumerate(file.connections):
+        for j, tunnel in enumerate(connection.tunnels):
+            here = ("connections", i, "tunnels", j)
+            given = [key for key in AUTHENTICATION if getattr(tunnel, key) is not None]
+            if len(given) != 1:
+                but = listed(given, "and") if given else "none of them"
+                yield Violation(here, f"exactly one of {listed(AUTHENTICATION)} is required, not {but}")
+            if tunnel.role is not None and _forwarding(connection) is Forwarding.ECMP:
+                yield Violation(
+                    (*here, "role"), "has no meaning with forwarding ecmp, where every tunnel carries traffic"
+                )
+
+
+AUTHENTICATION = ("psk_file", "psk_credential", "certificate")
+
+
+def absolute(folder: str, name: str) -> str:
+    """Return a file name of the YAML as an absolute path."""
+    return os.path.normpath(os.path.join(folder, name))
+
+
+def interface_name(key: TunnelKey) -> str:
+    """Return the default name of a tunnel's interface; the same for ever, and not dependent on others."""
+    name = f"vpn-{key.connection}-{key.tunnel}"
+    if len(name) <= INTERFACE_LENGTH:
+        return name
+    digest = f"{_hash(key) & 0xFFFF:04x}"
+    return f"{name[: INTERFACE_LENGTH - 5].rstrip('-')}-{digest}"
+
+
+def if_id(key: TunnelKey) -> int:
+    """Return the default id of a tunnel's interface; the same for ever, and not dependent on others."""
+    return IF_IDS[_hash(key) % len(IF_IDS)]
+
+
+def _hash(key: TunnelKey) -> int:
+    return zlib.crc32(str(key).encode())
+
+
+def inside_peer(address: IPv4Interface) -> IPv4Address:
+    """Return the cloud's end of the /30 inside a tunnel."""
+    first, second = address.network.hosts()
+    return second if address.ip == first else first
+
+
+def gateway_name(hostname: str) -> str:
+    """Return a host name as a name of ours: its first label, 1 to 32 permitted characters."""
+    label = re.sub(r"[^A-Za-z0-9_-]+", "-", hostname.partition(".")[0], flags=re.ASCII)
+    return label[:32] or "gateway"
+
+
+def _gateway(section: GatewaySection, hostname: str) -> values.Gateway:
+    return values.Gateway(
+        name=section.name or gateway_name(hostname),
+        local_networks=section.local_networks,
+        source_address=section.source_address,
+    )
+
+
+def _forwarding(section: ConnectionSection) -> Forwarding:
+    if section.forwarding is not None:
+        return section.forwarding
+    vpn_gateway = section.attachment is Attachment.VPN_GATEWAY
+    return Forwarding.ACTIVE_STANDBY if vpn_gateway else Forwarding.ECMP
+
+
+def _connection(section: ConnectionSection, folder: str, psks: Mapping[int, Secret]) -> values.Connection:
+    roles = _roles(section)
+    return values.Connection(
+        name=section.name,
+        attachment=section.attachment,
+        bandwidth=section.bandwidth,
+        packet_rate=section.packet_rate,
+        forwarding=_forwarding(section),
+        remote_networks=section.remote_networks,
+        traffic_selectors=section.traffic_selectors,
+        ike=values.Ike(**dict(section.ike)),
+        esp=_esp(section.esp),
+        mtu=section.mtu,
+        udp_encapsulation=section.udp_encapsulation,
+        on_path_down=section.on_path_down,
+        gateway_id=section.gateway_id,
+        tunnels=tuple(
+            _tunnel(section, tunnel, role=roles[index], folder=folder, psk=psks.get(index))
+            for index, tunnel in enumerate(section.tunnels)
+        ),
+    )
+
+
+def _esp(section: EspSection) -> values.Esp:
+    return values.Esp(
+        encryption=section.encryption,
+        integrity=section.integrity,
+        pfs_group=section.pfs_group if isinstance(section.pfs_group, int) else None,
+        lifetime=section.lifetime,
+    )
+
+
+def _roles(section: ConnectionSection) -> list[Role]:
+    if _forwarding(section) is Forwarding.ECMP:
+        return [Role.ACTIVE] * len(section.tunnels)
+    written = [tunnel.role for tunnel in section.tunnels]
+    if Role.ACTIVE not in written and None in written:
+        written[written.index(None)] = Role.ACTIVE
+    return [role or Role.STANDBY for role in written]
+
+
+def _tunnel(
+    connection: ConnectionSection, section: TunnelSection, *, role: Role, folder: str, psk: Secret | None
+) -> values.Tunnel:
+    key = TunnelKey(connection.name, section.name)
+    return values.Tunnel(
+        key=key,
+        role=role,
+        remote_address=section.remote_address,
+        local_address=section.local_address,
+        uplink=section.uplink,
+        remote_id=section.remote_id or str(section.remote_address),
+        local_id=section.local_id or str(section.local_address or ""),
+        psk=psk,
+        certificates=_certificates(section.certificate, folder) if section.certificate else None,
+        inside_address=section.inside_address,
+        interface=section.interface or interface_name(key),
+        if_id=section.if_id or if_id(key),
+        weight=section.weight,
+        probe=_probe(connection.probe, section),
+    )
+
+
+def _certificates(section: CertificateSection, folder: str) -> values.CertificateFiles:
+    return values.CertificateFiles(
+        certificate=absolute(folder, section.certificate),
+        private_key=absolute(folder, section.private_key),
+        ca=absolute(folder, section.ca),
+    )
+
+
+def _probe(section: ProbeSection, tunnel: TunnelSection) -> values.Probe:
+    return values.Probe(
+        method=section.method,
+        targets=_targets(section, tunnel),
+        port=section.port or (53 if section.method is ProbeMethod.DNS else 443),
+        interval=section.interval,
+        detect_multiplier=section.detect_multiplier,
+        hold_down=section.hold_down,
+    )
+
+
+def _targets(section: ProbeSection, tunnel: TunnelSection) -> tuple[IPv4Address, ...]:
+    """Return what the tunnel is asked through: the narrower answer proves more (failover: a tunnel target proves one tunnel both ways)."""
+    if tunnel.targets:
+        return tunnel.targets
+    if tunnel.inside_address:
+        return (inside_peer(tunnel.inside_address),)
+    return section.targets

@@ -1,0 +1,107 @@
+"""Read the YAML and the secrets it names. The shell of ``config``, with ``secret_files``.
+
+Every problem is found in one go and reported in the order of the file: what cannot be read, what is not of its
+kind, what does not fit together, and secrets. Nothing but ConfigError is raised, whatever the files hold.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from vpnagent.config.build import Psks, absolute, build, contradictions
+from vpnagent.config.draft import Draft, draft
+from vpnagent.config.file_models import ConfigFile, TunnelSection
+from vpnagent.config.rules import violations
+from vpnagent.config.secret_files import SecretFileError, check_readable, read_credential, read_psk
+from vpnagent.config.values import Config
+from vpnagent.config.wording import Violation, key_path
+from vpnagent.config.yaml_positions import MAX_BYTES, Document, read
+from vpnagent.errors import ConfigError, Problem
+from vpnagent.secret import Secret
+
+DEFAULT_PATH: Final = "/etc/vpnagent/vpnagent.yaml"
+
+
+def load(path: str | os.PathLike[str], *, read_secrets: bool = True, hostname: str | None = None) -> Config:
+    """Return the configuration in a file. Raises ConfigError with every problem there is.
+
+    With ``read_secrets=False`` nothing but the YAML is opened, and every ``psk`` is None: for ``plan`` on a laptop.
+    ``hostname`` is the default of gateway.name; None asks the kernel.
+    """
+    name = os.fspath(path)
+    document = read(_content(name))
+    if not document.data:
+        raise ConfigError(_problems(name, document, ()))
+    sketch = draft(document)
+    folder = os.path.dirname(os.path.abspath(name))
+    secrets, refused = _secrets(sketch.file, folder) if read_secrets else ({}, [])
+    hostname = os.uname().nodename if hostname is None else hostname
+    config = build(sketch.file, hostname=hostname, folder=folder, psks=secrets)
+    found = [*contradictions(sketch.file), *violations(config), *refused]
+    if problems := _problems(name, document, (*sketch.violations, *map(sketch.relocated, found))):
+        raise ConfigError(problems)
+    return config
+
+
+def _content(name: str) -> bytes:
+    try:
+        with open(name, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror
+        raise ConfigError((Problem(name, 0, "", f"cannot be read: {reason}"),)) from error
+    except ValueError as error:  # a NUL in the name
+        raise ConfigError(
+            (Problem(repr(name), 0, "", "cannot be read: is not the name of a file"),)
+        ) from error
+
+
+def _problems(name: str, document: Document, found: tuple[Violation, ...]) -> tuple[Problem, ...]:
+    """Return everything that is wrong, each once, in the order of the file."""
+    problems = [Problem(name, fault.line, key_path(fault.path), fault.text) for fault in document.faults]
+    problems += [Problem(name, document.line(path), key_path(path), text) for path, text in found]
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
+
+
+def _secrets(file: ConfigFile, folder: str) -> tuple[Psks, list[Violation]]:
+    """Read every pre-shared key, and see that the files of certificates are there."""
+    psks: dict[tuple[int, int], Secret] = {}
+    refused: list[Violation] = []
+    for i, connection in enumerate(file.connections):
+        for j, tunnel in enumerate(connection.tunnels):
+            here = ("connections", i, "tunnels", j)
+            for key, name in _files(tunnel):
+                try:
+                    if psk := _use(key, name, folder):
+                        psks[i, j] = psk
+                except SecretFileError as error:
+                    refused.append(Violation((*here, *key), f"{error}{_hint(key, name, folder)}"))
+    return psks, refused
+
+
+def _files(tunnel: TunnelSection) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Return the keys that name a file or a credential, below the tunnel, and the names."""
+    if tunnel.psk_file is not None:
+        yield ("psk_file",), tunnel.psk_file
+    if tunnel.psk_credential is not None:
+        yield ("psk_credential",), tunnel.psk_credential
+    if tunnel.certificate is not None:
+        for key, name in tunnel.certificate:
+            yield ("certificate", key), name
+
+
+def _use(key: tuple[str, ...], name: str, folder: str) -> Secret | None:
+    match key:
+        case ("psk_file",):
+            return read_psk(absolute(folder, name))
+        case ("psk_credential",):
+            return read_credential(name)
+    check_readable(absolute(folder, name), closed=key[-1] == "private_key")
+    return None
+
+
+def _hint(key: tuple[str, ...], name: str, folder: str) -> str:
+    """Return which file it was; not a bare word, which may be the key itself in the wrong place."""
+    if key == ("psk_credential",):
+        return ""
+    return f": {name}" if os.path.isabs(name) else f" (names are relative to {folder})"

@@ -1,0 +1,149 @@
+"""What must hold between values: one rule a function, all of them reported together. Pure.
+
+A rule takes the configuration and yields what violates it. Each key by itself is already of its kind
+(``field_types``). Rules on addresses and networks are in ``address_rules``.
+"""
+
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from typing import Final
+
+from vpnagent.config.address_rules import ADDRESS_RULES
+from vpnagent.config.places import Place, connections, repeated, tunnels
+from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
+from vpnagent.config.wording import Violation
+
+Rule = Callable[[Config], Iterator[Violation]]
+
+
+def violations(config: Config) -> list[Violation]:
+    """Return everything that is wrong between the values; nothing for a configuration that can be used."""
+    return [violation for rule in RULES for violation in rule(config)]
+
+
+def names_are_unique(config: Config) -> Iterator[Violation]:
+    """Connections by name; tunnels by name within their connection."""
+    names = [((*path, "name"), connection.name) for path, connection in connections(config)]
+    for path, name, _ in repeated(names):
+        yield Violation(path, f"must be unique: another connection is named {name}")
+    for _, connection in connections(config):
+        inner = [
+            (place.key("name"), place.tunnel.name)
+            for place in tunnels(config)
+            if place.connection is connection
+        ]
+        for path, name, _ in repeated(inner):
+            yield Violation(path, f"must be unique in its connection: another tunnel is named {name}")
+
+
+def interfaces_are_unique(config: Config) -> Iterator[Violation]:
+    """Each tunnel has an XFRM interface and an id of its own, and none is an uplink."""
+    places = list(tunnels(config))
+    for path, name, first in repeated((place.key("interface"), place.tunnel.interface) for place in places):
+        yield Violation(path, f"must be unique: {name} is the interface of {_owner(places, first)} too")
+    for path, if_id, first in repeated((place.key("if_id"), place.tunnel.if_id) for place in places):
+        yield Violation(path, f"must be unique: {if_id} is the if_id of {_owner(places, first)} too")
+    uplinks = {place.tunnel.uplink for place in places}
+    for place in places:
+        if place.tunnel.interface in uplinks:
+            yield Violation(place.key("interface"), f"must not be an uplink, not {place.tunnel.interface}")
+
+
+def _owner(places: list[Place], first: object) -> str:
+    return next(str(place.tunnel.key) for place in places if place.path == first)
+
+
+def one_tunnel_is_active(config: Config) -> Iterator[Violation]:
+    """Active-standby has exactly one active tunnel, as the cloud has."""
+    for path, connection in connections(config):
+        active = [t.name for t in connection.tunnels if t.role is Role.ACTIVE]
+        if connection.forwarding is Forwarding.ACTIVE_STANDBY and len(active) != 1:
+            names = ", ".join(active) if active else "none"
+            yield Violation(
+                (*path, "tunnels"), f"active-standby needs exactly one tunnel with role active, not {names}"
+            )
+
+
+def weights_have_a_meaning(config: Config) -> Iterator[Violation]:
+    """Only ECMP shares by weight."""
+    for place in tunnels(config):
+        if place.connection.forwarding is Forwarding.ACTIVE_STANDBY and place.tunnel.weight != 1:
+            yield Violation(
+                place.key("weight"),
+                f"has no meaning with forwarding active-standby: must be 1, not {place.tunnel.weight}",
+            )
+
+
+def ike_fits_together(config: Config) -> Iterator[Violation]:
+    """What the versions of IKE lack."""
+    for path, connection in connections(config):
+        ike = connection.ike
+        if ike.version == 2 and ike.mode != "main":
+            yield Violation(
+                (*path, "ike", "mode"), f"IKE version 2 has no modes: must be main, not {ike.mode}"
+            )
+        if ike.version == 1 and "gcm" in ike.encryption:
+            yield Violation(
+                (*path, "ike", "encryption"),
+                f"AES-GCM protects IKE in version 2 only (RFC 5282): must not be {ike.encryption} with version 1",
+            )
+        networks = (config.gateway.local_networks, connection.remote_networks)
+        if (
+            ike.version == 1
+            and connection.traffic_selectors is TrafficSelectors.NETWORKS
+            and any(len(several) > 1 for several in networks)
+        ):
+            yield Violation(
+                (*path, "traffic_selectors"),
+                "IKE version 1 negotiates one local and one remote network: "
+                "networks needs IKE version 2 for more, or use any (the cloud's destination routing mode)",
+            )
+
+
+def identities_are_known(config: Config) -> Iterator[Violation]:
+    """Both ends need an identity, and IKEv1's main mode with a key can only look it up by address (RFC 2409 §5.4)."""
+    for place in tunnels(config):
+        if not place.tunnel.local_id:
+            yield Violation(place.key("local_id"), "is required, as local_address is %any")
+        ike = place.connection.ike
+        if ike.version == 2 or ike.mode != "main" or place.tunnel.certificates:
+            continue
+        for key in ("local_id", "remote_id"):
+            identity = getattr(place.tunnel, key)
+            if identity and not _is_address(identity):
+                yield Violation(
+                    place.key(key),
+                    f"must be an IPv4 address in main mode of IKE version 1 with a pre-shared key, not {identity!r}",
+                )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def recovery_outlasts_detection(config: Config) -> Iterator[Violation]:
+    """A path held down for less than it takes to notice its loss would come back dead."""
+    for path, connection in connections(config):
+        probe = connection.tunnels[0].probe
+        if probe.hold_down < probe.detection_time:
+            yield Violation(
+                (*path, "probe", "hold_down"),
+                f"{probe.hold_down:g}s must not be shorter than the detection time, "
+                f"interval x detect_multiplier = {probe.detection_time:g}s",
+            )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    names_are_unique,
+    interfaces_are_unique,
+    one_tunnel_is_active,
+    weights_have_a_meaning,
+    ike_fits_together,
+    identities_are_known,
+    recovery_outlasts_detection,
+    *ADDRESS_RULES,
+)

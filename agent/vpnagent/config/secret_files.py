@@ -1,0 +1,107 @@
+"""Read pre-shared keys, and see that files of certificates can be read. A shell: opens files.
+
+A secret's file must be a regular file of root or of whoever reads it, closed to others. The texts of the
+errors name the file and never what is in it.
+"""
+
+import grp
+import os
+import re
+import stat
+from typing import Final
+
+from vpnagent.secret import Secret
+
+SERVICE_GROUP: Final = "vpnagent"
+MAX_BYTES: Final = 4096  #: the cloud's keys have at most 100 characters
+
+#: The cloud's keys: printable ASCII without a space (Alibaba Cloud, CreateVpnConnection).
+_KEY = re.compile(rb"[\x21-\x7e]+")
+
+
+class SecretFileError(Exception):
+    """A file that cannot be used, and why."""
+
+
+def read_psk(path: str) -> Secret:
+    """Return the pre-shared key in a file. Raises SecretFileError."""
+    return _secret(_content(path, closed=True))
+
+
+def read_credential(name: str) -> Secret:
+    """Return the pre-shared key in a systemd credential (systemd.exec(5)). Raises SecretFileError."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise SecretFileError("no systemd credential is there: CREDENTIALS_DIRECTORY is not set")
+    # The folder is ours alone, whatever the modes in it: systemd grants access by ACL, which looks like 0440.
+    return _secret(_content(os.path.join(folder, name), closed=False))
+
+
+def check_readable(path: str, *, closed: bool) -> None:
+    """See that a file of certificates can be opened; ``closed``: to us only. Raises SecretFileError."""
+    os.close(_open(path, closed=closed))
+
+
+def _secret(content: bytes) -> Secret:
+    """Return the secret without the newline that editors and ``echo`` leave at its end."""
+    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not content:
+        raise SecretFileError("must not be empty")
+    if not _KEY.fullmatch(content):
+        raise SecretFileError(
+            "must hold one key of visible ASCII characters: a space, a second line or a control character is in it"
+        )
+    return Secret(content)
+
+
+def _content(path: str, *, closed: bool) -> bytes:
+    descriptor = _open(path, closed=closed)
+    try:
+        content = os.read(descriptor, MAX_BYTES + 1)
+    except OSError as error:
+        raise SecretFileError(f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    if len(content) > MAX_BYTES:
+        raise SecretFileError(f"must not be larger than {MAX_BYTES} bytes")
+    return content
+
+
+def _open(path: str, *, closed: bool) -> int:
+    try:
+        # O_NONBLOCK: a FIFO must not hold us up. The checks are made on what was opened, not on a name.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise SecretFileError(
+            f"cannot be opened: {getattr(error, 'strerror', 'is not the name of a file')}"
+        ) from error
+    try:
+        _check(os.fstat(descriptor), closed=closed)
+    except SecretFileError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check(found: os.stat_result, *, closed: bool) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise SecretFileError("must be a regular file")
+    if not closed:
+        return
+    if found.st_uid not in (0, os.geteuid()):
+        raise SecretFileError(
+            f"must be owned by root or by the user that reads it, not by uid {found.st_uid}"
+        )
+    mode = stat.S_IMODE(found.st_mode)
+    readable_by_group = mode & stat.S_IRGRP and found.st_gid not in _groups()
+    if mode & ~(stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP) or readable_by_group:
+        raise SecretFileError(
+            f"must have mode 0600, or 0640 with group root or {SERVICE_GROUP}, not {mode:04o} with gid {found.st_gid}"
+        )
+
+
+def _groups() -> set[int]:
+    try:
+        return {0, grp.getgrnam(SERVICE_GROUP).gr_gid}
+    except KeyError:
+        return {0}

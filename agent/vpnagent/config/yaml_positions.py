@@ -1,0 +1,249 @@
+"""YAML text -> plain data, and the line on which each key and value stands.
+
+Scalars are resolved by the core schema of YAML 1.2, which holds fewer surprises for an operator than
+PyYAML's 1.1: ``no`` and ``on`` are texts, ``1:30`` and ``2026-01-01`` too, and ``0x10`` is sixteen. What
+the versions of YAML read differently as a number (``012``, ``1_000``) is refused, as are tags, merge keys and
+duplicate keys. Anchors and aliases are allowed within bounds on depth and size, so that neither a
+self-containing list nor a billion laughs does harm. Never raises: what is wrong is a list of faults.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import yaml
+
+from vpnagent.config.wording import Path
+
+MAX_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 20  #: the contract needs 6
+MAX_VALUES: Final = 100_000  #: after aliases are expanded; 1,000 tunnels take a fifth of it
+
+Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What cannot be read: the line (1-based, 0 for the file as a whole), the path, and the reason."""
+
+    line: int
+    path: Path
+    text: str
+
+
+@dataclass(slots=True)
+class Document:
+    """What a file holds. Where a value could not be read there is None in its place, and a fault."""
+
+    data: dict[str, Value] = field(default_factory=dict)
+    lines: dict[Path, int] = field(default_factory=dict)  #: of a key where there is one, else of the value
+    faults: list[Fault] = field(default_factory=list)
+
+    def line(self, path: Path) -> int:
+        """Return the line of the path, or of the nearest part around it that the file has."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def read(content: bytes) -> Document:
+    """Return what the text holds; ``content`` may be anything."""
+    document = Document()
+    try:
+        root = _compose(content)
+        if not isinstance(root, yaml.MappingNode):
+            raise _Unreadable(_line(root), f"the top level must be a mapping (key: value), not {_kind(root)}")
+        document.data = _Walk(document).mapping(root, ())
+    except _Unreadable as error:
+        document.faults = [Fault(error.line, (), error.text)]
+    return document
+
+
+class _Unreadable(Exception):  # noqa: N818 - it never leaves this module
+    """Nothing of the file can be used."""
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+        self.text = text
+
+
+# What YAML 1.2 §5.1 calls printable, without the byte order mark.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+
+def _text(content: bytes) -> str:
+    if len(content) > MAX_BYTES:
+        raise _Unreadable(0, f"must not be larger than {MAX_BYTES} bytes")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
+        raise _Unreadable(1, "must be UTF-8 without a byte order mark (BOM)")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _Unreadable(line, f"must be UTF-8: byte 0x{content[error.start]:02x} is not") from error
+    if found := _UNPRINTABLE.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise _Unreadable(line, f"must not contain the control character U+{ord(found[0]):04X}")
+    return text
+
+
+def _compose(content: bytes) -> yaml.Node:
+    try:
+        loader = _Loader(_text(content))
+        try:
+            root: yaml.Node | None = loader.get_single_node()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        # "expected a single document in the stream", "but found another document"
+        lead = f"{error.context} " if str(error.problem).startswith("but ") else ""
+        raise _Unreadable(line, f"is not YAML: {lead}{error.problem}") from error
+    except yaml.YAMLError as error:  # what libyaml's own reader refuses; _text leaves it nothing known
+        raise _Unreadable(0, "is not YAML: it contains a character that is not allowed") from error
+    if root is None:
+        raise _Unreadable(0, "is empty")
+    return root
+
+
+PLAIN: Final = "plain"
+QUOTED: Final = "quoted"
+COLLECTION: Final = "collection"
+
+
+class _Loader(yaml.CSafeLoader):
+    """Composes nodes whose tag says how they are written; any other tag stands in the file itself."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def resolve(self, kind: type[yaml.Node], value: object, implicit: tuple[bool, bool]) -> str:
+        if kind is not yaml.ScalarNode:
+            return COLLECTION
+        return PLAIN if implicit[0] else QUOTED
+
+    # libyaml's composer recurses on the C stack, where no RecursionError stops it: these two hooks do.
+    def descend_resolver(self, parent: yaml.Node, index: object) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _Unreadable(_line(parent), f"is nested deeper than {MAX_DEPTH} levels")
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
+
+
+class _Walk:
+    """One pass over the nodes. An alias is walked again at every place where it stands."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._values = 0
+
+    def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Value]:
+        data: dict[str, Value] = {}
+        for key, value in self._items(node, path):
+            here = (*path, key.value)
+            if key.value in data:
+                first = self._document.lines[here]
+                self._fault(key, here, f"the key is already on line {first}: a key must not be repeated")
+                continue
+            self._document.lines[here] = _line(key)
+            data[key.value] = self._value(value, here)
+        return data
+
+    def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or _CONTROL.search(key.value):
+                self._fault(key, path, f"a key must be a text of one line, not {_kind(key)}")
+            elif key.tag not in (PLAIN, QUOTED):
+                self._fault(key, path, f"the tag {_short(key.tag)} is not allowed")
+            elif key.value == "<<" and key.tag == PLAIN:
+                self._fault(
+                    key,
+                    path,
+                    "merge keys (<<) are not supported: alias the whole section, or write the keys out",
+                )
+            else:
+                yield key, value
+
+    def _value(self, node: yaml.Node, path: Path) -> Value:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise _Unreadable(_line(node), f"its aliases expand to more than {MAX_VALUES} values")
+        if len(path) > MAX_DEPTH:
+            raise _Unreadable(
+                _line(node), f"is nested deeper than {MAX_DEPTH} levels: an anchor contains itself"
+            )
+        self._document.lines.setdefault(path, _line(node))
+        if node.tag not in (PLAIN, QUOTED, COLLECTION):
+            self._fault(node, path, f"the tag {_short(node.tag)} is not allowed")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _scalar(self, node: yaml.Node, path: Path) -> Value:
+        try:
+            return scalar(node.value, plain=node.tag == PLAIN)
+        except ValueError as error:
+            self._fault(node, path, str(error))
+            return None
+
+    def _fault(self, node: yaml.Node, path: Path, text: str) -> None:
+        self._document.faults.append(Fault(_line(node), path, text))
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_AMBIGUOUS = re.compile(r"[-+]?(0[0-9]+|[0-9]+(_[0-9]+)+|0b[01_]+)")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
+_BASED = re.compile(r"0o[0-7]{1,20}|0x[0-9a-fA-F]{1,20}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NON_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS: Final[dict[str, Value]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+def scalar(text: str, *, plain: bool) -> Value:
+    """Return the value of a scalar (YAML 1.2.2 §10.3.2). Raises ValueError, and never shows the text.
+
+    Quoted ones are texts. An integer of more than 20 digits is a text too, for someone else to refuse.
+    """
+    if _CONTROL.search(text):
+        raise ValueError("must be one line without control characters")
+    if not plain:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _AMBIGUOUS.fullmatch(text):
+        raise ValueError(
+            "is a number to some readers of YAML and not to others: write it in plain decimal, or quote it"
+        )
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _NON_FINITE.fullmatch(text):
+        return float(text.replace(".", ""))
+    return text
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _kind(node: yaml.Node) -> str:
+    return {"mapping": "a mapping", "sequence": "a list"}.get(node.id, "a single value")
+
+
+def _short(tag: str) -> str:
+    return repr(tag if len(tag) <= 40 else tag[:39] + "…")
