@@ -1,13 +1,35 @@
-"""Which tunnels of a connection carry its traffic.
+"""Which tunnels carry a connection's traffic, and which of several connections that share a network.
 
 Total and pure: the whole policy of choosing among tunnels is here, shared by the control daemon, the
 prober and ``vpnagent plan``. An empty answer means fail closed: the guard answers with unreachable.
+
+A tunnel without a CHILD_SA is never chosen, a drained one only while there is no other. Among the rest
+the better path wins, and at equal paths the role:
+
+    up > degraded > hold-down > init > down
+
+* What carries the traffic already is not left for a path that nobody has heard, nor because it has not
+  been heard *yet*: a restarted prober moves nothing before it knows better.
+* Congestion moves nothing: the other tunnel would be as full.
+* When every path is down the last choice stays (fail static).
 """
 
-from collections.abc import Mapping
+import enum
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from vpnagent.config.values import Connection, Forwarding, Role, Tunnel, TunnelKey
+from vpnagent.config.values import Forwarding, Role, TunnelKey
+
+
+class PathState(enum.Enum):
+    """What is known of the path through a tunnel, in the words of the status contract."""
+
+    INIT = "init"
+    UP = "up"
+    DEGRADED = "degraded"
+    HOLD_DOWN = "hold-down"
+    DOWN = "down"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +38,8 @@ class Verdict:
 
     child_sa_installed: bool
     drained: bool = False
+    path: PathState = PathState.INIT
+    congested: bool = False  #: degraded by its own traffic: no other tunnel would be better
 
 
 Verdicts = Mapping[TunnelKey, Verdict]
@@ -23,18 +47,94 @@ Verdicts = Mapping[TunnelKey, Verdict]
 UNKNOWN = Verdict(child_sa_installed=False)
 
 
+class Candidate(Protocol):
+    """A tunnel, as configured or as the prober was told of it."""
+
+    @property
+    def key(self) -> TunnelKey: ...  # noqa: D102
+    @property
+    def role(self) -> Role: ...  # noqa: D102
+    @property
+    def weight(self) -> int: ...  # noqa: D102
+
+
+T = TypeVar("T", bound=Candidate)
+T_co = TypeVar("T_co", bound=Candidate, covariant=True)
+
+
+class Bundle(Protocol[T_co]):
+    """A connection, as configured or as the prober was told of it."""
+
+    @property
+    def forwarding(self) -> Forwarding: ...  # noqa: D102
+    @property
+    def tunnels(self) -> Sequence[T_co]: ...  # noqa: D102
+
+
 def usable(verdict: Verdict) -> bool:
     """Whether packets may be sent into the tunnel at all."""
     return verdict.child_sa_installed and not verdict.drained
 
 
-def select(connection: Connection, verdicts: Verdicts) -> tuple[Tunnel, ...]:
+def select(connection: Bundle[T], verdicts: Verdicts, carrying: Collection[TunnelKey] = ()) -> tuple[T, ...]:
     """Return the tunnels that carry the connection's traffic now, in the order of the file.
 
-    A drained tunnel is used only while no other is left: a drain moves traffic, it never stops it.
+    ``carrying`` are those that do at present, if that is known.
     """
-    installed = [t for t in connection.tunnels if verdicts.get(t.key, UNKNOWN).child_sa_installed]
+    return choose(connection.forwarding, connection.tunnels, verdicts, carrying)
+
+
+def select_shared(
+    connections: Iterable[Bundle[T]], verdicts: Verdicts, carrying: Collection[TunnelKey] = ()
+) -> tuple[T, ...]:
+    """Return the members of the nexthop group that these connections share.
+
+    Each connection brings its own choice; then one whose paths are down, drained or not yet trusted
+    gives way to the others, just as a tunnel does within an ecmp connection.
+    """
+    brought = [tunnel for connection in connections for tunnel in select(connection, verdicts, carrying)]
+    return choose(Forwarding.ECMP, brought, verdicts, carrying)
+
+
+def choose(
+    forwarding: Forwarding, tunnels: Sequence[T], verdicts: Verdicts, carrying: Collection[TunnelKey]
+) -> tuple[T, ...]:
+    """Return those of ``tunnels`` that are to carry traffic, in their order."""
+    installed = [t for t in tunnels if verdicts.get(t.key, UNKNOWN).child_sa_installed]
     candidates = [t for t in installed if not verdicts[t.key].drained] or installed
-    if not candidates or connection.forwarding is Forwarding.ECMP:
+    ranks = {t.key: _rank(verdicts[t.key], carrying=t.key in carrying) for t in candidates}
+    best = min(ranks.values(), default=_DOWN)
+    if best == _DOWN:
+        candidates = [t for t in candidates if t.key in carrying] or candidates
+    elif forwarding is Forwarding.ECMP and best == _UP:
+        candidates = _up_or_degraded(candidates, ranks)
+    else:
+        candidates = [t for t in candidates if ranks[t.key] == best]
+    if forwarding is Forwarding.ECMP:
         return tuple(candidates)
-    return (min(candidates, key=lambda tunnel: tunnel.role is not Role.ACTIVE),)
+    return tuple(sorted(candidates, key=lambda t: t.role is not Role.ACTIVE)[:1])
+
+
+def _up_or_degraded(candidates: Sequence[T], ranks: Mapping[TunnelKey, int]) -> list[T]:
+    """Leave degraded members out only while that takes no more than half of the capacity away.
+
+    Otherwise their traffic would degrade the rest, and so on, one by one.
+    """
+    up = [t for t in candidates if ranks[t.key] == _UP]
+    both = [t for t in candidates if ranks[t.key] <= _DEGRADED]
+    return up if 2 * sum(t.weight for t in up) >= sum(t.weight for t in both) else both
+
+
+_RANKS = {
+    PathState.UP: (_UP := 0),
+    PathState.DEGRADED: (_DEGRADED := 1),
+    PathState.HOLD_DOWN: 2,
+    PathState.INIT: 3,
+    PathState.DOWN: (_DOWN := 4),
+}
+
+
+def _rank(verdict: Verdict, *, carrying: bool) -> int:
+    if verdict.congested or (carrying and verdict.path is PathState.INIT):
+        return _UP
+    return _RANKS[verdict.path]

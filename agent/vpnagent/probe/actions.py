@@ -1,0 +1,142 @@
+"""What the core asks of the shell, in the order in which it is to be done. Values only.
+
+Nothing here is a result: what came of an action is told to the core by the method named in its docstring.
+Every ``at`` is seconds on the monotonic clock.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.probe.intent import Member, Target
+from vpnagent.selection import PathState
+
+
+class Cause(enum.Enum):
+    """Why traffic moved or a path changed: a label of bounded variety, for metrics; the text is beside it."""
+
+    START = "start"
+    CHILD_SA = "child-sa"  #: the CHILD_SA went away or came
+    LINK = "link"  #: an interface went away or came
+    SILENT = "silent"  #: nothing heard for the detection time
+    UNDERLAY = "underlay"  #: the path is silent and so is the peer's IKE daemon
+    RETURN = "return"  #: the replies of several tunnels used to arrive on this one, and all went silent
+    QUALITY = "quality"  #: loss or RTT
+    CONGESTION = "congestion"
+    TARGET = "target"  #: the tunnels work, the probe targets do not answer
+    RECOVERED = "recovered"
+    DRAIN = "drain"
+    CONFIG = "config"  #: a new intent
+    RESET = "reset"  #: we took it down ourselves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteGroup:
+    """Replace (or create) a nexthop group: one message. First in every list that holds one."""
+
+    group_id: int
+    members: tuple[Member, ...]  #: sorted by nexthop id, never empty
+    cause: Cause
+    tunnel: TunnelKey | None  #: what caused it, where one did
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteGroup:
+    """Delete a nexthop group, and with it its routes: the guard below answers with unreachable."""
+
+    group_id: int
+    cause: Cause
+    tunnel: TunnelKey | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendProbe:
+    """Send one probe; report ``Core.probe_sent`` or ``Core.probe_failed``."""
+
+    tunnel: TunnelKey
+    target: Target
+    sequence: int  #: 0 to 65535, of this tunnel, over all its targets; wraps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendIkePing:
+    """Ask the IKE daemon of the tunnel's peer for a sign of life; report ``Core.ike_ping_answered``."""
+
+    tunnel: TunnelKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadTraffic:
+    """Read the interface's counters *now*; report ``Core.traffic`` before the next ``Core.advance``.
+
+    An interface that cannot be read is simply not reported.
+    """
+
+    tunnel: TunnelKey
+    interface: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminate:
+    """Terminate the tunnel's IKE_SA(s), so that the peer is told; report ``Core.terminated``.
+
+    From here on nobody but the core brings the tunnel up again (``PathReport.held``).
+    """
+
+    tunnel: TunnelKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initiate:
+    """Bring the tunnel up; report ``Core.initiated`` when its CHILD_SA is installed or the attempt failed."""
+
+    tunnel: TunnelKey
+    force_encapsulation: bool  #: ESP in UDP, whatever the configuration says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathChanged:
+    """A path's state changed. For the log and for events."""
+
+    tunnel: TunnelKey
+    old: PathState
+    new: PathState
+    cause: Cause
+    reason: str
+    rtt: float | None  #: seconds, mean over the window
+    loss_ratio: float
+    last_heard: float | None
+    at: float
+    suppressed: int = 0  #: changes of this tunnel that were not reported since the last one that was
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedOver:
+    """A connection's traffic was moved: the group writes for it come earlier in the same list."""
+
+    connection: str
+    old: tuple[str, ...]  #: names of tunnels
+    new: tuple[str, ...]
+    cause: Cause
+    tunnel: TunnelKey | None
+    reason: str
+    last_heard: float | None  #: of the tunnel that caused it; None for signals
+    at: float  #: the decision; last_heard to at is the detection, the shell adds sent and acknowledged
+    suppressed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstReply:
+    """The first reply through the path to which a connection's traffic was moved: the failover is over."""
+
+    connection: str
+    tunnel: TunnelKey
+    at: float
+
+
+GroupAction = WriteGroup | DeleteGroup
+Report = PathChanged | FailedOver | FirstReply
+Action = GroupAction | SendProbe | SendIkePing | ReadTraffic | Terminate | Initiate | Report

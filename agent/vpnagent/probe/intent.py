@@ -1,0 +1,229 @@
+"""What the control daemon hands to the prober: the tunnels, how to probe them, and what they are for.
+
+Frozen values and their one encoding (``encode``/``decode``: plain dictionaries, as JSON carries them).
+An intent is always whole; its generation grows, so that a stale one can be refused. Decoding is strict:
+an unknown key, a missing one, or a value out of range is a ``ValueError`` that names the place.
+Durations are seconds, ratios 0 to 1.
+"""
+
+import enum
+import math
+import types
+import typing
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from ipaddress import IPv4Address
+
+from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
+
+VERSION = 1  #: of the encoding; another one is refused
+
+Member = tuple[int, int]  #: nexthop id and weight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An address that is asked through the tunnel."""
+
+    address: IPv4Address
+    inside_peer: (
+        bool  #: the cloud's end of this tunnel's /30: it answers through the tunnel it was asked through
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When a path that answers is nevertheless degraded: one limit to enter the state, one to leave it."""
+
+    window: float = 10.0  #: seconds over which loss and RTT are seen
+    loss_enter: float = 0.2  #: loss ratio at which the path becomes degraded
+    loss_leave: float = 0.1  #: loss ratio at which it is no longer
+    rtt_enter: float | None = None  #: seconds, mean over the window; None: no limit
+    rtt_leave: float | None = None  #: seconds; None with ``rtt_enter`` only
+
+    def __post_init__(self) -> None:
+        _require(self.window > 0, "window must be positive", self.window)
+        _require(0 <= self.loss_leave <= self.loss_enter <= 1, "0 <= loss_leave <= loss_enter <= 1", self)
+        _require((self.rtt_enter is None) == (self.rtt_leave is None), "both RTT limits or none", self)
+        if self.rtt_enter is not None and self.rtt_leave is not None:
+            _require(0 < self.rtt_leave <= self.rtt_enter, "0 < rtt_leave <= rtt_enter", self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelIntent:
+    """One tunnel: how it is probed, and what the control daemon knows of it."""
+
+    key: TunnelKey
+    role: Role
+    weight: int  #: 1 to 255
+    nexthop_id: int
+    interface: str  #: XFRM interface: probes leave by it
+    outer_interface: str | None  #: what its ESP leaves by, if known: its loss is the tunnel's
+    source: IPv4Address | None  #: of the probes; None: the kernel picks
+    targets: tuple[Target, ...]  #: never empty; the first is the usual one
+    method: ProbeMethod
+    port: int  #: tcp and dns only
+    interval: float  #: seconds between probes
+    detect_multiplier: int  #: silent intervals before the path is down
+    hold_down: float  #: seconds for which a recovered path must be heard
+    remote_address: IPv4Address  #: of the peer's IKE daemon
+    local_address: IPv4Address | None
+    limits: Limits = Limits()
+    ike_ping: bool = True  #: False: this peer cannot be asked, so silence of its IKE daemon means nothing
+    child_sa_installed: bool = False  #: through a rekey as well
+    encapsulated: bool = False  #: ESP of that CHILD_SA travels in UDP
+    drained: bool = False
+    failed_trials: int | None = None
+    #: None: not left down for its path. Else the prober's own last report, handed back so that a new
+    #: prober goes on where a dead one was; a living one ignores it.
+
+    def __post_init__(self) -> None:
+        _require(bool(self.targets), "targets must not be empty", self.key)
+        _require(0 < self.interval <= 60, "0 < interval <= 60", self.interval)  # noqa: PLR2004 - the rule itself
+        _require(1 <= self.detect_multiplier <= 255, "detect_multiplier is 1 to 255", self.detect_multiplier)  # noqa: PLR2004
+        _require(self.hold_down >= 0, "hold_down must not be negative", self.hold_down)
+        _require(1 <= self.weight <= 255, "weight is 1 to 255", self.weight)  # noqa: PLR2004
+        _require(0 <= self.port <= 65535, "port is 0 to 65535", self.port)  # noqa: PLR2004
+        _require(0 < self.nexthop_id < 2**32, "nexthop_id is 1 to 2**32 - 1", self.nexthop_id)
+        _require(self.failed_trials is None or self.failed_trials >= 0, "failed_trials >= 0", self.key)
+
+    @property
+    def detection_time(self) -> float:
+        """Seconds of silence that mean down."""
+        return self.interval * self.detect_multiplier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionIntent:
+    """One connection and its tunnels, in the order of the file."""
+
+    name: str
+    forwarding: Forwarding
+    on_path_down: OnPathDown
+    tunnels: tuple[TunnelIntent, ...]
+    bandwidth: float = 0.0  #: bits per second in each direction; 0: unknown
+    packet_rate: int = 0  #: packets per second, in + out; 0: unknown
+
+    def __post_init__(self) -> None:
+        _require(self.bandwidth >= 0 and self.packet_rate >= 0, "limits must not be negative", self.name)
+        for tunnel in self.tunnels:
+            _require(tunnel.key.connection == self.name, f"tunnel {tunnel.key} is not of", self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupIntent:
+    """A nexthop group: the union of what these connections select."""
+
+    id: int
+    connections: tuple[str, ...]  #: names, sorted
+    members: tuple[Member, ...] = ()
+    #: what the kernel has in the group now, if it is there: what a new prober starts from, so that
+    #: it neither moves nor drops anything before it knows better; a living one ignores it
+
+    def __post_init__(self) -> None:
+        _require(0 < self.id < 2**32, "group id is 1 to 2**32 - 1", self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """Everything that the prober is to do."""
+
+    generation: int  #: grows with every intent of a control daemon and of its successors
+    connections: tuple[ConnectionIntent, ...]
+    groups: tuple[GroupIntent, ...]
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.connections]
+        keys = [t.key for c in self.connections for t in c.tunnels]
+        ids = [t.nexthop_id for c in self.connections for t in c.tunnels] + [g.id for g in self.groups]
+        for what, values in (("connection", names), ("tunnel", keys), ("nexthop id", ids)):
+            _require(len(set(values)) == len(values), f"{what} given twice", values)
+        for group in self.groups:
+            _require(set(group.connections) <= set(names), "group of unknown connections", group.connections)
+
+    def tunnels(self) -> tuple[TunnelIntent, ...]:
+        """All tunnels of all connections, in the order of the file."""
+        return tuple(tunnel for connection in self.connections for tunnel in connection.tunnels)
+
+
+def encode(intent: Intent) -> dict[str, object]:
+    """Return the intent as what JSON can carry."""
+    encoded = _encode(intent)
+    assert isinstance(encoded, dict)  # noqa: S101 - for the type checker: an Intent is a dataclass
+    return {"version": VERSION, **encoded}
+
+
+def decode(document: object) -> Intent:
+    """Return the intent that a document stands for, or raise ``ValueError`` naming what is wrong in it."""
+    if not isinstance(document, dict) or document.get("version") != VERSION:
+        raise ValueError(f"intent: version must be {VERSION}")
+    rest = {key: value for key, value in document.items() if key != "version"}
+    decoded = _decode(Intent, rest, "intent")
+    assert isinstance(decoded, Intent)  # noqa: S101 - for the type checker
+    return decoded
+
+
+def _require(holds: bool, rule: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{rule}: {value}")
+
+
+def _encode(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _encode(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    return str(value) if isinstance(value, IPv4Address) else value
+
+
+def _decode(kind: typing.Any, value: object, where: str) -> object:  # noqa: C901 - one guard per kind
+    """Return ``value`` as an instance of the annotation ``kind``."""
+    if isinstance(kind, types.UnionType):
+        options = [option for option in typing.get_args(kind) if option is not types.NoneType]
+        return None if value is None else _decode(options[0], value, where)
+    if typing.get_origin(kind) is tuple:
+        return _decode_tuple(typing.get_args(kind), value, where)
+    if kind is TunnelKey:
+        connection, tunnel = typing.cast("tuple[str, str]", _decode_tuple((str, str), value, where))
+        return TunnelKey(connection, tunnel)
+    if is_dataclass(kind):
+        return _decode_fields(typing.cast("type", kind), value, where)
+    try:
+        if kind is IPv4Address and isinstance(value, str):
+            return IPv4Address(value)
+        if issubclass(kind, enum.Enum):
+            return kind(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(typing.cast("float", value))):
+        raise ValueError(f"{where}: {kind.__name__} expected, not {value!r}")
+    return value
+
+
+def _decode_tuple(kinds: tuple[typing.Any, ...], value: object, where: str) -> tuple[object, ...]:
+    _require(isinstance(value, list), f"{where}: list expected, not", value)
+    assert isinstance(value, list)  # noqa: S101 - for the type checker
+    each = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+    if len(each) != len(value):
+        raise ValueError(f"{where}: {len(each)} items expected, not {len(value)}")
+    return tuple(
+        _decode(kind, item, f"{where}[{n}]") for n, (kind, item) in enumerate(zip(each, value, strict=True))
+    )
+
+
+def _decode_fields(kind: type, value: object, where: str) -> object:
+    _require(isinstance(value, dict), f"{where}: object expected, not", value)
+    assert isinstance(value, dict)  # noqa: S101 - for the type checker
+    hints = typing.get_type_hints(kind)
+    if unknown := value.keys() - hints.keys():
+        raise ValueError(f"{where}: unknown key {min(map(str, unknown))}")
+    if missing := [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]:
+        raise ValueError(f"{where}: missing key {missing[0]}")
+    arguments = {key: _decode(hints[key], item, f"{where}.{key}") for key, item in value.items()}
+    try:
+        return kind(**arguments)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
