@@ -41,6 +41,8 @@ SMALLEST_MARGIN_RATIO = 0.1  #: of a lifetime too short for the margins above
 REPLAY_WINDOW = 2048
 
 
+CHILD_TASKS = frozenset({"CHILD_CREATE", "QUICK_MODE"})  #: charon's tasks that negotiate a first CHILD_SA
+
 NOTHING_TO_TERMINATE = "no matching SAs to terminate found"  #: the errmsg of terminate
 
 
@@ -281,6 +283,7 @@ def _ike_sa(name: str, sa: Section) -> IkeSa:
         initiator=flag(sa, "initiator"),
         established_for=float(number(sa, "established", 0)),
         children=tuple(_child_sa(child) for _, child in sections(subsection(sa, "child-sas"))),
+        negotiating_child=not CHILD_TASKS.isdisjoint(texts(sa, "tasks-active") + texts(sa, "tasks-queued")),
     )
 
 

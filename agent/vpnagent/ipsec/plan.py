@@ -3,14 +3,30 @@
 Pure. Only names with our prefix are ever touched. Nothing is unloaded unless the caller allows pruning,
 which it does when the configuration is loaded and one full observation has succeeded.
 
-What charon has loaded is judged by the digests of what this process loaded into this charon: list-conns
-tells neither proposals nor if_id. At first everything of ours is loaded once, which harms nothing:
-load-conn with ``start_action = none`` leaves the SAs of an earlier load alone, changed or not.
+What charon has loaded is judged by the digests of what this process loaded into this charon (``Loaded``):
+list-conns tells neither proposals nor if_id. At first everything of ours is loaded once, which harms
+nothing: with ``start_action = none``, load-conn leaves the SAs of an earlier load alone, changed or not.
+
+SAs that were negotiated with settings that have changed are renegotiated: terminated, and then initiated
+like any tunnel that is down. One at a time, those that carry nothing first, and only while another
+tunnel can carry the traffic: a change that does not work stops at the first tunnel.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
+from vpnagent.config.values import OWNER_PREFIX, TunnelKey
 from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.sa import CharonState, IkeSa
+
+#: Seconds for which two IKE_SAs of one connection must both have stood before one of them is a
+#: duplicate: a peer that removes duplicates by itself does so at once, and two that choose differently
+#: at the same moment would remove both.
+DUPLICATE_AGE = 5.0
+
+UNCONFIGURED = "no longer configured"
+DUPLICATE = "a newer IKE_SA carries the same"
+OUTDATED = "negotiated with other settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +71,11 @@ class UnloadSecret:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """Delete an IKE_SA with all its CHILD_SAs. One that is not established has nobody to tell."""
+    """Delete an IKE_SA with all its CHILD_SAs.
+
+    ``force`` tells the peer once, if at all, and forgets; otherwise charon repeats its DELETE until the
+    peer has answered or is given up, which takes minutes.
+    """
 
     connection: str
     ike_sa: str  #: unique id
@@ -67,3 +87,175 @@ class Terminate:
 
 
 Action = LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What this process has loaded into this charon. Start anew with each connection to charon."""
+
+    digests: Mapping[str, str] = field(default_factory=dict)  #: by VICI name
+    outdated: frozenset[str] = frozenset()  #: connections with SAs of earlier settings
+    renegotiating: frozenset[str] = frozenset()  #: connections whose SAs of earlier settings were terminated
+
+    def observed(self, state: CharonState) -> "Loaded":
+        """Return what remains to be done about earlier settings, given what charon has now."""
+        return replace(
+            self,
+            outdated=self.outdated & {sa.connection for sa in state.sas if not sa.deleting},
+            renegotiating=self.renegotiating
+            - {
+                sa.connection
+                for sa in state.sas
+                if sa.carrying_children and sa.connection not in self.outdated
+            },
+        )
+
+    def after(self, action: Action, digest: Callable[[Connection], str]) -> "Loaded":
+        """Return what is loaded once charon has accepted the action."""
+        match action:
+            case LoadConnection(connection):
+                name, new = connection.name, digest(connection)
+                changed = self.digests.get(name, new) != new
+                return replace(
+                    self,
+                    digests={**self.digests, name: new},
+                    outdated=self.outdated | {name} if changed else self.outdated,
+                )
+            case UnloadConnection(name):
+                kept = {other: digest for other, digest in self.digests.items() if other != name}
+                return replace(
+                    self,
+                    digests=kept,
+                    outdated=self.outdated - {name},
+                    renegotiating=self.renegotiating - {name},
+                )
+            case Terminate(reason=reason) if reason == OUTDATED:
+                return replace(
+                    self,
+                    outdated=self.outdated - {action.connection},
+                    renegotiating=self.renegotiating | {action.connection},
+                )
+            case _:
+                return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Which tunnels carry what: what a renegotiation must respect."""
+
+    usable: Set[TunnelKey] = frozenset()  #: packets may be sent into them
+    forwarding: Set[TunnelKey] = frozenset()  #: traffic is sent into them now
+    alternatives: Mapping[TunnelKey, Set[TunnelKey]] = field(default_factory=dict)
+    """The other tunnels that could carry a tunnel's traffic."""
+
+
+def plan(
+    desired: Mapping[str, Connection],
+    state: CharonState,
+    loaded: Loaded,
+    *,
+    digest: Callable[[Connection], str],
+    traffic: Traffic,
+    prune: bool,
+) -> list[Action]:
+    """Return what is to be done now, to be applied in order."""
+    loaded = loaded.observed(state)
+    actions: list[Action] = []
+    if prune:
+        # First: of two connections to the same peer, or two keys of it, charon takes the first it finds.
+        actions += _unloads(desired, state)
+    actions += _loads(desired, state, loaded, digest)
+    if prune:
+        actions += (_terminate(sa, UNCONFIGURED) for sa in _ours(state) if sa.connection not in desired)
+    actions += _duplicates(sa for sa in _ours(state) if sa.connection in desired)
+    return actions + _renegotiation(desired, state, loaded, traffic)
+
+
+def _unloads(desired: Mapping[str, Connection], state: CharonState) -> Iterator[Action]:
+    for name in sorted(state.connections - desired.keys()):
+        if name.startswith(OWNER_PREFIX):
+            yield UnloadConnection(name)
+    wanted = {name for name, connection in desired.items() if connection.psk is not None}
+    for id_ in sorted(state.secrets - wanted):
+        if id_.startswith(OWNER_PREFIX):
+            yield UnloadSecret(id_)
+
+
+def _loads(
+    desired: Mapping[str, Connection],
+    state: CharonState,
+    loaded: Loaded,
+    digest: Callable[[Connection], str],
+) -> Iterator[Action]:
+    for name, connection in desired.items():
+        same = loaded.digests.get(name) == digest(connection)
+        if connection.psk is not None and not (same and name in state.secrets):
+            yield LoadSecret(connection)
+        if not (same and name in state.connections):
+            yield LoadConnection(connection)
+
+
+def _duplicates(sas: Iterable[IkeSa]) -> Iterator[Terminate]:
+    """Yield the oldest duplicate of each connection: both ends may have initiated at once.
+
+    Of two, the newer stays, because the kernels of both ends send into the newest CHILD_SA. One that
+    carries nothing is none: it may be on its way to something, and costs nothing.
+    """
+    by_connection: dict[str, list[IkeSa]] = {}
+    for sa in sas:
+        if sa.carrying_children and sa.established_for >= DUPLICATE_AGE:
+            by_connection.setdefault(sa.connection, []).append(sa)
+    for of_connection in by_connection.values():
+        oldest, *newer = sorted(of_connection, key=_age, reverse=True)
+        carried_by_newer = {child.name for sa in newer for child in sa.carrying_children}
+        if {child.name for child in oldest.carrying_children} <= carried_by_newer:
+            yield _terminate(oldest, DUPLICATE)
+
+
+def _renegotiation(
+    desired: Mapping[str, Connection], state: CharonState, loaded: Loaded, traffic: Traffic
+) -> list[Action]:
+    """Return the termination of the SAs of one outdated tunnel, or nothing while that must wait."""
+    candidates = [
+        connection
+        for name, connection in desired.items()
+        if name in loaded.outdated or _wrong_if_id(connection, state)
+    ]
+    candidates.sort(key=lambda connection: connection.key in traffic.forwarding)
+    renegotiating = {desired[name].key for name in loaded.renegotiating if name in desired}
+    for connection in candidates:
+        if _may_go(connection.key, traffic, renegotiating):
+            return [_terminate(sa, OUTDATED) for sa in _ours(state) if sa.connection == connection.name]
+    return []
+
+
+def _may_go(key: TunnelKey, traffic: Traffic, renegotiating: Set[TunnelKey]) -> bool:
+    alternatives = traffic.alternatives.get(key, frozenset())
+    if key not in traffic.usable or not alternatives:
+        return True
+    return not alternatives & renegotiating and bool(alternatives & traffic.usable)
+
+
+def _wrong_if_id(connection: Connection, state: CharonState) -> bool:
+    """Whether an SA of an earlier process's settings feeds another interface."""
+    return any(
+        child.if_id != connection.if_id
+        for sa in state.sas
+        if sa.connection == connection.name
+        for child in sa.carrying_children
+    )
+
+
+def _ours(state: CharonState) -> Iterator[IkeSa]:
+    """Yield our IKE_SAs that can still be terminated."""
+    return (sa for sa in state.sas if sa.connection.startswith(OWNER_PREFIX) and not sa.deleting)
+
+
+def _terminate(sa: IkeSa, reason: str) -> Terminate:
+    """One that is not established has nobody to tell."""
+    return Terminate(sa.connection, sa.unique_id, reason, force=sa.connecting)
+
+
+def _age(sa: IkeSa) -> tuple[float, int]:
+    """Charon tells whole seconds; its unique ids count up."""
+    return (sa.established_for, -int(sa.unique_id))

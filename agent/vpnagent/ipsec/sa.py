@@ -67,6 +67,17 @@ class IkeSa:
     initiator: bool
     established_for: float  #: seconds; 0 before
     children: tuple[ChildSa, ...]
+    negotiating_child: bool = False  #: a CHILD_SA is being negotiated in it; it is in ``children`` only later
+
+    @property
+    def connecting(self) -> bool:
+        """Whether the IKE_SA itself is still being negotiated."""
+        return self.state in (IkeState.CREATED, IkeState.CONNECTING)
+
+    @property
+    def deleting(self) -> bool:
+        """Whether it is on its way out: nothing can be built on it."""
+        return self.state in (IkeState.DELETING, IkeState.DESTROYING)
 
     @property
     def carrying_children(self) -> tuple[ChildSa, ...]:
@@ -75,7 +86,7 @@ class IkeSa:
         None of an IKE_SA that is being deleted: while the peer does not answer our DELETE, charon
         keeps its CHILD_SAs INSTALLED for minutes, and the peer may have forgotten them long ago.
         """
-        if self.state in (IkeState.DELETING, IkeState.DESTROYING):
+        if self.deleting:
             return ()
         return tuple(child for child in self.children if child.carries_traffic)
 
