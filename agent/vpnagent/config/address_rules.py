@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
-from vpnagent.config.places import Place, connections, repeated, tunnels
+from vpnagent.config.places import connections, repeated, tunnels
 from vpnagent.config.values import Config, Connection, Forwarding, TrafficSelectors
 from vpnagent.config.wording import Path, Violation
 
@@ -50,13 +50,14 @@ def underlay_stays_outside(config: Config) -> Iterator[Violation]:
 
 
 def outer_addresses_are_apart(config: Config) -> Iterator[Violation]:
-    """charon tells peers apart by the pair of outer addresses; %any pairs with every local address."""
+    """A pair of outer addresses is how charon tells peers apart; %any pairs with every local address."""
     for one, two in combinations(tunnels(config), 2):
         locals_ = {one.tunnel.local_address, two.tunnel.local_address}
         if one.tunnel.remote_address == two.tunnel.remote_address and (len(locals_) == 1 or None in locals_):
             yield Violation(
                 two.key("remote_address"),
-                f"{two.tunnel.remote_address} must differ from that of {one.tunnel.key}, or each needs its own local_address",
+                f"{two.tunnel.remote_address} must differ from that of {one.tunnel.key}, "
+                "or each needs its own local_address",
             )
     for place in tunnels(config):
         if place.tunnel.remote_address == place.tunnel.local_address:
@@ -104,23 +105,24 @@ def probes_have_targets(config: Config) -> Iterator[Violation]:
 
 def probes_fit_the_selectors(config: Config) -> Iterator[Violation]:
     """With the networks as traffic selectors, nothing else passes: neither a probe nor its source."""
+    narrow = [
+        place for place in tunnels(config) if place.connection.traffic_selectors is TrafficSelectors.NETWORKS
+    ]
     source = config.gateway.source_address
-    narrow = TrafficSelectors.NETWORKS
-    if source and any(c.traffic_selectors is narrow for c in config.connections):
-        if not _within(source, config.gateway.local_networks):
-            yield Violation(
-                ("gateway", "source_address"),
-                f"{source} must be in a local network, as traffic_selectors networks let nothing else through",
-            )
-    for place in tunnels(config):
+    if narrow and source and not _within(source, config.gateway.local_networks):
+        yield Violation(
+            ("gateway", "source_address"), f"{source} must be in a local network, as {_ONLY_NETWORKS}"
+        )
+    for place in narrow:
         for target in place.tunnel.probe.targets:
-            if place.connection.traffic_selectors is narrow and not _within(
-                target, place.connection.remote_networks
-            ):
+            if not _within(target, place.connection.remote_networks):
                 yield Violation(
                     place.path,
-                    f"its probes' target {target} must be in a remote network, as traffic_selectors networks let nothing else through",
+                    f"its probes' target {target} must be in a remote network, as {_ONLY_NETWORKS}",
                 )
+
+
+_ONLY_NETWORKS = "traffic_selectors networks let nothing else through"
 
 
 def _within(address: IPv4Address, networks: tuple[IPv4Network, ...]) -> bool:

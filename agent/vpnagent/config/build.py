@@ -1,7 +1,7 @@
 """The file's sections -> the frozen values of the core, with every default filled in. Pure.
 
-Nothing is refused here, except what only the file can tell (``contradictions``): the values no longer
-know what was written and what was a default. A value that is missing for good stays empty for ``rules`` to see.
+Nothing is refused here, except what only the file can tell (``contradictions``): the values no longer know
+what was written and what was a default. A value that is missing for good stays empty, for ``rules`` to see.
 """
 
 import os.path
@@ -193,7 +193,7 @@ def _probe(section: ProbeSection, tunnel: TunnelSection) -> values.Probe:
 
 
 def _targets(section: ProbeSection, tunnel: TunnelSection) -> tuple[IPv4Address, ...]:
-    """Return what the tunnel is asked through: the narrower answer proves more (failover: a tunnel target proves one tunnel both ways)."""
+    """Return what the tunnel is asked through. A target inside it proves it both ways, so it goes first."""
     if tunnel.targets:
         return tunnel.targets
     if tunnel.inside_address:

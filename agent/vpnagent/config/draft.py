@@ -1,7 +1,7 @@
 """What of a file is well formed, and what is not. Pure.
 
-A wrong value spoils its section only: the gateway, the daemon, or one connection. The rest goes on to the rules
-between values, so that one reading of the errors is enough to mend a file, and none is a mere consequence.
+A wrong value spoils its section only: the gateway, the daemon, or one connection. The rest goes on to the
+rules between values, so that one reading of the errors mends a file, and none of them is a mere consequence.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ class Draft:
         match violation.path:
             case ("connections", int(index), *rest):
                 return Violation(("connections", self.indexes[index], *rest), violation.text)
-        return violation
+            case _:
+                return violation
 
 
 def draft(document: Document) -> Draft:

@@ -1,7 +1,7 @@
 """pydantic's findings -> violations in our own words. Pure.
 
-The texts of our kinds are passed on; the few findings that are pydantic's own (required, unknown, wrong shape)
-are worded here, so that neither its jargon nor its URLs show. Values under unknown keys never show.
+The texts of our kinds are passed on; the few findings that are pydantic's own (required, unknown, wrong
+shape) are worded here, so that neither its jargon nor its URLs show. Values under unknown keys never show.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Read the YAML and the secrets it names. The shell of ``config``, with ``secret_files``.
 
-Every problem is found in one go and reported in the order of the file: what cannot be read, what is not of its
-kind, what does not fit together, and secrets. Nothing but ConfigError is raised, whatever the files hold.
+Every problem is found in one go and reported in the order of the file: what cannot be read, what is not of
+its kind, what does not fit together, and secrets. Nothing but ConfigError is raised, whatever the files hold.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from vpnagent.config.build import Psks, absolute, build, contradictions
-from vpnagent.config.draft import Draft, draft
+from vpnagent.config.draft import draft
 from vpnagent.config.file_models import ConfigFile, TunnelSection
 from vpnagent.config.rules import violations
 from vpnagent.config.secret_files import SecretFileError, check_readable, read_credential, read_psk
@@ -25,7 +25,7 @@ DEFAULT_PATH: Final = "/etc/vpnagent/vpnagent.yaml"
 def load(path: str | os.PathLike[str], *, read_secrets: bool = True, hostname: str | None = None) -> Config:
     """Return the configuration in a file. Raises ConfigError with every problem there is.
 
-    With ``read_secrets=False`` nothing but the YAML is opened, and every ``psk`` is None: for ``plan`` on a laptop.
+    With ``read_secrets=False``, for ``plan`` on a laptop, only the YAML is opened, and every psk is None.
     ``hostname`` is the default of gateway.name; None asks the kernel.
     """
     name = os.fspath(path)
@@ -96,8 +96,9 @@ def _use(key: tuple[str, ...], name: str, folder: str) -> Secret | None:
             return read_psk(absolute(folder, name))
         case ("psk_credential",):
             return read_credential(name)
-    check_readable(absolute(folder, name), closed=key[-1] == "private_key")
-    return None
+        case _:
+            check_readable(absolute(folder, name), closed=key[-1] == "private_key")
+            return None
 
 
 def _hint(key: tuple[str, ...], name: str, folder: str) -> str:

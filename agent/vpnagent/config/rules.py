@@ -11,7 +11,9 @@ from typing import Final
 from vpnagent.config.address_rules import ADDRESS_RULES
 from vpnagent.config.places import Place, connections, repeated, tunnels
 from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
-from vpnagent.config.wording import Violation
+from vpnagent.config.wording import Violation, shown
+
+IKEV1: Final = 1
 
 Rule = Callable[[Config], Iterator[Violation]]
 
@@ -78,18 +80,18 @@ def ike_fits_together(config: Config) -> Iterator[Violation]:
     """What the versions of IKE lack."""
     for path, connection in connections(config):
         ike = connection.ike
-        if ike.version == 2 and ike.mode != "main":
+        if ike.version != IKEV1 and ike.mode != "main":
             yield Violation(
                 (*path, "ike", "mode"), f"IKE version 2 has no modes: must be main, not {ike.mode}"
             )
-        if ike.version == 1 and "gcm" in ike.encryption:
+        if ike.version == IKEV1 and "gcm" in ike.encryption:
             yield Violation(
                 (*path, "ike", "encryption"),
-                f"AES-GCM protects IKE in version 2 only (RFC 5282): must not be {ike.encryption} with version 1",
+                f"{ike.encryption} needs IKE version 2: version 1 has no AES-GCM for itself (RFC 5282)",
             )
         networks = (config.gateway.local_networks, connection.remote_networks)
         if (
-            ike.version == 1
+            ike.version == IKEV1
             and connection.traffic_selectors is TrafficSelectors.NETWORKS
             and any(len(several) > 1 for several in networks)
         ):
@@ -101,19 +103,20 @@ def ike_fits_together(config: Config) -> Iterator[Violation]:
 
 
 def identities_are_known(config: Config) -> Iterator[Violation]:
-    """Both ends need an identity, and IKEv1's main mode with a key can only look it up by address (RFC 2409 §5.4)."""
+    """Both ends have one; in IKEv1's main mode a key is found by the address only (RFC 2409 §5.4)."""
     for place in tunnels(config):
         if not place.tunnel.local_id:
             yield Violation(place.key("local_id"), "is required, as local_address is %any")
         ike = place.connection.ike
-        if ike.version == 2 or ike.mode != "main" or place.tunnel.certificates:
+        if ike.version != IKEV1 or ike.mode != "main" or place.tunnel.certificates:
             continue
         for key in ("local_id", "remote_id"):
             identity = getattr(place.tunnel, key)
             if identity and not _is_address(identity):
                 yield Violation(
                     place.key(key),
-                    f"must be an IPv4 address in main mode of IKE version 1 with a pre-shared key, not {identity!r}",
+                    "must be an IPv4 address in IKE version 1, main mode, with a pre-shared key, "
+                    f"not {shown(identity)}",
                 )
 
 

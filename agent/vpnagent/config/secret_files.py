@@ -49,7 +49,7 @@ def _secret(content: bytes) -> Secret:
         raise SecretFileError("must not be empty")
     if not _KEY.fullmatch(content):
         raise SecretFileError(
-            "must hold one key of visible ASCII characters: a space, a second line or a control character is in it"
+            "must hold one line of visible ASCII characters, without a space: something else is in it"
         )
     return Secret(content)
 
@@ -96,7 +96,8 @@ def _check(found: os.stat_result, *, closed: bool) -> None:
     readable_by_group = mode & stat.S_IRGRP and found.st_gid not in _groups()
     if mode & ~(stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP) or readable_by_group:
         raise SecretFileError(
-            f"must have mode 0600, or 0640 with group root or {SERVICE_GROUP}, not {mode:04o} with gid {found.st_gid}"
+            f"must have mode 0600, or 0640 with group root or {SERVICE_GROUP}, "
+            f"not {mode:04o} with gid {found.st_gid}"
         )
 
 

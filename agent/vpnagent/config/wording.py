@@ -18,6 +18,8 @@ class Violation(NamedTuple):
     text: str
 
 
+SHOWN = 60  #: characters of a value that an error text shows at most
+
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
@@ -45,8 +47,9 @@ def shown(value: object) -> str:
             return "a mapping"
         case list() | tuple():
             return "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…" + text[-1]
+        case _:
+            text = repr(value)
+            return text if len(text) <= SHOWN else f"{text[: SHOWN - 2]}…{text[-1]}"
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:

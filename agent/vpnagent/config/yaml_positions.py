@@ -8,7 +8,7 @@ self-containing list nor a billion laughs does harm. Never raises: what is wrong
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,10 +51,7 @@ def read(content: bytes) -> Document:
     """Return what the text holds; ``content`` may be anything."""
     document = Document()
     try:
-        root = _compose(content)
-        if not isinstance(root, yaml.MappingNode):
-            raise _Unreadable(_line(root), f"the top level must be a mapping (key: value), not {_kind(root)}")
-        document.data = _Walk(document).mapping(root, ())
+        document.data = _Walk(document).mapping(_compose(content), ())
     except _Unreadable as error:
         document.faults = [Fault(error.line, (), error.text)]
     return document
@@ -89,7 +86,7 @@ def _text(content: bytes) -> str:
     return text
 
 
-def _compose(content: bytes) -> yaml.Node:
+def _compose(content: bytes) -> yaml.MappingNode:
     try:
         loader = _Loader(_text(content))
         try:
@@ -105,6 +102,8 @@ def _compose(content: bytes) -> yaml.Node:
         raise _Unreadable(0, "is not YAML: it contains a character that is not allowed") from error
     if root is None:
         raise _Unreadable(0, "is empty")
+    if not isinstance(root, yaml.MappingNode):
+        raise _Unreadable(_line(root), f"the top level must be a mapping (key: value), not {_kind(root)}")
     return root
 
 
@@ -164,7 +163,7 @@ class _Walk:
                 self._fault(
                     key,
                     path,
-                    "merge keys (<<) are not supported: alias the whole section, or write the keys out",
+                    "merge keys (<<) are not supported: alias the whole section instead",
                 )
             else:
                 yield key, value
@@ -174,9 +173,7 @@ class _Walk:
         if self._values > MAX_VALUES:
             raise _Unreadable(_line(node), f"its aliases expand to more than {MAX_VALUES} values")
         if len(path) > MAX_DEPTH:
-            raise _Unreadable(
-                _line(node), f"is nested deeper than {MAX_DEPTH} levels: an anchor contains itself"
-            )
+            raise _Unreadable(_line(node), f"is nested deeper than {MAX_DEPTH} levels by its aliases")
         self._document.lines.setdefault(path, _line(node))
         if node.tag not in (PLAIN, QUOTED, COLLECTION):
             self._fault(node, path, f"the tag {_short(node.tag)} is not allowed")
@@ -200,10 +197,12 @@ class _Walk:
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _AMBIGUOUS = re.compile(r"[-+]?(0[0-9]+|[0-9]+(_[0-9]+)+|0b[01_]+)")
-_INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
-_BASED = re.compile(r"0o[0-7]{1,20}|0x[0-9a-fA-F]{1,20}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NON_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_NUMBERS: Final[tuple[tuple[re.Pattern[str], Callable[[str], int | float]], ...]] = (
+    (re.compile(r"[-+]?[0-9]{1,20}"), int),
+    (re.compile(r"0o[0-7]{1,20}|0x[0-9a-fA-F]{1,20}"), lambda text: int(text, 0)),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
+)
 _WORDS: Final[dict[str, Value]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -214,7 +213,7 @@ _WORDS: Final[dict[str, Value]] = {
 def scalar(text: str, *, plain: bool) -> Value:
     """Return the value of a scalar (YAML 1.2.2 §10.3.2). Raises ValueError, and never shows the text.
 
-    Quoted ones are texts. An integer of more than 20 digits is a text too, for someone else to refuse.
+    Quoted ones are texts. An integer of more than 20 digits becomes a float: no bound of ours is near.
     """
     if _CONTROL.search(text):
         raise ValueError("must be one line without control characters")
@@ -224,17 +223,9 @@ def scalar(text: str, *, plain: bool) -> Value:
         return _WORDS[text]
     if _AMBIGUOUS.fullmatch(text):
         raise ValueError(
-            "is a number to some readers of YAML and not to others: write it in plain decimal, or quote it"
+            "has different values for different readers of YAML: write a plain decimal number, or quote it"
         )
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _BASED.fullmatch(text):
-        return int(text, 0)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _NON_FINITE.fullmatch(text):
-        return float(text.replace(".", ""))
-    return text
+    return next((number(text) for pattern, number in _NUMBERS if pattern.fullmatch(text)), text)
 
 
 def _line(node: yaml.Node) -> int:
@@ -242,8 +233,10 @@ def _line(node: yaml.Node) -> int:
 
 
 def _kind(node: yaml.Node) -> str:
-    return {"mapping": "a mapping", "sequence": "a list"}.get(node.id, "a single value")
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
 
 
 def _short(tag: str) -> str:
-    return repr(tag if len(tag) <= 40 else tag[:39] + "…")
+    return repr(tag[:40])
