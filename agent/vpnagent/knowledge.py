@@ -40,6 +40,7 @@ class CharonKnowledge:
     statuses: Mapping[TunnelKey, SaStatus] = field(default_factory=dict)
     verdicts: Verdicts = field(default_factory=dict)
     troubles: Mapping[TunnelKey, str] = field(default_factory=dict)  #: why a tunnel is not up
+    hints: Mapping[TunnelKey, str] = field(default_factory=dict)  #: what to do about it
     findings: tuple[Finding, ...] = ()
     rekeys: dict[TunnelKey, int] = field(default_factory=dict)
     negotiation_failures: dict[tuple[TunnelKey, str], int] = field(default_factory=dict)

@@ -36,9 +36,7 @@ METRICS: Final = {
         Gauge, "1 for the state that the tunnel is in, 0 for the others.", ("connection", "tunnel", "state")
     ),
     "vpnagent_tunnel_up": Declaration(Gauge, "1 when the tunnel is up."),
-    "vpnagent_tunnel_forwarding": Declaration(
-        Gauge, "1 when the tunnel carries traffic now."
-    ),
+    "vpnagent_tunnel_forwarding": Declaration(Gauge, "1 when the tunnel carries traffic now."),
     "vpnagent_ike_sa_established": Declaration(Gauge, "1 when the tunnel has an established IKE_SA."),
     "vpnagent_child_sa_installed": Declaration(Gauge, "1 when the tunnel has an installed CHILD_SA."),
     "vpnagent_tunnel_receive_bytes_total": Declaration(

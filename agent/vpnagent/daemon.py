@@ -1,0 +1,200 @@
+"""The control daemon: put the parts together, answer commands, stop as told.
+
+It wires; it decides nothing. Policy is in ``desired`` and ``selection``, when to act in the reconcilers,
+how to keep tasks alive in ``supervisor``. SIGTERM leaves everything in place; ``down`` removes it.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+from typing import Any
+
+from vpnagent import __version__, control_server, metrics_endpoint, report
+from vpnagent.config.load import load
+from vpnagent.config.rules import weaknesses
+from vpnagent.config.values import Config
+from vpnagent.control import NOT_FINE, USAGE
+from vpnagent.errors import ConfigError, ControlError
+from vpnagent.finding import Finding, Severity
+from vpnagent.knowledge import Knowledge
+from vpnagent.metrics import AgentCollector
+from vpnagent.naming import tunnel_key
+from vpnagent.reconcile_charon import CharonReconciler
+from vpnagent.reconcile_kernel import KernelReconciler
+from vpnagent.routing.netlink import Kernel
+from vpnagent.status import status
+from vpnagent.supervisor import Task, supervise
+from vpnagent.systemd import notify, watchdog_interval
+
+log = logging.getLogger(__name__)
+
+DOWN_DEADLINE = 20.0  #: seconds that ``down`` may take to remove everything
+REPORT_PERIOD = 0.2  #: seconds between looks at whether states or findings changed
+
+
+class Daemon:
+    """One run of the daemon. ``config_path`` is read again at each reload."""
+
+    def __init__(self, config_path: str, config: Config) -> None:
+        self._config_path = config_path
+        self._known = Knowledge(config=config, loaded_at=time.time(), config_findings=weak_points(config))
+        self._kernel = Kernel(on_change=self._known.kernel_dirty.set)
+        self._kernel_reconciler = KernelReconciler(self._kernel, self._known)
+        self._charon_reconciler = CharonReconciler(config.agent.vici_socket, self._known)
+        self._stop = asyncio.Event()
+        self._progress = time.monotonic()
+
+    async def run(self) -> None:
+        """Run until SIGTERM, SIGINT or ``down``. Raises NetlinkError without the capability."""
+        await control_server.refuse_if_alive(self._known.config.agent.control_socket)
+        await self._kernel.open()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        try:
+            await supervise(self._tasks(), self._stop)
+        finally:
+            notify("STOPPING=1")
+            self._charon_reconciler.close()
+            self._kernel.close()
+        log.info("stopped tunnels-and-routes=%s", "left" if self._known.config.connections else "removed")
+
+    def _tasks(self) -> dict[str, Task]:
+        agent = self._known.config.agent
+        tasks: dict[str, Task] = {
+            "kernel": self._kernel_reconciler.run,
+            "kernel-monitor": self._kernel.monitor,
+            "charon": self._charon_reconciler.run,
+            "control": lambda: control_server.serve(agent.control_socket, self._answer),
+            "report": self._report,
+            "ready": self._ready,
+            "reload-signal": self._reload_on_hangup,
+        }
+        if agent.metrics_listen:
+            collector = AgentCollector(self._known)
+            tasks["metrics"] = lambda: metrics_endpoint.serve(agent.metrics_listen, collector)
+        if interval := watchdog_interval(pid=os.getpid()):
+            tasks["watchdog"] = lambda: self._watchdog(interval)
+        return tasks
+
+    async def _ready(self) -> None:
+        """Tell systemd when the first round is done; charon may take longer, or be absent."""
+        await self._kernel_reconciler.observed.wait()
+        gc.freeze()
+        notify("READY=1", f"STATUS=vpnagent {__version__}")
+        log.info("ready")
+
+    async def _report(self) -> None:
+        while True:
+            report.refresh(self._known, time.time())
+            self._progress = time.monotonic()
+            await asyncio.sleep(REPORT_PERIOD)
+
+    async def _watchdog(self, interval: float) -> None:
+        while True:
+            if time.monotonic() - self._progress < interval:
+                notify("WATCHDOG=1")
+            await asyncio.sleep(interval / 2)
+
+    async def _reload_on_hangup(self) -> None:
+        hangup = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+        while True:
+            await hangup.wait()
+            hangup.clear()
+            with contextlib.suppress(ControlError):
+                await self._reload()
+
+    async def _answer(self, request: dict[str, Any]) -> Any:
+        match request["command"]:
+            case "status":
+                report.refresh(self._known, time.time())
+                return status(self._known)
+            case "plan":
+                return {"verdicts": {str(k): v.child_sa_installed for k, v in self._known.verdicts().items()}}
+            case "reload":
+                return await self._reload()
+            case "drain" | "undrain":
+                return self._drain(request)
+            case _:
+                return await self._down()
+
+    async def _reload(self) -> dict[str, Any]:
+        """Read the file again; on any problem the configuration in force stays."""
+        known = self._known
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            config = await asyncio.to_thread(load, self._config_path)
+        except ConfigError as error:
+            known.config_error = str(error)
+            log.error("reload-refused %s", str(error).replace("\n", "; "))  # noqa: TRY400 - no traceback
+            raise ControlError(str(error), USAGE) from None
+        finally:
+            notify("READY=1")
+        findings = weak_points(config)
+        if config.agent != known.config.agent:
+            findings = (*findings, _restart_needed())
+            config = replace(
+                config, agent=replace(known.config.agent, manage_sysctls=config.agent.manage_sysctls)
+            )
+        changed = config != known.config
+        known.config, known.config_error, known.config_findings = config, None, findings
+        known.loaded_at = time.time()
+        self._wake()
+        log.info("reloaded changed=%s connections=%d", changed, len(config.connections))
+        return {"changed": changed}
+
+    def _drain(self, request: dict[str, Any]) -> dict[str, Any]:
+        key = tunnel_key(self._known.config, str(request.get("tunnel", "")))
+        drained = self._known.drained
+        self._known.drained = drained | {key} if request["command"] == "drain" else drained - {key}
+        self._wake()
+        return {"tunnel": str(key), "drained": key in self._known.drained}
+
+    async def _down(self) -> dict[str, Any]:
+        """Remove everything that is ours, then stop: the same reconcilers, with nothing desired."""
+        log.info("going-down")
+        self._known.config = replace(self._known.config, connections=())
+        self._kernel_reconciler.converged.clear()
+        self._charon_reconciler.converged.clear()
+        self._wake()
+        try:
+            async with asyncio.timeout(DOWN_DEADLINE):
+                if self._known.charon.connected:
+                    await self._charon_reconciler.converged.wait()
+                await self._kernel_reconciler.converged.wait()
+        except TimeoutError:
+            raise ControlError(
+                f"not everything could be removed within {DOWN_DEADLINE:g} s", NOT_FINE
+            ) from None
+        asyncio.get_running_loop().call_later(0.1, self._stop.set)  # after this answer has been sent
+        return {"charon": self._known.charon.connected}
+
+    def _wake(self) -> None:
+        self._known.kernel_dirty.set()
+        self._known.charon_dirty.set()
+
+
+def weak_points(config: Config) -> tuple[Finding, ...]:
+    """Return the configuration's weaknesses as findings."""
+    return tuple(
+        Finding(
+            code=w.code, subject=w.key, severity=Severity(w.severity), text=f"{w.key}: {w.text}", hint=w.hint
+        )
+        for w in weaknesses(config)
+    )
+
+
+def _restart_needed() -> Finding:
+    return Finding(
+        code="RestartNeeded",
+        subject="agent",
+        severity=Severity.WARNING,
+        text="a changed path or listener under agent: takes effect at the next start",
+        hint="systemctl restart vpnagent; tunnels and routes stay in place",
+    )

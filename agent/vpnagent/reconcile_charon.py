@@ -1,0 +1,261 @@
+"""Keep charon as it should be, and know what it does: connect, observe, load, initiate, listen.
+
+One session lasts as long as charon answers. When it is lost, the last verdicts stay in force (a charon
+that crashed leaves its SAs in the kernel), and everything is loaded anew when it is back; a tunnel that
+was up counts as up for ``GRACE`` seconds more, in which it is negotiated again.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Final
+
+from vpnagent.desired import desired
+from vpnagent.errors import ViciError, ViciUnavailableError
+from vpnagent.finding import Finding, Severity
+from vpnagent.ipsec import messages
+from vpnagent.ipsec.algorithms import missing_algorithms
+from vpnagent.ipsec.charon import Charon
+from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
+from vpnagent.ipsec.initiation import Initiate, Initiation
+from vpnagent.ipsec.negotiation_failure import NegotiationFailures
+from vpnagent.ipsec.plan import Action, LoadConnection, Loaded, LoadSecret, Traffic, plan
+from vpnagent.ipsec.sa import CharonState
+from vpnagent.knowledge import Knowledge
+from vpnagent.selection import Verdict, usable
+from vpnagent.tunnels import sa_statuses
+
+log = logging.getLogger(__name__)
+
+PERIOD: Final = 1.0  #: seconds between observations when nothing happens
+RETRY: Final = (0.1, 0.2, 0.5, 1.0, 2.0)  #: seconds before the n-th attempt to connect; the last one stays
+REFUSED_FOR: Final = 30.0  #: seconds before a connection that charon refused is tried again unchanged
+GRACE: Final = 10.0  #: seconds for which a tunnel counts as up after charon came back without its SA
+
+
+class CharonReconciler:
+    """One session after another. ``known.charon`` is its to write."""
+
+    def __init__(self, socket_path: str, known: Knowledge) -> None:
+        self._known = known
+        self._charon = Charon(socket_path, on_event=self._on_event)
+        self._session = Session(self._charon, known)
+        self.converged = asyncio.Event()  #: set by a round that had nothing left to do
+
+    async def run(self) -> None:
+        """Connect, reconcile, and connect again, until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._charon.connect()
+                failures = 0
+                self._connected()
+                await self._reconcile()
+            except ViciUnavailableError as error:
+                self._lost(error)
+            await asyncio.sleep(RETRY[min(failures, len(RETRY) - 1)])
+            failures += 1
+
+    def close(self) -> None:
+        """Close the VICI connections; what charon has stays."""
+        self._charon.close()
+
+    async def _reconcile(self) -> None:
+        known = self._known
+        while True:
+            known.charon_dirty.clear()
+            if not await self._session.round():
+                self.converged.set()
+            try:
+                await asyncio.wait_for(known.charon_dirty.wait(), self._session.patience())
+            except TimeoutError:
+                continue
+
+    def _connected(self) -> None:
+        known = self._known.charon
+        known.connected, known.version, known.error = True, self._charon.version, None
+        self._session = Session(self._charon, self._known)
+        log.info("charon-connected version=%s", self._charon.version)
+
+    def _lost(self, error: ViciUnavailableError) -> None:
+        known = self._known.charon
+        self._charon.close()
+        known.connected = False
+        if known.error != str(error):
+            known.error = str(error)
+            log.warning("charon-unreachable error=%r", known.error)
+
+    def _on_event(self, event: Event) -> None:
+        """Take in what charon tells by itself; it is called on the loop and only notes and wakes."""
+        known = self._known.charon
+        match event:
+            case IkeUpDown() | ChildUpDown():
+                known.signalled_at = time.monotonic()
+                log.debug("charon-event %s", event)
+            case Rekeyed():
+                self._count_rekey(event)
+            case LogLine():
+                if not self._session.failures.heard(event):
+                    return
+            case ConnectionLost() | _:
+                log.debug("charon-event %s", event)
+        self._known.charon_dirty.set()
+
+    def _count_rekey(self, event: Rekeyed) -> None:
+        rekeys = self._known.charon.rekeys
+        for tunnel in self._known.config.tunnels():
+            if tunnel.key.owner == event.connection:
+                rekeys[tunnel.key] = rekeys.get(tunnel.key, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What charon would not load."""
+
+    error: ViciError
+    digest: str  #: of the connection as it was refused
+    until: float  #: monotonic seconds; it is tried again then
+
+
+class Session:
+    """What is true of one charon from the moment we connected: what we loaded, when to initiate."""
+
+    def __init__(self, charon: Charon, known: Knowledge) -> None:
+        self._charon = charon
+        self._known = known
+        self._key = os.urandom(32)
+        self._loaded = Loaded()
+        self._initiation = Initiation(random=random.random)
+        self._grace_until = time.monotonic() + GRACE
+        self._up_before = frozenset(k for k, v in known.charon.verdicts.items() if v.child_sa_installed)
+        self._refusals: dict[str, Refusal] = {}
+        self.failures = NegotiationFailures()
+
+    async def round(self) -> bool:
+        """Observe, report, apply, initiate once; return whether there was anything to do."""
+        known = self._known
+        want = desired(known.config, known.verdicts()).connections
+        state = await self._charon.observe()
+        now = time.monotonic()
+        self._publish(state, now)
+        impossible = self._impossible(want)
+        held = impossible.keys() | self._refused(want, now)
+        self._loaded = self._loaded.observed(state)
+        planned = plan(want, state, self._loaded, digest=self._digest, traffic=self._traffic(), prune=True)
+        actions = [action for action in planned if not _loads(action, held)]
+        for action in actions:
+            await self._apply(action)
+        due = self._initiation.due(time.monotonic(), want, state.sas, held=held | self._refused(want, now))
+        for step in due:
+            await self._start(step)
+        known.charon.findings = (
+            *(_missing(name, parts) for name, parts in impossible.items()),
+            *(_refusal(name, refusal.error) for name, refusal in self._refusals.items() if name in want),
+        )
+        return bool(actions or due)
+
+    def patience(self) -> float:
+        """Return the seconds until the next round, should nothing happen before."""
+        deadline = self._initiation.deadline()
+        return PERIOD if deadline is None else min(PERIOD, max(0.05, deadline - time.monotonic()))
+
+    def _publish(self, state: CharonState, now: float) -> None:
+        known = self._known.charon
+        known.state = state
+        known.statuses = sa_statuses(self._known.config, state.sas)
+        lenient = self._up_before if now < self._grace_until else frozenset()
+        verdicts = {
+            key: Verdict(child_sa_installed=status.installed or key in lenient)
+            for key, status in known.statuses.items()
+        }
+        if verdicts != known.verdicts:
+            known.verdicts = verdicts
+            self._known.kernel_dirty.set()
+
+    def _refused(self, want: Mapping[str, Connection], now: float) -> set[str]:
+        """Return the connections that charon refused as they are now, a moment ago."""
+        return {
+            name
+            for name, refusal in self._refusals.items()
+            if name in want and now < refusal.until and refusal.digest == self._digest(want[name])
+        }
+
+    def _impossible(self, want: Mapping[str, Connection]) -> dict[str, tuple[str, ...]]:
+        missing = {n: missing_algorithms(c, self._charon.algorithms) for n, c in want.items()}
+        return {name: parts for name, parts in missing.items() if parts}
+
+    def _digest(self, connection: Connection) -> str:
+        return messages.digest(connection, key=self._key)
+
+    def _traffic(self) -> Traffic:
+        verdicts = self._known.verdicts()
+        selected = self._known.kernel.selected
+        tunnels = self._known.config.tunnels()
+        keys = [t.key for t in tunnels]
+        return Traffic(
+            usable={key for key in keys if usable(verdicts[key])},
+            forwarding={key for key in keys if key.tunnel in selected.get(key.connection, ())},
+            alternatives={
+                key: {other for other in keys if other.connection == key.connection and other != key}
+                for key in keys
+            },
+        )
+
+    async def _apply(self, action: Action) -> None:
+        try:
+            await self._charon.apply(action)
+        except ViciUnavailableError:
+            raise
+        except ViciError as error:
+            log.warning("refused %s error=%r", action, error.reason)
+            if isinstance(action, LoadConnection | LoadSecret):
+                digest = self._digest(action.connection)
+                refusal = Refusal(error, digest, time.monotonic() + REFUSED_FOR)
+                self._refusals[action.connection.name] = refusal
+        else:
+            log.info("applied %s", action)
+            self._loaded = self._loaded.after(action, self._digest)
+            if isinstance(action, LoadConnection):
+                self._refusals.pop(action.connection.name, None)
+
+    async def _start(self, step: Action | Initiate) -> None:
+        if not isinstance(step, Initiate):
+            await self._apply(step)
+            return
+        try:
+            await self._charon.initiate(step.key, step.child)
+        except ViciUnavailableError:
+            raise
+        except ViciError as error:
+            log.warning("refused %s error=%r", step, error.reason)
+        else:
+            log.info("applied %s", step)
+
+
+def _loads(action: Action, names: Set[str]) -> bool:
+    return isinstance(action, LoadConnection | LoadSecret) and action.connection.name in names
+
+
+def _missing(name: str, parts: Iterable[str]) -> Finding:
+    return Finding(
+        code="AlgorithmMissing",
+        subject=name,
+        severity=Severity.CRITICAL,
+        text=f"{name}: this charon does not register {', '.join(parts)}; the connection is not loaded",
+        hint="load the strongSwan plugin that has it, or choose another proposal on both ends",
+    )
+
+
+def _refusal(name: str, error: ViciError) -> Finding:
+    return Finding(
+        code="CharonRefused",
+        subject=name,
+        severity=Severity.CRITICAL,
+        text=str(error),
+        hint="see the reason; it is tried again every 30 s and when the configuration changes",
+    )

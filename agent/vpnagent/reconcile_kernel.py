@@ -1,0 +1,216 @@
+"""Keep the kernel as it should be: observe, plan, apply, report; again on every event and every second.
+
+The policy is ``desired()``, the order is ``routing.plan``; what stands here is when to act. Nothing is
+removed and no group is touched before charon has been observed once: a restart adopts what its
+predecessor left.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.desired import desired
+from vpnagent.errors import NetlinkError
+from vpnagent.finding import Finding, Severity
+from vpnagent.knowledge import Failover, Knowledge
+from vpnagent.routing.actions import Action
+from vpnagent.routing.objects import ROUTE_METRIC, KernelObjects, KernelState, NexthopGroup, Route, Sysctl
+from vpnagent.routing.plan import Conflict, conflicts, plan, sysctl_differences
+from vpnagent.selection import Verdict, select
+
+log = logging.getLogger(__name__)
+
+PERIOD = 1.0  #: seconds between comparisons when nothing happens: the kernel removes some objects silently
+
+
+class Kernel(Protocol):
+    """What the reconciler needs of the kernel."""
+
+    async def observe(self) -> KernelState:
+        """Return what is ours and what stands in our way."""
+
+    async def apply_all(self, actions: Iterable[Action]) -> list[tuple[Action, NetlinkError]]:
+        """Carry out all actions in order; return those that the kernel refused."""
+
+
+class KernelReconciler:
+    """One round after another. ``known.kernel`` is its to write."""
+
+    def __init__(self, kernel: Kernel, known: Knowledge) -> None:
+        self._kernel = kernel
+        self._known = known
+        self._last_want: KernelObjects | None = None
+        self.observed = asyncio.Event()  #: set by the first round
+        self.converged = asyncio.Event()  #: set by a round that had nothing left to do
+
+    async def run(self) -> None:
+        """Run rounds until cancelled."""
+        while True:
+            self._known.kernel_dirty.clear()
+            await self.round()
+            try:
+                await asyncio.wait_for(self._known.kernel_dirty.wait(), PERIOD)
+            except TimeoutError:
+                continue
+
+    async def round(self) -> None:
+        """Observe, plan, apply and report once. Raises NetlinkError when the kernel cannot be observed."""
+        known = self._known
+        decided = time.monotonic()
+        verdicts = known.verdicts()
+        want = desired(known.config, verdicts).kernel
+        state = await self._kernel.observe()
+        if known.charon.state is None:
+            want = adopting(want, state.objects)
+        manage = known.config.agent.manage_sysctls
+        actions = plan(want, state, prune=known.charon.state is not None, manage_sysctls=manage)
+        failures = await self._kernel.apply_all(actions) if actions else []
+        acknowledged = time.monotonic()
+        refused = dict(failures)
+        self._log(actions, refused)
+        if actions:
+            self._count_repairs(want, state, actions)
+            state = await self._kernel.observe()
+        if known.charon.state is not None:
+            self._note_selection(verdicts, decided, acknowledged)
+        self._last_want = want
+        self._publish(want, state, refused.values(), manage)
+        self.observed.set()
+        if not actions:
+            self.converged.set()
+
+    def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:
+        for action in actions:
+            if action in refused:
+                log.warning("refused %s error=%s", action, refused[action].reason)
+            else:
+                log.info("applied %s", action)
+
+    def _count_repairs(self, want: KernelObjects, state: KernelState, actions: Iterable[Action]) -> None:
+        """Count what had to be done though nothing new was wanted: somebody else changed it."""
+        if self._last_want != want:
+            return
+        for action in actions:
+            kind = kind_of(action)
+            self._known.kernel.repairs[kind] = self._known.kernel.repairs.get(kind, 0) + 1
+
+    def _note_selection(
+        self, verdicts: Mapping[TunnelKey, Verdict], decided: float, acknowledged: float
+    ) -> None:
+        known = self._known
+        selected = {c.name: tuple(t.name for t in select(c, verdicts)) for c in known.config.connections}
+        for name, new in selected.items():
+            old = known.kernel.selected.get(name, ())
+            if old and old != new:
+                self._note_failover(name, old, new, decided, acknowledged)
+        known.kernel.selected = selected
+
+    def _note_failover(
+        self, name: str, old: tuple[str, ...], new: tuple[str, ...], decided: float, acknowledged: float
+    ) -> None:
+        known = self._known
+        lost = [TunnelKey(name, tunnel) for tunnel in old if tunnel not in new]
+        reason = reason_of(lost, known)
+        signalled = known.charon.signalled_at
+        failover = Failover(
+            at=time.time(),
+            old=old,
+            new=new,
+            reason=reason,
+            detection_seconds=max(0.0, decided - signalled) if signalled is not None else 0.0,
+            switch_seconds=acknowledged - decided,
+        )
+        known.kernel.failovers[name] = failover
+        counts = known.kernel.failover_counts
+        counts[name, reason] = counts.get((name, reason), 0) + 1
+        log.warning(
+            "failover connection=%s from=%s to=%s reason=%s switch_seconds=%.6f",
+            name,
+            "+".join(old),
+            "+".join(new) or "none",
+            reason,
+            failover.switch_seconds,
+        )
+
+    def _publish(
+        self, want: KernelObjects, state: KernelState, refused: Iterable[NetlinkError], manage: bool
+    ) -> None:
+        known = self._known.kernel
+        known.state = state
+        known.rates.update(time.monotonic(), state.counters)
+        prefixes = {n for c in self._known.config.connections for n in c.remote_networks}
+        known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
+        differing = () if manage else sysctl_differences(want, state)
+        known.findings = (
+            *(_refused(error) for error in refused),
+            *(_conflict(conflict) for conflict in conflicts(want, state)),
+            *(_sysctl(sysctl) for sysctl in differing),
+        )
+
+
+def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
+    """Return what is wanted while charon is unknown: the groups and routes that are there stay."""
+    return KernelObjects(
+        sysctls=want.sysctls,
+        links=want.links,
+        mss_clamp=want.mss_clamp,
+        nexthops=want.nexthops,
+        groups=have.groups,
+        routes={**have.routes, **want.routes},
+    )
+
+
+def kind_of(action: Action) -> str:
+    """Return the metric's word for the object that an action is about."""
+    match action.object:
+        case Route(group=None):
+            return "guard"
+        case NexthopGroup():
+            return "group"
+        case _:
+            return type(action.object).__name__.lower()
+
+
+def reason_of(lost: list[TunnelKey], known: Knowledge) -> str:
+    """Return why traffic left these tunnels, in one word that is fit to be a label."""
+    if not lost:
+        return "recovered"
+    if any(key in known.drained for key in lost):
+        return "drained"
+    verdicts = known.verdicts()
+    if any(key in verdicts and not verdicts[key].child_sa_installed for key in lost):
+        return "child-sa-gone"
+    return "fail-back"
+
+
+def _refused(error: NetlinkError) -> Finding:
+    return Finding(
+        code="KernelRefused",
+        subject=error.action,
+        severity=Severity.CRITICAL,
+        text=str(error),
+        hint="see the reason; it is tried again every second",
+    )
+
+
+def _conflict(conflict: Conflict) -> Finding:
+    return Finding(
+        code="ForeignObject",
+        subject=str(conflict.object),
+        severity=Severity.CRITICAL,
+        text=conflict.text,
+        hint="remove or rename what is not ours; vpnagent never touches it",
+    )
+
+
+def _sysctl(sysctl: Sysctl) -> Finding:
+    return Finding(
+        code="SysctlDiffers",
+        subject=sysctl.key,
+        severity=Severity.WARNING,
+        text=f"{sysctl.key} is not {sysctl.value} and manage_sysctls is false",
+        hint=f"sysctl -w {sysctl}",
+    )

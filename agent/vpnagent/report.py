@@ -1,0 +1,115 @@
+"""Turn what is known into tunnel states and findings, and log what changed: one line a transition.
+
+Called after every round of a reconciler. Pure but for the log: ``at`` is the wall clock, for display.
+"""
+
+import logging
+from collections.abc import Iterator
+
+from vpnagent.config.values import Config, Forwarding
+from vpnagent.finding import Finding, Severity
+from vpnagent.knowledge import Knowledge
+from vpnagent.tunnels import SaStatus, TunnelState, TunnelView
+
+log = logging.getLogger(__name__)
+
+LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.CRITICAL: logging.ERROR}
+
+
+def refresh(known: Knowledge, at: float) -> None:
+    """Recompute the views and the findings from the last observations, and log each change."""
+    tunnels = known.config.tunnels()
+    transitions = known.tunnels.update(
+        at=at,
+        tunnels=tunnels,
+        statuses={t.key: known.charon.statuses.get(t.key, SaStatus()) for t in tunnels},
+        verdicts=known.verdicts(),
+        troubles=known.charon.troubles,
+    )
+    for change in transitions:
+        level = logging.INFO if change.new is TunnelState.UP else logging.WARNING
+        log.log(
+            level,
+            "tunnel-state tunnel=%s old=%s new=%s reason=%r",
+            change.key,
+            change.old.value,
+            change.new.value,
+            change.reason,
+        )
+    began, ended = known.findings.update(findings(known), at)
+    for finding in began:
+        log.log(
+            LEVELS[finding.severity],
+            "warning-began code=%s %s hint=%r",
+            finding.code,
+            finding.text,
+            finding.hint,
+        )
+    for finding in ended:
+        log.info("warning-ended code=%s subject=%r", finding.code, finding.subject)
+
+
+def findings(known: Knowledge) -> Iterator[Finding]:
+    """Yield everything that is wrong or worth knowing now."""
+    yield from known.config_findings
+    if known.config_error is not None:
+        yield Finding(
+            code="ConfigReloadFailed",
+            subject="",
+            severity=Severity.CRITICAL,
+            text=f"the configuration on disk is not in force: {known.config_error.splitlines()[0]}",
+            hint="run vpnagent check, mend the file, then vpnagent reload",
+        )
+    if known.charon.error is not None:
+        yield Finding(
+            code="CharonUnreachable",
+            subject="",
+            severity=Severity.CRITICAL,
+            text=known.charon.error,
+            hint="is strongswan.service running, and may this user open the VICI socket? "
+            "Tunnels that were up stay in use",
+        )
+    yield from known.charon.findings
+    yield from known.kernel.findings
+    yield from _tunnel_findings(known.config, known)
+
+
+def _tunnel_findings(config: Config, known: Knowledge) -> Iterator[Finding]:
+    for connection in config.connections:
+        views = [known.tunnels.views[t.key] for t in connection.tunnels if t.key in known.tunnels.views]
+        for view in views:
+            if view.state is TunnelState.DRAINED:
+                yield _drained(view)
+            elif view.state is TunnelState.DOWN:
+                yield _down(view, known)
+        up = sum(view.state is TunnelState.UP for view in views)
+        if up == 1 < len(views) and connection.forwarding is Forwarding.ACTIVE_STANDBY:
+            yield Finding(
+                code="NoStandby",
+                subject=connection.name,
+                severity=Severity.WARNING,
+                text=f"connection {connection.name} has one usable tunnel left: the next fault is an outage",
+                hint="see the other tunnel's reason",
+            )
+
+
+def _drained(view: TunnelView) -> Finding:
+    return Finding(
+        code="TunnelDrained",
+        subject=str(view.key),
+        severity=Severity.WARNING,
+        text=f"tunnel {view.key} is drained: it takes no traffic while another can",
+        hint=f"vpnagent undrain {view.key}",
+    )
+
+
+def _down(view: TunnelView, known: Knowledge) -> Finding:
+    return Finding(
+        code="TunnelDown",
+        subject=str(view.key),
+        severity=Severity.CRITICAL,
+        text=f"tunnel {view.key} is down: {view.reason}",
+        hint=known.charon.hints.get(
+            view.key, "see the log of charon and the tunnel's state in the cloud console"
+        ),
+    )

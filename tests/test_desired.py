@@ -1,0 +1,160 @@
+"""Policy as rows that a network engineer can review, and its laws."""
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.config_examples import make_config, make_connection, make_tunnel
+
+from vpnagent.config.values import Config, Forwarding, TrafficSelectors, TunnelKey
+from vpnagent.desired import assign_ids, desired, group_ids, nexthop_ids
+from vpnagent.routing.objects import GROUP_IDS, GUARD_METRIC, NEXTHOP_IDS, ROUTE_METRIC
+from vpnagent.selection import Verdict
+
+UP = Verdict(child_sa_installed=True)
+DOWN = Verdict(child_sa_installed=False)
+DRAINED = Verdict(child_sa_installed=True, drained=True)
+
+PRIMARY = TunnelKey("hangzhou", "primary")
+BACKUP = TunnelKey("hangzhou", "backup")
+OSS = IPv4Network("100.64.0.0/10")
+
+
+def carriers(config: Config, verdicts: dict[TunnelKey, Verdict]) -> str:
+    """Return the interfaces that 100.64.0.0/10 leaves by, as a network engineer would write them."""
+    kernel = desired(config, verdicts).kernel
+    route = kernel.routes.get((OSS, ROUTE_METRIC))
+    if route is None or route.group is None:
+        return "unreachable"
+    members = kernel.groups[route.group].members
+    return "+".join(sorted(kernel.nexthops[id_].interface for id_, _ in members))
+
+
+@pytest.mark.parametrize(
+    ("forwarding", "primary", "backup", "via"),
+    [
+        ("active-standby", UP, UP, "vpn-hz-1"),
+        ("active-standby", UP, DOWN, "vpn-hz-1"),
+        ("active-standby", DOWN, UP, "vpn-hz-2"),
+        ("active-standby", DOWN, DOWN, "unreachable"),
+        ("active-standby", DRAINED, UP, "vpn-hz-2"),
+        ("active-standby", DRAINED, DOWN, "vpn-hz-1"),
+        ("active-standby", DRAINED, DRAINED, "vpn-hz-1"),
+        ("ecmp", UP, UP, "vpn-hz-1+vpn-hz-2"),
+        ("ecmp", DOWN, UP, "vpn-hz-2"),
+        ("ecmp", DRAINED, UP, "vpn-hz-2"),
+        ("ecmp", DRAINED, DOWN, "vpn-hz-1"),
+        ("ecmp", DOWN, DOWN, "unreachable"),
+    ],
+)
+def test_traffic_takes_the_tunnels_that_can_carry_it(
+    forwarding: str, primary: Verdict, backup: Verdict, via: str
+) -> None:
+    config = make_config(connection={"forwarding": Forwarding(forwarding)})
+    assert carriers(config, {PRIMARY: primary, BACKUP: backup}) == via
+
+
+def test_a_tunnel_of_which_nothing_is_known_carries_nothing() -> None:
+    assert carriers(make_config(), {}) == "unreachable"
+
+
+def shared_by_two_connections() -> Config:
+    config = make_config(connection={"forwarding": Forwarding.ECMP})
+    other = make_tunnel(3, key=TunnelKey("beijing", "only"))
+    second = make_connection(
+        name="beijing", forwarding=Forwarding.ECMP, remote_networks=(OSS,), tunnels=(other,)
+    )
+    return replace(config, connections=(*config.connections, second))
+
+
+def test_connections_with_the_same_network_share_one_group() -> None:
+    verdicts = {PRIMARY: UP, BACKUP: UP, TunnelKey("beijing", "only"): UP}
+    assert carriers(shared_by_two_connections(), verdicts) == "vpn-hz-1+vpn-hz-2+vpn-hz-3"
+
+
+def test_the_shared_group_is_not_the_group_of_one_of_them() -> None:
+    assert len(group_ids(shared_by_two_connections())) == 2
+
+
+verdicts = st.fixed_dictionaries(
+    {
+        key: st.builds(Verdict, child_sa_installed=st.booleans(), drained=st.booleans())
+        for key in (PRIMARY, BACKUP)
+    }
+)
+
+
+@given(verdicts)
+def test_every_prefix_is_guarded_whatever_happens(states: dict[TunnelKey, Verdict]) -> None:
+    routes = desired(make_config(), states).kernel.routes
+    for prefix in make_config().connections[0].remote_networks:
+        assert routes[prefix, GUARD_METRIC].group is None
+
+
+@given(verdicts, st.sampled_from(Forwarding))
+def test_a_group_has_a_leg_and_each_leg_is_a_desired_nexthop(
+    states: dict[TunnelKey, Verdict], forwarding: Forwarding
+) -> None:
+    kernel = desired(make_config(connection={"forwarding": forwarding}), states).kernel
+    for group in kernel.groups.values():
+        assert group.members
+        assert {id_ for id_, _ in group.members} <= kernel.nexthops.keys()
+
+
+@given(verdicts)
+def test_traffic_flows_while_any_child_sa_is_installed(states: dict[TunnelKey, Verdict]) -> None:
+    installed = any(v.child_sa_installed for v in states.values())
+    assert (carriers(make_config(), states) != "unreachable") is installed
+
+
+@given(st.sets(st.text(max_size=12), max_size=60))
+def test_ids_are_unique_in_their_range_and_the_same_every_time(names: set[str]) -> None:
+    small = range(100, 200)
+    ids = assign_ids(names, small)
+    assert len(set(ids.values())) == len(names)
+    assert set(ids.values()) <= set(small)
+    assert assign_ids(sorted(names, reverse=True), small) == ids
+
+
+def test_ids_lie_in_our_ranges() -> None:
+    assert set(nexthop_ids(make_config()).values()) <= set(NEXTHOP_IDS)
+    assert set(group_ids(make_config()).values()) <= set(GROUP_IDS)
+
+
+def test_an_interface_has_the_tunnels_mark_and_the_connections_mtu() -> None:
+    link = desired(make_config(), {}).kernel.links["vpn-hz-1"]
+    assert (link.alias, link.mtu, link.if_id) == ("vpnagent.hangzhou.primary", 1399, 1)
+
+
+def test_the_clamp_leaves_room_for_the_headers() -> None:
+    clamp = desired(make_config(), {}).kernel.mss_clamp
+    assert clamp is not None
+    assert clamp.maximum == (("vpn-hz-1", 1359), ("vpn-hz-2", 1359))
+
+
+def test_nothing_configured_desires_no_object_of_ours() -> None:
+    kernel = desired(replace(make_config(), connections=()), {}).kernel
+    ours = [kernel.links, kernel.nexthops, kernel.groups, kernel.routes, kernel.mss_clamp]
+    assert not any(ours)
+
+
+@pytest.mark.parametrize(
+    ("selectors", "local", "remote"),
+    [
+        (TrafficSelectors.ANY, ("0.0.0.0/0",), ("0.0.0.0/0",)),
+        (TrafficSelectors.NETWORKS, ("10.1.0.0/16",), ("100.64.0.0/10", "172.16.0.0/16")),
+    ],
+)
+def test_traffic_selectors(
+    selectors: TrafficSelectors, local: tuple[str, ...], remote: tuple[str, ...]
+) -> None:
+    config = make_config(connection={"traffic_selectors": selectors})
+    connection = desired(config, {}).connections["vpnagent.hangzhou.primary"]
+    assert (connection.local_ts, connection.remote_ts) == (local, remote)
+
+
+def test_an_unknown_local_address_is_charons_to_choose() -> None:
+    connection = desired(make_config(primary={"local_address": None}), {}).connections[PRIMARY.owner]
+    assert connection.local_address == "%any"

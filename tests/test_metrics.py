@@ -1,0 +1,113 @@
+"""The series of the contract, and that nothing churns."""
+
+import time
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.config_examples import make_config
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.knowledge import Knowledge
+from vpnagent.metrics import METRICS, AgentCollector
+from vpnagent.metrics_endpoint import respond
+from vpnagent.report import refresh
+from vpnagent.routing.objects import KernelObjects, KernelState, LinkCounters
+from vpnagent.selection import Verdict
+from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
+
+PRIMARY = TunnelKey("hangzhou", "primary")
+BACKUP = TunnelKey("hangzhou", "backup")
+
+
+@pytest.fixture
+def known() -> Knowledge:
+    return Knowledge(config=make_config(), loaded_at=time.time())
+
+
+def scrape(known: Knowledge) -> dict[tuple[str, ...], float]:
+    registry = CollectorRegistry()
+    registry.register(AgentCollector(known))
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+def bring_up(known: Knowledge) -> None:
+    known.charon.connected = True
+    known.charon.statuses = {PRIMARY: SaStatus(ike=IkeStatus.ESTABLISHED, child=ChildStatus.INSTALLED)}
+    known.charon.verdicts = {PRIMARY: Verdict(child_sa_installed=True)}
+    known.kernel.selected = {"hangzhou": ("primary",)}
+    known.kernel.state = KernelState(
+        objects=KernelObjects(),
+        foreign_links=frozenset(),
+        foreign_routes=frozenset(),
+        counters={"vpn-hz-1": LinkCounters(rx_bytes=10, tx_bytes=20, rx_packets=1, tx_packets=2)},
+    )
+    refresh(known, time.time())
+
+
+def test_a_tunnel_that_is_down_has_its_series(known: Knowledge) -> None:
+    found = scrape(known)
+    assert found["vpnagent_tunnel_up", "hangzhou", "backup"] == 0
+    assert found["vpnagent_child_sa_installed", "hangzhou", "backup"] == 0
+    assert found["vpnagent_tunnel_receive_bytes_total", "hangzhou", "backup"] == 0
+    assert found["vpnagent_charon_up",] == 0
+
+
+def test_a_tunnel_that_is_up_says_so_everywhere(known: Knowledge) -> None:
+    bring_up(known)
+    found = scrape(known)
+    for name in ("tunnel_up", "tunnel_forwarding", "ike_sa_established", "child_sa_installed"):
+        assert found[f"vpnagent_{name}", "hangzhou", "primary"] == 1
+        assert found[f"vpnagent_{name}", "hangzhou", "backup"] == 0
+    assert found["vpnagent_tunnel_transmit_bytes_total", "hangzhou", "primary"] == 20
+
+
+def test_exactly_one_state_is_one(known: Knowledge) -> None:
+    bring_up(known)
+    states = [
+        v for k, v in scrape(known).items() if k[:3] == ("vpnagent_tunnel_state", "hangzhou", "primary")
+    ]
+    assert sorted(states)[-2:] == [0, 1]
+
+
+def test_a_rekey_mints_no_series(known: Knowledge) -> None:
+    bring_up(known)
+    before = scrape(known).keys()
+    known.charon.rekeys[PRIMARY] = 1000
+    known.charon.statuses = {PRIMARY: SaStatus(ike=IkeStatus.REKEYING, child=ChildStatus.REKEYING)}
+    refresh(known, time.time())
+    assert scrape(known).keys() == before
+
+
+def test_every_sample_is_of_a_declared_metric_with_its_labels(known: Knowledge) -> None:
+    bring_up(known)
+    known.kernel.failover_counts["hangzhou", "child-sa-gone"] = 1
+    known.kernel.repairs["route"] = 2
+    known.charon.negotiation_failures[PRIMARY, "PskMismatch"] = 3
+    for metric in AgentCollector(known).collect():
+        for sample in metric.samples:
+            assert tuple(sample.labels) == METRICS[sample.name].labels
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        ("GET /metrics HTTP/1.1\r\n\r\n", "200 OK"),
+        ("GET /metrics?x=1 HTTP/1.0\r\n\r\n", "200 OK"),
+        ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
+        ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
+        ("\r\n\r\n", "405 Method Not Allowed"),
+    ],
+)
+def test_only_the_metrics_are_served(known: Knowledge, request_text: str, status: str) -> None:
+    registry = CollectorRegistry()
+    registry.register(AgentCollector(known))
+    assert respond(request_text, registry).startswith(f"HTTP/1.1 {status}\r\n".encode())
+
+
+def test_head_has_the_header_only(known: Knowledge) -> None:
+    registry = CollectorRegistry()
+    registry.register(AgentCollector(known))
+    response = respond("HEAD /metrics HTTP/1.1\r\n\r\n", registry)
+    assert response.endswith(b"\r\n\r\n")

@@ -1,0 +1,82 @@
+"""Only the modules named here may perform I/O; the prober's process imports nothing of third parties."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / "agent" / "vpnagent"
+SHELL = {
+    "__main__.py",
+    "cli.py",
+    "config/load.py",
+    "control_client.py",
+    "control_server.py",
+    "daemon.py",
+    "ipsec/charon.py",
+    "ipsec/vici.py",
+    "knowledge.py",  # asyncio.Event only: the bells between the tasks
+    "log.py",
+    "metrics.py",
+    "metrics_endpoint.py",
+    "planning.py",
+    "reconcile_charon.py",
+    "reconcile_kernel.py",
+    "supervisor.py",
+    "systemd.py",
+}
+SHELL_PREFIXES = ("routing/netlink",)
+IMPURE = {"asyncio", "socket", "subprocess", "threading", "time", "pyroute2", "prometheus_client", "select"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [str(path.relative_to(PACKAGE)) for path in MODULES]
+PURE = [name for name in NAMES if name not in SHELL and not name.startswith(SHELL_PREFIXES)]
+
+
+def imports(name: str) -> set[str]:
+    imported = set()
+    for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module)
+    return imported
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_imports_nothing_that_does_io(name: str) -> None:
+    assert not {module.split(".")[0] for module in imports(name)} & IMPURE
+
+
+@pytest.mark.parametrize("name", sorted(SHELL))
+def test_a_named_shell_module_exists(name: str) -> None:
+    assert name in NAMES
+
+
+@pytest.mark.parametrize("subject", ["config", "ipsec", "probe", "routing"])
+def test_subjects_know_of_others_only_values(subject: str) -> None:
+    others = {"ipsec", "probe", "routing"} - {subject}
+    allowed = {"vpnagent.routing.objects", "vpnagent.ipsec.sa", "vpnagent.ipsec.connection"}
+    for name in NAMES:
+        if name.startswith(f"{subject}/"):
+            foreign = {m for m in imports(name) if m.startswith(tuple(f"vpnagent.{o}." for o in others))}
+            assert foreign <= allowed, name
+
+
+def loaded_by(statement: str) -> set[str]:
+    program = f"import sys\n{statement}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", program], check=True, capture_output=True, text=True
+        ).stdout.split()
+    )
+
+
+def test_status_loads_nothing_heavy() -> None:
+    loaded = loaded_by("import vpnagent.cli, vpnagent.render, vpnagent.control_client")
+    assert not loaded & {"pydantic", "pyroute2", "scapy", "prometheus_client", "vici", "yaml"}
+
+
+def test_the_daemon_never_loads_scapy() -> None:
+    assert "scapy" not in loaded_by("import vpnagent.daemon")
