@@ -105,6 +105,6 @@ def _aggressive(config: Config) -> Iterator[Weakness]:
                 "aggressive-psk",
                 "warning",
                 key_path((*place.path[:2], "ike", "mode")),
-                f"aggressive mode shows a hash of the key of {place.tunnel.key} to whoever asks, to guess it from",
+                f"aggressive mode shows whoever asks a hash of {place.tunnel.key}'s key, to guess it from",
                 f"use IKE version 2, or main mode with addresses as identities, {_ON_BOTH_ENDS}",
             )
