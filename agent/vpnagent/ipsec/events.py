@@ -2,49 +2,42 @@
 
 from dataclasses import dataclass
 
+from vpnagent.ipsec.negotiation_failure import NegotiationFailed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IkeUpDown:
-    """An IKE_SA of ours was established or deleted."""
+    """An IKE_SA was established or is being deleted."""
 
     connection: str  #: the VICI connection name
-    unique_id: str
+    ike_sa: str  #: unique id
     up: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildUpDown:
-    """A CHILD_SA of ours was installed or removed other than by rekeying."""
+    """A CHILD_SA was installed or removed other than by rekeying."""
 
     connection: str  #: the VICI connection name
     child: str
-    unique_id: str  #: of the CHILD_SA
+    child_sa: str  #: unique id
     up: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rekeyed:
-    """An IKE_SA, or with ``child`` a CHILD_SA, of ours was replaced by a new one."""
+    """An IKE_SA, or with ``child`` a CHILD_SA, was replaced by a new one."""
 
     connection: str  #: the VICI connection name
     child: str | None
-    unique_id: str  #: of the new SA
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """A line of charon's log (level 0 or 1) about an IKE_SA of ours, or about none."""
-
-    connection: str | None  #: the VICI connection name; None where charon knows none (yet)
-    unique_id: str | None  #: of the IKE_SA
-    text: str
+    new: str  #: unique id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """charon 6.0.3 and later: something went wrong with a connection of ours."""
+    """Something is wrong with a connection: charon 6.0.3 and later."""
 
-    connection: str | None
+    connection: str  #: the VICI connection name
     type: str  #: for example ``retransmit-send``
 
 
@@ -55,4 +48,4 @@ class ConnectionLost:
     reason: str
 
 
-Event = IkeUpDown | ChildUpDown | Rekeyed | LogLine | Alert | ConnectionLost
+Event = IkeUpDown | ChildUpDown | Rekeyed | Alert | NegotiationFailed | ConnectionLost

@@ -11,25 +11,14 @@ import json
 from collections.abc import Iterator, Mapping
 
 from vpnagent.config.values import Esp, Ike, UdpEncapsulation
+from vpnagent.ipsec.algorithms import DH_GROUPS, aead
 from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.events import Alert, ChildUpDown, Event, IkeUpDown, LogLine, Rekeyed
+from vpnagent.ipsec.events import Alert, ChildUpDown, IkeUpDown, Rekeyed
+from vpnagent.ipsec.negotiation_failure import LogLine
 from vpnagent.ipsec.sa import ChildSa, ChildState, IkeSa, IkeState
 from vpnagent.ipsec.section import Section, flag, hexadecimal, number, sections, subsection, text, texts
 
-DH_GROUPS = {
-    1: "modp768",
-    2: "modp1024",
-    5: "modp1536",
-    14: "modp2048",
-    15: "modp3072",
-    16: "modp4096",
-    17: "modp6144",
-    18: "modp8192",
-    19: "ecp256",
-    20: "ecp384",
-    21: "ecp521",
-    31: "curve25519",
-}  #: strongSwan's keyword of each IANA number
+SaEvent = IkeUpDown | ChildUpDown | Rekeyed | Alert
 
 IKE_MARGIN = 1800.0  #: seconds between IKE rekeying and the cloud's hard limit; its own sample's
 CHILD_MARGIN = 900.0  #: seconds between CHILD_SA rekeying and the cloud's hard limit; its own sample's
@@ -46,15 +35,10 @@ CHILD_TASKS = frozenset({"CHILD_CREATE", "QUICK_MODE"})  #: charon's tasks that 
 NOTHING_TO_TERMINATE = "no matching SAs to terminate found"  #: the errmsg of terminate
 
 
-def aead(encryption: str) -> bool:
-    """Whether the cipher authenticates by itself, so that ``integrity`` is at most the PRF."""
-    return "gcm" in encryption
-
-
 def ike_proposal(ike: Ike) -> str:
     """Return the IKE proposal; with an AEAD cipher, ``integrity`` names the PRF."""
     integrity = f"prf{ike.integrity}" if aead(ike.encryption) else ike.integrity
-    return f"{ike.encryption}-{integrity}-{DH_GROUPS[ike.dh_group]}"
+    return f"{ike.encryption}-{integrity}-{DH_GROUPS[ike.dh_group].keyword}"
 
 
 def esp_proposal(esp: Esp) -> str:
@@ -63,7 +47,7 @@ def esp_proposal(esp: Esp) -> str:
     if not aead(esp.encryption):
         parts.append(esp.integrity)
     if esp.pfs_group is not None:
-        parts.append(DH_GROUPS[esp.pfs_group])
+        parts.append(DH_GROUPS[esp.pfs_group].keyword)
     return "-".join(parts)
 
 
@@ -156,31 +140,42 @@ def algorithms(answer: Section) -> Mapping[str, frozenset[str]]:
     return {kind: frozenset(of_kind) for kind, of_kind in sections(answer)}
 
 
-def events(name: str, event: Section) -> tuple[Event, ...]:
-    """Return what an event says; nothing for an event that is not subscribed to."""
+def events(name: str, event: Section) -> tuple[SaEvent, ...]:
+    """Return what an event says of SAs; nothing for an event that is not known."""
     match name:
         case "ike-updown":
             up = flag(event, "up")
             return tuple(
-                IkeUpDown(connection=connection, unique_id=text(sa, "uniqueid"), up=up)
+                IkeUpDown(connection=connection, ike_sa=text(sa, "uniqueid"), up=up)
                 for connection, sa in sections(event)
             )
         case "child-updown":
             return tuple(_child_updowns(event))
         case "ike-rekey":
             return tuple(
-                Rekeyed(connection=connection, child=None, unique_id=text(subsection(sa, "new"), "uniqueid"))
+                Rekeyed(connection=connection, child=None, new=text(subsection(sa, "new"), "uniqueid"))
                 for connection, sa in sections(event)
             )
         case "child-rekey":
             return tuple(_child_rekeys(event))
-        case "log":
-            return (_log_line(event),)
         case "alert":
-            connection = next((name for name, _ in sections(subsection(event, "ike-sa"))), None)
-            return (Alert(connection=connection, type=text(event, "type")),)
+            type_ = text(event, "type")
+            return tuple(
+                Alert(connection=connection, type=type_)
+                for connection, _ in sections(subsection(event, "ike-sa"))
+            )
         case _:
             return ()
+
+
+def log_line(event: Section) -> LogLine:
+    """Return the line of a log event. An IKE_SA that matches no connection yet has no name."""
+    name = text(event, "ikesa-name", "")
+    return LogLine(
+        connection=name if name not in ("", "(unnamed)") else None,
+        ike_sa=text(event, "ikesa-uniqueid", "") or None,
+        text=text(event, "msg"),
+    )
 
 
 def _child_updowns(event: Section) -> Iterator[ChildUpDown]:
@@ -188,7 +183,7 @@ def _child_updowns(event: Section) -> Iterator[ChildUpDown]:
     for connection, ike_sa in sections(event):
         for _, child in sections(subsection(ike_sa, "child-sas")):
             yield ChildUpDown(
-                connection=connection, child=text(child, "name"), unique_id=text(child, "uniqueid"), up=up
+                connection=connection, child=text(child, "name"), child_sa=text(child, "uniqueid"), up=up
             )
 
 
@@ -196,19 +191,7 @@ def _child_rekeys(event: Section) -> Iterator[Rekeyed]:
     for connection, ike_sa in sections(event):
         for _, child in sections(subsection(ike_sa, "child-sas")):
             new = subsection(child, "new")
-            yield Rekeyed(connection=connection, child=text(new, "name"), unique_id=text(new, "uniqueid"))
-
-
-def _log_line(event: Section) -> LogLine:
-    return LogLine(
-        connection=_told(event, "ikesa-name"),
-        unique_id=_told(event, "ikesa-uniqueid"),
-        text=text(event, "msg"),
-    )
-
-
-def _told(section: Section, key: str) -> str | None:
-    return text(section, key, "") or None
+            yield Rekeyed(connection=connection, child=text(new, "name"), new=text(new, "uniqueid"))
 
 
 def _children(connection: Connection) -> dict[str, object]:
