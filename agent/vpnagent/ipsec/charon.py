@@ -13,7 +13,6 @@ from vpnagent.config.values import OWNER_PREFIX, TunnelKey
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec import messages, vici
 from vpnagent.ipsec.events import ConnectionLost, Event
-from vpnagent.ipsec.negotiation_failure import Diagnosis
 from vpnagent.ipsec.plan import (
     Action,
     LoadConnection,
@@ -39,7 +38,6 @@ class Charon:
         self._on_event = on_event
         self._commands: vici.ViciConnection | None = None
         self._events: vici.ViciConnection | None = None
-        self._diagnosis = Diagnosis()
         self.version = ""
         self.algorithms: Mapping[str, frozenset[str]] = {}
 
@@ -65,7 +63,6 @@ class Charon:
             if isinstance(error, ValueError):
                 raise ViciUnavailableError("connect", f"{self._path}: {error}") from error
             raise
-        self._diagnosis = Diagnosis()  # another charon counts its IKE_SAs anew
         self._commands, self._events = commands, events
 
     async def observe(self) -> CharonState:
@@ -96,10 +93,8 @@ class Charon:
             case LoadSecret(connection):
                 await commands.request("load-shared", messages.load_shared(connection))
             case LoadConnection(connection):
-                self._diagnosis.expect(connection.name, connection.remote_address)
                 await commands.request("load-conn", messages.load_conn(connection))
             case UnloadConnection(name):
-                self._diagnosis.forget(name)
                 await commands.request("unload-conn", {"name": name})
             case UnloadSecret(id_):
                 await commands.request("unload-shared", {"id": id_})
@@ -146,20 +141,13 @@ class Charon:
 
     def _event(self, name: str, message: Section) -> None:
         try:
-            if name == "log":
-                failure = self._diagnosis.heard(messages.log_line(message))
-                events: tuple[Event, ...] = (failure,) if failure else ()
-            else:
-                events = tuple(
-                    event
-                    for event in messages.events(name, message)
-                    if event.connection.startswith(OWNER_PREFIX)
-                )
+            events = messages.events(name, message)
         except ValueError as error:
             log.warning("charon event %s is not understood: %s", name, error)
             return
         for event in events:
-            self._on_event(event)
+            if event.connection is None or event.connection.startswith(OWNER_PREFIX):
+                self._on_event(event)
 
     def _lost(self, error: ViciUnavailableError) -> None:
         if not self.connected:

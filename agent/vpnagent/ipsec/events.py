@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from vpnagent.ipsec.negotiation_failure import NegotiationFailed
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IkeUpDown:
@@ -34,6 +32,15 @@ class Rekeyed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of charon's log at level 0 or 1."""
+
+    connection: str | None  #: the VICI connection name; None where charon knows none (yet)
+    ike_sa: str | None  #: unique id
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
     """Something is wrong with a connection: charon 6.0.3 and later."""
 
@@ -48,4 +55,4 @@ class ConnectionLost:
     reason: str
 
 
-Event = IkeUpDown | ChildUpDown | Rekeyed | Alert | NegotiationFailed | ConnectionLost
+Event = IkeUpDown | ChildUpDown | Rekeyed | Alert | LogLine | ConnectionLost

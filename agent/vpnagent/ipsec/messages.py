@@ -13,12 +13,9 @@ from collections.abc import Iterator, Mapping
 from vpnagent.config.values import Esp, Ike, UdpEncapsulation
 from vpnagent.ipsec.algorithms import DH_GROUPS, aead
 from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.events import Alert, ChildUpDown, IkeUpDown, Rekeyed
-from vpnagent.ipsec.negotiation_failure import LogLine
+from vpnagent.ipsec.events import Alert, ChildUpDown, IkeUpDown, LogLine, Rekeyed
 from vpnagent.ipsec.sa import ChildSa, ChildState, IkeSa, IkeState
 from vpnagent.ipsec.section import Section, flag, hexadecimal, number, sections, subsection, text, texts
-
-SaEvent = IkeUpDown | ChildUpDown | Rekeyed | Alert
 
 IKE_MARGIN = 1800.0  #: seconds between IKE rekeying and the cloud's hard limit; its own sample's
 CHILD_MARGIN = 900.0  #: seconds between CHILD_SA rekeying and the cloud's hard limit; its own sample's
@@ -140,8 +137,11 @@ def algorithms(answer: Section) -> Mapping[str, frozenset[str]]:
     return {kind: frozenset(of_kind) for kind, of_kind in sections(answer)}
 
 
-def events(name: str, event: Section) -> tuple[SaEvent, ...]:
-    """Return what an event says of SAs; nothing for an event that is not known."""
+CharonEvent = IkeUpDown | ChildUpDown | Rekeyed | Alert | LogLine
+
+
+def events(name: str, event: Section) -> tuple[CharonEvent, ...]:
+    """Return what an event says; nothing for an event that is not known."""
     match name:
         case "ike-updown":
             up = flag(event, "up")
@@ -164,12 +164,14 @@ def events(name: str, event: Section) -> tuple[SaEvent, ...]:
                 Alert(connection=connection, type=type_)
                 for connection, _ in sections(subsection(event, "ike-sa"))
             )
+        case "log":
+            return (_log_line(event),)
         case _:
             return ()
 
 
-def log_line(event: Section) -> LogLine:
-    """Return the line of a log event. An IKE_SA that matches no connection yet has no name."""
+def _log_line(event: Section) -> LogLine:
+    """An IKE_SA that matches no connection yet has no name."""
     name = text(event, "ikesa-name", "")
     return LogLine(
         connection=name if name not in ("", "(unnamed)") else None,

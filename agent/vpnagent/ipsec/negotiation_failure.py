@@ -12,7 +12,9 @@ import enum
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
+
+from vpnagent.ipsec.events import LogLine
 
 #: IKE_SAs whose lines are put together. More than a gateway has, and a bound on what a scanner of the
 #: internet can make us remember.
@@ -20,7 +22,7 @@ REMEMBERED = 1024
 
 
 class Reason(enum.Enum):
-    """Why a negotiation failed: the cloud's code, and what an operator can do about it."""
+    """Why a negotiation failed: the cloud's code (``value``), and what an operator can do (``hint``)."""
 
     NO_RESPONSE = (
         "NoResponse",
@@ -66,18 +68,14 @@ class Reason(enum.Enum):
         "the running charon or kernel lacks an algorithm: install its plugin or module, or choose another",
     )
 
-    def __init__(self, code: str, hint: str) -> None:
-        self.code = code
-        self.hint = hint
+    hint: str
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
-    """A line of charon's log at level 0 or 1."""
-
-    connection: str | None  #: the VICI connection name; None where charon knows none (yet)
-    ike_sa: str | None  #: unique id
-    text: str
+    def __new__(cls, code: str, hint: str) -> Self:
+        """The code alone is the value."""
+        reason = object.__new__(cls)
+        reason._value_ = code
+        reason.hint = hint
+        return reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
