@@ -1,0 +1,83 @@
+"""Hear of changes in the kernel: links, addresses, our routes and nexthops, our nftables table.
+
+An event says only that something changed; what there is, the next observation reads. So events are looked
+at in the header alone, and a lost one (ENOBUFS) is a change like any other. The kernel is silent where it
+removes nexthops, groups and routes with their link: the link's own event tells, and the periodic comparison.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from vpnagent.errors import NetlinkError
+from vpnagent.routing.message import Message, messages
+from vpnagent.routing.mss_clamp import NFNL_SUBSYS_NFTABLES, TABLE
+from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, RECEIVE_SIZE, open_socket
+from vpnagent.routing.objects import PROTOCOL
+
+RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_NEXTHOP = 1, 5, 7, 32
+NFNLGRP_NFTABLES = 7
+GROUPS = (
+    (NETLINK_ROUTE, (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_NEXTHOP)),
+    (NETLINK_NETFILTER, (NFNLGRP_NFTABLES,)),
+)
+
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR = 16, 17, 20, 21
+RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEXTHOP, RTM_DELNEXTHOP = 24, 25, 104, 105
+PROTOCOL_OFFSETS = {RTM_NEWROUTE: 5, RTM_DELROUTE: 5, RTM_NEWNEXTHOP: 2, RTM_DELNEXTHOP: 2}
+
+BUFFER_SIZE = 8 << 20  #: bytes; 4 MiB overflowed at 10,000 route events
+DATAGRAMS_AT_ONCE = 256  #: then others get their turn on the loop
+
+
+async def monitor(on_change: Callable[[], None]) -> None:
+    """Call ``on_change`` after every change that may concern us, until cancelled. Raises NetlinkError."""
+    async with _listening(on_change):
+        await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def _listening(on_change: Callable[[], None]) -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        for protocol, groups in GROUPS:
+            sock = stack.enter_context(_open(protocol, groups))
+            loop.add_reader(sock, _read, sock, on_change)
+            stack.callback(loop.remove_reader, sock)
+        yield
+
+
+def _open(protocol: int, groups: Sequence[int]) -> socket.socket:
+    try:
+        return open_socket(protocol, groups=groups, buffer_size=BUFFER_SIZE)
+    except OSError as error:
+        raise NetlinkError("monitor", error.errno or 0, error.strerror or str(error)) from error
+
+
+def _read(sock: socket.socket, on_change: Callable[[], None]) -> None:
+    """Read what has arrived and tell of it, once."""
+    changed = False
+    for _ in range(DATAGRAMS_AT_ONCE):
+        try:
+            datagram = sock.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            break
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            changed = True
+            continue
+        changed = changed or any(concerns_us(event) for event in messages(datagram))
+    if changed:
+        on_change()
+
+
+def concerns_us(event: Message) -> bool:
+    """Whether an event may be about something of ours, or in our way."""
+    if event.type >> 8 == NFNL_SUBSYS_NFTABLES:
+        return f"{TABLE}\0".encode() in event.body
+    if event.type in PROTOCOL_OFFSETS:
+        return event.body[PROTOCOL_OFFSETS[event.type]] == PROTOCOL
+    return event.type in (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR)

@@ -1,0 +1,168 @@
+"""The kernel: observe what there is, carry out actions, hear of changes.
+
+The shell around ``requests``, ``dumps`` and ``mss_clamp``. What there is, is read and never remembered; all
+that is kept between calls is the interfaces' indexes of the last observation, for the actions that were
+planned from it. No program is run: what ip(8) and nft(8) do is done over netlink.
+"""
+
+import errno
+import itertools
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+
+from vpnagent.errors import NetlinkError
+from vpnagent.routing import dumps, mss_clamp
+from vpnagent.routing.actions import Action, Add, Remove
+from vpnagent.routing.failures import Failures
+from vpnagent.routing.message import NLM_F_ACK, Answer, Request, message, wants_answer
+from vpnagent.routing.monitor import monitor
+from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from vpnagent.routing.nexthop_message import RTM_DELNEXTHOP
+from vpnagent.routing.objects import (
+    GUARD_METRIC,
+    KernelObjects,
+    KernelState,
+    MssClamp,
+    Nexthop,
+    NexthopGroup,
+    Route,
+    Sysctl,
+    XfrmLink,
+)
+from vpnagent.routing.observe import UNPRIVILEGED, observe
+from vpnagent.routing.requests import link_requests, nexthop_requests, route_request
+from vpnagent.routing.sysctl import write_sysctl
+
+LINK_INDEXES = range(0x56000000, 0x57000000)  #: of the interfaces that we make; the kernel counts from 1
+
+
+class Kernel:
+    """What is ours in the kernel, in the network namespace in which it is first used.
+
+    ``link_kind`` is the kind of the interfaces that are made and recognised: where the kernel has no XFRM
+    interfaces, another kind that needs no parameters can stand in, with if_id 0.
+    """
+
+    def __init__(self, *, on_change: Callable[[], None], link_kind: str = "xfrm") -> None:
+        self._on_change = on_change
+        self._link_kind = link_kind
+        self._route = NetlinkSocket(NETLINK_ROUTE)
+        self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
+        self._indexes: dict[str, int] = {}
+
+    async def open(self) -> None:
+        """Check that the kernel can do what we need and lets us. Raises NetlinkError.
+
+        It looks at the capability before it looks at the request: this one names no nexthop.
+        """
+        probe = message(RTM_DELNEXTHOP, NLM_F_ACK, dumps.NHMSG.pack(0, 0, 0, 0, 0))
+        [answered] = await self._route.execute([probe])
+        if answered.errno in UNPRIVILEGED:
+            raise NetlinkError("open", answered.errno, "not permitted: CAP_NET_ADMIN is missing")
+        if answered.errno == errno.EOPNOTSUPP:
+            raise NetlinkError("open", answered.errno, "it has no nexthop objects: Linux 5.3 is needed")
+
+    async def monitor(self) -> None:
+        """Call ``on_change`` after every change that may concern us, until cancelled. Raises NetlinkError."""
+        await monitor(self._on_change)
+
+    def close(self) -> None:
+        """Close the sockets. What was made stays."""
+        self._route.close()
+        self._netfilter.close()
+
+    async def observe(self, desired: KernelObjects) -> KernelState:
+        """Return all that is ours, and what stands in the way of the desired. Raises NetlinkError."""
+        observation = await observe(self._route, self._netfilter, desired, link_kind=self._link_kind)
+        self._indexes = dict(observation.indexes)
+        return observation.state
+
+    async def apply(self, action: Action) -> None:
+        """Carry out one action that was planned from the last observation. Raises NetlinkError."""
+        for _, error in await self.apply_all([action]):
+            raise error
+
+    async def apply_all(self, actions: Iterable[Action]) -> list[tuple[Action, NetlinkError]]:
+        """Carry out actions in order, and go on after failures; return what failed, and why.
+
+        Routes go in batches: 10,000 one by one would hold the loop for seconds.
+        """
+        failures = Failures()
+        for is_route, run in itertools.groupby(actions, _batch):
+            if is_route:
+                await self._apply_routes(list(run), failures)
+            else:
+                await self._apply_singly(run, failures)
+        return failures.failed
+
+    async def _apply_singly(self, actions: Iterable[Action], failures: Failures) -> None:
+        for action in actions:
+            permitted = failures.permitted(action)
+            if permitted is None:
+                continue
+            try:
+                await self._apply(permitted)
+            except NetlinkError as error:
+                failures.note(action, NetlinkError(str(action), error.errno, error.reason))
+
+    async def _apply_routes(self, actions: Sequence[Action], failures: Failures) -> None:
+        permitted = [action for action in actions if failures.permitted(action)]
+        requests = [route_request(a, a.object) for a in permitted if isinstance(a.object, Route)]
+        try:
+            answers = await self._route.execute([request.data for request in requests])
+        except NetlinkError as error:
+            answers = [Answer(error.errno or errno.EIO, error.reason)] * len(requests)
+        for action, request, answered in zip(permitted, requests, answers, strict=True):
+            if answered.errno and answered.errno not in request.harmless:
+                failures.note(action, NetlinkError(str(action), answered.errno, answered.reason))
+
+    async def _apply(self, action: Action) -> None:
+        match action.object:
+            case Sysctl() as sysctl:
+                write_sysctl(sysctl)
+            case MssClamp() as clamp:
+                requests = mss_clamp.requests(action, clamp)
+                await _execute(self._netfilter, requests, together=True)
+            case XfrmLink() as link:
+                await self._apply_link(action, link)
+            case Nexthop(interface=name) if name not in self._indexes and not isinstance(action, Remove):
+                raise NetlinkError(str(action), errno.ENODEV, f"there is no interface {name}")
+            case Nexthop() | NexthopGroup() as nexthop:
+                await _execute(self._route, nexthop_requests(action, nexthop, self._indexes))
+            case Route() as route:
+                await _execute(self._route, [route_request(action, route)])
+
+    async def _apply_link(self, action: Action, link: XfrmLink) -> None:
+        index = self._free_index() if isinstance(action, Add) else self._indexes.get(link.name)
+        if index is None:
+            if isinstance(action, Remove):
+                return
+            raise NetlinkError(str(action), errno.ENODEV, f"interface {link.name} is gone")
+        await _execute(self._route, link_requests(action, link, index, kind=self._link_kind))
+        if isinstance(action, Remove):
+            del self._indexes[link.name]
+        else:
+            self._indexes[link.name] = index
+
+    def _free_index(self) -> int:
+        taken = self._indexes.values()
+        return next(n for n in iter(lambda: secrets.choice(LINK_INDEXES), None) if n not in taken)
+
+
+def _batch(action: Action) -> tuple[object, ...]:
+    """Return a key that consecutive actions share which may go together; empty: one by one.
+
+    The removal of guards waits for the outcome of what is removed before it.
+    """
+    if not isinstance(action.object, Route):
+        return ()
+    return type(action), action.object.metric == GUARD_METRIC
+
+
+async def _execute(socket: NetlinkSocket, requests: Sequence[Request], *, together: bool = False) -> None:
+    """Carry out the requests of one action. Raises NetlinkError for the first that was refused."""
+    answers = await socket.execute([request.data for request in requests], together=together)
+    wanted = [request for request in requests if wants_answer(request.data)]
+    for request, answered in zip(wanted, answers, strict=True):
+        if answered.errno and answered.errno not in request.harmless:
+            raise NetlinkError("request", answered.errno, answered.reason)

@@ -1,0 +1,172 @@
+"""One netlink socket on the loop: requests by the batch, dumps in slices, every conversation with a deadline.
+
+The kernel handles a request inside the sending system call, and its answers wait in the receive buffer
+when that returns: so requests that are sent together are carried out together, even if we are killed the
+moment after. pyroute2's own transport stays unused: it knows no deadline, is dead for good after one
+ENOBUFS, hangs on large batches and decodes every message on the loop (measured: docs of the design).
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import TypeVar
+
+from vpnagent.errors import NetlinkError
+from vpnagent.routing.message import (
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    Answer,
+    Message,
+    answer,
+    messages,
+    numbered,
+    wants_answer,
+)
+
+T = TypeVar("T")
+
+NETLINK_ROUTE = 0
+NETLINK_NETFILTER = 12
+SOL_NETLINK = 270
+NETLINK_CAP_ACK = 10
+NETLINK_EXT_ACK = 11
+NETLINK_GET_STRICT_CHK = 12
+NETLINK_ADD_MEMBERSHIP = 1
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+
+DEADLINE = 5.0  #: seconds for one conversation; the kernel answers at once or not at all
+SLICE = 128  #: requests per system call: under a millisecond of the loop's time
+RECEIVE_SIZE = 32768  #: bytes; the kernel fills dumps up to this: some 400 routes, a millisecond to decode
+BUFFER_SIZE = 4 << 20  #: bytes, each way
+DUMP_ATTEMPTS = 3  #: tables that change while they are dumped are asked for again
+
+
+def open_socket(
+    protocol: int, *, groups: Sequence[int] = (), buffer_size: int = BUFFER_SIZE
+) -> socket.socket:
+    """Return a bound netlink socket that does not block. Raises OSError."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        sock.setblocking(False)
+        for forced, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, forced, buffer_size)
+            except PermissionError:
+                sock.setsockopt(socket.SOL_SOCKET, plain, buffer_size)
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
+            sock.setsockopt(SOL_NETLINK, option, 1)
+        sock.bind((0, 0))
+        for group in groups:
+            sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class NetlinkSocket:
+    """Requests and dumps of one netlink protocol. After a failure the socket is opened anew."""
+
+    def __init__(self, protocol: int) -> None:
+        self._protocol = protocol
+        self._socket: socket.socket | None = None
+        self._sequence = 0
+        self._lock = asyncio.Lock()
+
+    async def dump(self, request: bytes, decode: Callable[[bytes], T | None]) -> list[T]:
+        """Return what ``decode`` makes of each message's body, without its Nones. Raises NetlinkError."""
+        async with self._lock:
+            for _ in range(DUMP_ATTEMPTS - 1):
+                found, interrupted = await self._conversation(self._dump(request, decode))
+                if not interrupted:
+                    return found
+            return (await self._conversation(self._dump(request, decode)))[0]
+
+    async def execute(self, requests: Sequence[bytes], *, together: bool = False) -> list[Answer]:
+        """Carry out requests; return the answers to those that ask for an acknowledgement.
+
+        Up to SLICE requests, or all of a transaction, go in one system call. Raises NetlinkError when the
+        kernel cannot be asked.
+        """
+        answers: list[Answer] = []
+        size = max(len(requests), 1) if together else SLICE
+        async with self._lock:
+            for start in range(0, len(requests), size):
+                answers += await self._conversation(self._execute(requests[start : start + size]))
+                await asyncio.sleep(0)
+        return answers
+
+    def close(self) -> None:
+        """Close the socket. A later call opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    async def _conversation(self, exchange: Coroutine[None, None, T]) -> T:
+        try:
+            async with asyncio.timeout(DEADLINE):
+                return await exchange
+        except TimeoutError as error:
+            self.close()
+            raise NetlinkError("netlink", 0, f"no answer within {DEADLINE:g} s") from error
+        except OSError as error:
+            self.close()
+            raise NetlinkError("netlink", error.errno or 0, os.strerror(error.errno or 0)) from error
+        except NetlinkError:
+            raise  # the kernel's refusal: the conversation is over
+        except BaseException:
+            self.close()  # half a conversation is still in the buffer
+            raise
+
+    async def _execute(self, requests: Sequence[bytes]) -> list[Answer]:
+        sequences = await self._send(requests)
+        acknowledged = [s for s, request in zip(sequences, requests, strict=True) if wants_answer(request)]
+        pending = set(acknowledged)
+        answers: dict[int, Answer] = {}
+        while pending:
+            for reply in await self._receive():
+                if reply.type != NLMSG_ERROR or reply.sequence not in sequences:
+                    continue
+                answers[reply.sequence] = answer(reply)
+                pending.discard(reply.sequence)
+                if reply.sequence not in acknowledged and answers[reply.sequence].errno:
+                    # A transaction that was refused as a whole: nothing else will be answered.
+                    return [answers[reply.sequence]] * len(acknowledged)
+        return [answers[sequence] for sequence in acknowledged]
+
+    async def _dump(self, request: bytes, decode: Callable[[bytes], T | None]) -> tuple[list[T], bool]:
+        [sequence] = await self._send([request])
+        found: list[T] = []
+        interrupted = False
+        while True:
+            for reply in await self._receive():
+                if reply.sequence != sequence:
+                    continue
+                interrupted = interrupted or bool(reply.flags & NLM_F_DUMP_INTR)
+                if reply.type in (NLMSG_DONE, NLMSG_ERROR):
+                    answered = answer(reply)
+                    if answered.errno:
+                        raise NetlinkError("dump", answered.errno, answered.reason)
+                    return found, interrupted
+                value = decode(reply.body)
+                if value is not None:
+                    found.append(value)
+            await asyncio.sleep(0)
+
+    async def _send(self, requests: Sequence[bytes]) -> range:
+        if self._socket is None:
+            self._socket = open_socket(self._protocol)
+        first = self._sequence + 1
+        self._sequence += len(requests)
+        data = b"".join(numbered(request, first + n) for n, request in enumerate(requests))
+        await asyncio.get_running_loop().sock_sendall(self._socket, data)
+        return range(first, first + len(requests))
+
+    async def _receive(self) -> Iterator[Message]:
+        if self._socket is None:
+            raise OSError(errno.EBADF, "closed")
+        return messages(await asyncio.get_running_loop().sock_recv(self._socket, RECEIVE_SIZE))

@@ -1,0 +1,148 @@
+"""Read from the kernel what is ours, and what of others' stands in our way.
+
+Ours is a link by its alias, a nexthop by its id and protocol, a route by its protocol, the nftables table
+by its name. The kernel filters the routes for us, so that an observation costs what we have, not what a
+router has.
+"""
+
+import errno
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Interface, IPv4Network
+from typing import NamedTuple, TypeVar
+
+from vpnagent.config.values import OWNER_PREFIX
+from vpnagent.errors import NetlinkError
+from vpnagent.routing import dumps, mss_clamp
+from vpnagent.routing.dumps import LinkRow, NexthopRow
+from vpnagent.routing.netlink_socket import NetlinkSocket
+from vpnagent.routing.objects import (
+    PROTOCOL,
+    ROUTE_METRIC,
+    KernelObjects,
+    KernelState,
+    MssClamp,
+    Nexthop,
+    NexthopGroup,
+    Route,
+    RouteKey,
+    XfrmLink,
+)
+from vpnagent.routing.sysctl import read_sysctls
+
+T = TypeVar("T")
+
+UNPRIVILEGED = (errno.EPERM, errno.EACCES)
+ODD_CLAMP = MssClamp(maximum=())  #: our table, in a shape that is not ours
+
+
+class Observation(NamedTuple):
+    """What was read."""
+
+    state: KernelState
+    indexes: Mapping[str, int]  #: of all interfaces, by name
+
+
+async def observe(
+    route: NetlinkSocket, netfilter: NetlinkSocket, desired: KernelObjects, *, link_kind: str
+) -> Observation:
+    """Return what there is. Raises NetlinkError. Unprivileged, all but the clamp can be read."""
+    links = await route.dump(dumps.LINKS, dumps.link_row)
+    ours = [row for row in links if row.alias.startswith(OWNER_PREFIX) and row.kind == link_kind]
+    addresses = await route.dump(dumps.ADDRESSES, dumps.address_row)
+    nexthops = await route.dump(dumps.NEXTHOPS, dumps.nexthop_row)
+    our_routes = await _main_table(route, dumps.OUR_ROUTES, dumps.our_route)
+    routes = {r.key: r for r in reversed(our_routes)}  # of two in one place, the kernel uses the first
+    clamp, readable = await _mss_clamp(netfilter)
+    state = KernelState(
+        objects=KernelObjects(
+            sysctls=read_sysctls(desired.sysctls),
+            links=_links(ours, addresses),
+            mss_clamp=clamp,
+            nexthops=_nexthops(nexthops, {row.index: row.name for row in links}),
+            groups=_groups(nexthops),
+            routes=routes,
+        ),
+        foreign_links=frozenset(row.name for row in links) - {row.name for row in ours},
+        foreign_routes=await _foreign_routes(route, desired.routes, routes),
+        foreign_nexthops=frozenset(row.id for row in nexthops if row.protocol != PROTOCOL),
+        counters={row.name: row.counters for row in ours},
+        mss_clamp_readable=readable,
+    )
+    return Observation(state, {row.name: row.index for row in links})
+
+
+def _links(rows: Iterable[LinkRow], addresses: Iterable[tuple[int, IPv4Interface]]) -> dict[str, XfrmLink]:
+    first: dict[int, IPv4Interface] = {}
+    for index, address in addresses:
+        first.setdefault(index, address)
+    return {
+        row.name: XfrmLink(
+            name=row.name,
+            if_id=row.if_id,
+            alias=row.alias,
+            mtu=row.mtu,
+            address=first.get(row.index),
+            up=row.up,
+        )
+        for row in rows
+    }
+
+
+def _nexthops(rows: Iterable[NexthopRow], names: Mapping[int, str]) -> dict[int, Nexthop]:
+    return {
+        row.id: Nexthop(id=row.id, interface=names.get(row.interface_index, ""))
+        for row in rows
+        if row.protocol == PROTOCOL and row.members is None
+    }
+
+
+def _groups(rows: Iterable[NexthopRow]) -> dict[int, NexthopGroup]:
+    return {
+        row.id: NexthopGroup(id=row.id, members=row.members)
+        for row in rows
+        if row.protocol == PROTOCOL and row.members is not None
+    }
+
+
+async def _foreign_routes(
+    route: NetlinkSocket, desired: Mapping[RouteKey, Route], ours: Mapping[RouteKey, Route]
+) -> frozenset[IPv4Network]:
+    """Look for others' routes in the places of ours, but only while ours are not all there.
+
+    The kernel cannot filter by prefix: this reads the whole main table, which may be the Internet's.
+    """
+    if all(ours.get(key) == wanted for key, wanted in desired.items()):
+        return frozenset()
+    places = {
+        (prefix.network_address.packed, prefix.prefixlen): prefix
+        for prefix, metric in desired
+        if metric == ROUTE_METRIC
+    }
+    decode = functools.partial(dumps.foreign_route, places=places)
+    return frozenset(await _main_table(route, dumps.MAIN_ROUTES, decode))
+
+
+async def _main_table(route: NetlinkSocket, request: bytes, decode: Callable[[bytes], T | None]) -> list[T]:
+    try:
+        return await route.dump(request, decode)
+    except NetlinkError as error:
+        if error.errno == errno.ENOENT:  # no route was ever made in this network namespace
+            return []
+        raise
+
+
+async def _mss_clamp(netfilter: NetlinkSocket) -> tuple[MssClamp | None, bool]:
+    """Return our table, and whether it could be read."""
+    try:
+        dormant = await netfilter.dump(mss_clamp.GET_TABLE, mss_clamp.is_dormant)
+    except NetlinkError as error:
+        return None, error.errno not in UNPRIVILEGED
+    try:
+        hooked = await netfilter.dump(mss_clamp.GET_BASE_CHAIN, mss_clamp.is_forward_hook)
+        rules = await netfilter.dump(mss_clamp.DUMP_RULES, mss_clamp.rule_row)
+    except NetlinkError:  # the chain is missing
+        return ODD_CLAMP, True
+    if any(dormant) or not all(hooked):
+        return ODD_CLAMP, True
+    return mss_clamp.clamp_of(rules), True

@@ -1,0 +1,183 @@
+"""The netlink requests that carry out an action.
+
+No I/O. Interfaces, addresses and nexthops are encoded by pyroute2's message classes; routes by struct, as
+there may be 10,000 of them. The requests of one action are meant for one system call, so that no crash
+leaves half of it: an interface is ours by its alias, which the kernel does not take at creation (checked
+on 6.1 and 6.18), so it is created under an index of our choice and gets its alias by that index.
+"""
+
+import errno
+import struct
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Interface
+from socket import AF_INET, AF_UNSPEC
+from typing import Any
+
+from pyroute2.netlink import nlmsg
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from vpnagent.routing.actions import Add, Remove, Replace
+from vpnagent.routing.message import (
+    GONE,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    NLM_F_REQUEST,
+    Request,
+    attribute,
+    message,
+)
+from vpnagent.routing.nexthop_message import RTM_DELNEXTHOP, RTM_NEWNEXTHOP, nhmsg
+from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL, Nexthop, NexthopGroup, Route, XfrmLink
+
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
+RTM_NEWADDR, RTM_DELADDR = 20, 21
+RTM_NEWROUTE, RTM_DELROUTE = 24, 25
+
+IFF_UP = 1
+IN6_ADDR_GEN_MODE_NONE = 1
+
+RTMSG = struct.Struct(
+    "=BBBBBBBBI"
+)  #: rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+RTA_DST, RTA_PRIORITY, RTA_PREFSRC, RTA_NH_ID = 1, 6, 7, 30
+RTN_UNSPEC, RTN_UNICAST, RTN_UNREACHABLE = 0, 1, 7
+RT_SCOPE_UNIVERSE, RT_SCOPE_NOWHERE = 0, 255
+
+MAKE = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL  #: refused where anything holds the place
+CHANGE = NLM_F_ACK | NLM_F_REPLACE  #: refused where nothing is there
+DO = NLM_F_ACK
+
+
+def link_requests(
+    action: Add | Replace | Remove, link: XfrmLink, index: int, *, kind: str = "xfrm"
+) -> list[Request]:
+    """Return the requests for an interface; ``index`` is the one it has or, for Add, shall have."""
+    match action:
+        case Add():
+            return [_new_link(link, index, kind), *_settings(link, index), *_address(link, index)]
+        case Replace(was=XfrmLink() as was):
+            return [
+                _encoded(ifinfmsg(), RTM_SETLINK, DO, {"index": index}, [("IFLA_MTU", link.mtu)]),
+                *_settings(link, index),
+                *_change_address(link, was, index),
+            ]
+        case _:
+            return [_encoded(ifinfmsg(), RTM_DELLINK, DO, {"index": index}, [], harmless=GONE)]
+
+
+def nexthop_requests(
+    action: Add | Replace | Remove, nexthop: Nexthop | NexthopGroup, indexes: Mapping[str, int]
+) -> list[Request]:
+    """Return the request for a nexthop or a group; ``indexes`` tells the interfaces'."""
+    attributes: list[tuple[str, Any]] = [("NHA_ID", nexthop.id)]
+    if isinstance(action, Remove):
+        return [_encoded(nhmsg(), RTM_DELNEXTHOP, DO, {}, attributes, harmless=GONE)]
+    flags = MAKE if isinstance(action, Add) else CHANGE
+    if isinstance(nexthop, NexthopGroup):
+        family = AF_UNSPEC
+        attributes.append(("NHA_GROUP", list(nexthop.members)))
+    else:
+        family = AF_INET
+        attributes.append(("NHA_OIF", indexes[nexthop.interface]))
+    return [_encoded(nhmsg(), RTM_NEWNEXTHOP, flags, {"family": family, "protocol": PROTOCOL}, attributes)]
+
+
+def route_request(action: Add | Replace | Remove, route: Route) -> Request:
+    """Return the request for a route.
+
+    A removal names the type: without it, a tunnelled route that has gone already would have the kernel
+    take the guard of the same prefix, as metric 0 stands for any metric there.
+    """
+    attributes = b""
+    if route.prefix.prefixlen:
+        attributes += attribute(RTA_DST, route.prefix.network_address.packed)
+    if route.metric:
+        attributes += attribute(RTA_PRIORITY, struct.pack("=I", route.metric))
+    if isinstance(action, Remove):
+        kind = {None: RTN_UNREACHABLE, 0: RTN_UNSPEC}.get(route.group, RTN_UNICAST)
+        header = _rtmsg(route, RT_SCOPE_NOWHERE, kind)
+        return Request(message(RTM_DELROUTE, DO, header + attributes), GONE)
+    if route.source:
+        attributes += attribute(RTA_PREFSRC, route.source.packed)
+    if route.group is not None:
+        attributes += attribute(RTA_NH_ID, struct.pack("=I", route.group))
+    header = _rtmsg(route, RT_SCOPE_UNIVERSE, RTN_UNREACHABLE if route.group is None else RTN_UNICAST)
+    flags = MAKE if isinstance(action, Add) else CHANGE
+    return Request(message(RTM_NEWROUTE, flags, header + attributes))
+
+
+def _rtmsg(route: Route, scope: int, kind: int) -> bytes:
+    return RTMSG.pack(AF_INET, route.prefix.prefixlen, 0, 0, MAIN_TABLE, PROTOCOL, scope, kind, 0)
+
+
+def _new_link(link: XfrmLink, index: int, kind: str) -> Request:
+    # No parent (IFLA_XFRM_LINK): the outer packets are routed as any others.
+    data = ("IFLA_INFO_DATA", {"attrs": [("IFLA_XFRM_IF_ID", link.if_id)]})
+    attributes = [
+        ("IFLA_IFNAME", link.name),
+        ("IFLA_MTU", link.mtu),
+        ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", kind), *([data] if kind == "xfrm" else [])]}),
+    ]
+    return _encoded(ifinfmsg(), RTM_NEWLINK, MAKE, {"index": index}, attributes)
+
+
+def _settings(link: XfrmLink, index: int) -> list[Request]:
+    """Return alias, no IPv6 addresses of its own accord, up.
+
+    An interface that comes up with IPv6 sends router solicitations, into the tunnel.
+    """
+    no_ipv6 = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", IN6_ADDR_GEN_MODE_NONE)]})]}
+    without_ipv6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
+    up = {"index": index, "flags": IFF_UP, "change": IFF_UP}
+    return [
+        _encoded(ifinfmsg(), RTM_SETLINK, DO, {"index": index}, [("IFLA_IFALIAS", link.alias)]),
+        _encoded(
+            ifinfmsg(), RTM_SETLINK, DO, {"index": index}, [("IFLA_AF_SPEC", no_ipv6)], harmless=without_ipv6
+        ),
+        _encoded(ifinfmsg(), RTM_SETLINK, DO, up, []),
+    ]
+
+
+def _address(link: XfrmLink, index: int) -> list[Request]:
+    if link.address is None:
+        return []
+    return [_address_request(RTM_NEWADDR, MAKE, link.address, index, frozenset({errno.EEXIST}))]
+
+
+def _change_address(link: XfrmLink, was: XfrmLink, index: int) -> list[Request]:
+    """Add before removing; and again, as the kernel removes an address with the primary of its network."""
+    if link.address == was.address:
+        return []
+    if was.address is None:
+        return _address(link, index)
+    removal = _address_request(RTM_DELADDR, DO, was.address, index, GONE)
+    return [*_address(link, index), removal, *_address(link, index)]
+
+
+def _address_request(
+    kind: int, flags: int, address: IPv4Interface, index: int, harmless: frozenset[int]
+) -> Request:
+    fields = {"family": AF_INET, "prefixlen": address.network.prefixlen, "index": index}
+    local = str(address.ip)
+    attributes = [("IFA_LOCAL", local), ("IFA_ADDRESS", local)]
+    return _encoded(ifaddrmsg(), kind, flags, fields, attributes, harmless=harmless)
+
+
+def _encoded(
+    built: nlmsg,
+    kind: int,
+    flags: int,
+    fields: Mapping[str, int],
+    attributes: Sequence[tuple[str, Any]],
+    *,
+    harmless: frozenset[int] = frozenset(),
+) -> Request:
+    built["header"] = {"type": kind, "flags": flags | NLM_F_REQUEST, "sequence_number": 0, "pid": 0}
+    for name, value in fields.items():
+        built[name] = value
+    built["attrs"] = list(attributes)
+    built.encode()
+    return Request(bytes(built.data), harmless)
