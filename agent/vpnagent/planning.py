@@ -5,9 +5,12 @@ from collections.abc import Iterable, Mapping
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.control import USAGE
 from vpnagent.desired import desired
-from vpnagent.errors import ControlError
+from vpnagent.errors import ControlError, ViciError, ViciUnavailableError
+from vpnagent.ipsec import plan as ipsec
+from vpnagent.ipsec.charon import Charon
 from vpnagent.naming import tunnel_key
 from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.objects import KernelObjects
 from vpnagent.routing.plan import plan
 from vpnagent.selection import Verdict
 
@@ -31,12 +34,49 @@ def verdicts_of(config: Config, seen: Mapping[str, bool], words: Iterable[str]) 
 
 async def planned(config: Config, verdicts: Mapping[TunnelKey, Verdict]) -> list[str]:
     """Return the changes to this machine's kernel, one line each. Reading needs no privilege."""
+    want = desired(config, verdicts).kernel
     kernel = Kernel(on_change=lambda: None)
-    await kernel.open()
     try:
-        state = await kernel.observe()
+        state = await kernel.observe(want)
     finally:
         kernel.close()
-    want = desired(config, verdicts).kernel
     actions = plan(want, state, prune=True, manage_sysctls=config.agent.manage_sysctls)
     return [str(action) for action in actions]
+
+
+async def remove_everything(config: Config) -> list[str]:
+    """Remove what is ours from charon and the kernel; return what could not be, one line each."""
+    return [*await _remove_from_charon(config.agent.vici_socket), *await _remove_from_kernel()]
+
+
+async def _remove_from_charon(socket_path: str) -> list[str]:
+    charon = Charon(socket_path, on_event=lambda _event: None)
+    refused = []
+    try:
+        await charon.connect()
+        state = await charon.observe()
+        nothing = ipsec.Traffic()
+        actions = ipsec.plan({}, state, ipsec.Loaded(), digest=lambda _: "", traffic=nothing, prune=True)
+        for action in actions:
+            try:
+                await charon.apply(action)
+            except ViciUnavailableError:
+                raise
+            except ViciError as error:
+                refused.append(str(error))
+    except ViciUnavailableError as error:
+        refused.append(f"{error}: what charon has of ours stays loaded")
+    finally:
+        charon.close()
+    return refused
+
+
+async def _remove_from_kernel() -> list[str]:
+    nothing = KernelObjects()
+    kernel = Kernel(on_change=lambda: None)
+    try:
+        await kernel.open()
+        actions = plan(nothing, await kernel.observe(nothing), prune=True, manage_sysctls=False)
+        return [str(error) for _, error in await kernel.apply_all(actions)]
+    finally:
+        kernel.close()

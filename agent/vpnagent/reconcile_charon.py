@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
+from vpnagent.config.values import TunnelKey
 from vpnagent.desired import desired
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.finding import Finding, Severity
@@ -23,7 +24,7 @@ from vpnagent.ipsec.charon import Charon
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
 from vpnagent.ipsec.initiation import Initiate, Initiation
-from vpnagent.ipsec.negotiation_failure import NegotiationFailures
+from vpnagent.ipsec.negotiation_failure import Diagnosis
 from vpnagent.ipsec.plan import Action, LoadConnection, Loaded, LoadSecret, Traffic, plan
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge import Knowledge
@@ -100,8 +101,8 @@ class CharonReconciler:
             case Rekeyed():
                 self._count_rekey(event)
             case LogLine():
-                if not self._session.failures.heard(event):
-                    return
+                self._session.heard(event)
+                return
             case ConnectionLost() | _:
                 log.debug("charon-event %s", event)
         self._known.charon_dirty.set()
@@ -134,7 +135,26 @@ class Session:
         self._grace_until = time.monotonic() + GRACE
         self._up_before = frozenset(k for k, v in known.charon.verdicts.items() if v.child_sa_installed)
         self._refusals: dict[str, Refusal] = {}
-        self.failures = NegotiationFailures()
+        self._diagnosis = Diagnosis()
+
+    def heard(self, line: LogLine) -> None:
+        """Take in a line of charon's log: it may tell why a negotiation failed."""
+        failed = self._diagnosis.heard(line)
+        key = self._key_of(failed.connection) if failed else None
+        if failed is None or key is None:
+            return
+        known = self._known.charon
+        count = known.negotiation_failures.get((key, failed.reason.value), 0)
+        known.negotiation_failures[key, failed.reason.value] = count + 1
+        known.troubles = {**known.troubles, key: f"{failed.reason.value}: {failed.text}"}
+        known.hints = {**known.hints, key: failed.reason.hint}
+        if count == 0:
+            log.warning(
+                "negotiation-failed tunnel=%s reason=%s text=%r", key, failed.reason.value, failed.text
+            )
+
+    def _key_of(self, connection: str) -> TunnelKey | None:
+        return next((t.key for t in self._known.config.tunnels() if t.key.owner == connection), None)
 
     async def round(self) -> bool:
         """Observe, report, apply, initiate once; return whether there was anything to do."""
@@ -143,6 +163,8 @@ class Session:
         state = await self._charon.observe()
         now = time.monotonic()
         self._publish(state, now)
+        for name, connection in want.items():
+            self._diagnosis.expect(name, connection.remote_address)
         impossible = self._impossible(want)
         held = impossible.keys() | self._refused(want, now)
         self._loaded = self._loaded.observed(state)
@@ -172,6 +194,9 @@ class Session:
         verdicts = {
             key: Verdict(child_sa_installed=status.installed or key in lenient)
             for key, status in known.statuses.items()
+        }
+        known.troubles = {
+            k: t for k, t in known.troubles.items() if k in verdicts and not verdicts[k].child_sa_installed
         }
         if verdicts != known.verdicts:
             known.verdicts = verdicts

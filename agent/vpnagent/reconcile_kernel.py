@@ -8,7 +8,7 @@ predecessor left.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from vpnagent.config.values import TunnelKey
@@ -29,10 +29,10 @@ PERIOD = 1.0  #: seconds between comparisons when nothing happens: the kernel re
 class Kernel(Protocol):
     """What the reconciler needs of the kernel."""
 
-    async def observe(self) -> KernelState:
-        """Return what is ours and what stands in our way."""
+    async def observe(self, desired: KernelObjects) -> KernelState:
+        """Return what is ours and what of others' stands in the way of what is desired."""
 
-    async def apply_all(self, actions: Iterable[Action]) -> list[tuple[Action, NetlinkError]]:
+    async def apply_all(self, actions: Sequence[Action]) -> list[tuple[Action, NetlinkError]]:
         """Carry out all actions in order; return those that the kernel refused."""
 
 
@@ -62,7 +62,7 @@ class KernelReconciler:
         decided = time.monotonic()
         verdicts = known.verdicts()
         want = desired(known.config, verdicts).kernel
-        state = await self._kernel.observe()
+        state = await self._kernel.observe(want)
         if known.charon.state is None:
             want = adopting(want, state.objects)
         manage = known.config.agent.manage_sysctls
@@ -73,7 +73,7 @@ class KernelReconciler:
         self._log(actions, refused)
         if actions:
             self._count_repairs(want, state, actions)
-            state = await self._kernel.observe()
+            state = await self._kernel.observe(want)
         if known.charon.state is not None:
             self._note_selection(verdicts, decided, acknowledged)
         self._last_want = want
