@@ -7,11 +7,13 @@ the owner connects again, with backoff, and loads everything anew.
 
 import asyncio
 import logging
+import pathlib
 from collections.abc import Callable, Mapping
 
-from vpnagent.config.values import OWNER_PREFIX, TunnelKey
+from vpnagent.config.values import OWNER_PREFIX, CertificateFiles, TunnelKey
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec import messages, vici
+from vpnagent.ipsec.connection import Connection, Credentials
 from vpnagent.ipsec.events import ConnectionLost, Event
 from vpnagent.ipsec.plan import (
     Action,
@@ -23,6 +25,7 @@ from vpnagent.ipsec.plan import (
 )
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.ipsec.section import Section
+from vpnagent.secret import Secret
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ class Charon:
             case LoadSecret(connection):
                 await commands.request("load-shared", messages.load_shared(connection))
             case LoadConnection(connection):
-                await commands.request("load-conn", messages.load_conn(connection))
+                await _load_connection(commands, connection)
             case UnloadConnection(name):
                 await commands.request("unload-conn", {"name": name})
             case UnloadSecret(id_):
@@ -154,6 +157,25 @@ class Charon:
             return  # while connecting: ``connect`` raises it
         self.close()
         self._on_event(ConnectionLost(reason=error.reason))
+
+
+async def _load_connection(commands: vici.ViciConnection, connection: Connection) -> None:
+    credentials = _read(connection.certificates) if connection.certificates else None
+    if credentials:
+        await commands.request("load-key", messages.load_key(credentials))
+    await commands.request("load-conn", messages.load_conn(connection, credentials))
+
+
+def _read(files: CertificateFiles) -> Credentials:
+    """Charon gets contents, not paths: it may run where it cannot read our files (AppArmor)."""
+    try:
+        return Credentials(
+            certificate=pathlib.Path(files.certificate).read_bytes(),
+            private_key=Secret(pathlib.Path(files.private_key).read_bytes()),
+            ca=pathlib.Path(files.ca).read_bytes(),
+        )
+    except OSError as error:
+        raise ViciError("load-conn", f"{error.filename}: {error.strerror}") from error
 
 
 async def _terminate(commands: vici.ViciConnection, action: Terminate) -> None:

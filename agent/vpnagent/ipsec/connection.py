@@ -32,3 +32,12 @@ class Connection:
     def name(self) -> str:
         """The VICI connection name, which marks it as ours."""
         return self.key.owner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What the certificate files hold, PEM or DER; read when the connection is loaded."""
+
+    certificate: bytes
+    private_key: Secret
+    ca: bytes

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from vpnagent.config.values import Esp, Ike, UdpEncapsulation
 from vpnagent.ipsec.algorithms import DH_GROUPS, aead
-from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.connection import Connection, Credentials
 from vpnagent.ipsec.events import Alert, ChildUpDown, IkeUpDown, LogLine, Rekeyed
 from vpnagent.ipsec.sa import ChildSa, ChildState, IkeSa, IkeState
 from vpnagent.ipsec.section import Section, flag, hexadecimal, number, sections, subsection, text, texts
@@ -53,8 +53,8 @@ def child_names(connection: Connection) -> tuple[str, ...]:
     return tuple(_selectors(connection))
 
 
-def load_conn(connection: Connection) -> dict[str, object]:
-    """Return the load-conn message of a connection with a pre-shared key."""
+def load_conn(connection: Connection, credentials: Credentials | None = None) -> dict[str, object]:
+    """Return the load-conn message. With certificates, ``credentials`` are what they hold."""
     return {
         connection.name: {
             "version": str(connection.ike.version),
@@ -71,8 +71,8 @@ def load_conn(connection: Connection) -> dict[str, object]:
             # Attempts are ours to end; should we die meanwhile, charon goes on by itself.
             "keyingtries": "0",
             "unique": UNIQUE,
-            "local": {"auth": "psk", "id": connection.local_id},
-            "remote": {"auth": "psk", "id": connection.remote_id},
+            "local": {"id": connection.local_id, **_authentication("certs", credentials)},
+            "remote": {"id": connection.remote_id, **_authentication("cacerts", credentials)},
             "children": _children(connection),
         }
     }
@@ -98,9 +98,17 @@ def load_shared(connection: Connection) -> dict[str, object]:
     }
 
 
+def load_key(credentials: Credentials) -> dict[str, object]:
+    """Return the load-key message: the only place where the private key is revealed."""
+    return {"type": "any", "data": credentials.private_key.reveal()}
+
+
 def digest(connection: Connection, *, key: bytes) -> str:
-    """Return a keyed digest of all that charon would be told, the pre-shared key included."""
-    message: dict[str, object] = {"conn": load_conn(connection)}
+    """Return a keyed digest of all that charon would be told, the pre-shared key included.
+
+    Of certificates only the paths: a file that changed is noticed when the connection is loaded next.
+    """
+    message: dict[str, object] = {"conn": load_conn(connection), "files": str(connection.certificates)}
     if connection.psk is not None:
         message["psk"] = connection.psk.digest(key=key)
     canonical = json.dumps(message, sort_keys=True).encode()
@@ -194,6 +202,12 @@ def _child_rekeys(event: Section) -> Iterator[Rekeyed]:
         for _, child in sections(subsection(ike_sa, "child-sas")):
             new = subsection(child, "new")
             yield Rekeyed(connection=connection, child=text(new, "name"), new=text(new, "uniqueid"))
+
+
+def _authentication(key: str, credentials: Credentials | None) -> dict[str, object]:
+    if credentials is None:
+        return {"auth": "psk"}
+    return {"auth": "pubkey", key: [credentials.certificate if key == "certs" else credentials.ca]}
 
 
 def _children(connection: Connection) -> dict[str, object]:
