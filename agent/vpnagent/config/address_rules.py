@@ -39,7 +39,7 @@ def remote_and_local_are_apart(config: Config) -> Iterator[Violation]:
 
 def underlay_stays_outside(config: Config) -> Iterator[Violation]:
     """IKE and ESP packets routed into a tunnel would never leave; nor may our own addresses be remote."""
-    own: dict[str, IPv4Address | None] = {"gateway.source_address": config.gateway.source_address}
+    own: dict[str, IPv4Address | None] = {"the source_address": config.gateway.source_address}
     for place in tunnels(config):
         own[f"the remote_address of {place.tunnel.key}"] = place.tunnel.remote_address
         own[f"the local_address of {place.tunnel.key}"] = place.tunnel.local_address
@@ -62,7 +62,7 @@ def outer_addresses_are_apart(config: Config) -> Iterator[Violation]:
     for place in tunnels(config):
         if place.tunnel.remote_address == place.tunnel.local_address:
             yield Violation(
-                place.key("remote_address"), f"{place.tunnel.remote_address} must not be the local_address"
+                place.key("remote_address"), f"must not be the local_address, {place.tunnel.remote_address}"
             )
 
 

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.address_rules import ADDRESS_RULES
-from vpnagent.config.places import Place, connections, repeated, tunnels
+from vpnagent.config.places import connections, repeated, tunnels
 from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
 from vpnagent.config.wording import Violation, shown
 
@@ -41,18 +41,16 @@ def names_are_unique(config: Config) -> Iterator[Violation]:
 def interfaces_are_unique(config: Config) -> Iterator[Violation]:
     """Each tunnel has an XFRM interface and an id of its own, and none is an uplink."""
     places = list(tunnels(config))
-    for path, name, first in repeated((place.key("interface"), place.tunnel.interface) for place in places):
-        yield Violation(path, f"must be unique: {name} is the interface of {_owner(places, first)} too")
-    for path, if_id, first in repeated((place.key("if_id"), place.tunnel.if_id) for place in places):
-        yield Violation(path, f"must be unique: {if_id} is the if_id of {_owner(places, first)} too")
+    for place, name, other in repeated((place, place.tunnel.interface) for place in places):
+        text = f"must be unique: {name} is the interface of {other.tunnel.key} too"
+        yield Violation(place.key("interface"), text)
+    for place, if_id, other in repeated((place, place.tunnel.if_id) for place in places):
+        yield Violation(place.key("if_id"), f"must be unique: {if_id} is the if_id of {other.tunnel.key} too")
     uplinks = {place.tunnel.uplink for place in places}
     for place in places:
         if place.tunnel.interface in uplinks:
-            yield Violation(place.key("interface"), f"must not be an uplink, not {place.tunnel.interface}")
-
-
-def _owner(places: list[Place], first: object) -> str:
-    return next(str(place.tunnel.key) for place in places if place.path == first)
+            text = f"must not be an uplink, as {place.tunnel.interface} is"
+            yield Violation(place.key("interface"), text)
 
 
 def one_tunnel_is_active(config: Config) -> Iterator[Violation]:
@@ -132,7 +130,7 @@ def recovery_outlasts_detection(config: Config) -> Iterator[Violation]:
     """A path held down for less than it takes to notice its loss would come back dead."""
     for path, connection in connections(config):
         probe = connection.tunnels[0].probe
-        if probe.hold_down < probe.detection_time:
+        if round(probe.detection_time - probe.hold_down, 9) > 0:  # 3 * 0.1 is more than 0.3 in floats
             yield Violation(
                 (*path, "probe", "hold_down"),
                 f"{probe.hold_down:g}s must not be shorter than the detection time, "

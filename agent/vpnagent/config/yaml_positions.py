@@ -95,9 +95,7 @@ def _compose(content: bytes) -> yaml.MappingNode:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        # "expected a single document in the stream", "but found another document"
-        lead = f"{error.context} " if str(error.problem).startswith("but ") else ""
-        raise _Unreadable(line, f"is not YAML: {lead}{error.problem}") from error
+        raise _Unreadable(line, f"is not YAML: {_problem(error)}") from error
     except yaml.YAMLError as error:  # what libyaml's own reader refuses; _text leaves it nothing known
         raise _Unreadable(0, "is not YAML: it contains a character that is not allowed") from error
     if root is None:
@@ -105,6 +103,16 @@ def _compose(content: bytes) -> yaml.MappingNode:
     if not isinstance(root, yaml.MappingNode):
         raise _Unreadable(_line(root), f"the top level must be a mapping (key: value), not {_kind(root)}")
     return root
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    """Return PyYAML's words, which come in two orders: "but found ..." and "while scanning ..."."""
+    if not error.context:
+        return str(error.problem)
+    if str(error.problem).startswith("but "):
+        return f"{error.context} {error.problem}"
+    since = f" from line {error.context_mark.line + 1} on" if error.context_mark else ""
+    return f"{error.problem} {error.context}{since}"
 
 
 PLAIN: Final = "plain"

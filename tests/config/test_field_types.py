@@ -1,0 +1,118 @@
+import re
+
+import pytest
+
+from vpnagent.config import field_types
+from vpnagent.config.field_types import Kind, choice, duration, integer, member, rate
+from vpnagent.config.values import Role
+
+INTEGER = integer(576, 9000)
+DURATION = duration("10ms", "60s")
+RATE = rate("64kbps", "1Gbps")
+CHOICE = choice(1, "main", refused={"sm4": "is refused, because"})
+ROLE = member(Role)
+INTERFACE_RULE = (
+    "must be the name of an interface: letters, digits, '_', '-' and '.', a letter or digit first"
+)
+
+REFUSED: list[tuple[Kind, object, str]] = [
+    (INTEGER, 575, "must be an integer from 576 to 9000, not 575"),
+    (INTEGER, 9001, "must be an integer from 576 to 9000, not 9001"),
+    (INTEGER, 1399.0, "must be an integer from 576 to 9000, not 1399.0"),
+    (INTEGER, "1399", "must be an integer from 576 to 9000, not '1399'"),
+    (INTEGER, None, "must be an integer from 576 to 9000, not empty"),
+    (integer(0, 1), True, "must be an integer from 0 to 1, not true"),
+    (DURATION, "9ms", "must be a duration from 10ms to 60s, not '9ms'"),
+    (DURATION, 61, "must be a duration from 10ms to 60s, not 61"),
+    (DURATION, "soon", "must be a duration such as 100ms, 5s, 2m, 24h, or a number of seconds, not 'soon'"),
+    (RATE, 1000, "must be a rate from 64kbps to 1Gbps, not 1000"),
+    (RATE, "2Gbps", "must be a rate from 64kbps to 1Gbps, not '2Gbps'"),
+    (CHOICE, True, "must be 1 or main, not true"),
+    (CHOICE, 1.0, "must be 1 or main, not 1.0"),
+    (CHOICE, "1", "must be 1 or main, not '1'"),
+    (CHOICE, ["main"], "must be 1 or main, not a list"),
+    (CHOICE, "sm4", "sm4 is refused, because"),
+    (ROLE, "master", "must be active or standby, not 'master'"),
+    (field_types.BOOLEAN, "no", "must be true or false, not 'no'"),
+    (field_types.BOOLEAN, 0, "must be true or false, not 0"),
+    (field_types.NAME, "a b", "must be a name of 1 to 32 letters, digits, '_' and '-', not 'a b'"),
+    (field_types.NAME, "x" * 33, f"must be a name of 1 to 32 letters, digits, '_' and '-', not '{'x' * 33}'"),
+    (field_types.NAME, "", "must be a name of 1 to 32 letters, digits, '_' and '-', not ''"),
+    (field_types.NAME, "a\n", "must be a name of 1 to 32 letters, digits, '_' and '-', not 'a\\n'"),
+    (field_types.NAME, "é", "must be a name of 1 to 32 letters, digits, '_' and '-', not 'é'"),
+    (field_types.NAME, 7, "must be a name of 1 to 32 letters, digits, '_' and '-', not 7"),
+    (field_types.WORD, "a b", "must be a word of 1 to 64 characters without white space, not 'a b'"),
+    (
+        field_types.IDENTITY,
+        "%any",
+        "must name one peer, without wildcards and white space around it, not '%any'",
+    ),
+    (field_types.IDENTITY, "*", "must name one peer, without wildcards and white space around it, not '*'"),
+    (field_types.IDENTITY, " a", "must name one peer, without wildcards and white space around it, not ' a'"),
+    (
+        field_types.IDENTITY,
+        "",
+        "must be an address, a name or a certificate's subject of 1 to 100 characters, not ''",
+    ),
+    (
+        field_types.INTERFACE,
+        "vpn-hangzhou-backup",
+        "must be the name of an interface: at most 15 characters, not 'vpn-hangzhou-backup' (19)",
+    ),
+    (
+        field_types.INTERFACE,
+        "a/b",
+        f"{INTERFACE_RULE}, not 'a/b'",
+    ),
+    (
+        field_types.INTERFACE,
+        "..",
+        f"{INTERFACE_RULE}, not '..'",
+    ),
+    (field_types.INTERFACE, "all", "must be the name of an interface, and all is the kernel's own"),
+    (field_types.PATH, "run", "must be an absolute path, not 'run'"),
+    (field_types.PATH, "/a\nb", "must be an absolute path, not '/a\\nb'"),
+    (field_types.PATH, 1, "must be an absolute path, not 1"),
+    (field_types.SOCKET_PATH, "/" + "ä" * 54, f"must be a path of at most 107 bytes, not '/{'ä' * 54}'"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "text"), REFUSED, ids=[text for _, _, text in REFUSED])
+def test_a_value_out_of_its_kind_is_refused_with_rule_and_value(kind: Kind, value: object, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        kind.parse(value)
+
+
+ACCEPTED: list[tuple[Kind, object, object]] = [
+    (INTEGER, 576, 576),
+    (INTEGER, 9000, 9000),
+    (DURATION, "10ms", 0.01),
+    (DURATION, 60, 60.0),
+    (RATE, "64kbps", 64e3),
+    (CHOICE, 1, 1),
+    (CHOICE, "main", "main"),
+    (ROLE, "active", Role.ACTIVE),
+    (field_types.BOOLEAN, False, False),
+    (field_types.NAME, "-_9aZ" + "x" * 27, "-_9aZ" + "x" * 27),
+    (field_types.WORD, "vpn-bp1…", "vpn-bp1…"),
+    (field_types.IDENTITY, "CN=gateway, O=IDC", "CN=gateway, O=IDC"),
+    (field_types.IDENTITY, "x" * 100, "x" * 100),
+    (field_types.INTERFACE, "eth0.100", "eth0.100"),
+    (field_types.INTERFACE, "x" * 15, "x" * 15),
+    (field_types.PATH, "/run/ä", "/run/ä"),
+    (field_types.SOCKET_PATH, "/" + "x" * 106, "/" + "x" * 106),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "result"), ACCEPTED)
+def test_a_value_of_its_kind_is_taken_as_it_is_meant(kind: Kind, value: object, result: object) -> None:
+    assert kind.parse(value) == result
+
+
+@pytest.mark.parametrize("kind", [field_types.FILE, field_types.CREDENTIAL])
+@pytest.mark.parametrize("value", ["hush\nhush", "", "hush" * 2000, ["hush"]])
+def test_what_leads_to_a_secret_is_not_shown(kind: Kind, value: object) -> None:
+    with pytest.raises(ValueError, match=r"^must be the name of a ") as caught:
+        kind.parse(value)
+
+    assert "hush" not in str(caught.value)
