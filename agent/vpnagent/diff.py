@@ -26,13 +26,17 @@ class Difference(Generic[K, V]):
 
 def diff(desired: Mapping[K, V], actual: Mapping[K, V]) -> Difference[K, V]:
     """Return what turns ``actual`` into ``desired``."""
-    shared = desired.keys() & actual.keys()
-    return Difference(
-        missing={key: value for key, value in desired.items() if key not in shared},
-        changed={
-            key: (value, actual[key])
-            for key, value in desired.items()
-            if key in shared and value != actual[key]
-        },
-        surplus={key: value for key, value in actual.items() if key not in shared},
-    )
+    if desired is actual:  # 10,000 routes that are as they should be are compared once, by who read them
+        return Difference({}, {}, {})
+    missing: dict[K, V] = {}
+    changed: dict[K, tuple[V, V]] = {}
+    for key, value in desired.items():
+        there = actual.get(key)
+        if there is None:
+            missing[key] = value
+        elif there != value:
+            changed[key] = value, there
+    surplus = {}
+    if len(actual) > len(desired) - len(missing):
+        surplus = {key: value for key, value in actual.items() if key not in desired}
+    return Difference(missing, changed, surplus)

@@ -13,6 +13,8 @@ from vpnagent.routing.objects import KernelObjects
 
 def without_links(objects: KernelObjects, names: Collection[str]) -> KernelObjects:
     """Return what is left when these interfaces are gone."""
+    if not names:
+        return objects
     links = {name: link for name, link in objects.links.items() if name not in names}
     left = without_nexthops(objects, [n.id for n in objects.nexthops.values() if n.interface in names])
     return replace(left, links=links)
@@ -20,6 +22,8 @@ def without_links(objects: KernelObjects, names: Collection[str]) -> KernelObjec
 
 def without_nexthops(objects: KernelObjects, ids: Collection[int]) -> KernelObjects:
     """Return what is left when these nexthops are gone."""
+    if not ids:
+        return objects
     nexthops = {id_: nexthop for id_, nexthop in objects.nexthops.items() if id_ not in ids}
     groups = {}
     emptied = []
@@ -35,6 +39,8 @@ def without_nexthops(objects: KernelObjects, ids: Collection[int]) -> KernelObje
 
 def without_groups(objects: KernelObjects, ids: Collection[int]) -> KernelObjects:
     """Return what is left when these groups are gone."""
+    if not ids:
+        return objects
     return replace(
         objects,
         groups={id_: group for id_, group in objects.groups.items() if id_ not in ids},

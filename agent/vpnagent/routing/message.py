@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
@@ -45,8 +46,7 @@ class Request:
     harmless: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message as it was received."""
 
     type: int

@@ -12,6 +12,7 @@ from ipaddress import IPv4Interface, IPv4Network
 from typing import NamedTuple, TypeVar
 
 from vpnagent.config.values import OWNER_PREFIX
+from vpnagent.diff import diff
 from vpnagent.errors import NetlinkError
 from vpnagent.routing import dumps, mss_clamp
 from vpnagent.routing.dumps import LinkRow, NexthopRow
@@ -52,7 +53,8 @@ async def observe(
     addresses = await route.dump(dumps.ADDRESSES, dumps.address_row)
     nexthops = await route.dump(dumps.NEXTHOPS, dumps.nexthop_row)
     our_routes = await _main_table(route, dumps.OUR_ROUTES, dumps.our_route)
-    routes = {r.key: r for r in reversed(our_routes)}  # of two in one place, the kernel uses the first
+    routes: Mapping[RouteKey, Route] = {r.key: r for r in reversed(our_routes)}  # of two, the first counts
+    routes = desired.routes if routes == desired.routes else routes
     clamp, readable = await _mss_clamp(netfilter)
     state = KernelState(
         objects=KernelObjects(
@@ -112,7 +114,8 @@ async def _foreign_routes(
 
     The kernel cannot filter by prefix: this reads the whole main table, which may be the Internet's.
     """
-    if all(ours.get(key) == wanted for key, wanted in desired.items()):
+    difference = diff(desired, ours)
+    if not difference.missing and not difference.changed:
         return frozenset()
     places = {
         (prefix.network_address.packed, prefix.prefixlen): prefix

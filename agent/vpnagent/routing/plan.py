@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from vpnagent.diff import K, diff
+from vpnagent.diff import Difference, K, diff
 from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.cascade import without_groups, without_links, without_nexthops
 from vpnagent.routing.objects import (
@@ -26,7 +26,6 @@ from vpnagent.routing.objects import (
     Nexthop,
     NexthopGroup,
     Route,
-    RouteKey,
     Sysctl,
     XfrmLink,
 )
@@ -55,24 +54,25 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     links = _links_to_remake(want.links, have.links)
     groups = [id_ for id_, group in have.groups.items() if not group.members and id_ in want.groups]
     bridges = _bridges(want, have, links)
-    bridged = replace(have, groups={**have.groups, **bridges})
+    bridged = replace(have, groups={**have.groups, **bridges}) if bridges else have
     left = without_groups(without_links(bridged, links), groups)
+    routes = diff(want.routes, left.routes)
 
     actions: list[Action] = []
     if manage_sysctls:
         actions += [Replace(s, have.sysctls[s.key]) for s in sysctl_differences(desired, actual)]
-    actions += _built(_guards(want.routes), _guards(have.routes))
+    actions += [action for action in _built(routes) if _is_guard(action.object)]
     actions += [Replace(bridge, have.groups[id_]) for id_, bridge in bridges.items()]
     actions += [Remove(have.links[name]) for name in links]
-    actions += _built(want.links, left.links)
+    actions += _built(diff(want.links, left.links))
     if actual.mss_clamp_readable:
-        actions += _built(_clamps(want), _clamps(have))
-    actions += _built(want.nexthops, left.nexthops)
+        actions += _built(diff(_clamps(want), _clamps(have)))
+    actions += _built(diff(want.nexthops, left.nexthops))
     actions += [Remove(have.groups[id_]) for id_ in groups]
-    actions += _built(want.groups, left.groups)
-    actions += _built(_tunnelled(want.routes), _tunnelled(left.routes))
+    actions += _built(diff(want.groups, left.groups))
+    actions += [action for action in _built(routes) if not _is_guard(action.object)]
     if prune:
-        actions += _torn_down(want, left, clamp_readable=actual.mss_clamp_readable)
+        actions += _torn_down(want, left, routes.surplus.values(), clamp_readable=actual.mss_clamp_readable)
     return actions
 
 
@@ -82,6 +82,12 @@ def attainable(desired: KernelObjects, actual: KernelState) -> KernelObjects:
     The kernel refuses a whole group for one missing leg: a group is asked for without it. A route of ours
     that stands beside a foreign one stays as it is: a replacement might hit the other.
     """
+    if (
+        not actual.foreign_routes
+        and not actual.foreign_nexthops
+        and not actual.foreign_links & desired.links.keys()
+    ):
+        return desired
     links = desired.links.keys() & actual.foreign_links
     nexthops = {n.id for n in desired.nexthops.values() if n.id in actual.foreign_nexthops}
     groups = desired.groups.keys() & actual.foreign_nexthops
@@ -130,22 +136,22 @@ def sysctl_differences(desired: KernelObjects, actual: KernelState) -> tuple[Sys
     )
 
 
-def _built(want: Mapping[K, Kind], have: Mapping[K, Kind]) -> Iterator[Action]:
-    difference = diff(want, have)
+def _built(difference: Difference[K, Kind]) -> Iterator[Action]:
     yield from (Add(missing) for missing in difference.missing.values())
     yield from (Replace(value, was) for value, was in difference.changed.values())
 
 
-def _torn_down(want: KernelObjects, have: KernelObjects, *, clamp_readable: bool) -> Iterator[Action]:
+def _torn_down(
+    want: KernelObjects, have: KernelObjects, routes: Collection[Route], *, clamp_readable: bool
+) -> Iterator[Action]:
     groups = diff(want.groups, have.groups).surplus
-    routes = diff(want.routes, have.routes).surplus.values()
-    yield from (Remove(r) for r in routes if r.metric != GUARD_METRIC and r.group not in groups)
+    yield from (Remove(route) for route in routes if not _is_guard(route) and route.group not in groups)
     yield from (Remove(group) for group in groups.values())
     yield from (Remove(nexthop) for nexthop in diff(want.nexthops, have.nexthops).surplus.values())
     if clamp_readable:
         yield from (Remove(clamp) for clamp in diff(_clamps(want), _clamps(have)).surplus.values())
     yield from (Remove(link) for link in diff(want.links, have.links).surplus.values())
-    yield from (Remove(r) for r in routes if r.metric == GUARD_METRIC)
+    yield from (Remove(route) for route in routes if _is_guard(route))
 
 
 def _bridges(want: KernelObjects, have: KernelObjects, links: Collection[str]) -> dict[int, NexthopGroup]:
@@ -174,12 +180,8 @@ def _links_to_remake(want: Mapping[str, XfrmLink], have: Mapping[str, XfrmLink])
     return sorted(remade | in_the_way)
 
 
-def _guards(routes: Mapping[RouteKey, Route]) -> dict[RouteKey, Route]:
-    return {key: route for key, route in routes.items() if route.metric == GUARD_METRIC}
-
-
-def _tunnelled(routes: Mapping[RouteKey, Route]) -> dict[RouteKey, Route]:
-    return {key: route for key, route in routes.items() if route.metric != GUARD_METRIC}
+def _is_guard(object_: KernelObject) -> bool:
+    return isinstance(object_, Route) and object_.metric == GUARD_METRIC
 
 
 def _clamps(objects: KernelObjects) -> dict[str, MssClamp]:
