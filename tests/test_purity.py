@@ -15,6 +15,7 @@ SHELL = {
     "control_client.py",
     "control_server.py",
     "daemon.py",
+    "drains.py",
     "ipsec/charon.py",
     "ipsec/vici.py",
     "knowledge.py",  # asyncio.Event only: the bells between the tasks

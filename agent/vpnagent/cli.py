@@ -181,7 +181,7 @@ def check(config_path: str, as_json: bool) -> None:
     Exit status 0 when there is nothing to say, 1 for a warning, 2 when the file cannot be used.
     """
     config = _load(config_path)
-    from vpnagent.config.rules import weaknesses
+    from vpnagent.config.weaknesses import weaknesses
 
     found = weaknesses(config)
     if as_json:
@@ -295,7 +295,7 @@ def drain(tunnel: str, config_path: str, socket_path: str | None) -> None:
     Example:
       vpnagent drain hangzhou/primary
     """
-    ask(_socket(socket_path, config_path), "drain", tunnel=tunnel)
+    _change_drain("drain", tunnel, _socket(socket_path, config_path))
 
 
 @commands.command()
@@ -309,7 +309,14 @@ def undrain(tunnel: str, config_path: str, socket_path: str | None) -> None:
     Example:
       vpnagent undrain hangzhou/primary
     """
-    ask(_socket(socket_path, config_path), "undrain", tunnel=tunnel)
+    _change_drain("undrain", tunnel, _socket(socket_path, config_path))
+
+
+def _change_drain(command: str, tunnel: str, socket_path: str) -> None:
+    answer = ask(socket_path, command, tunnel=tunnel)
+    click.echo(f"{answer['tunnel']}: {'drained' if answer['drained'] else 'not drained'}")
+    if answer["warning"]:
+        click.echo(f"vpnagent: {answer['warning']}", err=True)
 
 
 @commands.command()

@@ -14,10 +14,10 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from vpnagent import __version__, control_server, metrics_endpoint, report
+from vpnagent import __version__, control_server, drains, metrics_endpoint, report
 from vpnagent.config.load import load
-from vpnagent.config.rules import weaknesses
 from vpnagent.config.values import Config
+from vpnagent.config.weaknesses import weaknesses
 from vpnagent.control import NOT_FINE, USAGE
 from vpnagent.errors import ConfigError, ControlError
 from vpnagent.finding import Finding, Severity
@@ -42,7 +42,12 @@ class Daemon:
 
     def __init__(self, config_path: str, config: Config) -> None:
         self._config_path = config_path
-        self._known = Knowledge(config=config, loaded_at=time.time(), config_findings=weak_points(config))
+        self._known = Knowledge(
+            config=config,
+            loaded_at=time.time(),
+            config_findings=weak_points(config),
+            drained=drains.read(config.agent.state_directory),
+        )
         self._kernel = Kernel(on_change=self._known.kernel_dirty.set)
         self._kernel_reconciler = KernelReconciler(self._kernel, self._known)
         self._charon_reconciler = CharonReconciler(config.agent.vici_socket, self._known)
@@ -120,7 +125,7 @@ class Daemon:
             case "reload":
                 return await self._reload()
             case "drain" | "undrain":
-                return self._drain(request)
+                return await self._drain(request)
             case _:
                 return await self._down()
 
@@ -149,12 +154,16 @@ class Daemon:
         log.info("reloaded changed=%s connections=%d", changed, len(config.connections))
         return {"changed": changed}
 
-    def _drain(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _drain(self, request: dict[str, Any]) -> dict[str, Any]:
         key = tunnel_key(self._known.config, str(request.get("tunnel", "")))
         drained = self._known.drained
         self._known.drained = drained | {key} if request["command"] == "drain" else drained - {key}
         self._wake()
-        return {"tunnel": str(key), "drained": key in self._known.drained}
+        state_directory = self._known.config.agent.state_directory
+        problem = await asyncio.to_thread(drains.write, state_directory, self._known.drained)
+        if problem:
+            log.warning("drain-not-kept error=%r", problem)
+        return {"tunnel": str(key), "drained": key in self._known.drained, "warning": problem}
 
     async def _down(self) -> dict[str, Any]:
         """Remove everything that is ours, then stop: the same reconcilers, with nothing desired."""

@@ -6,6 +6,7 @@ predecessor left.
 """
 
 import asyncio
+import errno
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,16 @@ from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.routing.actions import Action
-from vpnagent.routing.objects import ROUTE_METRIC, KernelObjects, KernelState, NexthopGroup, Route, Sysctl
+from vpnagent.routing.objects import (
+    ROUTE_METRIC,
+    KernelObjects,
+    KernelState,
+    Nexthop,
+    NexthopGroup,
+    Route,
+    Sysctl,
+    XfrmLink,
+)
 from vpnagent.routing.plan import Conflict, conflicts, plan, sysctl_differences
 from vpnagent.selection import Verdict, select
 
@@ -43,6 +53,7 @@ class KernelReconciler:
         self._kernel = kernel
         self._known = known
         self._last_want: KernelObjects | None = None
+        self._refused: frozenset[Action] = frozenset()
         self.observed = asyncio.Event()  #: set by the first round
         self.converged = asyncio.Event()  #: set by a round that had nothing left to do
 
@@ -63,10 +74,12 @@ class KernelReconciler:
         verdicts = known.verdicts()
         want = desired(known.config, verdicts).kernel
         state = await self._kernel.observe(want)
-        if known.charon.state is None:
+        if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
         manage = known.config.agent.manage_sysctls
-        actions = plan(want, state, prune=known.charon.state is not None, manage_sysctls=manage)
+        # Going down, nothing is configured, and there is nothing to wait for.
+        prune = known.charon.state is not None or not known.config.connections
+        actions = plan(want, state, prune=prune, manage_sysctls=manage)
         failures = await self._kernel.apply_all(actions) if actions else []
         acknowledged = time.monotonic()
         refused = dict(failures)
@@ -77,17 +90,19 @@ class KernelReconciler:
         if known.charon.state is not None:
             self._note_selection(verdicts, decided, acknowledged)
         self._last_want = want
-        self._publish(want, state, refused.values(), manage)
+        self._publish(want, state, refused, manage)
         self.observed.set()
         if not actions:
             self.converged.set()
 
     def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:
+        """Log what was applied, and what was refused when it was not so the last time."""
         for action in actions:
-            if action in refused:
-                log.warning("refused %s error=%s", action, refused[action].reason)
-            else:
+            if action not in refused:
                 log.info("applied %s", action)
+            elif action not in self._refused:
+                log.warning("refused %s error=%r", action, refused[action].reason)
+        self._refused = frozenset(refused)
 
     def _count_repairs(self, want: KernelObjects, state: KernelState, actions: Iterable[Action]) -> None:
         """Count what had to be done though nothing new was wanted: somebody else changed it."""
@@ -136,7 +151,7 @@ class KernelReconciler:
         )
 
     def _publish(
-        self, want: KernelObjects, state: KernelState, refused: Iterable[NetlinkError], manage: bool
+        self, want: KernelObjects, state: KernelState, refused: Mapping[Action, NetlinkError], manage: bool
     ) -> None:
         known = self._known.kernel
         known.state = state
@@ -145,7 +160,7 @@ class KernelReconciler:
         known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
         differing = () if manage else sysctl_differences(want, state)
         known.findings = (
-            *(_refused(error) for error in refused),
+            *(_refused(action, error) for action, error in root_causes(refused).items()),
             *(_conflict(conflict) for conflict in conflicts(want, state)),
             *(_sysctl(sysctl) for sysctl in differing),
         )
@@ -186,14 +201,34 @@ def reason_of(lost: list[TunnelKey], known: Knowledge) -> str:
     return "fail-back"
 
 
-def _refused(error: NetlinkError) -> Finding:
+def root_causes(refused: Mapping[Action, NetlinkError]) -> dict[Action, NetlinkError]:
+    """Return the refusals without those that only follow from an interface that could not be made."""
+    missing = {action.object.name for action in refused if isinstance(action.object, XfrmLink)}
+    return {
+        action: error
+        for action, error in refused.items()
+        if not (isinstance(action.object, Nexthop) and action.object.interface in missing)
+    }
+
+
+def _refused(action: Action, error: NetlinkError) -> Finding:
     return Finding(
         code="KernelRefused",
-        subject=error.action,
+        subject=str(action),
         severity=Severity.CRITICAL,
         text=str(error),
-        hint="see the reason; it is tried again every second",
+        hint=_hint(action, error),
     )
+
+
+def _hint(action: Action, error: NetlinkError) -> str:
+    match action.object:
+        case XfrmLink() if error.errno == errno.EOPNOTSUPP:
+            return "this kernel has no XFRM interfaces: modprobe xfrm_interface (Linux 4.19 or later)"
+        case Route() if error.errno == errno.EINVAL and action.object.source is not None:
+            return f"is gateway.source_address {action.object.source} an address of this machine?"
+        case _:
+            return "see the reason; it is tried again every second"
 
 
 def _conflict(conflict: Conflict) -> Finding:

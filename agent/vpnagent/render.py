@@ -35,7 +35,9 @@ def status_text(status: dict[str, Any], now: datetime) -> str:
     version = charon["version"] or "?"
     engine = f"charon {version}" if charon["connected"] else "charon unreachable"
     lines = [f"{status['gateway']}: {paint(status['state'])}   {engine}"]
-    lines += [_warning(w, now) for w in status["warnings"]]
+    lines += [_warning(w, now) for w in status["warnings"] if w["severity"] != "info"]
+    if notes := sum(w["severity"] == "info" for w in status["warnings"]):
+        lines.append(f"  {notes} note{'s' * (notes > 1)}: vpnagent check")
     for connection in status["connections"]:
         lines += ["", *_connection(connection, now)]
     if status["routes"]:
