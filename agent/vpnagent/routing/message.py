@@ -2,7 +2,7 @@
 
 Pure. What is read every second and what is written by the thousand goes through here: decoding a message
 takes some 3 us, through a message class of pyroute2 it takes 60. What is written rarely is encoded by
-pyroute2's classes (``link_message``, ``nexthop_message``).
+pyroute2's classes (``netlink_requests``).
 """
 
 import errno
@@ -11,6 +11,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+AF_UNSPEC = 0
+AF_INET = 2
 
 NLMSG_ERROR = 2
 NLMSG_DONE = 3

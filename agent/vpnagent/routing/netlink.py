@@ -1,6 +1,6 @@
 """The kernel: observe what there is, carry out actions, hear of changes.
 
-The shell around ``requests``, ``dumps`` and ``mss_clamp``. What there is, is read and never remembered; all
+The shell around ``netlink_requests``, ``dumps`` and ``mss_clamp``. What there is, is read and never remembered; all
 that is kept between calls is the interfaces' indexes of the last observation, for the actions that were
 planned from it. No program is run: what ip(8) and nft(8) do is done over netlink.
 """
@@ -15,7 +15,9 @@ from vpnagent.routing import dumps, mss_clamp
 from vpnagent.routing.actions import Action, Add, Remove
 from vpnagent.routing.failures import Failures
 from vpnagent.routing.message import NLM_F_ACK, Answer, Request, message, wants_answer
-from vpnagent.routing.monitor import monitor
+from vpnagent.routing.netlink_monitor import monitor
+from vpnagent.routing.netlink_observe import UNPRIVILEGED, observe
+from vpnagent.routing.netlink_requests import link_requests, nexthop_requests, route_request
 from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing.nexthop_message import RTM_DELNEXTHOP
 from vpnagent.routing.objects import (
@@ -29,8 +31,6 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
-from vpnagent.routing.observe import UNPRIVILEGED, observe
-from vpnagent.routing.requests import link_requests, nexthop_requests, route_request
 from vpnagent.routing.sysctl import write_sysctl
 
 LINK_INDEXES = range(0x56000000, 0x57000000)  #: of the interfaces that we make; the kernel counts from 1

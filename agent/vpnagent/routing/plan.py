@@ -51,28 +51,25 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     """
     want = attainable(desired, actual)
     have = actual.objects
-    links = _links_to_remake(want.links, have.links)
-    groups = [id_ for id_, group in have.groups.items() if not group.members and id_ in want.groups]
-    bridges = _bridges(want, have, links)
-    bridged = replace(have, groups={**have.groups, **bridges}) if bridges else have
-    left = without_groups(without_links(bridged, links), groups)
-    routes = diff(want.routes, left.routes)
-
+    if not actual.mss_clamp_readable:
+        have = replace(have, mss_clamp=want.mss_clamp)
     actions: list[Action] = []
     if manage_sysctls:
         actions += [Replace(s, have.sysctls[s.key]) for s in sysctl_differences(desired, actual)]
+    routes = diff(want.routes, have.routes)
     actions += [action for action in _built(routes) if _is_guard(action.object)]
-    actions += [Replace(bridge, have.groups[id_]) for id_, bridge in bridges.items()]
-    actions += [Remove(have.links[name]) for name in links]
-    actions += _built(diff(want.links, left.links))
-    if actual.mss_clamp_readable:
-        actions += _built(diff(_clamps(want), _clamps(have)))
-    actions += _built(diff(want.nexthops, left.nexthops))
-    actions += [Remove(have.groups[id_]) for id_ in groups]
-    actions += _built(diff(want.groups, left.groups))
-    actions += [action for action in _built(routes) if not _is_guard(action.object)]
+    remade = _links_to_remake(want.links, have.links)
+    if remade:
+        evasion = without_links(want, _blocked(want.links, have.links, remade))
+        actions += _build(evasion, have)
+        have = _overlaid(have, evasion)
+        actions += [Remove(n) for n in have.nexthops.values() if n.interface in remade]
+        actions += [Remove(have.links[name]) for name in remade]
+        have = without_links(have, remade)
+    actions += _build(want, have)
     if prune:
-        actions += _torn_down(want, left, routes.surplus.values(), clamp_readable=actual.mss_clamp_readable)
+        actions += _tear_down(want, have)
+        actions += [Remove(route) for route in routes.surplus.values() if _is_guard(route)]
     return actions
 
 
@@ -136,48 +133,59 @@ def sysctl_differences(desired: KernelObjects, actual: KernelState) -> tuple[Sys
     )
 
 
+def _build(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
+    """Make what is missing and change what differs, each before what rests on it."""
+    yield from _built(diff(want.links, have.links))
+    yield from _built(diff(_clamps(want), _clamps(have)))
+    yield from _built(diff(want.nexthops, have.nexthops))
+    # The kernel refuses to change a group's type: such a group, and its routes, are made anew.
+    odd = [group for group in have.groups.values() if group.id in want.groups and not group.members]
+    yield from (Remove(group) for group in odd)
+    left = without_groups(have, [group.id for group in odd])
+    yield from _built(diff(want.groups, left.groups))
+    routes = _built(diff(want.routes, left.routes))
+    yield from (action for action in routes if not _is_guard(action.object))
+
+
+def _tear_down(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
+    """Remove what is not desired, each after what rests on it, and routes with their group."""
+    groups = diff(want.groups, have.groups).surplus
+    routes = diff(want.routes, have.routes).surplus.values()
+    yield from (Remove(r) for r in routes if r.group not in groups and not _is_guard(r))
+    yield from (Remove(group) for group in groups.values())
+    yield from (Remove(nexthop) for nexthop in diff(want.nexthops, have.nexthops).surplus.values())
+    yield from (Remove(clamp) for clamp in diff(_clamps(want), _clamps(have)).surplus.values())
+    yield from (Remove(link) for link in diff(want.links, have.links).surplus.values())
+
+
 def _built(difference: Difference[K, Kind]) -> Iterator[Action]:
     yield from (Add(missing) for missing in difference.missing.values())
     yield from (Replace(value, was) for value, was in difference.changed.values())
 
 
-def _torn_down(
-    want: KernelObjects, have: KernelObjects, routes: Collection[Route], *, clamp_readable: bool
-) -> Iterator[Action]:
-    groups = diff(want.groups, have.groups).surplus
-    yield from (Remove(route) for route in routes if not _is_guard(route) and route.group not in groups)
-    yield from (Remove(group) for group in groups.values())
-    yield from (Remove(nexthop) for nexthop in diff(want.nexthops, have.nexthops).surplus.values())
-    if clamp_readable:
-        yield from (Remove(clamp) for clamp in diff(_clamps(want), _clamps(have)).surplus.values())
-    yield from (Remove(link) for link in diff(want.links, have.links).surplus.values())
-    yield from (Remove(route) for route in routes if _is_guard(route))
-
-
-def _bridges(want: KernelObjects, have: KernelObjects, links: Collection[str]) -> dict[int, NexthopGroup]:
-    """Return groups on their surviving legs, to be there before the interfaces under all the others go.
-
-    Without it a group whose only leg is remade would vanish although another desired nexthop stands.
-    """
-    left = without_links(have, links)
-    bridges = {}
-    for id_ in want.groups.keys() & (have.groups.keys() - left.groups.keys()):
-        members = tuple(member for member in want.groups[id_].members if member[0] in left.nexthops)
-        if members:
-            bridges[id_] = NexthopGroup(id=id_, members=members)
-    return bridges
-
-
 def _links_to_remake(want: Mapping[str, XfrmLink], have: Mapping[str, XfrmLink]) -> list[str]:
     """Return the interfaces of ours to remove first: their if_id changes, or another of ours needs it."""
-    holders = {link.if_id: link.name for link in have.values() if link.if_id}
-    remade = {name for name in want.keys() & have.keys() if want[name].if_id != have[name].if_id}
-    in_the_way = {
-        holders[link.if_id]
-        for link in want.values()
-        if link.if_id in holders and holders[link.if_id] != link.name
-    }
-    return sorted(remade | in_the_way)
+    changed = {name for name in want.keys() & have.keys() if want[name].if_id != have[name].if_id}
+    needed = {link.if_id: name for name, link in want.items() if link.if_id}
+    in_the_way = {name for name, link in have.items() if needed.get(link.if_id, name) != name}
+    return sorted(changed | in_the_way)
+
+
+def _blocked(want: Mapping[str, XfrmLink], have: Mapping[str, XfrmLink], remade: Collection[str]) -> set[str]:
+    """Return the interfaces that cannot be before those to remake are gone."""
+    if_ids = {have[name].if_id for name in remade}
+    return {name for name, link in want.items() if name in remade or (link.if_id and link.if_id in if_ids)}
+
+
+def _overlaid(have: KernelObjects, built: KernelObjects) -> KernelObjects:
+    return replace(
+        have,
+        links={**have.links, **built.links},
+        mss_clamp=built.mss_clamp or have.mss_clamp,
+        nexthops={**have.nexthops, **built.nexthops},
+        groups={**have.groups, **built.groups},
+        routes={**have.routes, **built.routes},
+    )
 
 
 def _is_guard(object_: KernelObject) -> bool:

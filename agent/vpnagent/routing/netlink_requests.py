@@ -10,7 +10,6 @@ import errno
 import struct
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface
-from socket import AF_INET, AF_UNSPEC
 from typing import Any
 
 from pyroute2.netlink import nlmsg
@@ -19,6 +18,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from vpnagent.routing.actions import Add, Remove, Replace
 from vpnagent.routing.message import (
+    AF_INET,
+    AF_UNSPEC,
     GONE,
     NLM_F_ACK,
     NLM_F_CREATE,
