@@ -7,10 +7,11 @@ what was written and what was a default. A value that is missing for good stays 
 import os.path
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 
 from vpnagent.config import values
+from vpnagent.config.field_types import INTERFACE_LENGTH
 from vpnagent.config.file_models import (
     CertificateSection,
     ConfigFile,
@@ -25,7 +26,6 @@ from vpnagent.config.wording import Violation, listed
 from vpnagent.secret import Secret
 
 IF_IDS = range(0x56000000, 0x57000000)  #: derived ids; an operator's own are small numbers
-INTERFACE_LENGTH = 15  #: characters, IFNAMSIZ - 1
 
 Psks = Mapping[tuple[int, int], Secret]  #: by the indexes of connection and tunnel
 
@@ -36,8 +36,8 @@ def build(file: ConfigFile, *, hostname: str, folder: str, psks: Psks) -> Config
         gateway=_gateway(file.gateway, hostname),
         agent=values.Agent(**dict(file.agent)),
         connections=tuple(
-            _connection(connection, folder, {j: psk for (i, j), psk in psks.items() if i == index})
-            for index, connection in enumerate(file.connections)
+            _connection(connection, folder, [psks.get((i, j)) for j in range(len(connection.tunnels))])
+            for i, connection in enumerate(file.connections)
         ),
     )
 
@@ -49,8 +49,8 @@ def contradictions(file: ConfigFile) -> Iterator[Violation]:
             here = ("connections", i, "tunnels", j)
             given = [key for key in AUTHENTICATION if getattr(tunnel, key) is not None]
             if len(given) != 1:
-                but = listed(given, "and") if given else "none of them"
-                yield Violation(here, f"exactly one of {listed(AUTHENTICATION)} is required, not {but}")
+                rule = f"exactly one of {listed(AUTHENTICATION, 'and')} is required"
+                yield Violation(here, f"{rule}, not {listed(given or ['none'], 'and')}")
             if tunnel.role is not None and _forwarding(connection) is Forwarding.ECMP:
                 yield Violation(
                     (*here, "role"), "has no meaning with forwarding ecmp, where every tunnel carries traffic"
@@ -110,8 +110,7 @@ def _forwarding(section: ConnectionSection) -> Forwarding:
     return Forwarding.ACTIVE_STANDBY if vpn_gateway else Forwarding.ECMP
 
 
-def _connection(section: ConnectionSection, folder: str, psks: Mapping[int, Secret]) -> values.Connection:
-    roles = _roles(section)
+def _connection(section: ConnectionSection, folder: str, psks: Sequence[Secret | None]) -> values.Connection:
     return values.Connection(
         name=section.name,
         attachment=section.attachment,
@@ -127,8 +126,8 @@ def _connection(section: ConnectionSection, folder: str, psks: Mapping[int, Secr
         on_path_down=section.on_path_down,
         gateway_id=section.gateway_id,
         tunnels=tuple(
-            _tunnel(section, tunnel, role=roles[index], folder=folder, psk=psks.get(index))
-            for index, tunnel in enumerate(section.tunnels)
+            _tunnel(section, tunnel, role=role, folder=folder, psk=psk)
+            for tunnel, role, psk in zip(section.tunnels, _roles(section), psks, strict=True)
         ),
     )
 

@@ -7,6 +7,7 @@ shape) are worded here, so that neither its jargon nor its URLs show. Values und
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from vpnagent.config.file_models import ConfigFile
 from vpnagent.config.wording import Path, Violation, closest, listed, shown
@@ -14,11 +15,16 @@ from vpnagent.config.wording import Path, Violation, closest, listed, shown
 
 def file_violations(error: ValidationError) -> list[Violation]:
     """Return what is wrong with the keys and values of a file, each by itself."""
-    found = error.errors(include_url=False)
+    found = [item for item in error.errors(include_url=False) if not _is_consequence(item)]
     return [
         Violation(item["loc"], _text(item["type"], item["loc"], item["input"], item.get("ctx", {})))
         for item in found
     ]
+
+
+def _is_consequence(item: ErrorDetails) -> bool:
+    """Whether a list is too short only because pydantic does not count entries that are wrong."""
+    return item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]
 
 
 def _text(kind: str, path: Path, value: object, context: dict[str, Any]) -> str:
@@ -32,7 +38,7 @@ def _text(kind: str, path: Path, value: object, context: dict[str, Any]) -> str:
         case "tuple_type":
             return f"must be a list, not {shown(value)}"
         case "too_short":
-            return f"must have at least {context['min_length']} entry, not {context['actual_length']}"
+            return "must not be an empty list"
         case "too_long":
             return f"must have at most {context['max_length']} entries, not {context['actual_length']}"
         case _:

@@ -1,0 +1,91 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.config_examples import make_config, make_connection
+
+from vpnagent.config.values import CertificateFiles, Config
+from vpnagent.config.weaknesses import weaknesses
+
+Changes = dict[str, Any]
+
+STRONG_IKE: Changes = {"integrity": "sha256", "dh_group": 14}
+STRONG_ESP: Changes = {"integrity": "sha256", "pfs_group": 14}
+
+
+def using(*, ike: Changes | None = None, esp: Changes | None = None, bandwidth: float = 100e6) -> Config:
+    plain = make_connection()
+    return make_config(
+        connection={
+            "ike": replace(plain.ike, **STRONG_IKE | (ike or {})),
+            "esp": replace(plain.esp, **STRONG_ESP | (esp or {})),
+            "bandwidth": bandwidth,
+        }
+    )
+
+
+def told(config: Config) -> list[tuple[str, str, str]]:
+    return [(weakness.code, weakness.severity, weakness.key) for weakness in weaknesses(config)]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (using(), []),
+        (using(ike={"encryption": "des"}), [("weak-des", "critical", "connections[0].ike.encryption")]),
+        (using(esp={"encryption": "des"}), [("weak-des", "critical", "connections[0].esp.encryption")]),
+        (using(ike={"encryption": "3des"}), [("weak-3des", "warning", "connections[0].ike.encryption")]),
+        (using(esp={"encryption": "3des"}), [("weak-3des", "warning", "connections[0].esp.encryption")]),
+        (using(ike={"integrity": "md5"}), [("weak-md5", "warning", "connections[0].ike.integrity")]),
+        (using(esp={"integrity": "md5"}), [("weak-md5", "warning", "connections[0].esp.integrity")]),
+        (using(esp={"integrity": "md5", "encryption": "aes128gcm16"}), []),
+        (using(ike={"dh_group": 1}), [("weak-dh-1", "critical", "connections[0].ike.dh_group")]),
+        (using(esp={"pfs_group": 1}), [("weak-dh-1", "critical", "connections[0].esp.pfs_group")]),
+        (using(ike={"dh_group": 2}), [("weak-dh-2", "info", "connections[0].ike.dh_group")]),
+        (using(esp={"pfs_group": 2}), [("weak-dh-2", "info", "connections[0].esp.pfs_group")]),
+        (using(esp={"pfs_group": None}), []),
+        (
+            using(esp={"encryption": "3des"}, bandwidth=200e6),
+            [
+                ("weak-3des", "warning", "connections[0].esp.encryption"),
+                ("slow-3des", "warning", "connections[0].esp.encryption"),
+            ],
+        ),
+    ],
+)
+def test_what_is_weak_is_told(config: Config, expected: list[tuple[str, str, str]]) -> None:
+    assert told(config) == expected
+
+
+def test_the_defaults_of_the_cloud_are_no_warning() -> None:
+    assert {severity for _, severity, _ in told(make_config())} == {"info"}
+
+
+def test_aggressive_mode_is_told_for_each_tunnel_with_a_key() -> None:
+    files = CertificateFiles(certificate="/c", private_key="/k", ca="/ca")
+    config = make_config(
+        connection=vars_of(using(ike={"version": 1, "mode": "aggressive"})), backup={"certificates": files}
+    )
+
+    [weakness] = weaknesses(config)
+
+    assert weakness.code == "aggressive-psk"
+    assert weakness.key == "connections[0].ike.mode"
+    assert "hangzhou/primary" in weakness.text
+
+
+def vars_of(config: Config) -> dict[str, Any]:
+    [connection] = config.connections
+    return {"ike": connection.ike, "esp": connection.esp}
+
+
+def test_every_weakness_says_what_to_do_in_one_line() -> None:
+    config = using(
+        ike={"encryption": "des", "integrity": "md5", "dh_group": 1},
+        esp={"encryption": "3des", "integrity": "md5", "pfs_group": 2},
+        bandwidth=1e9,
+    )
+
+    for weakness in weaknesses(config):
+        assert weakness.hint
+        assert "\n" not in weakness.text + weakness.hint
