@@ -1,0 +1,179 @@
+"""The command line as a user meets it: exit statuses, one line an error, never a traceback."""
+
+import asyncio
+import json
+import pathlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK, make_config
+
+from vpnagent import control_server
+from vpnagent.cli import commands
+from vpnagent.knowledge import Knowledge
+from vpnagent.status import status
+
+
+def vpnagent(*arguments: str) -> tuple[int, str, str]:
+    """Run the command in a process of its own; return exit status, standard output, standard error."""
+    command = [sys.executable, "-m", "vpnagent", *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def config(tmp_path: pathlib.Path) -> str:
+    (tmp_path / "psk").mkdir()
+    for name, psk in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
+        file = tmp_path / "psk" / name
+        file.touch(mode=0o600)
+        file.write_bytes(psk)
+    path = tmp_path / "vpnagent.yaml"
+    socket = tmp_path / "control.sock"
+    path.write_text(f"{EXAMPLE_YAML}agent: {{control_socket: {socket}, state_directory: {tmp_path}}}\n")
+    return str(path)
+
+
+@pytest.fixture
+def daemon(tmp_path: pathlib.Path) -> Iterator[str]:
+    """A control socket that answers what a daemon with everything down would."""
+    path = tmp_path / "control.sock"
+
+    async def answer(request: dict[str, Any]) -> Any:
+        if request["command"] == "status":
+            return status(Knowledge(config=make_config(), loaded_at=0.0))
+        return {"tunnel": request.get("tunnel"), "drained": True, "warning": None, "changed": False}
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(control_server.serve(str(path), answer))
+    thread = threading.Thread(target=lambda: loop.run_until_complete(asyncio.wait([task])))
+    thread.start()
+    pause = threading.Event()
+    for _ in range(500):
+        if path.is_socket():
+            break
+        pause.wait(0.01)
+    yield str(path)
+    loop.call_soon_threadsafe(task.cancel)
+    thread.join(5)
+    loop.close()
+
+
+def test_a_valid_configuration_is_fine(config: str) -> None:
+    code, out, err = vpnagent("check", "--config", config)
+    assert (code, err) == (0, "")
+    assert "valid: 1 connections, 2 tunnels" in out
+
+
+def test_a_weak_choice_is_not_fine(config: str) -> None:
+    text = (
+        pathlib.Path(config)
+        .read_text()
+        .replace("remote_networks", "esp: {integrity: md5}\n    remote_networks")
+    )
+    pathlib.Path(config).write_text(text)
+    code, out, _ = vpnagent("check", "--config", config, "--json")
+    assert code == 1
+    assert "weak-md5" in {finding["code"] for finding in json.loads(out)["findings"]}
+
+
+def test_every_problem_is_one_line_with_file_line_and_key(config: str) -> None:
+    text = pathlib.Path(config).read_text().replace("if_id: 2", "if_id: 0").replace("203.0.113.2", "::1")
+    pathlib.Path(config).write_text(text)
+    code, out, err = vpnagent("check", "--config", config)
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"{config}:") for line in lines)
+    assert "connections[0].tunnels[1].remote_address:" in err
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
+def test_a_missing_file_is_one_line(command: str, tmp_path: pathlib.Path) -> None:
+    code, _, err = vpnagent(command, "--config", str(tmp_path / "none.yaml"))
+    assert code == 2
+    assert len(err.splitlines()) == 1
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    assert vpnagent("status", "--colour")[0] == 2
+
+
+@pytest.mark.parametrize("command", ["status", "reload", "drain x", "undrain x"])
+def test_without_the_daemon_the_exit_status_is_3(command: str, tmp_path: pathlib.Path) -> None:
+    code, _, err = vpnagent(*command.split(), "--socket", str(tmp_path / "none.sock"))
+    assert code == 3
+    assert err.startswith("vpnagent: the daemon does not run")
+    assert len(err.splitlines()) == 1
+
+
+def test_status_of_what_is_not_up_is_1_and_json_holds_the_contract(daemon: str) -> None:
+    code, out, _ = vpnagent("status", "--socket", daemon, "--json")
+    assert code == 1
+    answer = json.loads(out)
+    assert {"gateway", "state", "config", "charon", "connections", "routes", "warnings"} <= answer.keys()
+    tunnel = answer["connections"][0]["tunnels"][0]
+    contract = """name role state reason since forwarding interface ike_sa child_sa path rx_bytes tx_bytes
+        rx_bits_per_second tx_bits_per_second utilisation_ratio"""
+    assert set(contract.split()) <= tunnel.keys()
+
+
+def test_status_has_no_colour_where_there_is_no_terminal(daemon: str) -> None:
+    _, out, _ = vpnagent("status", "--socket", daemon)
+    assert out.splitlines()[0].startswith("idc-hz-1: down")
+    assert "\x1b" not in out
+
+
+def test_the_socket_is_found_in_the_configuration(config: str, daemon: str) -> None:
+    assert vpnagent("status", "--config", config)[0] == 1
+    assert vpnagent("reload", "--config", config)[:2] == (0, "nothing changed\n")
+
+
+def test_plan_says_what_it_would_do_and_changes_nothing(config: str) -> None:
+    code, out, _ = vpnagent("plan", "--config", config)
+    assert code == 1
+    lines = out.splitlines()
+    assert "ip route add unreachable 100.64.0.0/10 metric 4278198272 protocol 86" in lines
+    assert any(line.startswith("ip route add 100.64.0.0/10 nhid ") for line in lines)
+    assert vpnagent("plan", "--config", config)[1] == out
+
+
+def test_plan_answers_what_if(config: str) -> None:
+    _, out, _ = vpnagent("plan", "--config", config, "--verdict", "primary=down", "--verdict", "backup=down")
+    assert "unreachable 100.64.0.0/10" in out
+    assert "nhid" not in out
+
+
+@pytest.mark.parametrize("verdict", ["primary=dead", "nobody=down", "primary"])
+def test_plan_refuses_a_verdict_that_means_nothing(config: str, verdict: str) -> None:
+    code, _, err = vpnagent("plan", "--config", config, "--verdict", verdict)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+
+
+def test_no_secret_reaches_any_output(config: str) -> None:
+    outputs = [vpnagent(command, "--config", config) for command in ("check", "plan")]
+    assert not [
+        o for o in outputs if PRIMARY_PSK.decode() in o[1] + o[2] or BACKUP_PSK.decode() in o[1] + o[2]
+    ]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script(shell: str) -> None:
+    code, out, _ = vpnagent("completion", shell)
+    assert code == 0
+    assert "_VPNAGENT_COMPLETE" in out
+
+
+@pytest.mark.parametrize("name", sorted(commands.commands))
+def test_every_command_has_a_help_with_an_example(name: str) -> None:
+    command = commands.commands[name]
+    text = command.get_help(click.Context(command, info_name=name))
+    assert "Example:" in text
+    assert f"vpnagent {name}" in text
