@@ -87,8 +87,8 @@ VIOLATIONS: list[tuple[str, Config]] = [
         make_config(**remote("169.254.10.1/32")),
     ),
     (
-        "connections[0].probe.targets: is required, as primary, backup has neither targets nor an "
-        "inside_address: give an address behind the tunnels that answers, for example 100.100.2.136",
+        "connections[0].probe.targets: is required, for lack of targets and inside_address in "
+        "primary and backup: an address behind the tunnels that answers, such as 100.100.2.136",
         make_config(primary=probing(), backup=probing()),
     ),
     (

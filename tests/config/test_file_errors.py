@@ -41,8 +41,8 @@ def with_tunnel(**changes: Any) -> dict[str, Any]:
 
 TUNNEL = "connections[0].tunnels[0]"
 GUOMI = (
-    "is a Guomi algorithm, and strongSwan registers none: connect to an ordinary VPN gateway "
-    "(GatewayType other than NationalStandard), with aes and sha on both ends"
+    "is a Guomi algorithm, and strongSwan registers none: use a connection of an ordinary VPN gateway "
+    "(not of type NationalStandard), with aes and sha on both ends"
 )
 
 WRONG: list[tuple[str, dict[str, Any]]] = [

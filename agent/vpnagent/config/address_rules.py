@@ -10,7 +10,7 @@ from itertools import combinations
 
 from vpnagent.config.places import connections, repeated, tunnels
 from vpnagent.config.values import Config, Connection, Forwarding, TrafficSelectors
-from vpnagent.config.wording import Path, Violation
+from vpnagent.config.wording import Path, Violation, listed
 
 MAX_ECMP_CONNECTIONS = 16  #: of one transit router, for one destination (Alibaba Cloud, CEN quotas)
 
@@ -39,12 +39,12 @@ def remote_and_local_are_apart(config: Config) -> Iterator[Violation]:
 
 def underlay_stays_outside(config: Config) -> Iterator[Violation]:
     """IKE and ESP packets routed into a tunnel would never leave; nor may our own addresses be remote."""
-    own: dict[str, IPv4Address | None] = {"the source_address": config.gateway.source_address}
+    own = [("the source_address", config.gateway.source_address)]
     for place in tunnels(config):
-        own[f"the remote_address of {place.tunnel.key}"] = place.tunnel.remote_address
-        own[f"the local_address of {place.tunnel.key}"] = place.tunnel.local_address
+        own.append((f"the remote_address of {place.tunnel.key}", place.tunnel.remote_address))
+        own.append((f"the local_address of {place.tunnel.key}", place.tunnel.local_address))
     for path, network in _remote_networks(config):
-        for name, address in own.items():
+        for name, address in own:
             if address and address in network:
                 yield Violation(path, f"{network} must not cover {address}, {name}")
 
@@ -98,8 +98,8 @@ def probes_have_targets(config: Config) -> Iterator[Violation]:
         if lacking:
             yield Violation(
                 (*path, "probe", "targets"),
-                f"is required, as {', '.join(lacking)} has neither targets nor an inside_address: "
-                "give an address behind the tunnels that answers, for example 100.100.2.136",
+                f"is required, for lack of targets and inside_address in {listed(lacking, 'and')}: "
+                "an address behind the tunnels that answers, such as 100.100.2.136",
             )
 
 

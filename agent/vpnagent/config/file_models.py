@@ -28,8 +28,8 @@ DH_GROUPS: Final = (1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 31)  #: IANA number
 MAX_TUNNELS: Final = 2  #: the cloud gives a connection one or two
 
 _GUOMI: Final = (
-    "is a Guomi algorithm, and strongSwan registers none: connect to an ordinary VPN gateway "
-    "(GatewayType other than NationalStandard), with aes and sha on both ends"
+    "is a Guomi algorithm, and strongSwan registers none: use a connection of an ordinary VPN gateway "
+    "(not of type NationalStandard), with aes and sha on both ends"
 )
 _ENCRYPTION: Final = choice(*ENCRYPTION, refused={"sm4": _GUOMI})
 _INTEGRITY: Final = choice(*INTEGRITY, refused={"sm3": _GUOMI})

@@ -51,9 +51,7 @@ def _content(name: str) -> bytes:
         reason = error.strerror
         raise ConfigError((Problem(name, 0, "", f"cannot be read: {reason}"),)) from error
     except ValueError as error:  # a NUL in the name
-        raise ConfigError(
-            (Problem(repr(name), 0, "", "cannot be read: is not the name of a file"),)
-        ) from error
+        raise ConfigError((Problem(repr(name), 0, "", "cannot be read: not the name of a file"),)) from error
 
 
 def _problems(name: str, document: Document, found: tuple[Violation, ...]) -> tuple[Problem, ...]:

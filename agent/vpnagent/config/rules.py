@@ -40,7 +40,8 @@ def names_are_unique(config: Config) -> Iterator[Violation]:
 
 def interfaces_are_unique(config: Config) -> Iterator[Violation]:
     """Each tunnel has an XFRM interface and an id of its own, and none is an uplink."""
-    places = list(tunnels(config))
+    # Tunnels of one name derive the same ones: that is said of their names.
+    places = list({place.tunnel.key: place for place in tunnels(config)}.values())
     for place, name, other in repeated((place, place.tunnel.interface) for place in places):
         text = f"must be unique: {name} is the interface of {other.tunnel.key} too"
         yield Violation(place.key("interface"), text)

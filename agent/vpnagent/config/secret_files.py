@@ -72,37 +72,41 @@ def _open(path: str, *, closed: bool) -> int:
         # O_NONBLOCK: a FIFO must not hold us up. The checks are made on what was opened, not on a name.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
-        raise SecretFileError(
-            f"cannot be opened: {getattr(error, 'strerror', 'is not the name of a file')}"
-        ) from error
+        reason = error.strerror if isinstance(error, OSError) else "not the name of a file"
+        raise SecretFileError(f"cannot be opened: {reason}") from error
     try:
-        _check(os.fstat(descriptor), closed=closed)
+        found = os.fstat(descriptor)
+        _check_regular(found)
+        if closed:
+            check_access(found, user=os.geteuid(), groups=_groups())
     except SecretFileError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _check(found: os.stat_result, *, closed: bool) -> None:
+def _check_regular(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise SecretFileError("must be a regular file")
-    if not closed:
-        return
-    if found.st_uid not in (0, os.geteuid()):
+
+
+def check_access(found: os.stat_result, *, user: int, groups: frozenset[int]) -> None:
+    """See that nobody reads a file but root, ``user`` and ``groups``. Raises SecretFileError."""
+    if found.st_uid not in (0, user):
         raise SecretFileError(
             f"must be owned by root or by the user that reads it, not by uid {found.st_uid}"
         )
     mode = stat.S_IMODE(found.st_mode)
-    readable_by_group = mode & stat.S_IRGRP and found.st_gid not in _groups()
-    if mode & ~(stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP) or readable_by_group:
+    allowed = stat.S_IRUSR | stat.S_IWUSR | (stat.S_IRGRP if found.st_gid in groups else 0)
+    if mode & ~allowed:
         raise SecretFileError(
             f"must have mode 0600, or 0640 with group root or {SERVICE_GROUP}, "
             f"not {mode:04o} with gid {found.st_gid}"
         )
 
 
-def _groups() -> set[int]:
+def _groups() -> frozenset[int]:
     try:
-        return {0, grp.getgrnam(SERVICE_GROUP).gr_gid}
+        return frozenset((0, grp.getgrnam(SERVICE_GROUP).gr_gid))
     except KeyError:
-        return {0}
+        return frozenset((0,))
