@@ -1,0 +1,55 @@
+"""Fixtures of the kernel lab: one lab for the session, one clean beginning for each scenario."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+from tests.lab.deadline import PATIENCE
+from tests.lab.lab import Lab
+
+SCENARIO_DEADLINE = int(60 * PATIENCE**0.5)
+
+
+@pytest.fixture(scope="session")
+def whole_lab() -> Iterator[Lab]:
+    """The running lab."""
+    begin = time.monotonic()
+    lab = Lab()
+    lab.start()
+    print(f"\nlab: topology and charons are up after {time.monotonic() - begin:.1f} s", flush=True)
+    yield lab
+    lab.save_captures()
+    lab.stop()
+
+
+@pytest.fixture
+def lab(whole_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The lab at the beginning of a scenario; its logs are saved after it."""
+    whole_lab.begin()
+    yield whole_lab
+    whole_lab.save(request.node.name)
+
+
+@pytest.fixture(autouse=True)
+def deadline(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No scenario hangs: after its deadline it fails where it stands."""
+
+    # @pytest.mark.deadline(300) gives a longer one.
+    def expired(_signal: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"the scenario's deadline has passed: {frame}")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    marker = request.node.get_closest_marker("deadline")
+    signal.alarm(int(marker.args[0]) if marker else SCENARIO_DEADLINE)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the lab's marker means."""
+    config.addinivalue_line("markers", "deadline(seconds): a scenario's own deadline")

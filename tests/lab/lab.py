@@ -1,0 +1,87 @@
+"""The whole lab: network, cloud, gateway's charon, observer, faults; started once for many scenarios."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.lab.charon import Charon
+from tests.lab.cloud import Cloud
+from tests.lab.faults import Faults
+from tests.lab.namespace import Namespace
+from tests.lab.observer import Observer
+from tests.lab.stream import Stream
+from tests.lab.topology import IDC_HOST, Topology
+
+RESULTS = Path(__file__).parents[2] / "build" / "lab"
+RUNTIME = Path("/run/vpnagent-lab")
+
+
+class Lab:
+    """Everything but the agent. Logs grow in `RUNTIME` and are copied to `RESULTS`, scenario by scenario."""
+
+    def __init__(self) -> None:
+        RUNTIME.mkdir(parents=True)
+        self.topology = Topology()
+        self.topology.build()
+        self.cloud = Cloud(self.topology, RUNTIME)
+        self.charon = Charon(self.topology["gw"], RUNTIME / "gw", gateway=True)
+        self.observer = Observer(self.topology, RUNTIME)
+        self._marks: dict[Path, int] = {}
+
+    @property
+    def gateway(self) -> Namespace:
+        """The gateway's namespace."""
+        return self.topology["gw"]
+
+    def start(self) -> None:
+        """Start all that lives as long as the lab; forks come before threads and sockets."""
+        self.charon.start()
+        self.cloud.start()
+        self.charon.wait()
+        self.observer.start()
+        self.faults = Faults(self.topology)
+
+    def stop(self) -> None:
+        """End all of it; the namespaces go with the lab's surroundings."""
+        self.faults.close()
+        self.observer.stop()
+        self.charon.stop()
+        self.cloud.stop()
+
+    def stream(self, **options: int | str) -> Stream:
+        """A two-way stream, not yet running."""
+        return Stream(self.topology, **options)  # type: ignore[arg-type]
+
+    def ping(self, destination: str, *, source: str = "idc", count: int = 3) -> str:
+        """Ping from a host; what ping printed. Fails unless every reply came."""
+        options = ("-n", "-c", str(count), "-i", "0.2", "-W", "2")
+        said = self.topology[source].run("ping", *options, destination, check=False)
+        assert f" {count} received" in said, f"{source} ({IDC_HOST}) does not reach {destination}:\n{said}"
+        return said
+
+    def begin(self) -> None:
+        """A scenario begins: nothing is broken, nothing is up, nothing was seen."""
+        self.faults.clear()
+        if self.charon.pid is None:
+            self.charon.restart()
+        self.cloud.reset()
+        self.observer.begin()
+        self._marks = {log: log.stat().st_size for log in self._logs()}
+
+    def save(self, name: str) -> None:
+        """Copy what the logs say since `begin` to build/lab/NAME."""
+        directory = RESULTS / name
+        directory.mkdir(parents=True, exist_ok=True)
+        for log in self._logs():
+            with log.open("rb") as source:
+                source.seek(self._marks.get(log, 0))
+                (directory / log.name).write_bytes(source.read())
+
+    def save_captures(self) -> None:
+        """Copy the captures to build/lab."""
+        for file in self.observer.files.values():
+            shutil.copy(file, RESULTS)
+
+    def _logs(self) -> list[Path]:
+        return sorted(RUNTIME.rglob("*.log"))

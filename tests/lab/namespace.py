@@ -1,0 +1,111 @@
+"""Network namespaces: made, configured, entered, and processes started in them.
+
+A namespace is entered by the calling thread only, so whatever is opened or forked inside `entered()`
+(a socket, a libnftables context, a process) belongs to it, and the caller comes back unharmed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+
+CLONE_NEWNET = 0x40000000
+PARENT = Path("/proc/thread-self/ns/net")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def set_namespace(path: Path) -> None:
+    """Move the calling thread into the namespace at `path`."""
+    with path.open() as namespace:
+        if _libc.setns(namespace.fileno(), CLONE_NEWNET):
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), str(path))
+
+
+def run(*argv: str, stdin: str = "", check: bool = True) -> str:
+    """Run a short command; its output, or an error that quotes it."""
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    if check and done.returncode:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stdout}{done.stderr}\n{stdin}")
+    return done.stdout
+
+
+def ip(*lines: str) -> None:
+    """Apply lines of `ip` commands with one process."""
+    run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """One network namespace under /run/netns, as `ip netns` knows it."""
+
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return Path("/run/netns", self.name)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Run the body in this namespace."""
+        home = os.open(PARENT, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            set_namespace(self.path)
+            try:
+                yield
+            finally:
+                set_namespace(Path(f"/proc/self/fd/{home}"))
+        finally:
+            os.close(home)
+
+    def ip(self, *lines: str) -> None:
+        """Apply lines of `ip` commands with one process; raises with what ip said."""
+        with self.entered():
+            ip(*lines)
+
+    def nft(self, ruleset: str) -> None:
+        """Apply an nftables ruleset."""
+        self.run("nft", "--file", "-", stdin=ruleset)
+
+    def sysctl(self, **values: int) -> None:
+        """Set net.ipv4 sysctls; a dot in a name is written as two underscores."""
+        with self.entered():
+            for name, value in values.items():
+                Path("/proc/sys/net/ipv4", name.replace("__", "/")).write_text(str(value))
+
+    def run(self, *argv: str, stdin: str = "", check: bool = True) -> str:
+        """Run a short command here; its output, or an error that quotes it."""
+        with self.entered():
+            return run(*argv, stdin=stdin, check=check)
+
+    def start(
+        self, *argv: str, log: Path, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a long-lived program here, its output appended to `log`."""
+        with log.open("ab") as output, self.entered():
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+
+    def fork(self, main: Callable[[Connection], None]) -> tuple[ForkProcess, Connection]:
+        """Run `main` in a forked process here (no interpreter start); the pipe's far end is its argument."""
+        near, far = multiprocessing.Pipe()
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=main, args=(far,), daemon=True)
+        with self.entered():
+            process.start()
+        far.close()
+        return process, near

@@ -1,0 +1,176 @@
+"""A steady two-way UDP stream between an IDC host and a cloud host, which tells the directions apart.
+
+Each end sends its own stream at the given rate and records what it hears of the other's, so a dead direction
+does not hide the other. Both ends are processes forked before the measurement: nothing is started while it runs.
+All times are CLOCK_MONOTONIC, which both ends share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing.connection import Connection
+
+from tests.lab.deadline import EMULATED, PATIENCE
+from tests.lab.topology import ECS_HOST, IDC_HOST, Topology
+
+RATE = 100 if EMULATED else 1000
+PACKET = struct.Struct("!I")
+SO_RCVBUFFORCE = 33
+GRACE = 0.5 * PATIENCE  # for what is still on its way when the sender stops
+Sent = list[float]  # sequence: sent at
+Heard = dict[int, float]  # sequence: heard at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """What became of one direction's packets."""
+
+    sent: int
+    lost: int
+    blackout: float
+    """Longest time in which nothing that was sent arrived, on the sender's clock: 0 without loss."""
+    silence: float
+    """Longest time between two arrivals."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.lost} of {self.sent} lost, blackout {self.blackout:.3f} s, silence {self.silence:.3f} s"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Both directions, as the IDC sees them."""
+
+    outbound: Direction
+    inbound: Direction
+
+    @property
+    def lost(self) -> int:
+        return self.outbound.lost + self.inbound.lost
+
+    @property
+    def blackout(self) -> float:
+        """The worse of the two directions."""
+        return max(self.outbound.blackout, self.inbound.blackout)
+
+    def __str__(self) -> str:
+        return f"outbound {self.outbound}; inbound {self.inbound}"
+
+
+class Stream:
+    """Two processes, idle until `start`."""
+
+    def __init__(
+        self, topology: Topology, *, far: str = ECS_HOST, port: int = 5000, rate: int = RATE
+    ) -> None:
+        self.rate = rate
+        near_end = End((IDC_HOST, port), (far, port))
+        far_end = End((far, port), (IDC_HOST, port))
+        self._ends = [topology["idc"].fork(near_end.main), topology["ecs"].fork(far_end.main)]
+
+    def start(self) -> None:
+        """Both ends begin to send."""
+        for _process, pipe in self._ends:
+            pipe.send(self.rate)
+
+    def stop(self) -> Result:
+        """Both ends stop sending, listen a little longer, and report."""
+        for _process, pipe in self._ends:
+            pipe.send(0)
+        (near_sent, near_heard), (far_sent, far_heard) = (self._report(pipe) for _process, pipe in self._ends)
+        return Result(outbound=judge(near_sent, far_heard), inbound=judge(far_sent, near_heard))
+
+    @staticmethod
+    def _report(pipe: Connection) -> tuple[Sent, Heard]:
+        assert pipe.poll(20 * PATIENCE), "an end of the stream does not answer"
+        report: tuple[Sent, Heard] = pipe.recv()
+        return report
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Stream]:
+        """Started for the body, processes ended after it; call `stop` inside for the result."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End both processes."""
+        for process, pipe in self._ends:
+            pipe.send(None)
+            process.join(10 * PATIENCE)
+            pipe.close()
+
+
+def judge(sent: Sent, heard: Heard) -> Direction:
+    """Loss and gaps of one direction; what is lost at an edge counts up to the edge."""
+    edges = [-1, *sorted(heard), len(sent)]
+    gaps = (sent[min(b, len(sent) - 1)] - sent[max(a, 0)] for a, b in pairwise(edges) if b != a + 1)
+    silences = (b - a for a, b in pairwise(sorted(heard.values())))
+    return Direction(
+        sent=len(sent),
+        lost=len(sent) - len(heard),
+        blackout=max(gaps, default=0.0),
+        silence=max(silences, default=0.0),
+    )
+
+
+class End:
+    """One end, in a process of its own."""
+
+    def __init__(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
+        self._local = local
+        self._remote = remote
+
+    def main(self, pipe: Connection) -> None:
+        """Serve measurements until the pipe is closed."""
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        self._socket.bind(self._local)
+        self._socket.setblocking(False)
+        gc.disable()
+        with contextlib.suppress(EOFError, OSError):
+            while rate := pipe.recv():
+                pipe.send(self._measure(pipe, 1 / rate))
+        os._exit(0)
+
+    def _measure(self, pipe: Connection, interval: float) -> tuple[Sent, Heard]:
+        self._drain({})
+        heard: Heard = {}
+        sent: Sent = []
+        due = time.monotonic()
+        while not select.select([pipe], [], [], 0)[0]:
+            now = time.monotonic()
+            if now >= due:
+                self._send(len(sent))
+                sent.append(now)
+                due += interval  # a late tick is made up for, so that the rate holds
+            self._hear_until(due, heard)
+        pipe.recv()
+        self._hear_until(time.monotonic() + GRACE, heard)
+        return sent, heard
+
+    def _send(self, sequence: int) -> None:
+        with contextlib.suppress(OSError):  # unreachable and the like: the packet counts as sent, and lost
+            self._socket.sendto(PACKET.pack(sequence), self._remote)
+
+    def _hear_until(self, deadline: float, heard: Heard) -> None:
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([self._socket], [], [], left)[0]:
+                self._drain(heard)
+
+    def _drain(self, heard: Heard) -> None:
+        with contextlib.suppress(OSError):  # empty, or an ICMP error of an earlier send
+            while True:
+                heard[PACKET.unpack(self._socket.recv(64))[0]] = time.monotonic()
