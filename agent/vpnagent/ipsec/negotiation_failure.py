@@ -34,7 +34,7 @@ class Reason(enum.Enum):
     )
     PSK_MISMATCH = (
         "PskMismatch",
-        "compare the pre-shared key with the cloud's, character by character; then local_id and remote_id",
+        "compare the pre-shared key with the cloud's, character by character; then the ids, and ike.mode",
     )
     PEER_ID_MISMATCH = (
         "PeerIdMismatch",
@@ -119,6 +119,7 @@ _RECEIVED = re.compile(r"^received proposals: (?P<proposals>.*)")
 _CONFIGURED = re.compile(r"^configured proposals: (?P<proposals>.*)")
 _BEGINNING = re.compile(r"^(initiating |\S+ is initiating )")
 _ESTABLISHED = re.compile(r"^IKE_SA \S+ established between ")
+_REQUEST = re.compile(r"^generating \w+ request ")
 _RETRANSMIT = re.compile(r"^(sending )?retransmit 1 of request (with )?message ID (?P<message>\d+)")
 _GIVING_UP = re.compile(r"^giving up after \d+ retransmits")
 
@@ -130,6 +131,8 @@ class _IkeSa:
     connection: str | None = None  #: by the peer's address, while it bears no name
     received: str = ""  #: the proposals of the peer
     established: bool | None = None  #: None: its beginning was not heard
+    rekeying: bool = False  #: our last request was to rekey a CHILD_SA
+    told: bool = False  #: a failure of its own negotiation
 
 
 class Diagnosis:
@@ -148,7 +151,10 @@ class Diagnosis:
         self._remote_addresses.pop(connection, None)
 
     def heard(self, line: LogLine) -> NegotiationFailed | None:
-        """Return the failure that the line tells, if it tells one of a connection of ours."""
+        """Return the failure that the line tells, if it tells one of a connection of ours.
+
+        Of the negotiation of an IKE_SA only the first: what follows, silence included, is its consequence.
+        """
         ike_sa = self._heard_of(line)
         if no_config := _NO_CONFIG.match(line.text):
             connection = self._connection_with(no_config["peer"])
@@ -156,8 +162,9 @@ class Diagnosis:
         else:
             connection = line.connection or ike_sa.connection
             reason = _reason(line.text, ike_sa)
-        if reason is None or connection is None or connection not in self._remote_addresses:
+        if reason is None or connection is None or connection not in self._remote_addresses or ike_sa.told:
             return None
+        ike_sa.told = not ike_sa.established
         return NegotiationFailed(connection=connection, reason=reason, text=line.text)
 
     def _connection_with(self, remote_address: str) -> str | None:
@@ -175,13 +182,20 @@ class Diagnosis:
             self._ike_sas.popitem(last=False)
         if initiating := _INITIATING.match(line.text):
             ike_sa.connection = self._connection_with(initiating["peer"])
-        if _BEGINNING.match(line.text):
-            ike_sa.established = False
-        elif _ESTABLISHED.match(line.text):
-            ike_sa.established = True
-        elif received := _RECEIVED.match(line.text):
-            ike_sa.received = received["proposals"]
+        _take(line.text, ike_sa)
         return ike_sa
+
+
+def _take(text: str, ike_sa: _IkeSa) -> None:
+    """Note what later lines are to be understood by."""
+    if _BEGINNING.match(text):
+        ike_sa.established = False
+    elif _ESTABLISHED.match(text):
+        ike_sa.established = True
+    elif received := _RECEIVED.match(text):
+        ike_sa.received = received["proposals"]
+    elif _REQUEST.match(text):
+        ike_sa.rekeying = "N(REKEY_SA)" in text
 
 
 def _reason(text: str, ike_sa: _IkeSa) -> Reason | None:
@@ -195,7 +209,9 @@ def _reason(text: str, ike_sa: _IkeSa) -> Reason | None:
         return Reason.NO_RESPONSE if unanswered else None
     if _GIVING_UP.match(text):
         return Reason.DPD_TIMEOUT if ike_sa.established else None
-    return next((reason for phrase, reason in PHRASES if phrase.search(text)), None)
+    reason = next((reason for phrase, reason in PHRASES if phrase.search(text)), None)
+    # What was right for the first CHILD_SA is wrong for the next: only PFS is new (RFC 7296 §1.2).
+    return Reason.PFS_MISMATCH if ike_sa.rekeying and reason is Reason.PROPOSAL_MISMATCH else reason
 
 
 def mismatch(received: str, configured: str) -> Reason:
@@ -206,6 +222,8 @@ def mismatch(received: str, configured: str) -> Reason:
     ours = configured.split(", ")[0]
     nearest = min((_transforms(theirs) ^ _transforms(ours) for theirs in received.split(", ")), key=len)
     kinds = {_kind(transform, esp=ours.startswith("ESP:")) for transform in nearest}
+    if len(kinds) > 1:
+        kinds.discard(Reason.PFS_MISMATCH)  # IKE_AUTH offers no group, wanted or not (RFC 7296 §1.2)
     return kinds.pop() if len(kinds) == 1 else Reason.PROPOSAL_MISMATCH
 
 

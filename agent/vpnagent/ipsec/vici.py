@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vici.exception import DeserializationException
-from vici.protocol import Message, Packet, Transport
+from vici.protocol import FiniteStream, Message, Packet, Transport
 
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec.section import Section, text
@@ -172,7 +172,9 @@ class ViciConnection(asyncio.Protocol):
     def _receive(self, segment: bytes) -> None:
         packet = Packet.parse(segment)
         if isinstance(packet, Packet.ParsedEventPacket):
-            name, message = packet.event_type.decode(), Message.deserialize(packet.payload)
+            if len(packet.event_type) != segment[1]:
+                raise ValueError("an event that is cut short")
+            name, message = packet.event_type.decode(), _message(packet.payload)
             if name in STREAMED and self._pending:
                 self._pending[0].streamed.append(message)
             else:
@@ -180,7 +182,7 @@ class ViciConnection(asyncio.Protocol):
             return
         if not self._pending:
             raise ValueError("an answer that nobody asked for")
-        message = Message.deserialize(packet.payload)
+        message = _message(packet.payload)
         pending = self._pending.popleft()
         if not pending.answer.done():
             pending.answer.set_result(_Answer(packet.response_type, message, pending.streamed))
@@ -196,6 +198,20 @@ class ViciConnection(asyncio.Protocol):
                 pending.answer.set_exception(ViciUnavailableError(pending.command, failure.reason))
         self._pending.clear()
         self._on_lost(failure)
+
+
+class _WholeStream(FiniteStream):
+    """The package's own returns less than is asked for where a message is cut short."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        if size is not None and len(content) < size:
+            raise ValueError("a message that is cut short")
+        return content
+
+
+def _message(payload: FiniteStream) -> Section:
+    return Message.deserialize(_WholeStream(payload.read()))
 
 
 def _connected_socket(path: str) -> socket.socket:
