@@ -234,3 +234,7 @@ def test_a_secret_in_the_wrong_place_is_not_shown(problems: Problems, line: str)
 
     assert found
     assert "hush-hush" not in "\n".join(found)
+
+
+def test_an_empty_mapping_lacks_what_is_required(problems: Problems) -> None:
+    assert problems("{}") == ["1: gateway: is required", "1: connections: is required"]

@@ -62,7 +62,7 @@ VIOLATIONS: list[tuple[str, Config]] = [
     ),
     (
         "connections[0].tunnels: active-standby needs exactly one tunnel with role active, "
-        "not primary, backup",
+        "not primary and backup",
         make_config(backup={"role": Role.ACTIVE}),
     ),
     (

@@ -68,7 +68,7 @@ def test_unusable_parts_are_reported_together_and_the_rest_is_kept() -> None:
             "has different values for different readers of YAML: write a plain decimal number, or quote it",
         ),
         Fault(5, (), "merge keys (<<) are not supported: alias the whole section instead"),
-        Fault(6, (), "a key must be a text of one line, not a list"),
+        Fault(6, (), "a key must be a text of one line"),
         Fault(8, ("f",), "must be one line without control characters"),
         Fault(9, (), "the tag '!y' is not allowed"),
     ]

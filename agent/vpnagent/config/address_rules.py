@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
-from vpnagent.config.places import connections, repeated, tunnels
+from vpnagent.config.places import Place, connections, repeated, tunnels
 from vpnagent.config.values import Config, Connection, Forwarding, TrafficSelectors
 from vpnagent.config.wording import Path, Violation, listed
 
+SLASH_30 = 30  #: prefix length of the network inside a tunnel
 MAX_ECMP_CONNECTIONS = 16  #: of one transit router, for one destination (Alibaba Cloud, CEN quotas)
 
 
@@ -43,17 +44,26 @@ def underlay_stays_outside(config: Config) -> Iterator[Violation]:
     for place in tunnels(config):
         own.append((f"the remote_address of {place.tunnel.key}", place.tunnel.remote_address))
         own.append((f"the local_address of {place.tunnel.key}", place.tunnel.local_address))
+    remote: dict[IPv4Network, list[Path]] = {}
     for path, network in _remote_networks(config):
-        for name, address in own:
-            if address and address in network:
+        remote.setdefault(network, []).append(path)
+    for name, address in own:
+        for network in _networks_around(address) if address else ():
+            for path in remote.get(network, ()):
                 yield Violation(path, f"{network} must not cover {address}, {name}")
+
+
+def _networks_around(address: IPv4Address) -> Iterator[IPv4Network]:
+    """Return each network that an address can be in: 33 look-ups, however many networks there are."""
+    for length in range(address.max_prefixlen + 1):
+        yield IPv4Network((int(address), length), strict=False)
 
 
 def outer_addresses_are_apart(config: Config) -> Iterator[Violation]:
     """A pair of outer addresses is how charon tells peers apart; %any pairs with every local address."""
-    for one, two in combinations(tunnels(config), 2):
+    for one, two in _pairs_to_one_address(config):
         locals_ = {one.tunnel.local_address, two.tunnel.local_address}
-        if one.tunnel.remote_address == two.tunnel.remote_address and (len(locals_) == 1 or None in locals_):
+        if len(locals_) == 1 or None in locals_:
             yield Violation(
                 two.key("remote_address"),
                 f"{two.tunnel.remote_address} must differ from that of {one.tunnel.key}, "
@@ -61,9 +71,17 @@ def outer_addresses_are_apart(config: Config) -> Iterator[Violation]:
             )
     for place in tunnels(config):
         if place.tunnel.remote_address == place.tunnel.local_address:
-            yield Violation(
-                place.key("remote_address"), f"must not be the local_address, {place.tunnel.remote_address}"
-            )
+            text = f"must not be the local_address, {place.tunnel.remote_address}"
+            yield Violation(place.key("remote_address"), text)
+
+
+def _pairs_to_one_address(config: Config) -> Iterator[tuple[Place, Place]]:
+    """Return each pair of tunnels to the same remote address."""
+    peers: dict[IPv4Address, list[Place]] = {}
+    for place in tunnels(config):
+        peers.setdefault(place.tunnel.remote_address, []).append(place)
+    for places in peers.values():
+        yield from combinations(places, 2)
 
 
 def inside_addresses_are_apart(config: Config) -> Iterator[Violation]:
@@ -73,26 +91,24 @@ def inside_addresses_are_apart(config: Config) -> Iterator[Violation]:
         for place in tunnels(config)
         if place.tunnel.inside_address
     ]
-    for (one, network), (two, other) in combinations(inside, 2):
-        if network == other:
-            yield Violation(two.key("inside_address"), f"{other} must not be the /30 of {one.tunnel.key} too")
+    for place, network, other in repeated(inside):
+        text = f"{network} must not be the /30 of {other.tunnel.key} too"
+        yield Violation(place.key("inside_address"), text)
+    # A wider remote network is fine, and needed for selectors: the connected /30 is more specific.
+    narrow = [network for _, network in _remote_networks(config) if network.prefixlen >= SLASH_30]
     for place, network in inside:
         for local in config.gateway.local_networks:
             if network.overlaps(local):
-                yield Violation(
-                    place.key("inside_address"), f"{network} must not overlap the local network {local}"
-                )
-        # A wider remote network is fine, and needed for selectors: the connected /30 is more specific.
-        for _, remote in _remote_networks(config):
+                text = f"{network} must not overlap the local network {local}"
+                yield Violation(place.key("inside_address"), text)
+        for remote in narrow:
             if remote.subnet_of(network):
-                yield Violation(
-                    place.key("inside_address"),
-                    f"{network} must not be or hold a remote network, as it does {remote}",
-                )
+                text = f"{network} must not be or hold a remote network, as it does {remote}"
+                yield Violation(place.key("inside_address"), text)
 
 
 def probes_have_targets(config: Config) -> Iterator[Violation]:
-    """Every tunnel can be probed, and no probe stays at home."""
+    """Every tunnel can be probed."""
     for path, connection in connections(config):
         lacking = [t.name for t in connection.tunnels if not t.probe.targets]
         if lacking:
@@ -110,16 +126,13 @@ def probes_fit_the_selectors(config: Config) -> Iterator[Violation]:
     ]
     source = config.gateway.source_address
     if narrow and source and not _within(source, config.gateway.local_networks):
-        yield Violation(
-            ("gateway", "source_address"), f"{source} must be in a local network, as {_ONLY_NETWORKS}"
-        )
+        text = f"{source} must be in a local network, as {_ONLY_NETWORKS}"
+        yield Violation(("gateway", "source_address"), text)
     for place in narrow:
         for target in place.tunnel.probe.targets:
             if not _within(target, place.connection.remote_networks):
-                yield Violation(
-                    place.path,
-                    f"its probes' target {target} must be in a remote network, as {_ONLY_NETWORKS}",
-                )
+                text = f"its probes' target {target} must be in a remote network, as {_ONLY_NETWORKS}"
+                yield Violation(place.path, text)
 
 
 _ONLY_NETWORKS = "traffic_selectors networks let nothing else through"
@@ -131,23 +144,19 @@ def _within(address: IPv4Address, networks: tuple[IPv4Network, ...]) -> bool:
 
 def shared_prefixes_are_ecmp(config: Config) -> Iterator[Violation]:
     """A prefix has one route: only ECMP lets several connections share it."""
-    sharing: dict[IPv4Network, list[tuple[Path, Connection]]] = {}
+    sharing: dict[IPv4Network, dict[str, tuple[Path, Connection]]] = {}
     for path, connection in connections(config):
-        for network in dict.fromkeys(connection.remote_networks):
-            index = connection.remote_networks.index(network)
-            sharing.setdefault(network, []).append(((*path, "remote_networks", index), connection))
+        for index, network in enumerate(connection.remote_networks):
+            where = (*path, "remote_networks", index)
+            sharing.setdefault(network, {}).setdefault(connection.name, (where, connection))
     for network, users in sharing.items():
-        names = [connection.name for _, connection in users]
-        last = users[-1][0]
-        if len(users) > 1 and any(c.forwarding is not Forwarding.ECMP for _, c in users):
-            yield Violation(
-                last, f"{network} is in {', '.join(names)}: connections share a network only if all are ecmp"
-            )
+        last, _ = [*users.values()][-1]
+        if len(users) > 1 and any(c.forwarding is not Forwarding.ECMP for _, c in users.values()):
+            text = f"{network} is in {listed(users, 'and')}: connections share a network only if all are ecmp"
+            yield Violation(last, text)
         if len(users) > MAX_ECMP_CONNECTIONS:
-            yield Violation(
-                last,
-                f"{network} must not be in more than {MAX_ECMP_CONNECTIONS} connections, not {len(users)}",
-            )
+            text = f"{network} must not be in more than {MAX_ECMP_CONNECTIONS} connections, not {len(users)}"
+            yield Violation(last, text)
 
 
 def _remote_networks(config: Config) -> Iterator[tuple[Path, IPv4Network]]:

@@ -30,7 +30,7 @@ def load(path: str | os.PathLike[str], *, read_secrets: bool = True, hostname: s
     """
     name = os.fspath(path)
     document = read(_content(name))
-    if not document.data:
+    if document.faults and not document.data:
         raise ConfigError(_problems(name, document, ()))
     sketch = draft(document)
     folder = os.path.dirname(os.path.abspath(name))

@@ -11,7 +11,7 @@ from typing import Final
 from vpnagent.config.address_rules import ADDRESS_RULES
 from vpnagent.config.places import connections, repeated, tunnels
 from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
-from vpnagent.config.wording import Violation, shown
+from vpnagent.config.wording import Violation, listed, shown
 
 IKEV1: Final = 1
 
@@ -28,14 +28,10 @@ def names_are_unique(config: Config) -> Iterator[Violation]:
     names = [((*path, "name"), connection.name) for path, connection in connections(config)]
     for path, name, _ in repeated(names):
         yield Violation(path, f"must be unique: another connection is named {name}")
-    for _, connection in connections(config):
-        inner = [
-            (place.key("name"), place.tunnel.name)
-            for place in tunnels(config)
-            if place.connection is connection
-        ]
-        for path, name, _ in repeated(inner):
-            yield Violation(path, f"must be unique in its connection: another tunnel is named {name}")
+    for path, connection in connections(config):
+        for index, name, _ in repeated((index, t.name) for index, t in enumerate(connection.tunnels)):
+            text = f"must be unique in its connection: another tunnel is named {name}"
+            yield Violation((*path, "tunnels", index, "name"), text)
 
 
 def interfaces_are_unique(config: Config) -> Iterator[Violation]:
@@ -59,10 +55,9 @@ def one_tunnel_is_active(config: Config) -> Iterator[Violation]:
     for path, connection in connections(config):
         active = [t.name for t in connection.tunnels if t.role is Role.ACTIVE]
         if connection.forwarding is Forwarding.ACTIVE_STANDBY and len(active) != 1:
-            names = ", ".join(active) if active else "none"
-            yield Violation(
-                (*path, "tunnels"), f"active-standby needs exactly one tunnel with role active, not {names}"
-            )
+            but = listed(active or ["none"], "and")
+            text = f"active-standby needs exactly one tunnel with role active, not {but}"
+            yield Violation((*path, "tunnels"), text)
 
 
 def weights_have_a_meaning(config: Config) -> Iterator[Violation]:
@@ -80,9 +75,8 @@ def ike_fits_together(config: Config) -> Iterator[Violation]:
     for path, connection in connections(config):
         ike = connection.ike
         if ike.version != IKEV1 and ike.mode != "main":
-            yield Violation(
-                (*path, "ike", "mode"), f"IKE version 2 has no modes: must be main, not {ike.mode}"
-            )
+            text = f"IKE version 2 has no modes: must be main, not {ike.mode}"
+            yield Violation((*path, "ike", "mode"), text)
         if ike.version == IKEV1 and "gcm" in ike.encryption:
             yield Violation(
                 (*path, "ike", "encryption"),
@@ -130,7 +124,7 @@ def _is_address(text: str) -> bool:
 def recovery_outlasts_detection(config: Config) -> Iterator[Violation]:
     """A path held down for less than it takes to notice its loss would come back dead."""
     for path, connection in connections(config):
-        probe = connection.tunnels[0].probe
+        probe = connection.tunnels[0].probe  # the tunnels differ in targets only
         if round(probe.detection_time - probe.hold_down, 9) > 0:  # 3 * 0.1 is more than 0.3 in floats
             yield Violation(
                 (*path, "probe", "hold_down"),

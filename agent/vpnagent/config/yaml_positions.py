@@ -96,12 +96,14 @@ def _compose(content: bytes) -> yaml.MappingNode:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise _Unreadable(line, f"is not YAML: {_problem(error)}") from error
-    except yaml.YAMLError as error:  # what libyaml's own reader refuses; _text leaves it nothing known
+    except yaml.YAMLError as error:  # pragma: no cover
+        # libyaml's own reader: of all that _text lets pass it refuses nothing today.
         raise _Unreadable(0, "is not YAML: it contains a character that is not allowed") from error
     if root is None:
         raise _Unreadable(0, "is empty")
     if not isinstance(root, yaml.MappingNode):
-        raise _Unreadable(_line(root), f"the top level must be a mapping (key: value), not {_kind(root)}")
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+        raise _Unreadable(_line(root), f"the top level must be a mapping (key: value), not {kind}")
     return root
 
 
@@ -164,15 +166,12 @@ class _Walk:
     def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or _CONTROL.search(key.value):
-                self._fault(key, path, f"a key must be a text of one line, not {_kind(key)}")
+                self._fault(key, path, "a key must be a text of one line")
             elif key.tag not in (PLAIN, QUOTED):
                 self._fault(key, path, f"the tag {_short(key.tag)} is not allowed")
             elif key.value == "<<" and key.tag == PLAIN:
-                self._fault(
-                    key,
-                    path,
-                    "merge keys (<<) are not supported: alias the whole section instead",
-                )
+                text = "merge keys (<<) are not supported: alias the whole section instead"
+                self._fault(key, path, text)
             else:
                 yield key, value
 
@@ -238,12 +237,6 @@ def scalar(text: str, *, plain: bool) -> Value:
 
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
-
-
-def _kind(node: yaml.Node) -> str:
-    if isinstance(node, yaml.MappingNode):
-        return "a mapping"
-    return "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
 
 
 def _short(tag: str) -> str:
