@@ -10,6 +10,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "agent" / "vpnagent"
 SHELL = {
     "__main__.py",
+    "bell.py",
     "cli.py",
     "config/load.py",
     "control_client.py",

@@ -62,7 +62,8 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
     peer = writer.get_extra_info("socket")
     try:
         while True:
-            line = await asyncio.wait_for(reader.readline(), IDLE_TIMEOUT)
+            async with asyncio.timeout(IDLE_TIMEOUT):
+                line = await reader.readline()
             if not line:
                 break
             writer.write(encode(await _answer(line, may_change(peer), answer)))

@@ -21,6 +21,7 @@ from vpnagent.config.weaknesses import weaknesses
 from vpnagent.control import NOT_FINE, USAGE
 from vpnagent.errors import ConfigError, ControlError
 from vpnagent.finding import Finding, Severity
+from vpnagent.ipsec.charon import Charon
 from vpnagent.knowledge import Knowledge
 from vpnagent.metrics import AgentCollector
 from vpnagent.naming import tunnel_key
@@ -50,7 +51,9 @@ class Daemon:
         )
         self._kernel = Kernel(on_change=self._known.kernel_dirty.set)
         self._kernel_reconciler = KernelReconciler(self._kernel, self._known)
-        self._charon_reconciler = CharonReconciler(config.agent.vici_socket, self._known)
+        self._charon_reconciler = CharonReconciler(
+            self._known, lambda on_event: Charon(config.agent.vici_socket, on_event=on_event)
+        )
         self._stop = asyncio.Event()
         self._progress = time.monotonic()
 

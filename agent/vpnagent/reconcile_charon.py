@@ -10,17 +10,17 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
+from vpnagent.bell import rung
 from vpnagent.config.values import TunnelKey
 from vpnagent.desired import desired
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec import messages
 from vpnagent.ipsec.algorithms import missing_algorithms
-from vpnagent.ipsec.charon import Charon
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
 from vpnagent.ipsec.initiation import Initiate, Initiation
@@ -39,13 +39,45 @@ REFUSED_FOR: Final = 30.0  #: seconds before a connection that charon refused is
 GRACE: Final = 10.0  #: seconds for which a tunnel counts as up after charon came back without its SA
 
 
+class Charon(Protocol):
+    """What the reconciler needs of charon (ipsec.charon)."""
+
+    version: str
+    algorithms: Mapping[str, frozenset[str]]
+
+    async def connect(self) -> None:
+        """Connect, or raise ViciUnavailableError."""
+
+    async def observe(self) -> CharonState:
+        """Return what charon has now."""
+
+    async def apply(self, action: Action) -> None:
+        """Carry out one action; ViciError when charon refuses."""
+
+    async def initiate(self, key: TunnelKey, child: str | None = None) -> None:
+        """Have charon start to negotiate; returns at once."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+Clock = Callable[[], float]
+
+
 class CharonReconciler:
     """One session after another. ``known.charon`` is its to write."""
 
-    def __init__(self, socket_path: str, known: Knowledge) -> None:
+    def __init__(
+        self,
+        known: Knowledge,
+        make_charon: Callable[[Callable[[Event], None]], Charon],
+        *,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._known = known
-        self._charon = Charon(socket_path, on_event=self._on_event)
-        self._session = Session(self._charon, known)
+        self._clock = clock
+        self._charon = make_charon(self._on_event)
+        self._session = Session(self._charon, known, clock)
         self.converged = asyncio.Event()  #: set by a round that had nothing left to do
 
     async def run(self) -> None:
@@ -72,15 +104,12 @@ class CharonReconciler:
             known.charon_dirty.clear()
             if not await self._session.round():
                 self.converged.set()
-            try:
-                await asyncio.wait_for(known.charon_dirty.wait(), self._session.patience())
-            except TimeoutError:
-                continue
+            await rung(known.charon_dirty, self._session.patience())
 
     def _connected(self) -> None:
         known = self._known.charon
         known.connected, known.version, known.error = True, self._charon.version, None
-        self._session = Session(self._charon, self._known)
+        self._session = Session(self._charon, self._known, self._clock)
         log.info("charon-connected version=%s", self._charon.version)
 
     def _lost(self, error: ViciUnavailableError) -> None:
@@ -96,7 +125,7 @@ class CharonReconciler:
         known = self._known.charon
         match event:
             case IkeUpDown() | ChildUpDown():
-                known.signalled_at = time.monotonic()
+                known.signalled_at = self._clock()
                 log.debug("charon-event %s", event)
             case Rekeyed():
                 self._count_rekey(event)
@@ -126,13 +155,14 @@ class Refusal:
 class Session:
     """What is true of one charon from the moment we connected: what we loaded, when to initiate."""
 
-    def __init__(self, charon: Charon, known: Knowledge) -> None:
+    def __init__(self, charon: Charon, known: Knowledge, clock: Clock) -> None:
         self._charon = charon
+        self._clock = clock
         self._known = known
         self._key = os.urandom(32)
         self._loaded = Loaded()
         self._initiation = Initiation(random=random.random)
-        self._grace_until = time.monotonic() + GRACE
+        self._grace_until = self._clock() + GRACE
         self._up_before = frozenset(k for k, v in known.charon.verdicts.items() if v.child_sa_installed)
         self._refusals: dict[str, Refusal] = {}
         self._diagnosis = Diagnosis()
@@ -161,7 +191,7 @@ class Session:
         known = self._known
         want = desired(known.config, known.verdicts()).connections
         state = await self._charon.observe()
-        now = time.monotonic()
+        now = self._clock()
         self._publish(state, now)
         for name, connection in want.items():
             self._diagnosis.expect(name, connection.remote_address)
@@ -172,7 +202,7 @@ class Session:
         actions = [action for action in planned if not _loads(action, held)]
         for action in actions:
             await self._apply(action)
-        due = self._initiation.due(time.monotonic(), want, state.sas, held=held | self._refused(want, now))
+        due = self._initiation.due(self._clock(), want, state.sas, held=held | self._refused(want, now))
         for step in due:
             await self._start(step)
         known.charon.findings = (
@@ -184,7 +214,7 @@ class Session:
     def patience(self) -> float:
         """Return the seconds until the next round, should nothing happen before."""
         deadline = self._initiation.deadline()
-        return PERIOD if deadline is None else min(PERIOD, max(0.05, deadline - time.monotonic()))
+        return PERIOD if deadline is None else min(PERIOD, max(0.05, deadline - self._clock()))
 
     def _publish(self, state: CharonState, now: float) -> None:
         known = self._known.charon
@@ -240,7 +270,7 @@ class Session:
             log.warning("refused %s error=%r", action, error.reason)
             if isinstance(action, LoadConnection | LoadSecret):
                 digest = self._digest(action.connection)
-                refusal = Refusal(error, digest, time.monotonic() + REFUSED_FOR)
+                refusal = Refusal(error, digest, self._clock() + REFUSED_FOR)
                 self._refusals[action.connection.name] = refusal
         else:
             log.info("applied %s", action)

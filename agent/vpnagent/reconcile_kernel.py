@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from vpnagent.bell import rung
 from vpnagent.config.values import TunnelKey
 from vpnagent.desired import desired
 from vpnagent.errors import NetlinkError
@@ -62,10 +63,7 @@ class KernelReconciler:
         while True:
             self._known.kernel_dirty.clear()
             await self.round()
-            try:
-                await asyncio.wait_for(self._known.kernel_dirty.wait(), PERIOD)
-            except TimeoutError:
-                continue
+            await rung(self._known.kernel_dirty, PERIOD)
 
     async def round(self) -> None:
         """Observe, plan, apply and report once. Raises NetlinkError when the kernel cannot be observed."""

@@ -1,0 +1,201 @@
+"""What the reconciler makes of charon, on the fake that is checked against the real one."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from tests.config_examples import make_config
+from tests.fake_charon import FakeCharon
+
+from vpnagent.config.values import Config, TunnelKey
+from vpnagent.ipsec.events import Event, LogLine, Rekeyed
+from vpnagent.knowledge import Knowledge
+from vpnagent.reconcile_charon import GRACE, CharonReconciler
+
+PRIMARY = TunnelKey("hangzhou", "primary")
+BACKUP = TunnelKey("hangzhou", "backup")
+
+
+class World:
+    """charon, the reconciler's task, and a clock that only moves when told."""
+
+    def __init__(self, config: Config) -> None:
+        self.now = 1000.0
+        self.known = Knowledge(config=config, loaded_at=0.0)
+        self.charon = FakeCharon()
+        self.tell: Callable[[Event], None] = lambda _event: None
+        self.reconciler = CharonReconciler(self.known, self._make, clock=lambda: self.now)
+
+    def _make(self, on_event: Callable[[Event], None]) -> FakeCharon:
+        self.tell = on_event
+        self.charon = FakeCharon(on_event=on_event)
+        return self.charon
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                self.known.charon_dirty.set()
+                await asyncio.sleep(0.005)
+
+    async def lose_primary(self) -> None:
+        sas = (await self.charon.observe()).sas
+        self.charon.lose(next(sa.unique_id for sa in sas if sa.connection == PRIMARY.owner))
+
+    def up(self) -> set[str]:
+        return {key.tunnel for key, v in self.known.verdicts().items() if v.child_sa_installed}
+
+
+def play(scene: Callable[[World], "asyncio.Future[None] | object"], config: Config | None = None) -> World:
+    """Run the reconciler beside a scene."""
+
+    async def run() -> World:
+        world = World(config or make_config())
+        task = asyncio.get_running_loop().create_task(world.reconciler.run())
+        try:
+            await scene(world)  # type: ignore[misc]
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+        return world
+
+    return asyncio.run(run())
+
+
+async def both_up(world: World) -> None:
+    await world.until(lambda: world.up() == {"primary", "backup"})
+
+
+def test_both_tunnels_are_loaded_and_initiated() -> None:
+    world = play(both_up)
+    assert world.charon.log.count("initiate vpnagent.hangzhou.primary child primary") == 1
+    assert world.known.charon.version == "5.9.8"
+
+
+def test_a_second_round_has_nothing_to_do() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        before = list(world.charon.log)
+        world.reconciler.converged.clear()
+        await world.until(world.reconciler.converged.is_set)
+        assert world.charon.log == before
+
+    play(scene)
+
+
+def test_a_lost_child_sa_is_noticed_and_the_kernel_woken() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        world.known.kernel_dirty.clear()
+        world.charon.be_silent(PRIMARY)
+        await world.lose_primary()
+        await world.until(lambda: world.up() == {"backup"})
+        assert world.known.kernel_dirty.is_set()
+
+    play(scene)
+
+
+def test_what_was_lost_is_initiated_again() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        world.charon.advance(60)
+        world.now += 60
+        await world.lose_primary()
+        await world.until(
+            lambda: world.charon.log.count("initiate vpnagent.hangzhou.primary child primary") == 2
+        )
+        await both_up(world)
+
+    play(scene)
+
+
+def test_a_restarted_charon_gets_everything_again_and_no_traffic_moves_meanwhile() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        world.charon.be_silent(PRIMARY)
+        world.charon.restart()
+        await world.until(lambda: len(world.charon.everything()[0]) == 2 and world.known.charon.connected)
+        assert world.up() == {"primary", "backup"}
+        world.now += GRACE + 1
+        await world.until(lambda: world.up() == {"backup"})
+
+    play(scene)
+
+
+def test_a_charon_that_is_gone_leaves_the_verdicts_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        world.charon.die()
+        await world.until(lambda: world.known.charon.error is not None)
+        assert not world.known.charon.connected
+        assert world.up() == {"primary", "backup"}
+        await asyncio.sleep(0.4)  # some attempts to connect
+
+    play(scene)
+    assert caplog.text.count("charon-unreachable") <= 2
+
+
+def test_a_refused_connection_is_a_finding_and_the_other_comes_up() -> None:
+    async def scene(world: World) -> None:
+        world.charon.refuse("load-conn", "invalid value for: proposals, config discarded")
+        await world.until(lambda: world.up() == {"backup"})
+        [finding] = world.known.charon.findings
+        assert (finding.code, finding.subject) == ("CharonRefused", PRIMARY.owner)
+        world.now += 31
+        await both_up(world)
+        await world.until(lambda: not world.known.charon.findings)
+
+    play(scene)
+
+
+def test_an_algorithm_that_charon_lacks_is_a_finding_and_nothing_is_loaded() -> None:
+    config = make_config()
+    ike = config.connections[0].ike
+
+    async def scene(world: World) -> None:
+        await world.until(lambda: bool(world.known.charon.findings))
+        assert {f.code for f in world.known.charon.findings} == {"AlgorithmMissing"}
+        assert world.charon.everything()[0] == set()
+
+    play(scene, make_config(connection={"ike": replace(ike, encryption="aes256gcm16", integrity="sha512")}))
+
+
+def test_what_is_no_longer_configured_is_removed_and_the_operators_own_stays() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        world.charon.load_foreign("operators-own")
+        world.known.config = Config(
+            gateway=world.known.config.gateway, agent=world.known.config.agent, connections=()
+        )
+        await world.until(lambda: world.charon.everything()[0] == {"operators-own"})
+        await world.until(lambda: len(world.charon.everything()[2]) == 1)
+
+    play(scene)
+
+
+def test_a_failed_negotiation_is_counted_and_its_reason_told_until_the_tunnel_is_up() -> None:
+    async def scene(world: World) -> None:
+        world.charon.reject(PRIMARY)
+        await world.until(lambda: world.up() == {"backup"})
+        world.tell(
+            LogLine(connection=PRIMARY.owner, ike_sa="1", text="received AUTHENTICATION_FAILED notify error")
+        )
+        known = world.known.charon
+        assert known.negotiation_failures == {(PRIMARY, "PskMismatch"): 1}
+        assert known.troubles[PRIMARY].startswith("PskMismatch: ")
+        world.charon.answer(PRIMARY)
+        world.now += 120
+        await both_up(world)
+        await world.until(lambda: not known.troubles)
+
+    play(scene)
+
+
+def test_rekeys_are_counted_by_tunnel() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        world.tell(Rekeyed(connection=PRIMARY.owner, child="primary", new="77"))
+        world.tell(Rekeyed(connection="operators-own", child="x", new="78"))
+        assert world.known.charon.rekeys == {PRIMARY: 1}
+
+    play(scene)
