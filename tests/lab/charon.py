@@ -139,6 +139,15 @@ class Charon:
         with self.session() as session, contextlib.suppress(CommandException):
             list(session.terminate({"ike": connection, "timeout": "-1"}))
 
+    def forget(self) -> None:
+        """Terminate every SA, unload every connection and secret."""
+        with self.session() as session:
+            for name in {name for sas in session.list_sas() for name in sas}:
+                self.terminate(name)
+            for name in session.get_conns()["conns"]:
+                session.unload_conn({"name": name})
+            session.clear_creds()
+
     def children(self, connection: str) -> list[str]:
         """States of the CHILD_SAs of `connection`."""
         with self.session() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from types import FrameType
 
 import pytest
 from tests.lab.deadline import PATIENCE
-from tests.lab.lab import Lab
+from tests.lab.gateway import Gateway
+from tests.lab.lab import RUNTIME, Lab
 
+AGENT = RUNTIME / "agent"
 SCENARIO_DEADLINE = int(60 * PATIENCE**0.5)
 
 
@@ -32,6 +35,33 @@ def lab(whole_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     whole_lab.begin()
     yield whole_lab
     whole_lab.save(request.node.name)
+
+
+@pytest.fixture
+def gateway(lab: Lab) -> Iterator[Gateway]:
+    """An agent that is configured, not started; after the scenario it and all of its traces are removed."""
+    shutil.rmtree(AGENT, ignore_errors=True)
+    gateway = Gateway(lab, AGENT)
+    yield gateway
+    lab.faults.clear()
+    if lab.charon.pid is None:
+        lab.charon.restart()
+    try:
+        if gateway.process is not None:
+            gateway.down()
+    finally:
+        if gateway.pid:
+            gateway.kill()
+        remove_traces(lab)
+
+
+def remove_traces(lab: Lab) -> None:
+    """What a scenario that failed may have left on the gateway."""
+    lab.gateway.ip(*(f"link del {name}" for name in lab.gateway.links("xfrm")))
+    lab.gateway.run("ip", "route", "flush", "protocol", "86", check=False)
+    lab.gateway.run("ip", "nexthop", "flush", "protocol", "86", check=False)
+    lab.gateway.nft("table inet vpnagent {}\ndelete table inet vpnagent\n")
+    lab.charon.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,9 @@ EMULATED = os.environ.get("VPNAGENT_LAB") == "machine"
 PATIENCE = 8.0 if EMULATED else 1.0  # what the emulated processor makes of a second of work
 
 
-def eventually(outcome: Callable[[], Outcome], what: str, *, within: float, every: float = 0.05) -> Outcome:
+def eventually(
+    outcome: Callable[[], Outcome | None], what: str, *, within: float, every: float = 0.05
+) -> Outcome:
     """Return the first true result of `outcome`, or fail with `what` and the last result."""
     deadline = time.monotonic() + within
     while True:

@@ -71,6 +71,11 @@ class Namespace:
         with self.entered():
             ip(*lines)
 
+    def links(self, kind: str) -> list[str]:
+        """Names of the interfaces of a kind: xfrm, veth."""
+        lines = self.run("ip", "-brief", "link", "show", "type", kind).splitlines()
+        return [line.split()[0].partition("@")[0] for line in lines]
+
     def nft(self, ruleset: str) -> None:
         """Apply an nftables ruleset."""
         self.run("nft", "--file", "-", stdin=ruleset)

@@ -1,8 +1,8 @@
 """A steady two-way UDP stream between an IDC host and a cloud host, which tells the directions apart.
 
-Each end sends its own stream at the given rate and records what it hears of the other's, so a dead direction
-does not hide the other. Both ends are processes forked before the measurement: nothing is started while it runs.
-All times are CLOCK_MONOTONIC, which both ends share.
+Each end sends its own stream and records what it hears of the other's, so a dead direction does not hide the
+other. Both ends are processes forked before the measurement: nothing is started while it runs. All times are
+CLOCK_MONOTONIC, which both ends share.
 """
 
 from __future__ import annotations
