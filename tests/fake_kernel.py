@@ -1,0 +1,258 @@
+"""A kernel for tests: the interface of ``routing.netlink.Kernel``, and the real one's silent behaviours.
+
+An interface that goes, or goes down, takes its nexthops along, these take legs of groups, the last leg its
+group, a group its routes; nothing is put back. What is foreign holds its place. That it behaves so is
+checked against the real kernel (tests/native/test_kernel_differential.py).
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+from vpnagent.errors import NetlinkError
+from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.cascade import without_groups, without_links, without_nexthops
+from vpnagent.routing.failures import Failures
+from vpnagent.routing.objects import (
+    ROUTE_METRIC,
+    KernelObject,
+    KernelObjects,
+    KernelState,
+    LinkCounters,
+    MssClamp,
+    Nexthop,
+    NexthopGroup,
+    Route,
+    RouteKey,
+    Sysctl,
+    XfrmLink,
+)
+
+EMPTY = KernelObjects()
+NO_COUNTERS = LinkCounters(rx_bytes=0, tx_bytes=0, rx_packets=0, tx_packets=0)
+
+
+class FakeKernel:
+    """Set ``objects`` and the foreign sets freely; damage it with the verbs; ``render()`` it."""
+
+    def __init__(
+        self,
+        objects: KernelObjects = EMPTY,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        after_each: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.objects = objects
+        self.foreign_links: set[str] = set()
+        self.foreign_routes: set[RouteKey] = set()
+        self.foreign_nexthops: set[int] = set()
+        self.counters: dict[str, LinkCounters] = {}
+        self.applied: list[Action] = []  #: what was carried out, in order
+        self.closed = False
+        self._on_change = on_change
+        self.after_each = after_each  #: called after every action that was carried out
+        self._faults: list[int] = []
+
+    # The interface of Kernel.
+
+    async def open(self) -> None:
+        pass
+
+    async def monitor(self) -> None:
+        raise NotImplementedError("a fake changes only by a test's own doing: on_change is called at once")
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def observe(self, desired: KernelObjects) -> KernelState:
+        return KernelState(
+            objects=self.objects,
+            foreign_links=frozenset(self.foreign_links),
+            foreign_routes=self._foreign_routes(desired.routes),
+            foreign_nexthops=frozenset(self.foreign_nexthops),
+            counters={name: self.counters.get(name, NO_COUNTERS) for name in self.objects.links},
+        )
+
+    async def apply(self, action: Action) -> None:
+        for _, error in await self.apply_all([action]):
+            raise error
+
+    async def apply_all(self, actions: Iterable[Action]) -> list[tuple[Action, NetlinkError]]:
+        failures = Failures()
+        for action in actions:
+            permitted = failures.permitted(action)
+            if permitted is None:
+                continue
+            code = self._faults.pop(0) if self._faults else 0
+            code = code or self._carry_out(permitted)
+            if code:
+                failures.note(action, NetlinkError(str(action), code, os.strerror(code)))
+            else:
+                self.applied.append(permitted)
+                self.after_each()
+                self._on_change()
+        return failures.failed
+
+    # Faults and damage.
+
+    def fail(self, *errnos: int) -> None:
+        """Have the next actions fail so, in order; 0 lets one pass."""
+        self._faults += errnos
+
+    @property
+    def faults_left(self) -> int:
+        return len(self._faults)
+
+    def delete_link(self, name: str) -> None:
+        self.foreign_links.discard(name)
+        self._become(without_links(self.objects, [name]))
+
+    def set_link_down(self, name: str) -> None:
+        self._change_link(name, up=False)
+        kept = self.objects.links
+        self._become(replace(without_links(self.objects, [name]), links=kept))
+
+    def set_link_up(self, name: str) -> None:
+        self._change_link(name, up=True)
+
+    def delete_nexthop(self, id_: int) -> None:
+        self._become(without_nexthops(self.objects, [id_]))
+
+    def delete_group(self, id_: int) -> None:
+        self._become(without_groups(self.objects, [id_]))
+
+    def delete_route(self, key: RouteKey) -> None:
+        self._become(replace(self.objects, routes={k: r for k, r in self.objects.routes.items() if k != key}))
+
+    def delete_mss_clamp(self) -> None:
+        self._become(replace(self.objects, mss_clamp=None))
+
+    def render(self) -> str:
+        """Return what there is, as ``ip`` and ``nft`` would name it, sorted."""
+        return render(self.objects)
+
+    def _become(self, objects: KernelObjects) -> None:
+        self.objects = objects
+        self._on_change()
+
+    def _change_link(self, name: str, *, up: bool) -> None:
+        links = dict(self.objects.links)
+        links[name] = replace(links[name], up=up)
+        self.objects = replace(self.objects, links=links)
+
+    def _foreign_routes(self, desired: Mapping[RouteKey, Route]) -> frozenset[IPv4Network]:
+        ours = self.objects.routes
+        if all(ours.get(key) == route for key, route in desired.items()):
+            return frozenset()
+        return frozenset(
+            prefix
+            for prefix, metric in self.foreign_routes
+            if metric == ROUTE_METRIC and (prefix, metric) in desired
+        )
+
+    # What the kernel answers: 0 or an errno.
+
+    def _carry_out(self, action: Action) -> int:
+        match action:
+            case Remove(object_):
+                self._remove(object_)
+                return 0
+            case Add(object_):
+                return self._refusal(object_, may_be_there=False) or self._put(object_)
+            case Replace(object_):
+                return self._refusal(object_, may_be_there=True) or self._put(object_)
+
+    def _refusal(self, object_: KernelObject, *, may_be_there: bool) -> int:
+        match object_:
+            case XfrmLink():
+                return self._link_refusal(object_, may_be_there=may_be_there)
+            case Nexthop() | NexthopGroup():
+                return self._nexthop_refusal(object_, may_be_there=may_be_there)
+            case Route():
+                return self._route_refusal(object_, may_be_there=may_be_there)
+            case MssClamp() | Sysctl():
+                return 0
+
+    def _link_refusal(self, link: XfrmLink, *, may_be_there: bool) -> int:
+        if may_be_there:
+            return 0 if link.name in self.objects.links else errno.ENODEV
+        others = (other.if_id for other in self.objects.links.values())
+        taken = link.name in self.objects.links or link.name in self.foreign_links
+        return errno.EEXIST if taken or (link.if_id and link.if_id in others) else 0
+
+    def _nexthop_refusal(self, nexthop: Nexthop | NexthopGroup, *, may_be_there: bool) -> int:
+        ours = self.objects.nexthops.keys() | self.objects.groups.keys()
+        if not may_be_there and (nexthop.id in ours or nexthop.id in self.foreign_nexthops):
+            return errno.EEXIST
+        if isinstance(nexthop, NexthopGroup):
+            legs = {id_ for id_, _ in nexthop.members}
+            if not legs or not legs <= self.objects.nexthops.keys() or nexthop.id in self.objects.nexthops:
+                return errno.EINVAL
+            return 0 if not may_be_there or nexthop.id in self.objects.groups else errno.ENOENT
+        link = self.objects.links.get(nexthop.interface)
+        if link is None:
+            return errno.ENODEV
+        if not link.up:
+            return errno.ENETDOWN
+        if nexthop.id in self.objects.groups:
+            return errno.EINVAL
+        return 0 if not may_be_there or nexthop.id in self.objects.nexthops else errno.ENOENT
+
+    def _route_refusal(self, route: Route, *, may_be_there: bool) -> int:
+        nexthops = self.objects.groups.keys() | self.objects.nexthops.keys()
+        if route.group is not None and route.group not in nexthops:
+            return errno.EINVAL
+        if may_be_there:
+            return 0 if route.key in self.objects.routes else errno.ENOENT
+        return errno.EEXIST if route.key in self.objects.routes or route.key in self.foreign_routes else 0
+
+    def _put(self, object_: KernelObject) -> int:
+        have = self.objects
+        match object_:
+            case XfrmLink():
+                self.objects = replace(have, links={**have.links, object_.name: object_})
+            case Nexthop():
+                self.objects = replace(have, nexthops={**have.nexthops, object_.id: object_})
+            case NexthopGroup():
+                self.objects = replace(have, groups={**have.groups, object_.id: object_})
+            case Route():
+                self.objects = replace(have, routes={**have.routes, object_.key: object_})
+            case MssClamp():
+                self.objects = replace(have, mss_clamp=object_)
+            case Sysctl():
+                self.objects = replace(have, sysctls={**have.sysctls, object_.key: object_})
+        return 0
+
+    def _remove(self, object_: KernelObject) -> None:
+        have = self.objects
+        match object_:
+            case XfrmLink():
+                self.objects = without_links(have, [object_.name])
+            case Nexthop():
+                self.objects = without_nexthops(have, [object_.id])
+            case NexthopGroup():
+                self.objects = without_groups(have, [object_.id])
+            case Route():
+                kept = {k: r for k, r in have.routes.items() if k != object_.key or r.group != object_.group}
+                self.objects = replace(have, routes=kept)
+            case MssClamp():
+                self.objects = replace(have, mss_clamp=None)
+            case Sysctl():
+                raise ValueError("a sysctl is never removed")
+
+
+def render(objects: KernelObjects) -> str:
+    """Return objects as lines that ``ip`` and ``nft`` would understand, sorted within their kind."""
+    return "\n".join(_lines(objects))
+
+
+def _lines(objects: KernelObjects) -> Iterator[str]:
+    yield from sorted(f"sysctl {sysctl}" for sysctl in objects.sysctls.values())
+    yield from sorted(f"link {link}" for link in objects.links.values())
+    if objects.mss_clamp:
+        yield f"table {objects.mss_clamp}"
+    yield from sorted(f"nexthop {nexthop}" for nexthop in objects.nexthops.values())
+    yield from sorted(f"nexthop {group}" for group in objects.groups.values())
+    yield from sorted(f"route {route}" for route in objects.routes.values())

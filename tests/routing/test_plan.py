@@ -1,0 +1,401 @@
+import asyncio
+import errno
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fake_kernel import FakeKernel, render
+from tests.routing.kernel_states import (
+    GROUPS,
+    NEXTHOPS,
+    SYSCTLS,
+    crowded_kernels,
+    desired_objects,
+    dirty_kernels,
+    guard,
+    link,
+    objects,
+    route,
+)
+
+from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.objects import (
+    GUARD_METRIC,
+    KernelObjects,
+    MssClamp,
+    Nexthop,
+    NexthopGroup,
+    Route,
+    Sysctl,
+    XfrmLink,
+)
+from vpnagent.routing.plan import RP_FILTER, attainable, conflicts, plan, sysctl_differences
+
+A, B, C = NEXTHOPS
+G, H = GROUPS
+FAULTS = st.lists(st.sampled_from([0, errno.ENOMEM, errno.ENOBUFS]), max_size=30)
+
+
+def converge(kernel: FakeKernel, desired: KernelObjects, *, rounds: int = 3, prune: bool = True) -> None:
+    async def run() -> None:
+        for _ in range(kernel.faults_left + rounds):
+            state = await kernel.observe(desired)
+            await kernel.apply_all(plan(desired, state, prune=prune, manage_sysctls=True))
+
+    asyncio.run(run())
+
+
+def planned(desired: KernelObjects, kernel: FakeKernel, *, prune: bool = True) -> list[Action]:
+    state = asyncio.run(kernel.observe(desired))
+    return plan(desired, state, prune=prune, manage_sysctls=True)
+
+
+def settled(desired: KernelObjects, kernel: FakeKernel) -> KernelObjects:
+    """What converging must have led to: rp_filter alone may differ, where it is off."""
+    return replace(attainable(desired, asyncio.run(kernel.observe(desired))), sysctls=kernel.objects.sysctls)
+
+
+def is_guard(action: Action) -> bool:
+    return isinstance(action.object, Route) and action.object.metric == GUARD_METRIC
+
+
+@given(desired_objects(), dirty_kernels())
+def test_any_state_becomes_the_desired_one(desired: KernelObjects, kernel: FakeKernel) -> None:
+    converge(kernel, desired)
+
+    assert kernel.render() == render(settled(desired, kernel))
+    assert planned(desired, kernel) == []
+
+
+@given(desired_objects(), dirty_kernels())
+def test_without_faults_one_round_is_enough(desired: KernelObjects, kernel: FakeKernel) -> None:
+    converge(kernel, desired, rounds=1)
+
+    assert planned(desired, kernel) == []
+
+
+@given(desired_objects(), dirty_kernels(), FAULTS)
+def test_rounds_converge_after_any_failures(
+    desired: KernelObjects, kernel: FakeKernel, faults: list[int]
+) -> None:
+    kernel.fail(*faults)
+
+    converge(kernel, desired)
+
+    assert planned(desired, kernel) == []
+
+
+@given(desired_objects())
+def test_what_is_as_desired_is_left_alone(desired: KernelObjects) -> None:
+    assert planned(desired, FakeKernel(desired)) == []
+
+
+@given(desired_objects(), crowded_kernels(), FAULTS)
+def test_what_is_foreign_is_never_touched_and_the_rest_converges(
+    desired: KernelObjects, kernel: FakeKernel, faults: list[int]
+) -> None:
+    links, nexthops = set(kernel.foreign_links), set(kernel.foreign_nexthops)
+    taken = {key for key in desired.routes if key in kernel.foreign_routes}
+    kernel.fail(*faults)
+
+    converge(kernel, desired)
+
+    touched = [action.object for action in kernel.applied]
+    assert not links & {o.name for o in touched if isinstance(o, XfrmLink)}
+    assert not nexthops & {o.id for o in touched if isinstance(o, Nexthop | NexthopGroup)}
+    assert not taken & {
+        a.object.key for a in kernel.applied if isinstance(a.object, Route) and isinstance(a, Replace)
+    }
+    assert planned(desired, kernel) == []
+
+
+def covered(prefix: IPv4Network, kernel: FakeKernel) -> bool:
+    return any(
+        prefix.subnet_of(held.prefix)
+        for held in kernel.objects.routes.values()
+        if held.metric == GUARD_METRIC
+    )
+
+
+@given(desired_objects(), dirty_kernels(), FAULTS)
+def test_a_prefix_that_is_guarded_stays_guarded(
+    desired: KernelObjects, kernel: FakeKernel, faults: list[int]
+) -> None:
+    prefixes = {r.prefix for r in desired.routes.values()}
+    guarded = {prefix for prefix in prefixes if covered(prefix, kernel)}
+
+    def check() -> None:
+        for prefix in prefixes:
+            if covered(prefix, kernel):
+                guarded.add(prefix)
+            assert covered(prefix, kernel) or prefix not in guarded
+
+    watch(kernel, check)
+    kernel.fail(*faults)
+
+    converge(kernel, desired)
+
+    assert guarded == prefixes
+
+
+@given(desired_objects(), dirty_kernels(), FAULTS)
+def test_every_prefix_is_guarded_before_it_is_routed(
+    desired: KernelObjects, kernel: FakeKernel, faults: list[int]
+) -> None:
+    routed_before = set(kernel.objects.routes)
+
+    def check() -> None:
+        last = kernel.applied[-1]
+        if isinstance(last, Add) and isinstance(last.object, Route) and not faults:
+            assert is_guard(last) or last.object.key in routed_before or covered(last.object.prefix, kernel)
+
+    watch(kernel, check)
+
+    converge(kernel, desired)
+
+
+@given(desired_objects(), dirty_kernels(), FAULTS)
+def test_a_route_keeps_a_live_nexthop_while_a_desired_one_exists(
+    desired: KernelObjects, kernel: FakeKernel, faults: list[int]
+) -> None:
+    """What is desired and exists carries the traffic at every step, once it did."""
+    carried: set[object] = set()
+
+    def check() -> None:
+        for key, wanted in desired.routes.items():
+            if wanted.group is None:
+                continue
+            has_route = key in kernel.objects.routes and kernel.objects.routes[key].group is not None
+            legs = {id_ for id_, _ in desired.groups[wanted.group].members}
+            if has_route:
+                carried.add(key)
+            assert has_route or key not in carried or not legs & stable & kernel.objects.nexthops.keys()
+
+    stable = {
+        id_
+        for id_, nexthop in kernel.objects.nexthops.items()
+        if nexthop == desired.nexthops.get(id_)
+        and kernel.objects.links[nexthop.interface].if_id == desired.links[nexthop.interface].if_id
+    }
+    kernel.fail(*faults)
+    watch(kernel, check)
+    check()
+
+    converge(kernel, desired)
+
+
+@given(desired_objects(), dirty_kernels(), FAULTS)
+def test_a_nexthop_stays_while_a_group_that_stays_names_it(
+    desired: KernelObjects, kernel: FakeKernel, faults: list[int]
+) -> None:
+    remade = {
+        name
+        for name, have in kernel.objects.links.items()
+        if name not in desired.links or have != desired.links[name]
+    }
+    before = dict(kernel.objects.groups)
+
+    def check() -> None:
+        last = kernel.applied[-1]
+        if (
+            isinstance(last, Remove)
+            and isinstance(last.object, Nexthop)
+            and last.object.interface not in remade
+        ):
+            legs = {id_ for id_ in desired.groups if id_ in before for id_, _ in before[id_].members}
+            assert last.object.id not in legs
+        before.clear()
+        before.update(kernel.objects.groups)
+
+    watch(kernel, check)
+    kernel.fail(*faults)
+
+    converge(kernel, desired)
+
+
+@given(desired_objects(), dirty_kernels())
+def test_without_prune_nothing_is_removed_but_what_is_remade(
+    desired: KernelObjects, kernel: FakeKernel
+) -> None:
+    have = kernel.objects
+    if_ids = {wanted.if_id for wanted in desired.links.values()}
+
+    removed = [a.object for a in planned(desired, kernel, prune=False) if isinstance(a, Remove)]
+
+    for object_ in removed:
+        name = object_.name if isinstance(object_, XfrmLink) else getattr(object_, "interface", "")
+        assert have.links[name].if_id in if_ids or name in desired.links
+
+
+def watch(kernel: FakeKernel, check: Callable[[], None]) -> None:
+    kernel.after_each = check
+
+
+def carrying(*prefixes: str) -> KernelObjects:
+    return objects(
+        link("vpn-a", 1),
+        Nexthop(id=A, interface="vpn-a"),
+        NexthopGroup(id=G, members=((A, 1),)),
+        *(route(prefix, G) for prefix in prefixes),
+        *(guard(prefix) for prefix in prefixes),
+    )
+
+
+def test_a_thousand_prefixes_are_withdrawn_with_one_message() -> None:
+    prefixes = [str(IPv4Network((0x64400000 + n * 256, 24))) for n in range(1000)]
+    desired = objects(link("vpn-a", 1), Nexthop(id=A, interface="vpn-a"), *(guard(p) for p in prefixes))
+
+    [action] = planned(desired, FakeKernel(carrying(*prefixes)))
+
+    assert str(action) == f"ip nexthop delete id {G}"
+
+
+def test_the_order_of_building_and_of_tearing_down() -> None:
+    desired = replace(carrying("100.64.0.0/10"), mss_clamp=MssClamp(maximum=(("vpn-a", 1359),)))
+
+    built = planned(desired, FakeKernel())
+    torn_down = planned(KernelObjects(), FakeKernel(desired))
+
+    assert [type(action.object).__name__ for action in built] == [
+        "Route", "XfrmLink", "MssClamp", "Nexthop", "NexthopGroup", "Route",
+    ]  # fmt: skip
+    assert is_guard(built[0])
+    assert [type(action.object).__name__ for action in torn_down] == [
+        "NexthopGroup", "Nexthop", "MssClamp", "XfrmLink", "Route",
+    ]  # fmt: skip
+    assert is_guard(torn_down[-1])
+
+
+def test_an_interface_whose_if_id_changes_is_left_first() -> None:
+    """The standing nexthop takes over, and only then the interface is made anew."""
+    have = objects(
+        link("vpn-a", 1), link("vpn-b", 2),
+        Nexthop(id=A, interface="vpn-a"), Nexthop(id=B, interface="vpn-b"),
+        NexthopGroup(id=G, members=((A, 1),)), route("100.64.0.0/10", G), guard("100.64.0.0/10"),
+    )  # fmt: skip
+    desired = replace(
+        have,
+        links={**have.links, "vpn-a": link("vpn-a", 9)},
+        groups={G: NexthopGroup(id=G, members=((A, 1), (B, 1)))},
+    )
+
+    assert [str(action) for action in planned(desired, FakeKernel(have))] == [
+        f"ip nexthop replace id {G} group {B} protocol 86",
+        f"ip nexthop delete id {A}",
+        "ip link delete dev vpn-a",
+        "ip link add name vpn-a mtu 1399 type xfrm if_id 0x9"
+        " && ip link set dev vpn-a alias vpnagent.c.9 addrgenmode none up",
+        f"ip nexthop add id {A} dev vpn-a protocol 86",
+        f"ip nexthop replace id {G} group {A}/{B} protocol 86",
+    ]
+
+
+def test_interfaces_may_swap_their_if_ids() -> None:
+    kernel = FakeKernel(objects(link("vpn-a", 1), link("vpn-b", 2)))
+    desired = objects(link("vpn-a", 2), link("vpn-b", 1))
+
+    converge(kernel, desired, rounds=1)
+
+    assert kernel.objects.links == desired.links
+
+
+def test_mtu_and_address_change_in_place() -> None:
+    kernel = FakeKernel(objects(link("vpn-a", 1)))
+    desired = objects(link("vpn-a", 1, mtu=1300))
+
+    [action] = planned(desired, kernel)
+
+    assert str(action) == "ip link set dev vpn-a mtu 1300"
+
+
+def test_a_group_that_is_not_multipath_is_made_anew_with_its_routes() -> None:
+    desired = carrying("100.64.0.0/10")
+    kernel = FakeKernel(replace(desired, groups={G: NexthopGroup(id=G, members=())}))
+
+    assert [str(action) for action in planned(desired, kernel)] == [
+        f"ip nexthop delete id {G}",
+        f"ip nexthop add id {G} group {A} protocol 86",
+        f"ip route add 100.64.0.0/10 nhid {G} protocol 86",
+    ]
+
+
+def test_a_foreign_interface_of_our_name_is_a_conflict_and_costs_one_leg() -> None:
+    desired = objects(
+        link("vpn-a", 1), link("vpn-b", 2),
+        Nexthop(id=A, interface="vpn-a"), Nexthop(id=B, interface="vpn-b"),
+        NexthopGroup(id=G, members=((A, 1), (B, 1))), route("100.64.0.0/10", G),
+    )  # fmt: skip
+    kernel = FakeKernel()
+    kernel.foreign_links = {"vpn-a"}
+
+    converge(kernel, desired, rounds=1)
+
+    assert kernel.objects.groups[G].members == ((B, 1),)
+    [conflict] = conflicts(desired, asyncio.run(kernel.observe(desired)))
+    assert conflict.text == "interface vpn-a exists and is not ours"
+
+
+def test_a_foreign_route_in_our_place_is_a_conflict_and_is_not_replaced() -> None:
+    desired = carrying("100.64.0.0/10")
+    kernel = FakeKernel()
+    kernel.foreign_routes = {(IPv4Network("100.64.0.0/10"), 0)}
+
+    converge(kernel, desired, rounds=1)
+
+    assert [str(r) for r in kernel.objects.routes.values()] == [str(guard("100.64.0.0/10"))]
+    [conflict] = conflicts(desired, asyncio.run(kernel.observe(desired)))
+    assert conflict.text == "a route to 100.64.0.0/10 of the same metric exists and is not ours"
+
+
+def test_our_route_beside_a_foreign_one_is_left_as_it_is() -> None:
+    """A replacement might hit the other: the kernel tells them apart by nothing that we may name."""
+    desired = carrying("100.64.0.0/10")
+    kernel = FakeKernel(desired)
+    kernel.foreign_routes = {(IPv4Network("100.64.0.0/10"), 0)}
+    changed = {r.key: replace(r, source=IPv4Address("10.1.0.1")) for r in desired.routes.values() if r.group}
+
+    assert planned(replace(desired, routes={**desired.routes, **changed}), kernel) == []
+
+
+def test_a_nexthop_id_that_is_taken_is_a_conflict() -> None:
+    desired = carrying("100.64.0.0/10")
+    kernel = FakeKernel()
+    kernel.foreign_nexthops = {A}
+
+    state = asyncio.run(kernel.observe(desired))
+
+    assert [c.text for c in conflicts(desired, state)] == [f"nexthop id {A} exists and is not ours"]
+    assert not [a for a in planned(desired, kernel) if isinstance(a.object, Nexthop | NexthopGroup)]
+
+
+def test_a_clamp_that_cannot_be_read_is_left_alone() -> None:
+    desired = replace(carrying(), mss_clamp=MssClamp(maximum=(("vpn-a", 1359),)))
+    state = replace(asyncio.run(FakeKernel(carrying()).observe(desired)), mss_clamp_readable=False)
+
+    assert plan(desired, state, prune=True, manage_sysctls=True) == []
+
+
+@pytest.mark.parametrize(
+    ("observed", "differs"), [("0", False), ("1", True), ("2", False)], ids=["off", "strict", "loose"]
+)
+def test_only_strict_reverse_path_filtering_is_loosened(observed: str, differs: bool) -> None:
+    desired = objects(Sysctl(key=RP_FILTER, value="2"))
+    kernel = FakeKernel(objects(Sysctl(key=RP_FILTER, value=observed)))
+
+    assert bool(planned(desired, kernel)) is differs
+
+
+def test_sysctls_that_are_not_managed_are_told_and_left() -> None:
+    desired = objects(*SYSCTLS)
+    kernel = FakeKernel(objects(*(replace(s, value="1") for s in SYSCTLS)))
+    state = asyncio.run(kernel.observe(desired))
+
+    assert plan(desired, state, prune=True, manage_sysctls=False) == []
+    assert [s.key for s in sysctl_differences(desired, state)] == ["net.ipv4.nexthop_compat_mode", RP_FILTER]
+
+
+def test_a_sysctl_that_the_kernel_lacks_is_not_asked_for() -> None:
+    assert planned(objects(*SYSCTLS), FakeKernel()) == []
