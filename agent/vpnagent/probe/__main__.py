@@ -1,0 +1,59 @@
+"""The prober as a process: ``python -m vpnagent.probe --socket PATH [--realtime] [--replace]``.
+
+SIGTERM ends it at once and needs no handler: there is nothing to tidy up, all is left in place.
+"""
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+
+from vpnagent.errors import AgentError
+from vpnagent.probe.journal import line
+from vpnagent.probe.lifecycle import StateFile, acquire_lock
+from vpnagent.probe.prober import Prober
+
+USAGE = "usage: python -m vpnagent.probe --socket PATH [--realtime] [--replace]"
+REALTIME_PRIORITY = 10
+
+
+def main(arguments: list[str]) -> int:
+    """Run the prober; return its exit status."""
+    flags = {"--realtime", "--replace"} & set(arguments)
+    rest = [argument for argument in arguments if argument not in flags]
+    if len(rest) != 2 or rest[0] != "--socket":  # noqa: PLR2004 - the option and its value
+        line(USAGE, priority=3)
+        return 2
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    path = rest[1]
+    state = StateFile(path)
+    # A prober that quits forgets what it was told to do; its successor must not.
+    inherited = state.read() if "--replace" in flags else []
+    try:
+        lock = acquire_lock(path, replace="--replace" in flags)
+    except AgentError as error:
+        line(str(error))
+        return 0
+    prober = Prober(path, state)
+    prober.restore(state.read() or inherited)
+    if "--realtime" in flags:
+        _be_realtime()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what the imports left: half a MiB
+    gc.freeze()
+    line(f"prober-started pid={os.getpid()} socket={path}")
+    prober.run()
+    os.close(lock)
+    return 0
+
+
+def _be_realtime() -> None:
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(REALTIME_PRIORITY))
+    except OSError as error:
+        line(f"realtime-refused error={error.strerror!r}", priority=4)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,62 @@
+"""The ICMP echo probe: request out, reply in. Pure.
+
+The payload carries a 64-bit nonce of this process, the slot (which tunnel and target were asked) and a
+32-bit sequence number, so that an answer names the probe that it answers and cannot be guessed. Only
+slot, sequence and checksum are patched per send.
+"""
+
+import struct
+from typing import Final
+
+from vpnagent.probe.packet import LOAD_8, LOAD_16, LOAD_32, Test, checksum, filter_program, words
+
+ECHO_REPLY: Final = 0
+ECHO_REQUEST: Final = 8
+
+_ECHO = struct.Struct("!BBHHHQII")  # type, code, checksum, identifier, sequence, nonce, slot, sequence
+_PATCHED = struct.Struct("!HHHQII")
+
+
+class Echo:
+    """The echo requests of one process, and the replies to them."""
+
+    def __init__(self, identifier: int, nonce: int) -> None:
+        self._identifier = identifier
+        self._nonce = nonce
+        self._packet = bytearray(_ECHO.pack(ECHO_REQUEST, 0, 0, identifier, 0, nonce, 0, 0))
+        self._sum = words(bytes(self._packet))
+
+    def request(self, slot: int, sequence: int) -> bytearray:
+        """Return the request; valid until the next call."""
+        low, high = sequence & 0xFFFF, sequence >> 16
+        # The low half of the sequence stands twice: in ICMP's own field too.
+        total = self._sum + low + low + high + (slot & 0xFFFF) + (slot >> 16)
+        _PATCHED.pack_into(
+            self._packet, 2, checksum(total), self._identifier, low, self._nonce, slot, sequence
+        )
+        return self._packet
+
+    def reply(self, packet: bytes) -> tuple[int, int] | None:
+        """Return the slot and sequence that an IPv4 packet answers; None for what is not ours."""
+        if not packet:
+            return None
+        try:
+            kind, code, _, identifier, low, nonce, slot, sequence = _ECHO.unpack_from(
+                packet, 4 * (packet[0] & 0xF)
+            )
+        except struct.error:
+            return None
+        if (kind, code, identifier, nonce) != (ECHO_REPLY, 0, self._identifier, self._nonce):
+            return None
+        return (slot, sequence) if low == sequence & 0xFFFF else None
+
+    def filter(self) -> bytes:
+        """Return the socket filter that passes the replies to this process only."""
+        return filter_program(
+            (
+                Test(LOAD_8, 0, ECHO_REPLY),
+                Test(LOAD_16, 4, self._identifier),
+                Test(LOAD_32, 8, self._nonce >> 32),
+                Test(LOAD_32, 12, self._nonce & 0xFFFFFFFF),
+            )
+        )

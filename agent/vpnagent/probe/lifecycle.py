@@ -1,0 +1,130 @@
+"""How a prober begins, ends and follows another: the lock and the state file (ADR 0002).
+
+At most one prober works for a socket: it holds a lock that the kernel gives back when it dies, however it
+dies. What a control daemon made it do is noted beside the socket, so that a prober which finds no daemon
+can go on at once.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import struct
+import time
+
+from vpnagent.errors import AgentError
+from vpnagent.probe.protocol import Assembler, Change, Configure, ProtocolError, Quit, datagrams
+
+GRACE = 1.0  #: seconds that another prober has to end when it is asked to
+_LENGTH = struct.Struct("=I")
+_MAXIMUM_STATE = 16 * 1024 * 1024  #: bytes
+
+
+class AnotherProberError(AgentError):
+    """Another prober lives and works for this socket."""
+
+
+def acquire_lock(socket_path: str, *, replace: bool) -> int:
+    """Return the file descriptor that holds the lock; with ``replace`` the one that holds it must go."""
+    fd = os.open(f"{socket_path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not replace:
+            os.close(fd)
+            raise AnotherProberError(f"another prober listens on {socket_path}") from None
+        _take_over(fd, socket_path)
+    return fd
+
+
+def _take_over(fd: int, socket_path: str) -> None:
+    """Ask the living prober to end, and make it end if it does not."""
+    pid = _ask_to_quit(socket_path)
+    deadline = time.monotonic() + GRACE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.002)
+                continue
+            if pid:  # stopped or hung; the kernel vouches that it listens on our socket
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        return
+
+
+def _ask_to_quit(socket_path: str) -> int:
+    """Return the pid of who listens; 0: nobody."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as connection:
+        connection.settimeout(GRACE)
+        try:
+            connection.connect(socket_path)
+            for datagram in datagrams(Quit()):
+                connection.send(datagram)
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        except OSError:
+            return 0
+    return int(struct.unpack("iII", credentials)[0])
+
+
+class StateFile:
+    """What is in force, as the messages that made it so: a Configure and the Changes since."""
+
+    def __init__(self, socket_path: str) -> None:
+        self._path = f"{socket_path}.state"
+
+    def replace(self, configure: Configure) -> None:
+        """Note a whole configuration, in place of all before."""
+        temporary = f"{self._path}.new"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, _record(configure))
+        finally:
+            os.close(fd)
+        os.rename(temporary, self._path)
+
+    def append(self, change: Change) -> None:
+        """Note a change."""
+        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            os.write(fd, _record(change))
+        finally:
+            os.close(fd)
+
+    def read(self) -> list[Configure | Change]:
+        """Return the messages; none when there is no file, or from the first that cannot be read on."""
+        try:
+            with open(self._path, "rb") as file:
+                data = file.read(_MAXIMUM_STATE)
+        except OSError:
+            return []
+        return _messages(data)
+
+    def remove(self) -> None:
+        """Forget: the next prober starts with nothing to do."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+
+
+def _record(message: Configure | Change) -> bytes:
+    return b"".join(_LENGTH.pack(len(datagram)) + datagram for datagram in datagrams(message))
+
+
+def _messages(data: bytes) -> list[Configure | Change]:
+    messages: list[Configure | Change] = []
+    assembler = Assembler()
+    at = 0
+    while at + _LENGTH.size <= len(data):
+        (length,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        try:
+            message = assembler.feed(data[at : at + length])
+        except ProtocolError:  # of another version, or cut off
+            break
+        at += length
+        if isinstance(message, Configure | Change):
+            messages.append(message)
+    return messages

@@ -1,0 +1,217 @@
+"""The prober's loop: drain, decide, do, sleep. It does nothing but probe and switch.
+
+All that is decided is decided by ``core``; all that waits is drained before anything is decided, so that a
+stall of this process is not taken for a silent path. Nothing in the loop waits for anybody.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from vpnagent.errors import NetlinkError
+from vpnagent.probe.amend import with_addresses, with_flags
+from vpnagent.probe.core import Core
+from vpnagent.probe.intent import Intent
+from vpnagent.probe.journal import say
+from vpnagent.probe.kernel import Kernel
+from vpnagent.probe.lifecycle import StateFile
+from vpnagent.probe.links import Links
+from vpnagent.probe.meter import LATENESS_BOUNDS, Histogram
+from vpnagent.probe.poller import Poller
+from vpnagent.probe.protocol import (
+    VERSION,
+    Accepted,
+    Change,
+    Configure,
+    GroupReport,
+    Hello,
+    Message,
+    Quit,
+    Refused,
+    Report,
+    TunnelMeter,
+)
+from vpnagent.probe.server import Server
+from vpnagent.probe.shell import Event, Shell
+from vpnagent.probe.timer import Timer
+
+HOUSEKEEPING = 1.0  #: seconds between comparisons with the kernel, and between reports
+REPAIR = 0.02  #: seconds from an event that concerns a group to the comparison: others' writes are not raced
+
+
+class Prober:
+    """Runs until told to quit."""
+
+    def __init__(self, socket_path: str, state: StateFile) -> None:
+        self._poller = Poller()
+        self._timer = Timer()
+        self._poller.watch(self._timer.fileno(), self._timer.fired)
+        self._lateness = Histogram(LATENESS_BOUNDS)
+        self._kernel = Kernel()
+        self._links = Links(self._kernel, self._poller)
+        self._shell = Shell(self._poller, self._kernel, self._tell)
+        self._state = state
+        self._server = Server(socket_path, self._poller, hello=self._hello, on_message=self._on_message)
+        self._core: Core | None = None
+        self._configure: Configure | None = None
+        self._now = time.monotonic()  #: of this wake-up
+        self._housekeeping = 0.0  #: when it is next due
+        self._quit = False
+
+    def restore(self, messages: Iterable[Configure | Change]) -> None:
+        """Go on with what a predecessor was told, and note it for a successor."""
+        for message in messages:
+            self._on_message(message)
+
+    def run(self) -> None:
+        """Probe and switch."""
+        self.step([])
+        while not self._quit:
+            self.step(self._poller.wait())
+        self._server.close()
+
+    def step(self, ready: list[int]) -> None:
+        """Deal with one wake-up."""
+        monotonic = time.monotonic_ns()
+        wall = time.time_ns()
+        now = self._now = monotonic / 1e9
+        if self._timer.due is not None and self._timer.due <= now:
+            self._lateness.observe(now - self._timer.due)
+        self._shell.drain(self._core, monotonic, wall)
+        for fd in ready:
+            self._poller.call(fd)
+        if self._links.changed:
+            self._follow_links(now)
+        if self._links.nexthops_changed:
+            self._links.nexthops_changed = False
+            self._housekeeping = min(self._housekeeping, now + REPAIR)
+        self._advance()
+        if now >= self._housekeeping:
+            self._housekeep(now)
+        deadline = self._core.deadline() if self._core else None
+        self._timer.arm(self._housekeeping if deadline is None else min(deadline, self._housekeeping))
+
+    def _housekeep(self, now: float) -> None:
+        self._housekeeping = now + HOUSEKEEPING
+        if self._core is not None:
+            self._shell.housekeep(self._core, now)
+        if self._server.controlled:
+            self._server.report(self._report(self._core, now) if self._core else self._hello())
+
+    def _follow_links(self, now: float) -> None:
+        """Tell the core which interfaces can be used no longer, or again, and repair the groups."""
+        self._links.changed = False
+        if self._core is None or self._configure is None:
+            return
+        self._shell.rebuild(self._configure, self._links.interfaces)
+        self._links.tell(self._core, self._configure.intent, now)
+        # After the core has decided: the kernel took legs out of groups, and puts none back.
+        self._housekeeping = min(self._housekeeping, now + REPAIR)
+
+    def _hello(self) -> Hello:
+        return Hello(version=VERSION, pid=os.getpid(), generation=self._generation)
+
+    @property
+    def _generation(self) -> int:
+        return self._configure.intent.generation if self._configure else 0
+
+    def _on_message(self, message: Message) -> Message | None:
+        answer: Accepted | Refused | None = None
+        if isinstance(message, Configure):
+            answer = self._take_configure(message)
+        elif isinstance(message, Change):
+            answer = self._take_change(message)
+        elif isinstance(message, Quit):
+            self._quit = True
+            self._state.remove()
+        if isinstance(message, Configure | Change) and isinstance(answer, Accepted):
+            self._advance()  # whoever waits for the answer finds it done
+            self._note(message)
+        return answer
+
+    def _advance(self) -> None:
+        # All that was received before ``now`` was told to the core already.
+        if self._core is not None:
+            self._shell.perform(self._core.advance(self._now), self._core)
+
+    def _note(self, message: Configure | Change) -> None:
+        with contextlib.suppress(OSError):  # without it a successor waits for the daemon: no harm now
+            if isinstance(message, Configure):
+                self._state.replace(message)
+            else:
+                self._state.append(message)
+
+    def _take_configure(self, configure: Configure) -> Accepted | Refused:
+        now = self._now
+        generation = configure.intent.generation
+        if generation <= self._generation:
+            return self._refused(generation, "stale")
+        try:
+            intent = with_addresses(configure.intent)
+            if self._core is None:
+                self._core = Core(self._with_members(intent), now=now, random=_random)
+            else:
+                self._core.replace_intent(intent, now=now)
+        except (ValueError, NetlinkError) as error:
+            return self._refused(generation, str(error))
+        self._configure = configure
+        self._shell.configure(configure, self._links.interfaces)
+        self._links.tell(self._core, configure.intent, now)
+        return Accepted(generation=generation)
+
+    def _take_change(self, change: Change) -> Accepted | Refused:
+        if self._core is None or self._configure is None:
+            return self._refused(change.generation, "nothing to change")
+        if change.generation <= self._generation or change.base != self._generation:
+            return self._refused(change.generation, "stale")
+        try:
+            intent = with_flags(self._configure.intent, change)
+            self._core.replace_intent(with_addresses(intent), now=self._now)
+        except ValueError as error:
+            return self._refused(change.generation, str(error))
+        self._configure = replace(self._configure, intent=intent)
+        return Accepted(generation=change.generation)
+
+    def _refused(self, generation: int, reason: str) -> Refused:
+        return Refused(generation=generation, in_force=self._generation, reason=reason)
+
+    def _with_members(self, intent: Intent) -> Intent:
+        """Tell a new core what the kernel has in the groups now: nobody knows better."""
+        groups = tuple(
+            replace(g, members=tuple(sorted(self._shell.switch.read(g.id)))) for g in intent.groups
+        )
+        return replace(intent, groups=groups)
+
+    def _tell(self, event: Event) -> None:
+        if not self._server.controlled:  # else the control daemon logs it
+            say(event)
+        self._server.tell(event)
+
+    def _report(self, core: Core, now: float) -> Report:
+        shell = self._shell
+        return Report(
+            at=now,
+            generation=self._generation,
+            paths=core.paths(),
+            selected=tuple(core.selected().items()),
+            groups=tuple(
+                GroupReport(id=id_, members=group.members, error=group.error)
+                for id_, group in shell.switch.written.items()
+            ),
+            findings=core.findings(),
+            rtt=tuple(
+                TunnelMeter(tunnel=key, counts=tuple(m.histogram.counts), total=m.histogram.total)
+                for key, m in shell.round_trips.items()
+            ),
+            lateness=tuple(self._lateness.counts),
+            lateness_total=self._lateness.total,
+            overflows=shell.overflows,
+            send_errors=shell.send_errors,
+            events_lost=self._server.events_lost,
+        )
+
+
+def _random() -> float:
+    return int.from_bytes(os.urandom(6)) / 2**48

@@ -1,0 +1,222 @@
+"""Does what the core asks, and tells it what came of it: probes, groups, IKE pings, charon, counters."""
+
+import errno
+import time
+from collections.abc import Callable
+
+from vpnagent.config.values import ProbeMethod, TunnelKey
+from vpnagent.errors import NetlinkError
+from vpnagent.probe import actions
+from vpnagent.probe.actions import Action, SendProbe
+from vpnagent.probe.core import Core
+from vpnagent.probe.ike_socket import IkeSockets
+from vpnagent.probe.intent import TunnelIntent
+from vpnagent.probe.interfaces import Interfaces
+from vpnagent.probe.kernel import Kernel
+from vpnagent.probe.meter import RoundTrips
+from vpnagent.probe.poller import Poller
+from vpnagent.probe.protocol import Configure, FailedOver, FirstReply, PathChanged, ViciRequests
+from vpnagent.probe.slots import Asked, Slots
+from vpnagent.probe.sockets import DnsSocket, EchoSocket, ProbeSocket, SynSocket
+from vpnagent.probe.switch import Switch, Written
+from vpnagent.probe.vici_stream import Charon, Done
+
+Event = PathChanged | FailedOver | FirstReply
+
+_Told = Callable[..., None]  # Core.terminated or Core.initiated
+
+_SOCKETS: dict[ProbeMethod, Callable[[], ProbeSocket]] = {
+    ProbeMethod.ICMP: EchoSocket,
+    ProbeMethod.TCP: SynSocket,
+    ProbeMethod.DNS: DnsSocket,
+}
+
+
+class Shell:
+    """The core's hands and ears. ``tell`` takes the events that the control daemon should know."""
+
+    def __init__(self, poller: Poller, kernel: Kernel, tell: Callable[[Event], None]) -> None:
+        self._poller = poller
+        self._kernel = kernel
+        self._tell = tell
+        self._sockets: dict[ProbeMethod, ProbeSocket] = {}
+        self._slots = Slots(self._socket_of)
+        self._ike = IkeSockets(poller)
+        self._charon = Charon(poller)
+        self._vici: dict[TunnelKey, ViciRequests] = {}
+        self._tunnels: dict[TunnelKey, TunnelIntent] = {}
+        self._ike_ping = b""
+        self._overflows = 0
+        self._interfaces = Interfaces()
+        self.switch = Switch(kernel)
+        self.round_trips: dict[TunnelKey, RoundTrips] = {}
+        self.send_errors = 0
+
+    @property
+    def overflows(self) -> int:
+        """Answers lost to full buffers of ours."""
+        return self._overflows
+
+    def configure(self, configure: Configure, interfaces: Interfaces) -> None:
+        """Make everything beforehand that this configuration may need."""
+        tunnels = configure.intent.tunnels()
+        if {t.key: t.local_address for t in tunnels} != {
+            key: t.local_address for key, t in self._tunnels.items()
+        }:
+            self._ike.forget_all()
+        self._tunnels = {tunnel.key: tunnel for tunnel in tunnels}
+        self._vici = {requests.tunnel: requests for requests in configure.vici}
+        self._ike_ping = configure.crafted.ike_ping
+        self.round_trips = {key: self.round_trips.get(key) or RoundTrips() for key in self._tunnels}
+        self._charon.use(configure.vici_socket)
+        self.rebuild(configure, interfaces)
+
+    def rebuild(self, configure: Configure, interfaces: Interfaces) -> None:
+        """Make the slots anew, as interfaces have changed."""
+        self._interfaces = interfaces
+        self._slots.rebuild(configure, interfaces)
+
+    def drain(self, core: Core | None, monotonic: int, wall: int) -> None:
+        """Tell the core of every answer that waits."""
+        for sock in self._sockets.values():
+            for slot, sequence, interface, at in sock.drain(monotonic, wall):
+                asked = self._slots.asked.get(slot)
+                if asked is None or core is None:
+                    continue
+                tunnel, target = asked
+                heard_on = self._slots.tunnels.get(interface)
+                core.probe_answered(tunnel, target, sequence, heard_on=heard_on, at=at)
+                self.round_trips[tunnel].answered(sequence, at)
+        if core is not None:
+            for tunnel in self._ike.drain():
+                core.ike_ping_answered(tunnel, at=monotonic / 1e9)
+            self._tell_overflows(core, monotonic / 1e9)
+
+    def _tell_overflows(self, core: Core, now: float) -> None:
+        overflows = sum(sock.overflows for sock in self._sockets.values())
+        if overflows != self._overflows:
+            self._overflows = overflows
+            core.overflowed(at=now)
+
+    def perform(self, asked: list[Action], core: Core) -> None:
+        """Do what is asked, in order."""
+        written: list[Written] = []
+        for action in asked:
+            match action:
+                case SendProbe():
+                    self._send_probe(action, core)
+                case actions.WriteGroup():
+                    written.append(self.switch.write(action.group_id, action.members))
+                case actions.DeleteGroup():
+                    written.append(self.switch.write(action.group_id, ()))
+                case actions.FailedOver():
+                    self._tell(_failed_over(action, written))
+                case actions.PathChanged() | actions.FirstReply():
+                    self._tell(action)
+                case _:
+                    self._perform_rare(action, core)
+
+    def _perform_rare(
+        self,
+        action: actions.SendIkePing | actions.ReadTraffic | actions.Terminate | actions.Initiate,
+        core: Core,
+    ) -> None:
+        match action:
+            case actions.SendIkePing():
+                self._send_ike_ping(action.tunnel)
+            case actions.ReadTraffic():
+                self._read_traffic(action, core)
+            case actions.Terminate():
+                requests = self._vici.get(action.tunnel)
+                self._ask_charon(action.tunnel, requests.terminate if requests else (), core.terminated)
+            case actions.Initiate():
+                requests = self._vici.get(action.tunnel)
+                packets = () if requests is None else requests.initiate
+                if requests and action.force_encapsulation:
+                    packets = requests.initiate_encapsulated
+                self._ask_charon(action.tunnel, packets, core.initiated)
+
+    def _send_probe(self, action: SendProbe, core: Core) -> None:
+        tunnel, sequence = action.tunnel, action.sequence
+        at = time.monotonic()
+        error = self._error_of_send((tunnel, action.target.address), sequence)
+        if error:
+            self.send_errors += 1
+            core.probe_failed(tunnel, sequence, error, at=at)
+        else:
+            core.probe_sent(tunnel, sequence, at=at)
+            self.round_trips[tunnel].sent(sequence, at)
+
+    def _error_of_send(self, asked: Asked, sequence: int) -> int:
+        """Send a probe; return 0 or the kernel's errno: ENETDOWN, ENOBUFS, EPERM of a firewall."""
+        found = self._slots.slots.get(asked)
+        if found is None:
+            return errno.ENODEV
+        sock, slot = found
+        try:
+            sock.send(slot, sequence)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
+    def _send_ike_ping(self, tunnel: TunnelKey) -> None:
+        # One that cannot be sent is one that is not answered: the core needs no other report.
+        try:
+            self._ike.send(self._tunnels[tunnel], self._ike_ping)
+        except (OSError, KeyError, ValueError):
+            self.send_errors += 1
+
+    def _read_traffic(self, action: actions.ReadTraffic, core: Core) -> None:
+        index = self._interfaces.index(action.interface)
+        try:
+            counters = self._kernel.counters(index) if index is not None else None
+        except NetlinkError:
+            counters = None
+        if counters is not None:
+            core.traffic(
+                action.tunnel,
+                rx_packets=counters.rx_packets,
+                rx_bytes=counters.rx_bytes,
+                tx_packets=counters.tx_packets,
+                tx_bytes=counters.tx_bytes,
+                at=time.monotonic(),
+            )
+
+    def _ask_charon(self, tunnel: TunnelKey, packets: tuple[bytes, ...], done: _Told) -> None:
+        def told(reason: str | None) -> None:
+            done(tunnel, at=time.monotonic(), error=reason)
+
+        if not packets:
+            told("the control daemon gave no request for it")
+            return
+        finish: Done = told
+        self._charon.ask(packets, finish, now=time.monotonic())
+
+    def housekeep(self, core: Core, now: float) -> None:
+        """Compare the groups with the kernel's, and keep the connections to charon in order."""
+        self.switch.verify(core.groups())
+        self._charon.tidy(now)
+
+    def _socket_of(self, method: ProbeMethod) -> ProbeSocket:
+        if method not in self._sockets:
+            self._sockets[method] = _SOCKETS[method]()
+            self._poller.watch(self._sockets[method].fileno(), lambda: None)  # drained at every wake-up
+        return self._sockets[method]
+
+
+def _failed_over(action: actions.FailedOver, written: list[Written]) -> FailedOver:
+    """Return the event with the times of the group writes that came with it."""
+    acknowledged = [group.acknowledged for group in written if group.acknowledged is not None]
+    return FailedOver(
+        connection=action.connection,
+        old=action.old,
+        new=action.new,
+        cause=action.cause,
+        tunnel=action.tunnel,
+        reason=action.reason,
+        last_heard=action.last_heard,
+        decided=action.at,
+        netlink_sent=written[0].sent if written else None,
+        netlink_acknowledged=max(acknowledged) if len(acknowledged) == len(written) and written else None,
+        suppressed=action.suppressed,
+    )

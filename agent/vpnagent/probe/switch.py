@@ -1,0 +1,97 @@
+"""Writes the nexthop groups, and keeps the kernel's at what was decided.
+
+The prober is the one writer of groups while it lives. The kernel refuses a whole group when one member is
+gone, and takes legs out of it without a word when their link goes: so a refused write is tried again with
+the members that exist, and ``verify`` compares from time to time.
+"""
+
+import errno
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vpnagent.errors import NetlinkError
+from vpnagent.probe.kernel import Kernel, Members
+
+_MEMBER_MISSING = (errno.EINVAL, errno.ENOENT)
+
+
+@dataclass(slots=True)
+class Written:
+    """A group as it was last written."""
+
+    members: Members  #: empty: deleted
+    sent: float  #: monotonic seconds
+    acknowledged: float | None  #: None: the kernel refused
+    error: str  #: empty: the kernel holds what was decided
+
+
+class Switch:
+    """Moves traffic."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._resilient: set[int] = set()
+        self.written: dict[int, Written] = {}
+
+    def read(self, group: int) -> Members:
+        """Return what the kernel has in the group; empty when there is none."""
+        have = self._kernel.nexthop(group)
+        if have is None:
+            return ()
+        if have.resilient:
+            self._resilient.add(group)
+        return have.members
+
+    def write(self, group: int, members: Members) -> Written:
+        """Make the group hold the members, or those of them that exist; an empty one is deleted."""
+        sent = time.monotonic()
+        error = ""
+        acknowledged = None
+        try:
+            members, error = self._write(group, members)
+            acknowledged = time.monotonic()
+        except NetlinkError as refusal:
+            error = refusal.reason
+        self.written[group] = Written(members, sent, acknowledged, error)
+        return self.written[group]
+
+    def _write(self, group: int, members: Members) -> tuple[Members, str]:
+        if not members:
+            self._kernel.delete_group(group)
+            return members, ""
+        try:
+            self._kernel.write_group(group, members, resilient=group in self._resilient)
+        except NetlinkError as error:
+            if error.errno not in _MEMBER_MISSING:
+                raise
+        else:
+            return members, ""
+        return self._write_existing(group, members)
+
+    def _write_existing(self, group: int, members: Members) -> tuple[Members, str]:
+        self._resilient.discard(group)
+        self.read(group)  # its type: the kernel refuses to turn one into the other
+        existing = self._kernel.existing(members)
+        if not existing:
+            raise NetlinkError(f"nexthop replace id {group}", errno.ENOENT, "none of its members exists")
+        self._kernel.write_group(group, existing, resilient=group in self._resilient)
+        missing = sorted({id_ for id_, _ in members} - {id_ for id_, _ in existing})
+        return existing, f"without nexthop {', '.join(map(str, missing))}: there is none" if missing else ""
+
+    def verify(self, groups: Mapping[int, Members]) -> list[int]:
+        """Put right what is not as it should be; return the groups that were written."""
+        return [group for group, members in groups.items() if self._repaired(group, members)]
+
+    def _repaired(self, group: int, members: Members) -> bool:
+        try:
+            have = sorted(self.read(group))
+            if have == sorted(members):
+                if group in self.written:
+                    self.written[group].error = ""
+                return False
+            if have and have == sorted(self._kernel.existing(members)):
+                return False
+        except NetlinkError:
+            return False
+        return self.write(group, members).acknowledged is not None

@@ -1,0 +1,184 @@
+"""A prober over the stand-ins, with and without a control daemon."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from tests.native.two_tunnels import GROUP, INSIDE, NEXTHOPS, SHARED, SOURCE, TwoTunnels, inside
+
+from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
+from vpnagent.probe.client import ProberClient
+from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Target, TunnelIntent
+from vpnagent.probe.kernel import Kernel, Members
+from vpnagent.probe.protocol import Configure, Crafted, Report, ToDaemon, ViciRequests
+
+T = TypeVar("T")
+
+KEYS = (TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup"))
+CRAFTED = Crafted(
+    ike_ping=bytes(8) + bytes.fromhex("0000000000000000212022080000000000000000"),
+    tcp_syn=bytes.fromhex("0000000000000000000000006002faf00000000002040550"),
+    dns_query=bytes.fromhex("0000010000010000000000000000020001"),
+)
+
+
+def tunnel_intent(number: int, **changes: Any) -> TunnelIntent:
+    values: dict[str, Any] = {
+        "key": KEYS[number],
+        "role": (Role.ACTIVE, Role.STANDBY)[number],
+        "weight": 1,
+        "nexthop_id": NEXTHOPS[number],
+        "interface": f"t{number}",
+        "outer_interface": None,
+        "source": IPv4Address(SOURCE),
+        "targets": (Target(address=IPv4Address(INSIDE[number]), inside_peer=True),),
+        "method": ProbeMethod.ICMP,
+        "port": 0,
+        "interval": 0.1,
+        "detect_multiplier": 3,
+        "hold_down": 1.0,
+        "remote_address": IPv4Address("203.0.113.1"),
+        "local_address": None,
+        "ike_ping": False,
+        "child_sa_installed": True,
+    }
+    return TunnelIntent(**values | changes)
+
+
+def configure(
+    *,
+    vici_socket: str = "",
+    vici: tuple[ViciRequests, ...] = (),
+    on_path_down: OnPathDown = OnPathDown.KEEP,
+    first: dict[str, Any] | None = None,
+    second: dict[str, Any] | None = None,
+    **both: Any,
+) -> Configure:
+    tunnels = (tunnel_intent(0, **both | (first or {})), tunnel_intent(1, **both | (second or {})))
+    connection = ConnectionIntent(
+        name="hangzhou", forwarding=Forwarding.ACTIVE_STANDBY, on_path_down=on_path_down, tunnels=tunnels
+    )
+    group = GroupIntent(id=GROUP, connections=("hangzhou",))
+    intent = Intent(generation=0, connections=(connection,), groups=(group,))
+    return Configure(intent=intent, crafted=CRAFTED, vici_socket=vici_socket, vici=vici)
+
+
+def shared_targets() -> tuple[Target, ...]:
+    return (Target(address=IPv4Address(SHARED), inside_peer=False),)
+
+
+def prober_command(world: TwoTunnels, socket_path: Path | str, *options: str) -> list[str]:
+    module = [sys.executable, "-P", "-m", "vpnagent.probe", "--socket", str(socket_path), *options]
+    return ["ip", "netns", "exec", world.gw, *module]
+
+
+class ControlDaemon:
+    """A control daemon reduced to its client of the prober, on a loop in a thread."""
+
+    def __init__(self, world: TwoTunnels, socket_path: Path, *options: str) -> None:
+        self.messages: list[ToDaemon] = []
+        self.lost_at: list[float] = []
+        self.started: list[subprocess.Popen[bytes]] = []
+        self._command = prober_command(world, socket_path, *options)
+        self._path = str(socket_path)
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "ControlDaemon":
+        self._thread.start()
+        assert self._ready.wait(5)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self.client = ProberClient(
+            self._path,
+            start=self._start,
+            on_message=self.messages.append,
+            on_lost=lambda: self.lost_at.append(time.monotonic()),
+        )
+        self._task = self._loop.create_task(self.client.run())
+        self._loop.call_soon(self._ready.set)
+        try:
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._loop.close()
+
+    def _start(self, replaces: bool) -> None:
+        options = ["--replace"] * replaces
+        self.started.append(subprocess.Popen([*self._command, *options], start_new_session=True))
+
+    def configure(self, wanted: Configure) -> None:
+        """Make the prober do it, and wait until it is in force."""
+
+        async def send() -> None:
+            self.client.configure(wanted)
+            await asyncio.wait_for(self.client.accepted(), 5)
+
+        asyncio.run_coroutine_threadsafe(send(), self._loop).result(6)
+
+    def of(self, kind: type[T]) -> list[T]:
+        return [message for message in self.messages if isinstance(message, kind)]
+
+    @property
+    def report(self) -> Report | None:
+        return next((m for m in reversed(self.messages) if isinstance(m, Report)), None)
+
+    def quit(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.client.quit(), self._loop).result(6)
+
+    def end_probers(self) -> None:
+        """End what this daemon started, by pid."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+
+
+def until(condition: Callable[[], T], *, within: float = 5.0, every: float = 0.002) -> T:
+    """Poll until the condition holds; fail after ``within`` seconds."""
+    deadline = time.monotonic() + within
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "not within the deadline"
+        time.sleep(every)
+    return found
+
+
+def group_of(namespace: str) -> Callable[[], Members]:
+    """Return a function that reads the group in a namespace."""
+    kernel = inside(namespace, Kernel)
+
+    def read() -> Members:
+        have = kernel.nexthop(GROUP)
+        return have.members if have else ()
+
+    return read
+
+
+def resident(pid: int) -> int:
+    """Return the resident memory of a process in KiB."""
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,126 @@
+"""The packets of the TCP and DNS probes and of the IKE ping, with scapy as the oracle."""
+
+import os
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.contrib.ikev2 import IKEv2, IKEv2_SA
+from scapy.layers.dns import DNS
+from scapy.layers.inet import IP, TCP
+from tests.probe.test_icmp import run_filter
+
+from vpnagent.probe import craft, ike_ping, tcp_syn
+from vpnagent.probe.dns import Query, id_of
+from vpnagent.probe.tcp_syn import PORTS, Syn, answered, answers_filter
+
+SOURCE, TARGET = bytes([10, 1, 0, 1]), bytes([100, 100, 2, 136])
+CRAFTED = craft.crafted()
+numbers = st.integers(0, 2**32 - 1)
+ports = st.integers(1, 65535)
+
+
+@given(ports, numbers)
+def test_a_syn_is_one_that_scapy_would_make(port: int, number: int) -> None:
+    request = bytes(Syn(CRAFTED.tcp_syn, SOURCE, TARGET, 443).request(port, number))
+    packet = IP(src="10.1.0.1", dst="100.100.2.136") / TCP(request)
+    assert (packet.sport, packet.dport, packet.seq, str(packet[TCP].flags)) == (port, 443, number, "S")
+    del packet[TCP].chksum
+    assert bytes(packet[TCP]) == request
+
+
+def answer(port: int, number: int, flags: str) -> bytes:
+    packet = IP(src="100.100.2.136", dst="10.1.0.1") / TCP(sport=443, dport=port, ack=number, flags=flags)
+    return bytes(packet)
+
+
+@pytest.mark.parametrize("flags", ["SA", "RA"])
+@given(port=ports, number=numbers)
+def test_a_syn_ack_or_a_reset_acknowledges_the_probe(flags: str, port: int, number: int) -> None:
+    assert answered(answer(port, (number + 1) % 2**32, flags)) == (port, number)
+
+
+@pytest.mark.parametrize("flags", ["S", "R", "A", "PA", "FA", ""])
+def test_nothing_else_does(flags: str) -> None:
+    assert answered(answer(20000, 5, flags)) is None
+
+
+@pytest.mark.parametrize(
+    ("port", "flags", "passes"),
+    [
+        (20000, "SA", True),
+        (20000, "RA", True),
+        (20000 + PORTS - 1, "SA", True),
+        (20000 + PORTS, "SA", False),
+        (19999, "SA", False),
+        (20000, "A", False),
+        (20000, "R", False),
+        (20000, "S", False),
+    ],
+)
+def test_the_filter_passes_answers_to_our_ports(port: int, flags: str, passes: bool) -> None:
+    assert bool(run_filter(answers_filter(20000), answer(port, 5, flags))) == passes
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_read_by_all(data: bytes) -> None:
+    answered(data)
+    id_of(data)
+    Query(CRAFTED.dns_query).answered_by(data)
+    ike_ping.answered(data)
+
+
+def response(**changes: object) -> bytes:
+    message = DNS(bytes(Query(CRAFTED.dns_query).request(0x1234)))
+    for name, value in {"qr": 1, **changes}.items():
+        setattr(message, name, value)
+    return bytes(message)
+
+
+def test_any_response_code_answers_a_query() -> None:
+    query = Query(CRAFTED.dns_query)
+    for rcode in (0, 2, 3, 5):
+        assert id_of(response(rcode=rcode)) == 0x1234
+        assert query.answered_by(response(rcode=rcode))
+
+
+def test_a_response_may_leave_the_question_out() -> None:
+    assert Query(CRAFTED.dns_query).answered_by(struct.pack("!HHHHHH", 1, 0x8005, 0, 0, 0, 0))
+
+
+def test_a_query_or_the_answer_to_another_question_is_no_answer() -> None:
+    query = Query(CRAFTED.dns_query)
+    assert not query.answered_by(response(qr=0))
+    assert not query.answered_by(response().replace(b"\x00\x00\x02\x00\x01", b"\x00\x00\x01\x00\x01"))
+
+
+def test_the_ike_ping_offers_nothing_that_exists() -> None:
+    ping = IKEv2(ike_ping.request(CRAFTED.ike_ping, b"\x11" * 8))
+    assert ping.init_SPI == b"\x11" * 8
+    assert ping.exch_type == 34
+    transform = ping[IKEv2_SA].prop.trans
+    offered = []
+    while transform:
+        offered.append((transform.transform_type, transform.transform_id))
+        transform = transform.payload
+    assert offered == [(kind, craft.PRIVATE_USE) for kind in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("version", "flags", "counts"), [(0x20, 0x20, True), (0x20, 0x08, False), (0x10, 0x00, True)]
+)
+def test_an_ike_response_carries_our_spi(version: int, flags: int, counts: bool) -> None:
+    spi = os.urandom(8)
+    message = spi + bytes(8) + bytes([41, version, 34, flags]) + struct.pack("!II", 0, 36) + bytes(8)
+    assert ike_ping.answered(message) == (spi if counts else None)
+
+
+def test_a_template_that_is_too_short_is_refused() -> None:
+    with pytest.raises(ValueError, match="TCP header"):
+        Syn(bytes(19), SOURCE, TARGET, 443)
+    with pytest.raises(ValueError, match="DNS query"):
+        Query(bytes(12))
+    with pytest.raises(ValueError, match="IKE ping"):
+        ike_ping.request(bytes(27), bytes(8))
+    assert tcp_syn.IPPROTO_TCP == 6
