@@ -31,6 +31,7 @@ FIRST_DELAY = 1.0  #: seconds from the start of a failed attempt to the next
 LONGEST_DELAY = 60.0  #: seconds
 JITTER = 0.25  #: the part of a delay that is random, so that many tunnels do not come back as one
 ATTEMPT_TIMEOUT = 30.0  #: seconds; charon has sent its request at 0, 4, 11.2 and 24.2 s then
+MOST_FAILURES = 10  #: counted; the delay has long reached its bound
 STABLE_AFTER = 10.0  #: seconds for which an SA must carry before its loss is not a failure of the attempt
 
 NO_ANSWER = "no answer"
@@ -51,7 +52,7 @@ class Initiate:
 class _Tunnel:
     """What is remembered of one tunnel."""
 
-    not_before: float  #: when the next attempt may start
+    not_before: float  #: when the next attempt may start, once the one that goes on has failed
     started: float | None = None  #: when the attempt that goes on, or brought up what carries, began
     up_since: float | None = None  #: since when it carries
     failures: int = 0  #: attempts in a row
@@ -63,6 +64,7 @@ class Initiation:
     def __init__(self, *, random: Callable[[], float]) -> None:
         self._random = random
         self._tunnels: dict[str, _Tunnel] = {}
+        self._now = 0.0  #: of the last ``due()``
 
     def due(
         self,
@@ -73,6 +75,7 @@ class Initiation:
         held: Set[str] = frozenset(),
     ) -> list[Initiate | Terminate]:
         """Return what is to be done now; ``held`` names connections that are to stay as they are."""
+        self._now = now
         by_connection: dict[str, list[IkeSa]] = {name: [] for name in desired}
         for sa in sas:
             if sa.connection in by_connection and not sa.deleting:
@@ -88,14 +91,15 @@ class Initiation:
 
     def deadline(self) -> float | None:
         """Return when ``due()`` may have something to do that no event announces; None: never."""
-        return min(
-            (
-                tunnel.not_before if tunnel.started is None else tunnel.started + ATTEMPT_TIMEOUT
-                for tunnel in self._tunnels.values()
-                if tunnel.up_since is None
-            ),
-            default=None,
-        )
+        waiting = [self._deadline(tunnel) for tunnel in self._tunnels.values() if tunnel.up_since is None]
+        return min(waiting, default=None)
+
+    def _deadline(self, tunnel: _Tunnel) -> float:
+        """Charon tells of no attempt that has failed: look for it when the next one could start."""
+        if tunnel.started is None:
+            return tunnel.not_before
+        ends = tunnel.started + ATTEMPT_TIMEOUT
+        return min(tunnel.not_before, ends) if self._now < tunnel.not_before else ends
 
     def _due(
         self, now: float, tunnel: _Tunnel, connection: Connection, sas: list[IkeSa]
@@ -110,10 +114,10 @@ class Initiation:
         if any(sa.connecting or sa.negotiating_child for sa in sas):
             return self._in_progress(now, tunnel, sas)
         if tunnel.started is not None:
-            self._failed(now, tunnel)
+            self._failed(tunnel)
         if now < tunnel.not_before:
             return []
-        tunnel.started = now
+        self._start(now, tunnel)
         return [Initiate(connection.key, child) for child in missing]
 
     def _carries(self, now: float, tunnel: _Tunnel) -> None:
@@ -134,19 +138,22 @@ class Initiation:
     def _in_progress(self, now: float, tunnel: _Tunnel, sas: list[IkeSa]) -> list[Initiate | Terminate]:
         """Wait, or give up what is unanswered; an attempt of the peer, or adopted, counts as ours."""
         if tunnel.started is None:
-            tunnel.started = now
+            self._start(now, tunnel)
+            return []
         if now < tunnel.started + ATTEMPT_TIMEOUT:
             return []
-        self._failed(now, tunnel)
+        self._failed(tunnel)
         return [
             Terminate(sa.connection, sa.unique_id, NO_ANSWER, force=True)
             for sa in sas
             if (sa.connecting or sa.negotiating_child) and not sa.carrying_children
         ]
 
-    def _failed(self, now: float, tunnel: _Tunnel) -> None:
-        began = now if tunnel.started is None else tunnel.started
+    def _start(self, now: float, tunnel: _Tunnel) -> None:
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0**tunnel.failures)
-        tunnel.failures = min(tunnel.failures + 1, 10)
-        tunnel.not_before = began + max(FIRST_DELAY, delay * (1 - JITTER * self._random()))
+        tunnel.started = now
+        tunnel.not_before = now + max(FIRST_DELAY, delay * (1 - JITTER * self._random()))
+
+    def _failed(self, tunnel: _Tunnel) -> None:
+        tunnel.failures = min(tunnel.failures + 1, MOST_FAILURES)
         tunnel.started = None

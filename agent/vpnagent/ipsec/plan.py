@@ -167,8 +167,12 @@ def plan(
     actions += _loads(desired, state, loaded, digest)
     if prune:
         actions += (_terminate(sa, UNCONFIGURED) for sa in _ours(state) if sa.connection not in desired)
-    actions += _duplicates(sa for sa in _ours(state) if sa.connection in desired)
-    return actions + _renegotiation(desired, state, loaded, traffic)
+    outdated = _renegotiation(desired, state, loaded, traffic)
+    going = {action.ike_sa for action in outdated}
+    actions += _duplicates(
+        sa for sa in _ours(state) if sa.connection in desired and sa.unique_id not in going
+    )
+    return actions + outdated
 
 
 def _unloads(desired: Mapping[str, Connection], state: CharonState) -> Iterator[Action]:
@@ -214,7 +218,7 @@ def _duplicates(sas: Iterable[IkeSa]) -> Iterator[Terminate]:
 
 def _renegotiation(
     desired: Mapping[str, Connection], state: CharonState, loaded: Loaded, traffic: Traffic
-) -> list[Action]:
+) -> list[Terminate]:
     """Return the termination of the SAs of one outdated tunnel, or nothing while that must wait."""
     candidates = [
         connection
