@@ -1,0 +1,97 @@
+"""Whatever ends is started again and finds its way, and traffic does not notice what need not hurt it."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from tests.lab.deadline import PATIENCE
+from tests.lab.gateway import tunnel
+from tests.lab.topology import PRIMARY, SERVICE_HOST
+
+if TYPE_CHECKING:
+    from tests.lab.gateway import Gateway
+    from tests.lab.lab import Lab
+
+
+def test_charon_killed_and_started_again_has_its_tunnels_back(lab: Lab, gateway: Gateway) -> None:
+    gateway.start()
+    gateway.wait_up()
+    lab.charon.kill()
+    status = gateway.wait(lambda s: not s["charon"]["connected"], "charon is missed", within=5 * PATIENCE)
+    assert "CharonUnreachable" in {w["code"] for w in status["warnings"]}
+    assert status["connections"][0]["active"] == ["primary"]
+    lab.charon.start()
+    lab.charon.wait()
+    gateway.wait(lambda s: s["charon"]["connected"], "charon is back", within=10 * PATIENCE)
+    gateway.wait(lambda s: tunnel(s, PRIMARY)["child_sa"] == "installed", "negotiated", within=20 * PATIENCE)
+    gateway.wait_up()
+    lab.ping(SERVICE_HOST)
+    assert lab.observer.leaks() == []
+
+
+def test_the_agent_killed_and_started_again_loses_no_packet(lab: Lab, gateway: Gateway) -> None:
+    gateway.start()
+    gateway.wait_up()
+    stream = lab.stream()
+    with stream.running():
+        gateway.kill()
+        gateway.start()
+        gateway.wait_up()
+        result = stream.stop()
+    print(f"\nSIGKILL and start: {result}")
+    assert result.lost == 0
+    assert "applied ip" not in gateway.log.read_text().rpartition("starting version")[2]
+
+
+def test_the_agent_stopped_and_started_again_loses_no_packet(lab: Lab, gateway: Gateway) -> None:
+    gateway.start()
+    gateway.wait_up()
+    stream = lab.stream()
+    with stream.running():
+        assert gateway.stop() == 0
+        gateway.start()
+        gateway.wait_up()
+        gateway.send_signal(signal.SIGHUP)
+        gateway.wait_up()
+        result = stream.stop()
+    print(f"\nSIGTERM, start, SIGHUP: {result}")
+    assert result.lost == 0
+
+
+def test_a_refused_reload_keeps_what_is_in_force(lab: Lab, gateway: Gateway) -> None:
+    gateway.start()
+    gateway.wait_up()
+    good = gateway.configuration.read_text()
+    gateway.configuration.write_text(good.replace("vpn-gateway", "vpn-gatewax"))
+    gateway.send_signal(signal.SIGHUP)
+    status = gateway.wait(lambda s: s["config"]["error"], "refused", within=10 * PATIENCE)
+    assert "connections[0].attachment" in status["config"]["error"]
+    assert "ConfigReloadFailed" in {w["code"] for w in status["warnings"]}
+    lab.ping(SERVICE_HOST)
+    gateway.configuration.write_text(good)
+    gateway.ask("reload")
+    assert gateway.status()["config"]["error"] is None
+
+
+def test_a_drain_moves_traffic_without_loss_and_survives_a_restart(lab: Lab, gateway: Gateway) -> None:
+    gateway.start()
+    gateway.wait_up()
+    stream = lab.stream()
+    with stream.running():
+        gateway.ask("drain", tunnel="primary")
+        gateway.wait(lambda s: s["connections"][0]["active"] == ["backup"], "moved", within=5 * PATIENCE)
+        gateway.kill()
+        gateway.start()
+        status = gateway.wait(
+            lambda s: tunnel(s, PRIMARY)["state"] == "drained"
+            and s["connections"][0]["active"] == ["backup"],
+            "still drained",
+            within=15 * PATIENCE,
+        )
+        gateway.ask("undrain", tunnel="primary")
+        gateway.wait(lambda s: s["connections"][0]["active"] == ["primary"], "back", within=5 * PATIENCE)
+        result = stream.stop()
+    print(f"\ndrain, SIGKILL, start, undrain: {result}")
+    assert "TunnelDrained" in {w["code"] for w in status["warnings"]}
+    assert result.lost == 0
