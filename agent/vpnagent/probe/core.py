@@ -13,50 +13,40 @@ and ``deadline`` is then due at once if something follows from it. A fact about 
 not hold, or about a probe that was not sent, is ignored: it may be a late one.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
+from math import inf
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
 from vpnagent.probe.actions import Action, Cause
+from vpnagent.probe.board import Board
+from vpnagent.probe.domain import Outbox, Trigger
+from vpnagent.probe.evidence import Reading
 from vpnagent.probe.intent import Intent, Member
-from vpnagent.selection import PathState
+from vpnagent.probe.outlook import PathReport, findings, path_report
+from vpnagent.probe.path import Path
+from vpnagent.probe.switchover import Switchover
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathReport:
-    """One tunnel's path as it is now: for status, metrics and the control daemon."""
-
-    tunnel: TunnelKey
-    state: PathState
-    cause: Cause
-    reason: str
-    since: float
-    congested: bool
-    rtt: float | None  #: seconds, mean over the window; None: nothing answered in it
-    loss_ratio: float  #: over the window
-    last_heard: float | None
-    target: IPv4Address  #: the one that is asked now
-    sent: int  #: probes since the core began; these three only grow (a late reply reduces ``lost``)
-    answered: int
-    lost: int
-    hold_down_ends: float | None  #: in hold-down: when it will be up, if nothing is missed
-    held: bool  #: left down by us: nobody else is to initiate it
-    trial: bool  #: such a tunnel is being tried now
-    failed_trials: int | None  #: to be handed to the next prober; see TunnelIntent
-    next_trial: float | None
-    waiting_for_peer: bool  #: the underlay is dead; "return path: waiting for the cloud"
+__all__ = ["Core", "PathReport"]
 
 
 class Core:
     """Drive it as the module says."""
 
+    __slots__ = ("_board", "_intent", "_now", "_outbox", "_random", "_switchover")
+
     def __init__(self, intent: Intent, *, now: float, random: Callable[[], float]) -> None:
-        """Begin with ``intent``; ``random`` returns floats in [0, 1). Nothing is moved before it is known why.
+        """Begin with ``intent``; ``random`` returns floats in [0, 1). Nothing is moved without a reason.
 
         The first ``advance`` writes every group once (the same as the kernel has, if the intent told it).
         """
+        self._intent = intent
+        self._random = random
+        self._now = now
+        self._outbox = Outbox([], [], [Trigger(Cause.START, None, "start of the prober")])
+        self._board = Board(intent, self._outbox, random, now)
+        self._switchover = Switchover(intent)
 
     def replace_intent(self, intent: Intent, *, now: float) -> None:
         """Take a newer intent; a stale generation is a ``ValueError`` and changes nothing.
@@ -64,62 +54,128 @@ class Core:
         Tunnels that stay keep their history, also when their probing changed. A group that is gone from
         the intent is left alone: its routes must be moved first, so removing it is the control daemon's.
         """
+        if intent.generation <= self._intent.generation:
+            raise ValueError(f"generation must exceed {self._intent.generation}: {intent.generation}")
+        self._outbox.triggers.extend(_triggers(self._intent, intent))
+        self._intent = intent
+        self._board.replace_intent(intent, now)
+        self._switchover.replace_intent(intent)
 
     def probe_sent(self, tunnel: TunnelKey, sequence: int, *, at: float) -> None:
         """The kernel accepted the probe at ``at``."""
+        path = self._board.paths.get(tunnel)
+        if path is not None:
+            path.sent(sequence, at)
+            self._board.touch(path)
 
     def probe_failed(self, tunnel: TunnelKey, sequence: int, errno: int, *, at: float) -> None:
         """The probe could not be sent: it counts neither as sent nor as lost."""
+        del errno, at
+        path = self._board.paths.get(tunnel)
+        if path is not None:
+            path.failed(sequence)
 
     def probe_answered(
         self, tunnel: TunnelKey, target: IPv4Address, sequence: int, *, heard_on: TunnelKey | None, at: float
     ) -> None:
-        """A reply from ``target`` to the probe ``sequence`` of ``tunnel`` was received by the kernel at ``at``.
+        """A reply from ``target`` to a probe of ``tunnel`` was received by the kernel at ``at``.
 
         ``heard_on`` is the tunnel whose interface it arrived on; None if it is not known, or not ours.
         The shell has already checked identifier, nonce and checksum.
         """
+        path = self._board.paths.get(tunnel)
+        slot = path.slot(target, sequence) if path is not None else None
+        if path is None or slot is None:
+            return
+        transitions = path.answered(slot, at)
+        self._board.heard(path, heard_on, transitions, at)
+        self._switchover.heard(path.key, slot.sent_at or at, at, self._outbox.actions)
 
     def ike_ping_answered(self, tunnel: TunnelKey, *, at: float) -> None:
         """The peer's IKE daemon gave a sign of life. Silence needs no report."""
+        if tunnel in self._board.paths:
+            self._board.ike_answered(tunnel, at)
 
     def link_changed(self, interface: str, *, usable: bool, at: float) -> None:
         """An XFRM or outer interface went away, down or lost its carrier or address; or is back."""
+        self._board.link_changed(interface, usable=usable, at=at)
 
     def traffic(
-        self, tunnel: TunnelKey, *, rx_packets: int, rx_bytes: int, tx_packets: int, tx_bytes: int, at: float
+        self,
+        tunnel: TunnelKey,
+        *,
+        rx_packets: int,
+        rx_bytes: int,
+        tx_packets: int,
+        tx_bytes: int,
+        at: float,
     ) -> None:
-        """The counters of the tunnel's interface, as asked for by ``ReadTraffic`` (more often does no harm)."""
+        """The counters of the tunnel's interface, as ``ReadTraffic`` asks for (more often does no harm)."""
+        path = self._board.paths.get(tunnel)
+        if path is not None:
+            path.evidence.traffic.read(Reading(at, rx_packets, rx_bytes, tx_packets, tx_bytes))
 
     def overflowed(self, *, at: float) -> None:
         """A receive queue of ours dropped packets: what was not heard until now was perhaps our own fault."""
+        for path in self._board.paths.values():
+            path.silence.restart(at)
+            self._board.touch(path)
 
     def terminated(self, tunnel: TunnelKey, *, at: float, error: str | None = None) -> None:
         """``Terminate`` was done (charon acknowledged), or failed."""
+        if tunnel in self._board.paths:
+            self._board.terminated(tunnel, at, done=error is None)
 
     def initiated(self, tunnel: TunnelKey, *, at: float, error: str | None = None) -> None:
         """``Initiate`` was done (a CHILD_SA is installed), or failed."""
+        if tunnel in self._board.paths:
+            self._board.initiated(tunnel, at, done=error is None)
 
     def advance(self, now: float) -> list[Action]:
         """Apply what follows from the facts and from the passage of time; return what is to be done."""
-        return []
+        self._now = now
+        self._board.advance(now)
+        actions, changes, triggers = self._outbox
+        result = actions[:]
+        if changes or triggers:
+            decision = self._switchover.decide(self._board.paths, changes, triggers, now)
+            result = [*decision.writes, *actions, *decision.reports]
+            changes.clear()
+            triggers.clear()
+        actions.clear()
+        return result
 
     def deadline(self) -> float | None:
         """When ``advance`` is next due; None: only a fact can change anything."""
-        return None
+        if any(self._outbox) or self._board.dirty:
+            return self._now
+        due = self._board.deadline
+        return due if due < inf else None
 
     def groups(self) -> Mapping[int, tuple[Member, ...]]:
         """What each group of the intent should hold now; empty: the group should not exist."""
-        return {}
+        return self._switchover.groups.members
 
     def selected(self) -> Mapping[str, tuple[str, ...]]:
         """By connection, the names of the tunnels that carry its traffic."""
-        return {}
+        return self._switchover.groups.selected
 
     def paths(self) -> tuple[PathReport, ...]:
         """Every tunnel's path, in the order of the intent."""
-        return ()
+        return tuple(path_report(path, self._board.remedy_of(path.key)) for path in self._in_order())
 
     def findings(self) -> tuple[Finding, ...]:
         """What an operator should know now."""
-        return ()
+        return tuple(f for path in self._in_order() for f in findings(path, self._board.remedy_of(path.key)))
+
+    def _in_order(self) -> list[Path]:
+        return [self._board.paths[t.key] for t in self._intent.tunnels()]
+
+
+def _triggers(old: Intent, new: Intent) -> Iterator[Trigger]:
+    """Return what a newer intent says of selection: what an operator did, or else that something did."""
+    drained = {t.key: t.drained for t in old.tunnels()}
+    for tunnel in new.tunnels():
+        if drained.get(tunnel.key, tunnel.drained) != tunnel.drained:
+            yield Trigger(Cause.DRAIN, tunnel.key, "drained" if tunnel.drained else "undrained")
+    yield Trigger(Cause.CONFIG, None, "new intent")

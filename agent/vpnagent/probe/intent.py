@@ -20,6 +20,11 @@ VERSION = 1  #: of the encoding; another one is refused
 Member = tuple[int, int]  #: nexthop id and weight
 
 
+def _require(holds: bool, rule: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{rule}: {value}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """An address that is asked through the tunnel."""
@@ -68,6 +73,8 @@ class TunnelIntent:
     remote_address: IPv4Address  #: of the peer's IKE daemon
     local_address: IPv4Address | None
     limits: Limits = Limits()
+    bandwidth: float = 0.0  #: bits per second in each direction, as purchased; 0: unknown
+    packet_rate: int = 0  #: packets per second, in + out, as purchased; 0: unknown
     ike_ping: bool = True  #: False: this peer cannot be asked, so silence of its IKE daemon means nothing
     child_sa_installed: bool = False  #: through a rekey as well
     encapsulated: bool = False  #: ESP of that CHILD_SA travels in UDP
@@ -82,6 +89,7 @@ class TunnelIntent:
         _require(1 <= self.detect_multiplier <= 255, "detect_multiplier is 1 to 255", self.detect_multiplier)  # noqa: PLR2004
         _require(self.hold_down >= 0, "hold_down must not be negative", self.hold_down)
         _require(1 <= self.weight <= 255, "weight is 1 to 255", self.weight)  # noqa: PLR2004
+        _require(self.bandwidth >= 0 and self.packet_rate >= 0, "limits must not be negative", self.key)
         _require(0 <= self.port <= 65535, "port is 0 to 65535", self.port)  # noqa: PLR2004
         _require(0 < self.nexthop_id < 2**32, "nexthop_id is 1 to 2**32 - 1", self.nexthop_id)
         _require(self.failed_trials is None or self.failed_trials >= 0, "failed_trials >= 0", self.key)
@@ -100,11 +108,8 @@ class ConnectionIntent:
     forwarding: Forwarding
     on_path_down: OnPathDown
     tunnels: tuple[TunnelIntent, ...]
-    bandwidth: float = 0.0  #: bits per second in each direction; 0: unknown
-    packet_rate: int = 0  #: packets per second, in + out; 0: unknown
 
     def __post_init__(self) -> None:
-        _require(self.bandwidth >= 0 and self.packet_rate >= 0, "limits must not be negative", self.name)
         for tunnel in self.tunnels:
             _require(tunnel.key.connection == self.name, f"tunnel {tunnel.key} is not of", self.name)
 
@@ -160,11 +165,6 @@ def decode(document: object) -> Intent:
     decoded = _decode(Intent, rest, "intent")
     assert isinstance(decoded, Intent)  # noqa: S101 - for the type checker
     return decoded
-
-
-def _require(holds: bool, rule: str, value: object) -> None:
-    if not holds:
-        raise ValueError(f"{rule}: {value}")
 
 
 def _encode(value: object) -> object:

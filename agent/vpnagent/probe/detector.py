@@ -1,0 +1,137 @@
+"""The state of one path: a table of transitions, and the few functions that take them.
+
+             heard                     silent, signalled
+    INIT ------------> UP <--------+----------------------> DOWN
+     |                 |           | proved                   | heard (a probe sent since)
+     | silent          | quality   |                          v
+     +--> DOWN         v           +--------------------- HOLD_DOWN ---> DOWN (silent, signalled)
+                    DEGRADED -----> UP, DOWN
+
+All transitions are here, and each is returned as a value. ``INIT`` is the state of what was never judged:
+its first reply is trusted, while a path that was down must prove itself for the time of ``HoldDown``.
+No time passes in here: what silence is, and when, is the business of ``Silence``.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from vpnagent.probe.actions import Cause
+from vpnagent.probe.hold_down import HoldDown
+from vpnagent.selection import PathState
+
+
+class Event(enum.Enum):
+    """What can happen to a path."""
+
+    HEARD = enum.auto()
+    PROVED = enum.auto()
+    LOST = enum.auto()  #: silent, blamed or signalled
+    WORSE = enum.auto()
+    BETTER = enum.auto()
+
+
+TRANSITIONS = {
+    PathState.INIT: {
+        Event.HEARD: PathState.UP,
+        Event.LOST: PathState.DOWN,
+        Event.WORSE: PathState.DEGRADED,
+    },
+    PathState.UP: {Event.LOST: PathState.DOWN, Event.WORSE: PathState.DEGRADED},
+    PathState.DEGRADED: {Event.LOST: PathState.DOWN, Event.BETTER: PathState.UP},
+    PathState.HOLD_DOWN: {Event.LOST: PathState.DOWN, Event.PROVED: PathState.UP},
+    PathState.DOWN: {Event.HEARD: PathState.HOLD_DOWN, Event.WORSE: PathState.DEGRADED},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A path changed its state."""
+
+    at: float
+    old: PathState
+    new: PathState
+    cause: Cause
+    reason: str
+
+
+class Detector:
+    """One path's state, why it is so and since when."""
+
+    __slots__ = ("_gap", "cause", "hold_down", "last_heard", "reason", "since", "state")
+
+    def __init__(self, hold_down: float, gap: float, at: float) -> None:
+        """Start in INIT. Replies further apart than ``gap`` seconds do not prove the time between them."""
+        self.state = PathState.INIT
+        self.cause = Cause.START
+        self.reason = "not yet heard"
+        self.since = at
+        self.last_heard: float | None = None
+        self.hold_down = HoldDown(hold_down)
+        self._gap = gap
+
+    def tune(self, hold_down: float, gap: float) -> None:
+        """Go on with other parameters; a hold-down that runs ends as it would have."""
+        self.hold_down.base = hold_down
+        self._gap = gap
+
+    def heard(self, sent_at: float, at: float) -> list[Transition]:
+        """Note a reply. One to a probe that was sent before the verdict comes too late to change it."""
+        if self.state is PathState.DOWN and sent_at < self.since:
+            return []
+        unheard = at - self.last_heard if self.last_heard is not None else 0.0
+        self.last_heard = max(at, self.last_heard or at)
+        match self.state:
+            case PathState.UP | PathState.DEGRADED:
+                return []
+            case PathState.INIT:
+                return [self._take(Event.HEARD, Cause.RECOVERED, "heard", at)]
+            case PathState.HOLD_DOWN:
+                if unheard > self._gap:
+                    self.hold_down.postpone(unheard)
+                return self._prove(at)
+            case PathState.DOWN:
+                transition = self._take(Event.HEARD, Cause.RECOVERED, "heard again", at)
+                self.hold_down.begin(at)
+                return [transition, *self._prove(at)]
+
+    def missed(self, at: float) -> None:
+        """A probe was not answered in time."""
+        if self.state is PathState.HOLD_DOWN:
+            self.hold_down.begin(at)
+
+    def lost(self, cause: Cause, reason: str, at: float) -> list[Transition]:
+        """The path is down: nothing is heard any more, or a signal says so."""
+        if self.state is PathState.DOWN:
+            return []
+        if self.state is not PathState.INIT:
+            self.hold_down.fell(at)
+        return [self._take(Event.LOST, cause, reason, at)]
+
+    def worse(self, cause: Cause, reason: str, at: float) -> list[Transition]:
+        """The path is degraded. A path that is down is so only by a verdict that turned out to be wrong."""
+        if self.state is PathState.DEGRADED:
+            self.cause, self.reason = cause, reason
+            return []
+        if self.state is PathState.HOLD_DOWN:
+            return []
+        if self.state is PathState.DOWN:
+            self.hold_down.pardon()
+        return [self._take(Event.WORSE, cause, reason, at)]
+
+    def better(self, reason: str, at: float) -> list[Transition]:
+        """The path is no longer degraded."""
+        if self.state is not PathState.DEGRADED:
+            return []
+        return [self._take(Event.BETTER, Cause.RECOVERED, reason, at)]
+
+    def _prove(self, at: float) -> list[Transition]:
+        ends = self.hold_down.ends
+        if ends is None or at < ends:
+            return []
+        self.hold_down.up(at)
+        return [self._take(Event.PROVED, Cause.RECOVERED, f"heard for {self.hold_down.length:g} s", at)]
+
+    def _take(self, event: Event, cause: Cause, reason: str, at: float) -> Transition:
+        transition = Transition(at, self.state, TRANSITIONS[self.state][event], cause, reason)
+        self.state, self.cause, self.reason, self.since = transition.new, cause, reason, at
+        return transition

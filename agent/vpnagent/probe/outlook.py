@@ -1,0 +1,125 @@
+"""What is told of the paths: one report for each, and what an operator should know now.
+
+Derived from the paths, remedies and doubts as they stand; nothing is decided here.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from math import inf
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.finding import Finding, Severity
+from vpnagent.probe.actions import Cause
+from vpnagent.probe.path import Path
+from vpnagent.probe.trial import HELD, Phase, Remedy
+from vpnagent.selection import PathState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathReport:
+    """One tunnel's path as it is now: for status, metrics and the control daemon."""
+
+    tunnel: TunnelKey
+    state: PathState
+    cause: Cause
+    reason: str
+    since: float
+    congested: bool
+    rtt: float | None  #: seconds, mean over the window; None: nothing answered in it
+    loss_ratio: float  #: over the window
+    last_heard: float | None
+    target: IPv4Address  #: the one that is asked now
+    sent: int  #: probes since the core began; these three only grow (a late reply reduces ``lost``)
+    answered: int
+    lost: int
+    hold_down_ends: float | None  #: in hold-down: when it will be up, if nothing is missed
+    held: bool  #: left down by us: nobody else is to initiate it
+    trial: bool  #: such a tunnel is being tried now
+    failed_trials: int | None  #: to be handed to the next prober; see TunnelIntent
+    next_trial: float | None
+    waiting_for_peer: bool  #: the underlay is dead; "return path: waiting for the cloud"
+
+
+def congested(path: Path) -> bool:
+    """Whether the path is degraded by its own traffic, so that no other would be better."""
+    return path.state is PathState.DEGRADED and path.detector.cause is Cause.CONGESTION
+
+
+def path_report(path: Path, remedy: Remedy) -> PathReport:
+    """Return what is known of one path."""
+    detector, window = path.detector, path.window
+    resting = remedy.phase is Phase.RESTING
+    return PathReport(
+        tunnel=path.key,
+        state=detector.state,
+        cause=detector.cause,
+        reason=detector.reason,
+        since=detector.since,
+        congested=congested(path),
+        rtt=window.mean_rtt,
+        loss_ratio=window.loss_ratio,
+        last_heard=detector.last_heard,
+        target=path.schedule.usual.address,
+        sent=window.totals.sent,
+        answered=window.totals.answered,
+        lost=window.totals.lost,
+        hold_down_ends=detector.hold_down.ends,
+        held=remedy.phase in HELD,
+        trial=remedy.phase in (Phase.INITIATING, Phase.PROBING),
+        failed_trials=remedy.trials if remedy.phase in HELD else None,
+        next_trial=remedy.until if resting and remedy.until < inf else None,
+        waiting_for_peer=remedy.phase in (Phase.WAITING, Phase.RETURNED),
+    )
+
+
+def findings(path: Path, remedy: Remedy) -> list[Finding]:
+    """Return what is wrong with one path, and what can be done."""
+    detector = path.detector
+    if not path.signals.usable or detector.state not in (PathState.DOWN, PathState.DEGRADED):
+        return [_left_down(path, remedy)] if remedy.phase in HELD else []
+    if detector.state is PathState.DOWN:
+        return [_down(path, remedy)]
+    code, hint = _DEGRADED.get(detector.cause, _DEGRADED[Cause.QUALITY])
+    return [_finding(path, code, Severity.WARNING, detector.reason, hint)]
+
+
+_DEGRADED = {
+    Cause.QUALITY: ("PathDegraded", "look at the line between here and the tunnel's remote address"),
+    Cause.CONGESTION: (
+        "TunnelFull",
+        "traffic is near the purchased bandwidth or packet rate: shape it, or buy more",
+    ),
+    Cause.TARGET: (
+        "ProbeTargetSilent",
+        "see whether the probe target is up and answers; a second target would outvote it",
+    ),
+    Cause.RETURN: (
+        "ReturnPathDead",
+        "the cloud still answers through a dead tunnel; its own detection moves it",
+    ),
+}
+
+
+def _down(path: Path, remedy: Remedy) -> Finding:
+    if remedy.phase in HELD:
+        return _left_down(path, remedy)
+    text = f"path down: {path.detector.reason}"
+    hint = "see whether the tunnel's remote address is reachable and lets ESP through"
+    if remedy.phase in (Phase.WAITING, Phase.RETURNED):
+        text += "; SAs kept; return path: waiting for the cloud"
+        hint = "the peer's IKE daemon is silent as well: look at the line to the tunnel's remote address"
+    elif remedy.phase in (Phase.KEPT, Phase.WANTED):
+        text += "; its IKE_SA is kept"
+    return _finding(path, "PathDown", Severity.CRITICAL, text, hint)
+
+
+def _left_down(path: Path, remedy: Remedy) -> Finding:
+    text = (
+        f"left down: {path.detector.reason}, while its IKE daemon lives; trials failed: {remedy.trials or 0}"
+    )
+    hint = "ESP or UDP port 4500 does not come through: look at firewalls between here and the remote address"
+    return _finding(path, "TunnelLeftDown", Severity.WARNING, text, hint)
+
+
+def _finding(path: Path, code: str, severity: Severity, text: str, hint: str) -> Finding:
+    return Finding(code=code, subject=str(path.key), severity=severity, text=text, hint=hint)

@@ -1,0 +1,200 @@
+"""One tunnel's path: its probes out, its replies in, and what that says of it by itself.
+
+What it means when the paths of several tunnels go silent together is not decided here, but in ``domain``:
+a path reports that it is quiet (a probe was missed) or silent (for its detection time).
+"""
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
+from math import ceil, inf
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.probe.actions import Action, Cause, ReadTraffic, SendProbe
+from vpnagent.probe.detector import Detector, Transition
+from vpnagent.probe.evidence import Evidence, IkeDaemon, Reading
+from vpnagent.probe.grade import Change, Grade
+from vpnagent.probe.intent import Target, TunnelIntent
+from vpnagent.probe.schedule import Schedule
+from vpnagent.probe.silence import COVER, Silence
+from vpnagent.probe.window import SEQUENCES, Slot, Window
+from vpnagent.selection import PathState
+
+
+class Signals:
+    """What others say of the tunnel."""
+
+    __slots__ = ("child_sa", "lost_interfaces")
+
+    def __init__(self, *, child_sa: bool) -> None:
+        self.child_sa = child_sa  #: installed: as the intent has it, or newer, as we did ourselves
+        self.lost_interfaces: set[str] = set()
+
+    @property
+    def usable(self) -> bool:
+        """Whether probes can be expected to come through."""
+        return self.child_sa and not self.lost_interfaces
+
+
+class Path:
+    """Drive it with ``sent``, ``answered`` and ``advance``; transitions are returned, actions appended."""
+
+    __slots__ = ("detector", "evidence", "grade", "intent", "schedule", "signals", "silence", "window")
+
+    def __init__(self, intent: TunnelIntent, *, at: float, first_probe: float) -> None:
+        self.intent = intent
+        self.window = Window(ceil(intent.limits.window / intent.interval))
+        self.silence = Silence(intent.interval, intent.detect_multiplier, at)
+        self.schedule = Schedule(intent.interval, intent.targets, first_probe)
+        self.detector = Detector(intent.hold_down, 2 * COVER * intent.interval, at)
+        self.evidence = Evidence()
+        self.signals = Signals(child_sa=intent.child_sa_installed)
+        self.grade = Grade(intent.limits)
+
+    def replace_intent(self, intent: TunnelIntent, at: float) -> None:
+        """Go on under another intent; what does not depend on what changed is kept."""
+        old, self.intent = self.intent, intent
+        if (old.interval, old.detect_multiplier, old.targets) != (
+            intent.interval,
+            intent.detect_multiplier,
+            intent.targets,
+        ):
+            self.silence = Silence(intent.interval, intent.detect_multiplier, at)
+            self.schedule = Schedule(intent.interval, intent.targets, at)
+            self.window.clear()
+        if old.limits != intent.limits:
+            self.grade = Grade(intent.limits)
+        self.detector.tune(intent.hold_down, 2 * COVER * intent.interval)
+        if old.remote_address != intent.remote_address:
+            self.evidence.ike = IkeDaemon()
+
+    @property
+    def key(self) -> TunnelKey:
+        """The tunnel's."""
+        return self.intent.key
+
+    @property
+    def state(self) -> PathState:
+        """The detector's."""
+        return self.detector.state
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a reply is missed."""
+        return self.window.rtt.patience(self.intent.detection_time)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the path is heard just now."""
+        return self.signals.usable and self.evidence.heard_at is not None and not self.silence.quiet
+
+    @property
+    def deadline(self) -> float:
+        """When ``advance`` is next due."""
+        if not self.signals.usable:
+            return inf
+        return min(self.schedule.due, self.silence.deadline(self.patience))
+
+    def sent(self, sequence: int, at: float) -> None:
+        """The kernel accepted the probe."""
+        slot = self.window.find(sequence)
+        if slot is None or slot.sent_at is not None:
+            return
+        slot.sent_at = at
+        self.window.totals.sent += 1
+        if not slot.spare:
+            self.silence.sent(slot.number, at)
+
+    def failed(self, sequence: int) -> None:
+        """The probe could not be sent."""
+        slot = self.window.find(sequence)
+        if slot is not None and slot.sent_at is None:
+            self.window.void(slot)
+
+    def slot(self, target: IPv4Address, sequence: int) -> Slot | None:
+        """Return the probe that a reply belongs to, if it is one of ours and was not answered before."""
+        slot = self.window.find(sequence)
+        if slot is None or slot.sent_at is None or slot.rtt is not None or slot.target.address != target:
+            return None
+        return slot
+
+    def answered(self, slot: Slot, at: float) -> list[Transition]:
+        """A reply to that probe arrived."""
+        sent_at = slot.sent_at if slot.sent_at is not None else at
+        self.window.answer(slot, max(0.0, at - sent_at))
+        self.schedule.answered(slot.target)
+        if self.detector.state is PathState.DOWN and sent_at < self.detector.since:
+            return []
+        quiet = self.silence.quiet
+        self.silence.heard(slot.number, at)
+        self.evidence.own = slot.target.inside_peer
+        self.evidence.heard_at = at
+        if quiet:
+            self.detector.missed(at)
+        transitions = self.detector.heard(sent_at, at)
+        if transitions and transitions[0].new is PathState.HOLD_DOWN:
+            self.window.clear()
+        return transitions
+
+    def advance(self, now: float, random: Callable[[], float], actions: list[Action]) -> list[Transition]:
+        """Apply the passage of time."""
+        if not self.signals.usable:
+            return []
+        was_quiet = self.silence.quiet
+        self.silence.advance(now, self.patience)
+        if self.silence.quiet and not was_quiet:
+            self.detector.missed(now)
+            self.evidence.traffic.begin()
+            self.read_traffic(actions)
+            self._send(self.schedule.everyone(), actions)
+        if self.schedule.due <= now:
+            self._send(self.schedule.take(now, random()), actions)
+            self.window.settle(now - self.intent.detection_time - (self.window.rtt.srtt or 0.0))
+            return self._grade(now, actions)
+        return []
+
+    def stalled(self, since: float, until: float) -> None:
+        """Nothing of us ran in between."""
+        if until - since > self.intent.interval / 4:
+            self.silence.stalled(since, until)
+
+    def restart(self, at: float) -> None:
+        """Begin to listen anew, and probe at once."""
+        self.silence.restart(at)
+        self.schedule.start(at)
+
+    def signal(self, cause: Cause, reason: str, at: float, *, was_usable: bool) -> list[Transition]:
+        """Something changed in ``signals``: take the path down, or begin to listen anew."""
+        if not self.signals.usable:
+            if self.state is PathState.INIT:
+                return []
+            return self.detector.lost(cause, reason, at)
+        if not was_usable:
+            self.restart(at)
+        return []
+
+    def read_traffic(self, actions: list[Action]) -> None:
+        """Ask for the interface's counters."""
+        actions.append(ReadTraffic(tunnel=self.key, interface=self.intent.interface))
+
+    def traffic(self, reading: Reading) -> None:
+        """Take them in."""
+        self.evidence.traffic.read(reading)
+
+    def _grade(self, now: float, actions: list[Action]) -> list[Transition]:
+        change = self.grade.judge(self.window, self.detector, now)
+        if change is Change.LOOK:
+            if not self.silence.quiet and self.grade.looks == 1:
+                self.evidence.traffic.begin()
+            self.read_traffic(actions)
+        elif change is Change.WORSE:
+            full = self.evidence.traffic.full(self.intent.bandwidth, self.intent.packet_rate)
+            cause = Cause.CONGESTION if full else Cause.QUALITY
+            return self.detector.worse(cause, self.grade.reason(self.window), now)
+        elif change is Change.BETTER:
+            return self.detector.better(self.grade.reason(self.window), now)
+        return []
+
+    def _send(self, targets: Iterable[tuple[Target, bool]], actions: list[Action]) -> None:
+        for target, spare in targets:
+            slot = self.window.open(target, spare=spare)
+            actions.append(SendProbe(self.intent.key, target, slot.number % SEQUENCES))

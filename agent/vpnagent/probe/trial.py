@@ -1,0 +1,262 @@
+"""What is done about one tunnel whose path is down: telling the peer, leaving it down, trying it again.
+
+Two deaths are told apart by asking the peer's IKE daemon, before any SA is touched:
+
+    path dead, IKE alive   ASKING -> RESETTING -> RESTING -> INITIATING -> PROBING -+-> heard: over
+                                          ^                                         |
+                                          +------------ silent: next trial ---------+
+    underlay dead          ASKING -> WAITING -> RETURNED (IKE answers again) -+-> heard: over
+                                                                              +-> silent: RESETTING
+    not to be reset        ASKING -> KEPT, asked again later
+
+A tunnel that was reset is left down, because an active/standby cloud goes back to it as soon as its
+negotiation is up again; each trial puts the return traffic at risk for one detection time, so the space
+between trials grows. The remedy decides when; whether a reset is allowed at all is decided in ``domain``,
+which sees the other tunnels.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+FIRST_REST = 5.0  #: seconds before the first trial
+LONGEST_REST = 300.0  #: seconds between trials, in the end
+_JITTER = 0.1  #: of the rest, to either side
+_TERMINATE_PATIENCE = 2.0  #: seconds for charon to say that it did
+_INITIATE_PATIENCE = 15.0  #: seconds for a CHILD_SA to come up
+_PROBE_PATIENCE = 15.0  #: seconds for a trial whose probes cannot even be sent
+_BUSY = 1.0  #: seconds after which a trial that had to give way to another is due again
+_FIRST_ASK, _LONGEST_ASK = 1.0, 10.0  #: seconds between questions to a silent IKE daemon
+_BASELINE = (2.0, 60.0, 600.0)  #: seconds after which an IKE daemon is first asked, in time of peace
+_EARLY_TRIALS = 3  #: times that a tunnel which the peer brings up by itself is tried at once
+
+
+class Phase(enum.Enum):
+    """Where the remedy stands."""
+
+    NONE = "none"
+    ASKING = "asking"
+    WANTED = "wanted"  #: a reset, as soon as no other tunnel is being reset
+    KEPT = "kept"
+    RESETTING = "resetting"
+    RESTING = "resting"
+    INITIATING = "initiating"
+    PROBING = "probing"
+    WAITING = "waiting"
+    RETURNED = "returned"
+    RESTORING = "restoring"  #: the reset was a mistake
+
+
+HELD = frozenset({Phase.RESETTING, Phase.RESTING, Phase.INITIATING, Phase.PROBING, Phase.RESTORING})
+#: nobody else is to initiate the tunnel
+DISTURBING = frozenset({Phase.RESETTING, Phase.INITIATING, Phase.PROBING, Phase.RESTORING})
+#: the tunnel is being reset: the return traffic of others may go anywhere; one tunnel at a time
+UNTOLD = frozenset({Phase.ASKING, Phase.WANTED, Phase.KEPT, Phase.WAITING, Phase.RETURNED})
+#: the peer may still return everything through this dead tunnel
+
+
+class Step(enum.Enum):
+    """What the domain is to do for the tunnel now."""
+
+    PING = enum.auto()
+    WANT_RESET = enum.auto()  #: check whether it is allowed, then ``reset`` or ``keep``
+    INITIATE = enum.auto()
+    LISTEN = enum.auto()  #: begin a new silence and probe at once
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """How long the IKE daemon may take: one repetition, then silence is an answer too."""
+
+    again: float  #: when to repeat the question
+    until: float  #: when to give up
+
+    @classmethod
+    def at(cls, now: float, rtt: float) -> "Question":
+        """Return the times of a question that is asked now."""
+        again = now + 1.5 * rtt + 0.02
+        return cls(again, again + rtt + 0.02)
+
+
+class Remedy:
+    """The remedy of one tunnel. Times are monotonic seconds; steps are returned in order."""
+
+    __slots__ = ("_baselines", "_question", "_random", "_rests", "at_once", "phase", "trials", "until")
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self._random = random
+        self._question: Question | None = None
+        self._baselines = 0  #: questions in time of peace
+        self._rests = 0  #: questions and waits since the path went down
+        self.at_once = False  #: the next trial needs no rest: it was the peer who forgot the SA
+        self.phase = Phase.NONE
+        self.until = inf  #: when ``advance`` is next due
+        self.trials: int | None = None  #: that failed; None: not taken down for its path
+
+    def resume(self, failed_trials: int, now: float) -> None:
+        """Go on where a former prober stopped."""
+        self.trials = failed_trials
+        self._enter(Phase.RESTING, now + self._rest())
+
+    def path_up(self, now: float, *, ike_known: bool) -> None:
+        """The path is up, and has proved itself if it had to."""
+        self.trials = None
+        if not ike_known and self._baselines < len(_BASELINE):
+            self._enter(Phase.NONE, now + _BASELINE[self._baselines] * (0.5 + self._random()))
+        else:
+            self.over()
+
+    def over(self) -> None:
+        """The path is heard again, or the tunnel's fate is in other hands."""
+        self._rests = 0
+        self.at_once = False
+        self._enter(Phase.NONE, inf)
+
+    def begin(self, now: float, rtt: float) -> list[Step]:
+        """The path is down: ask."""
+        self._question = Question.at(now, rtt)
+        self._enter(Phase.ASKING, self._question.again)
+        return [Step.PING]
+
+    def reset(self, now: float) -> None:
+        """The tunnel is being terminated."""
+        self.trials = 0 if self.trials is None else self.trials + 1
+        self._enter(Phase.RESETTING, now + _TERMINATE_PATIENCE)
+
+    def keep(self, now: float) -> None:
+        """A reset is not allowed; ask again later."""
+        self._prolong(Phase.KEPT, now, FIRST_REST, LONGEST_REST)
+
+    def want(self, now: float) -> None:
+        """A reset is allowed, but not now."""
+        self._enter(Phase.WANTED, now + _BUSY)
+
+    def wait(self, now: float) -> None:
+        """The underlay is dead."""
+        self._prolong(Phase.WAITING, now, _FIRST_ASK, _LONGEST_ASK)
+
+    @property
+    def asked_before(self) -> bool:
+        """Whether this is not the first question about this fall."""
+        return self._rests > 0
+
+    def restore(self, now: float) -> list[Step]:
+        """The reset was a mistake: bring the tunnel up again."""
+        self._prolong(Phase.RESTORING, now, FIRST_REST, LONGEST_REST)
+        self.trials = None
+        return [Step.INITIATE]
+
+    def answered(self, now: float) -> list[Step]:
+        """The peer's IKE daemon gave a sign of life."""
+        if self.phase is Phase.ASKING:
+            return [Step.WANT_RESET]
+        if self.phase is Phase.WAITING:
+            self.at_once = True
+            self._enter(Phase.RETURNED, now + _PROBE_PATIENCE)
+            return [Step.LISTEN]
+        return []
+
+    def terminated(self, now: float, *, done: bool) -> None:
+        """Charon did it, or refused."""
+        if self.phase is not Phase.RESETTING:
+            return
+        if done:
+            self._enter(Phase.RESTING, now if self.at_once else now + self._rest())
+            self.at_once = False
+        else:
+            self.keep(now)
+
+    def initiated(self, now: float, *, done: bool) -> list[Step]:
+        """Charon brought the tunnel up, or could not."""
+        if self.phase is Phase.RESTORING and done:
+            self.over()
+            return [Step.LISTEN]
+        if self.phase is not Phase.INITIATING:
+            return []
+        if done:
+            self._enter(Phase.PROBING, now + _PROBE_PATIENCE)
+            return [Step.LISTEN]
+        self._failed(now)
+        return []
+
+    def child_sa_came(self, now: float) -> list[Step]:
+        """A CHILD_SA was installed, by whomever."""
+        if self.phase is Phase.RESTING and (self.trials or 0) < _EARLY_TRIALS:
+            self._enter(Phase.PROBING, now + _PROBE_PATIENCE)
+            return [Step.LISTEN]
+        return self.initiated(now, done=True)
+
+    def child_sa_went(self, now: float) -> None:
+        """The CHILD_SA is gone."""
+        if self.phase is Phase.PROBING:
+            self._failed(now)
+        elif self.phase in UNTOLD:
+            self.over()
+
+    def silent(self, now: float) -> list[Step]:
+        """Nothing was heard for a detection time since ``LISTEN``."""
+        return [Step.WANT_RESET] if self.phase in (Phase.PROBING, Phase.RETURNED) else []
+
+    def advance(self, now: float, *, ike_known: bool, rtt: float, busy: bool) -> list[Step]:
+        """Apply the passage of time. ``busy``: another tunnel is being reset, which must end first."""
+        if now < self.until:
+            return []
+        match self.phase:
+            case Phase.NONE:
+                self._baselines += 1
+                self.path_up(now, ike_known=ike_known)
+                return [] if ike_known else [Step.PING]
+            case Phase.ASKING:
+                return self._unanswered(now, ike_known=ike_known)
+            case Phase.KEPT:
+                return self.begin(now, rtt)
+            case Phase.WAITING | Phase.RETURNED:
+                self.wait(now)
+                return [Step.PING]
+            case Phase.RESETTING:
+                self._enter(Phase.RESTING, now + self._rest())
+            case Phase.RESTING:
+                return self._try(now, busy=busy)
+            case Phase.INITIATING:
+                self._failed(now)
+            case Phase.PROBING:
+                self.until = now + _PROBE_PATIENCE
+                return [Step.WANT_RESET]
+            case Phase.RESTORING:
+                return self.restore(now)
+            case Phase.WANTED:
+                return [Step.WANT_RESET]
+        return []
+
+    def _unanswered(self, now: float, *, ike_known: bool) -> list[Step]:
+        if self._question is not None and now < self._question.until:
+            self.until = self._question.until
+            return [Step.PING]
+        if ike_known:
+            self.wait(now)
+            return []
+        return [Step.WANT_RESET]  # it never answered: cannot tell, so the configured policy decides
+
+    def _try(self, now: float, *, busy: bool) -> list[Step]:
+        if busy:
+            self.until = now + _BUSY
+            return []
+        self._enter(Phase.INITIATING, now + _INITIATE_PATIENCE)
+        return [Step.INITIATE]
+
+    def _failed(self, now: float) -> None:
+        self.trials = (self.trials or 0) + 1
+        self._enter(Phase.RESTING, now + self._rest())
+
+    def _rest(self) -> float:
+        rest = min(FIRST_REST * 2.0 ** min(self.trials or 0, 30), LONGEST_REST)
+        return float(rest * (1 + _JITTER * (2 * self._random() - 1)))
+
+    def _prolong(self, phase: Phase, now: float, first: float, longest: float) -> None:
+        wait = min(first * 2.0 ** min(self._rests, 30), longest)
+        self._rests += 1
+        self._enter(phase, now + wait * (1 + _JITTER * (2 * self._random() - 1)))
+
+    def _enter(self, phase: Phase, until: float) -> None:
+        self.phase, self.until = phase, until

@@ -1,0 +1,428 @@
+"""A small world for the core: tunnels with faults, a cloud with its habits, traffic, and a clock of events.
+
+It mirrors what the lab showed of the real thing. A VPN gateway returns everything on the first of its
+tunnels whose negotiation is up, moves at once on a DELETE, and otherwise only when its own DPD gives up; a
+transit router hashes. A DELETE that is lost leaves the cloud sending into its half of the SA. ``Shell`` does
+what the prober's real shell does, and can be stopped for a while: replies then wait with their time stamps.
+"""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+
+from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
+from vpnagent.probe import actions
+from vpnagent.probe.core import Core
+from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits, Target, TunnelIntent
+
+SHARED = IPv4Address("172.16.0.10")
+SECOND = IPv4Address("172.16.0.11")
+GROUP = 0x56580000
+ALL = frozenset({"esp-out", "esp-in", "ike-out", "ike-in"})
+ESP = frozenset({"esp-out", "esp-in"})
+
+Event = tuple[float, int, Callable[[], None]]
+
+
+class Clock:
+    """Events in the order of time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self._events: list[Event] = []
+        self._count = itertools.count()
+
+    def at(self, time: float, do: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (max(time, self.now), next(self._count), do))
+
+    def after(self, seconds: float, do: Callable[[], None]) -> None:
+        self.at(self.now + seconds, do)
+
+    def run(self, until: float) -> None:
+        while self._events and self._events[0][0] <= until:
+            self.now, _, do = heapq.heappop(self._events)
+            do()
+        self.now = until
+
+
+@dataclass
+class Wire:
+    """One tunnel: the underlay, and both halves of its SAs."""
+
+    key: TunnelKey
+    delay: float = 0.005  #: seconds, one way
+    faults: frozenset[str] = frozenset()
+    loss: float = 0.0  #: of ESP packets, each way
+    here: bool = True  #: our CHILD_SA
+    there: bool = True  #: the cloud's
+    rx_packets: int = 0
+    tx_packets: int = 0
+    ike_dead_since: float | None = None
+    stream: list[float] = field(default_factory=list)  #: arrivals of user packets here
+    ike_answers: bool = True  #: the peer answers an IKE ping at all
+
+
+@dataclass
+class Cloud:
+    """The far end."""
+
+    ecmp: bool = False
+    dpd: float = 12.0  #: seconds of silence after which an IKE_SA is given up
+    dead_targets: set[IPv4Address] = field(default_factory=set)
+    turn: int = 0
+
+
+class World:
+    """Two or more tunnels of one or more connections, and their prober."""
+
+    def __init__(self, intent: Intent, *, seed: int = 1, ecmp: bool = False) -> None:
+        self.clock = Clock()
+        self.random = random.Random(seed)
+        self.cloud = Cloud(ecmp=ecmp)
+        self.wires = {t.key: Wire(t.key) for t in intent.tunnels()}
+        for tunnel in intent.tunnels():
+            self.wires[tunnel.key].here = self.wires[tunnel.key].there = tunnel.child_sa_installed
+        self.intent = intent
+        self.initiates = True  #: the control daemon brings up what is down and not held
+        self.far: list[float] = []  #: sending times of user packets that the far host received
+        self.near: list[float] = []  #: sending times of those whose echo came back
+        self.bandwidth_drop = 0.0  #: of the policer, on the tunnel that is full
+        self.full: TunnelKey | None = None
+        self.shell = Shell(self)
+        self.clock.after(0.1, self._control)
+
+    # Faults and wishes
+
+    def fault(self, name: str, faults: frozenset[str]) -> None:
+        wire = self.wire(name)
+        wire.faults = faults
+        blocked = bool(faults & {"ike-out", "ike-in"})
+        if not blocked:
+            wire.ike_dead_since = None
+        elif wire.ike_dead_since is None:
+            wire.ike_dead_since = self.clock.now
+            self.clock.after(self.cloud.dpd, lambda: self._dpd(wire))
+
+    def wire(self, name: str) -> Wire:
+        return next(w for k, w in self.wires.items() if k.tunnel == name or str(k) == name)
+
+    def run(self, seconds: float) -> None:
+        self.clock.run(self.clock.now + seconds)
+
+    def change(self, key: TunnelKey, **changes: object) -> None:
+        """Let the control daemon send a new intent."""
+        connections = tuple(
+            replace(
+                c, tunnels=tuple(replace(t, **changes) if t.key == key else t for t in c.tunnels)  # type: ignore[arg-type]
+            )
+            for c in self.intent.connections
+        )
+        self.intent = replace(self.intent, generation=self.intent.generation + 1, connections=connections)
+        self.shell.tell(lambda core: core.replace_intent(self.intent, now=self.clock.now))
+
+    def peer_deletes(self, name: str) -> None:
+        wire = self.wire(name)
+        wire.there = False
+        self.clock.after(wire.delay, lambda: self._child_sa(wire, installed=False))
+
+    def stream(self, seconds: float, *, rate: float = 1000.0) -> None:
+        """Echoed user traffic from now on."""
+        end = self.clock.now + seconds
+
+        def send() -> None:
+            self._user_packet()
+            if self.clock.now < end:
+                self.clock.after(1 / rate, send)
+
+        send()
+
+    # The cloud's habits
+
+    def active(self) -> list[Wire]:
+        """The wires on which the cloud returns traffic."""
+        up = [w for w in self.wires.values() if w.there]
+        return up if self.cloud.ecmp else up[:1]
+
+    def return_wire(self, flow: int) -> Wire | None:
+        wires = self.active()
+        return wires[flow % len(wires)] if wires else None
+
+    def _dpd(self, wire: Wire) -> None:
+        if wire.ike_dead_since is not None and self.clock.now - wire.ike_dead_since >= self.cloud.dpd - 1e-6:
+            wire.there = False
+
+    # Packets
+
+    def leaves(self, wire: Wire) -> bool:
+        """Whether an ESP packet of ours arrives at the cloud."""
+        wire.tx_packets += 1
+        if not (wire.here and wire.there) or "esp-out" in wire.faults or self._policed(wire):
+            return False
+        return self.random.random() >= wire.loss
+
+    def arrives(self, wire: Wire) -> bool:
+        """Whether an ESP packet of the cloud's arrives here."""
+        if not (wire.here and wire.there) or "esp-in" in wire.faults:
+            return False
+        if self.random.random() < wire.loss:
+            return False
+        wire.rx_packets += 1
+        return True
+
+    def _policed(self, wire: Wire) -> bool:
+        return self.full == wire.key and self.random.random() < self.bandwidth_drop
+
+    def probe(self, key: TunnelKey, target: Target, sequence: int) -> None:
+        """A probe of ours leaves now."""
+        wire = self.wires[key]
+        if not self.leaves(wire) or target.address in self.cloud.dead_targets:
+            return
+
+        def at_target() -> None:
+            back = wire if target.inside_peer else self.return_wire(int(target.address))
+            if back is not None:
+                self.clock.after(back.delay, lambda: at_home(back))
+
+        def at_home(back: Wire) -> None:
+            if self.arrives(back):
+                at = self.clock.now
+                self.shell.tell(
+                    lambda core: core.probe_answered(
+                        key, target.address, sequence, heard_on=back.key, at=at
+                    )
+                )
+
+        self.clock.after(wire.delay, at_target)
+
+    def _user_packet(self) -> None:
+        members = self.shell.group()
+        if not members:
+            return
+        sent_at = self.clock.now
+        flow = self.random.randrange(1 << 16)
+        wire = self.wires[members[flow % len(members)]]
+        if not self.leaves(wire):
+            return
+
+        def at_far_host() -> None:
+            self.far.append(sent_at)
+            back = self.return_wire(flow)
+            if back is not None:
+                self.clock.after(back.delay, lambda: self.near.append(sent_at) if self.arrives(back) else None)
+
+        self.clock.after(wire.delay, at_far_host)
+
+    # IKE
+
+    def ike_ping(self, key: TunnelKey) -> None:
+        wire = self.wires[key]
+        if wire.ike_answers and not wire.faults & {"ike-out", "ike-in"}:
+            self.clock.after(
+                2 * wire.delay + 0.001,
+                lambda: self.shell.tell(lambda core: core.ike_ping_answered(key, at=self.clock.now)),
+            )
+
+    def terminate(self, key: TunnelKey) -> None:
+        wire = self.wires[key]
+        if "ike-out" not in wire.faults:
+            self.clock.after(wire.delay, lambda: setattr(wire, "there", False))
+
+        def done() -> None:
+            wire.here = False
+            self.shell.tell(lambda core: core.terminated(key, at=self.clock.now))
+            self.clock.after(0.002, lambda: self.change(key, child_sa_installed=False))
+
+        self.clock.after(0.001, done)
+
+    def initiate(self, key: TunnelKey, *, force_encapsulation: bool = False) -> None:
+        wire = self.wires[key]
+        if wire.faults & {"ike-out", "ike-in"}:
+            self.clock.after(
+                8.0,
+                lambda: self.shell.tell(
+                    lambda core: core.initiated(key, at=self.clock.now, error="peer not responding")
+                ),
+            )
+            return
+
+        def done() -> None:
+            wire.here = wire.there = True
+            if force_encapsulation and wire.faults == ESP:
+                wire.faults = frozenset()  # IKE and ESP share one fate now, and IKE lives
+            self.shell.tell(lambda core: core.initiated(key, at=self.clock.now))
+            self.clock.after(0.002, lambda: self.change(key, child_sa_installed=True))
+
+        self.clock.after(4 * wire.delay + 0.02, done)
+
+    def _child_sa(self, wire: Wire, *, installed: bool) -> None:
+        wire.here = installed
+        self.change(wire.key, child_sa_installed=installed)
+
+    def _control(self) -> None:
+        """What the control daemon does all the time: bring up what is down, unless the prober holds it."""
+        self.clock.after(0.5, self._control)
+        if not self.initiates:
+            return
+        held = {p.tunnel for p in self.shell.core.paths() if p.held}
+        for key, wire in self.wires.items():
+            if not wire.here and key not in held and not wire.faults & {"ike-out", "ike-in"}:
+                wire.here = wire.there = True
+                self.change(key, child_sa_installed=True)
+
+
+class Shell:
+    """The prober's shell: one timer, sockets that wait, actions done as they are asked for."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        clock = world.clock
+        self.core = Core(world.intent, now=clock.now, random=world.random.random)
+        self.groups: dict[int, tuple[tuple[int, int], ...]] = {}
+        self.log: list[tuple[float, actions.Action]] = []
+        self._waiting: list[Callable[[Core], None]] = []
+        self._stopped_until = 0.0
+        self._armed: float | None = None
+        self._keys = {t.nexthop_id: t.key for t in world.intent.tunnels()}
+        clock.at(clock.now, self.wake)
+
+    def group(self, id_: int = GROUP) -> list[TunnelKey]:
+        return [self._keys[member] for member, _ in self.groups.get(id_, ())]
+
+    def stop(self, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT later."""
+        self._stopped_until = self.world.clock.now + seconds
+        self.world.clock.after(seconds, self.wake)
+
+    def tell(self, fact: Callable[[Core], None]) -> None:
+        """Something arrived at a socket of ours."""
+        self._waiting.append(fact)
+        self.wake()
+
+    def wake(self) -> None:
+        now = self.world.clock.now
+        if now < self._stopped_until:
+            return
+        waiting, self._waiting = self._waiting, []
+        for fact in waiting:
+            fact(self.core)
+        for _ in range(100):
+            for action in self.core.advance(now):
+                self._do(action, now)
+            deadline = self.core.deadline()
+            if deadline is None or deadline > now:
+                break
+        else:
+            raise AssertionError("the core is never done")
+        if deadline is not None and deadline != self._armed:
+            self._armed = deadline
+            self.world.clock.at(deadline, lambda: self._on_timer(deadline))
+
+    def _on_timer(self, deadline: float) -> None:
+        if self._armed == deadline:
+            self._armed = None
+            self.wake()
+
+    def _do(self, action: actions.Action, now: float) -> None:
+        world = self.world
+        if not isinstance(action, actions.SendProbe | actions.ReadTraffic):
+            self.log.append((now, action))
+        match action:
+            case actions.SendProbe(tunnel, target, sequence):
+                if world.wires[tunnel].here:
+                    self.core.probe_sent(tunnel, sequence, at=now)
+                    world.probe(tunnel, target, sequence)
+                else:
+                    self.core.probe_failed(tunnel, sequence, 101, at=now)
+            case actions.WriteGroup():
+                self.groups[action.group_id] = action.members
+            case actions.DeleteGroup():
+                self.groups.pop(action.group_id, None)
+            case actions.SendIkePing():
+                world.ike_ping(action.tunnel)
+            case actions.ReadTraffic():
+                wire = world.wires[action.tunnel]
+                self.core.traffic(
+                    action.tunnel,
+                    rx_packets=wire.rx_packets,
+                    rx_bytes=1000 * wire.rx_packets,
+                    tx_packets=wire.tx_packets,
+                    tx_bytes=1000 * wire.tx_packets,
+                    at=now,
+                )
+            case actions.Terminate():
+                world.terminate(action.tunnel)
+            case actions.Initiate():
+                world.initiate(action.tunnel, force_encapsulation=action.force_encapsulation)
+            case _:
+                pass
+
+
+def make_tunnel(name: str, number: int, *, own: bool, **changes: object) -> TunnelIntent:
+    """Return a tunnel with a target of its own, or with the shared one."""
+    inside = Target(address=IPv4Address(f"169.254.{number}.1"), inside_peer=True)
+    tunnel = TunnelIntent(
+        key=TunnelKey("hangzhou", name),
+        role=Role.ACTIVE if number == 1 else Role.STANDBY,
+        weight=1,
+        nexthop_id=0x56500000 + number,
+        interface=f"vpn-{number}",
+        outer_interface="eth0",
+        source=None,
+        targets=(inside,) if own else (Target(address=SHARED, inside_peer=False),),
+        method=ProbeMethod.ICMP,
+        port=0,
+        interval=0.1,
+        detect_multiplier=3,
+        hold_down=5.0,
+        remote_address=IPv4Address(f"203.0.113.{number}"),
+        local_address=None,
+        limits=Limits(),
+        child_sa_installed=True,
+        encapsulated=True,
+    )
+    return replace(tunnel, **changes)  # type: ignore[arg-type]
+
+
+def make_intent(
+    *,
+    own: bool = True,
+    forwarding: Forwarding = Forwarding.ACTIVE_STANDBY,
+    policy: OnPathDown = OnPathDown.RESET,
+    count: int = 2,
+    **changes: object,
+) -> Intent:
+    """Return one connection of tunnels ``primary``, ``backup``, ``t3``…"""
+    names = ["primary", "backup", *(f"t{n}" for n in range(3, count + 1))][:count]
+    tunnels = tuple(make_tunnel(name, n, own=own, **changes) for n, name in enumerate(names, 1))
+    connection = ConnectionIntent(
+        name="hangzhou", forwarding=forwarding, on_path_down=policy, tunnels=tunnels
+    )
+    return Intent(
+        generation=1, connections=(connection,), groups=(GroupIntent(id=GROUP, connections=("hangzhou",)),)
+    )
+
+
+def make_connections(count: int, *, own: bool = False) -> Intent:
+    """Return connections of one tunnel each that share a network, as a transit router's do."""
+    connections = []
+    for number in range(1, count + 1):
+        name = f"c{number}"
+        tunnel = make_tunnel("only", number, own=own, key=TunnelKey(name, "only"), role=Role.ACTIVE)
+        connections.append(
+            ConnectionIntent(
+                name=name, forwarding=Forwarding.ECMP, on_path_down=OnPathDown.RESET, tunnels=(tunnel,)
+            )
+        )
+    names = tuple(sorted(c.name for c in connections))
+    return Intent(
+        generation=1, connections=tuple(connections), groups=(GroupIntent(id=GROUP, connections=names),)
+    )
+
+
+def longest_gap(sent: list[float], start: float, end: float) -> float:
+    """Return the longest time within which no packet that was sent came through."""
+    times = [start, *(t for t in sent if start <= t <= end), end]
+    return max(b - a for a, b in itertools.pairwise(times))
