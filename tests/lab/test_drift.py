@@ -10,16 +10,12 @@ from tests.lab.deadline import PATIENCE, eventually
 from tests.lab.topology import PRIMARY, SERVICE_HOST, SERVICE_NETWORK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.lab.gateway import Gateway
     from tests.lab.lab import Lab
 
-GUARD = f"unreachable {SERVICE_NETWORK}"
-
 
 @pytest.fixture
-def running(lab: Lab, gateway: Gateway) -> Iterator[Gateway]:
+def running(lab: Lab, gateway: Gateway) -> Gateway:
     """An agent with both tunnels up."""
     gateway.start()
     gateway.wait_up()
@@ -35,27 +31,39 @@ def identifiers(lab: Lab) -> tuple[str, str]:
 
 
 REMOVALS = {
-    "route": lambda _nexthop, _group: (f"route del {SERVICE_NETWORK} metric 0",),
-    "guard": lambda _nexthop, _group: (f"route del {GUARD} metric 4278198272",),
-    "nexthop": lambda nexthop, _group: (f"nexthop del id {nexthop}",),
-    "group": lambda _nexthop, group: (f"nexthop del id {group}",),
-    "interface": lambda _nexthop, _group: (f"link del vpn-{PRIMARY.name}",),
-    "address": lambda _nexthop, _group: (f"address del {PRIMARY.inside_local}/30 dev vpn-{PRIMARY.name}",),
-    "interface down": lambda _nexthop, _group: (f"link set vpn-{PRIMARY.name} down",),
-    "everything": lambda _nexthop, group: (
-        f"nexthop del id {group}",
-        f"route del {GUARD} metric 4278198272",
-        f"link del vpn-{PRIMARY.name}",
+    "route": ("route del {network} metric 0",),
+    "guard": ("route del unreachable {network} metric 4278198272",),
+    "nexthop": ("nexthop del id {nexthop}",),
+    "group": ("nexthop del id {group}",),
+    "interface": ("link del {interface}",),
+    "address": ("address del {address}/30 dev {interface}",),
+    "interface down": ("link set {interface} down",),
+    "everything": (
+        "nexthop del id {group}",
+        "route del unreachable {network} metric 4278198272",
+        "link del {interface}",
     ),
 }
 
 
+def removal(lab: Lab, what: str) -> list[str]:
+    nexthop, group = identifiers(lab)
+    words = {
+        "network": SERVICE_NETWORK,
+        "nexthop": nexthop,
+        "group": group,
+        "interface": f"vpn-{PRIMARY.name}",
+        "address": PRIMARY.inside_local,
+    }
+    return [line.format(**words) for line in REMOVALS[what]]
+
+
 @pytest.mark.parametrize("what", REMOVALS)
 def test_what_is_removed_by_hand_comes_back(lab: Lab, running: Gateway, what: str) -> None:
-    before = kernel_view(lab)
+    before, lines = kernel_view(lab), removal(lab, what)
     stream = lab.stream(far=SERVICE_HOST)
     with stream.running():
-        lab.gateway.ip(*REMOVALS[what](*identifiers(lab)))
+        lab.gateway.ip(*lines)
         removed = time.monotonic()
         eventually(lambda: kernel_view(lab) == before, f"{what} is back", within=5 * PATIENCE, every=0.01)
         repaired = time.monotonic() - removed

@@ -52,7 +52,7 @@ def test_metrics_say_what_status_says(lab: Lab, gateway: Gateway) -> None:
 def test_a_peers_delete_moves_the_traffic_and_its_return_brings_it_back(lab: Lab, gateway: Gateway) -> None:
     gateway.start()
     gateway.wait_up()
-    lab.cloud.load(PRIMARY, psk="changed, so that it stays down")
+    lab.cloud.load(PRIMARY, psk="changed-so-that-it-stays-down")
     lab.cloud.delete(PRIMARY)
     gateway.wait(lambda s: s["connections"][0]["active"] == ["backup"], "on the backup", within=5 * PATIENCE)
     lab.cloud.wait_returning(BACKUP)
@@ -72,7 +72,7 @@ def test_with_no_tunnel_left_packets_are_refused_and_none_is_seen_in_clear(
     gateway.start()
     gateway.wait_up()
     for each in TUNNELS:
-        lab.cloud.load(each, psk="changed, so that it stays down")
+        lab.cloud.load(each, psk="changed-so-that-it-stays-down")
         lab.cloud.delete(each)
     gateway.wait(lambda s: s["connections"][0]["active"] == [], "no tunnel", within=10 * PATIENCE)
     said = lab.topology["idc"].run("ping", "-n", "-c", "2", "-W", "1", SERVICE_HOST, check=False)
