@@ -46,7 +46,7 @@ class Board:
 
     def remedy_of(self, tunnel: TunnelKey) -> Remedy:
         """Return what is being done about a tunnel."""
-        return self._domains[tunnel].remedies[tunnel]
+        return self._domains[tunnel].picture.remedies[tunnel]
 
     def replace_intent(self, intent: Intent, now: float) -> None:
         """Take a newer intent; what stays keeps its history."""
@@ -167,7 +167,7 @@ class Board:
         self._domains[path.key].signalled(path, cause, reason, at, was_usable=was_usable)
 
     def _touch_all(self, domain: Domain) -> None:
-        for path in domain.paths.values():
+        for path in domain.picture.paths.values():
             self._timetable.set(path, path.deadline)
         self._timetable.set(domain, domain.deadline)
         if domain.unsettled:
@@ -175,7 +175,7 @@ class Board:
 
     def _arrange(self, intent: Intent, remedies: dict[TunnelKey, Remedy]) -> None:
         """Put the paths into domains; one whose tunnels are the same as before keeps its doubts."""
-        before = {tuple(domain.paths): domain for domain in self._domains.values()}
+        before = {tuple(domain.picture.paths): domain for domain in self._domains.values()}
         policies = {c.name: c.on_path_down for c in intent.connections}
         self._domains = {}
         self.dirty = {}
@@ -183,7 +183,7 @@ class Board:
             keys = tuple(t.key for c in intent.connections if c.name in names for t in c.tunnels)
             domain = before.get(keys) or Domain(self._outbox)
             for key in keys:
-                domain.add(self.paths[key], remedies[key], policies[key.connection])
+                domain.picture.add(self.paths[key], remedies[key], policies[key.connection])
                 self._domains[key] = domain
 
 

@@ -110,3 +110,7 @@ class Evidence:
         self.last_in: float | None = None  #: the last reply that arrived on this tunnel, whoever asked
         self.traffic = Traffic()
         self.ike = IkeDaemon()
+
+    def arrived_since(self, at: float | None) -> bool:
+        """Whether a reply, to whomever, arrived on this tunnel after that time."""
+        return at is not None and self.last_in is not None and self.last_in > at

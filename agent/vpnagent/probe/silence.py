@@ -30,7 +30,7 @@ class Silence:
         "_multiplier",
         "_unanswered",
         "complete",
-        "quiet",
+        "quiet_at",
     )
 
     def __init__(self, interval: float, multiplier: int, at: float) -> None:
@@ -45,8 +45,13 @@ class Silence:
         self._mark = at
         self._limit = at  #: no probe covers more than this
         self._unanswered.clear()
-        self.quiet = False  #: a probe was missed since the last reply
+        self.quiet_at: float | None = None  #: when the first probe since the last reply was missed
         self.complete = False  #: nothing was heard for the detection time
+
+    @property
+    def quiet(self) -> bool:
+        """Whether a probe was missed since the last reply."""
+        return self.quiet_at is not None
 
     def extend(self, seconds: float) -> None:
         """Demand that much more covered silence."""
@@ -67,7 +72,8 @@ class Silence:
             unanswered.popleft()
         self._covered = 0.0
         self._mark = max(self._mark, at)
-        self.quiet = self.complete = False
+        self.quiet_at = None
+        self.complete = False
 
     def stalled(self, since: float, until: float) -> None:
         """Take out a time in which this process, or the whole machine, did not run: it covers nothing.
@@ -92,8 +98,9 @@ class Silence:
 
     def advance(self, now: float, patience: float) -> None:
         """Apply the passage of time; ``patience`` is how long a reply may take."""
-        if not self.quiet and self._unanswered and self._unanswered[0][1] + patience <= now:
-            self.quiet = True
+        if not self.quiet and self._unanswered:
+            missed_at = self._unanswered[0][1] + patience
+            self.quiet_at = missed_at if missed_at <= now else None
         if self.quiet and not self.complete and self._complete_at(patience) <= now:
             self.complete = True
 

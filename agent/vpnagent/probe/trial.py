@@ -214,18 +214,24 @@ class Remedy:
             case Phase.WAITING | Phase.RETURNED:
                 self.wait(now)
                 return [Step.PING]
+            case _:
+                return self._advance_reset(now, busy=busy)
+
+    def _advance_reset(self, now: float, *, busy: bool) -> list[Step]:
+        match self.phase:
             case Phase.RESETTING:
                 self._enter(Phase.RESTING, now + self._rest())
+            case Phase.RESTING if busy:
+                self.until = now + _BUSY
             case Phase.RESTING:
-                return self._try(now, busy=busy)
+                self._enter(Phase.INITIATING, now + _INITIATE_PATIENCE)
+                return [Step.INITIATE]
             case Phase.INITIATING:
                 self._failed(now)
-            case Phase.PROBING:
-                self.until = now + _PROBE_PATIENCE
-                return [Step.WANT_RESET]
             case Phase.RESTORING:
                 return self.restore(now)
-            case Phase.WANTED:
+            case _:  # PROBING that could not even send, WANTED that had to wait
+                self.until = now + _BUSY
                 return [Step.WANT_RESET]
         return []
 
@@ -237,13 +243,6 @@ class Remedy:
             self.wait(now)
             return []
         return [Step.WANT_RESET]  # it never answered: cannot tell, so the configured policy decides
-
-    def _try(self, now: float, *, busy: bool) -> list[Step]:
-        if busy:
-            self.until = now + _BUSY
-            return []
-        self._enter(Phase.INITIATING, now + _INITIATE_PATIENCE)
-        return [Step.INITIATE]
 
     def _failed(self, now: float) -> None:
         self.trials = (self.trials or 0) + 1
