@@ -200,13 +200,25 @@ def reason_of(lost: list[TunnelKey], known: Knowledge) -> str:
 
 
 def root_causes(refused: Mapping[Action, NetlinkError]) -> dict[Action, NetlinkError]:
-    """Return the refusals without those that only follow from an interface that could not be made."""
-    missing = {action.object.name for action in refused if isinstance(action.object, XfrmLink)}
-    return {
-        action: error
-        for action, error in refused.items()
-        if not (isinstance(action.object, Nexthop) and action.object.interface in missing)
-    }
+    """Return the refusals that may have caused the others: without an interface nothing above it can be."""
+    storeys = [_storey(action) for action in refused]
+    lowest = min((storey for storey in storeys if storey), default=0)
+    return {action: error for action, error in refused.items() if _storey(action) in (0, lowest)}
+
+
+def _storey(action: Action) -> int:
+    """Return how high up the object stands; 0 when it stands by itself."""
+    match action.object:
+        case XfrmLink():
+            return 1
+        case Nexthop():
+            return 2
+        case NexthopGroup():
+            return 3
+        case Route(group=int()):
+            return 4
+        case _:
+            return 0
 
 
 def _refused(action: Action, error: NetlinkError) -> Finding:

@@ -1,0 +1,196 @@
+"""What the reconciler makes of the kernel, on the fake that is checked against the real one."""
+
+import asyncio
+import errno
+from dataclasses import replace
+from ipaddress import IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.config_examples import make_config
+from tests.fake_kernel import FakeKernel
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.desired import desired
+from vpnagent.ipsec.sa import CharonState
+from vpnagent.knowledge import Knowledge
+from vpnagent.reconcile_kernel import KernelReconciler
+from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC, KernelObjects
+from vpnagent.selection import Verdict
+
+PRIMARY = TunnelKey("hangzhou", "primary")
+BACKUP = TunnelKey("hangzhou", "backup")
+OSS = IPv4Network("100.64.0.0/10")
+CHARON = CharonState(version="5.9.8", connections=frozenset(), secrets=frozenset(), sas=())
+
+
+class World:
+    """A kernel and what the daemon knows; each round is run to its end."""
+
+    def __init__(self, kernel: FakeKernel | None = None) -> None:
+        self.known = Knowledge(config=make_config(), loaded_at=0.0)
+        self.kernel = kernel or FakeKernel()
+        self.reconciler = KernelReconciler(self.kernel, self.known)
+
+    def charon_says(self, *up: TunnelKey) -> None:
+        self.known.charon.state = CHARON
+        self.known.charon.verdicts = {key: Verdict(child_sa_installed=True) for key in up}
+
+    def round(self, times: int = 1) -> None:
+        for _ in range(times):
+            asyncio.run(self.reconciler.round())
+
+    def is_as_desired(self) -> bool:
+        want = desired(self.known.config, self.known.verdicts()).kernel
+        return replace(self.kernel.objects, sysctls={}) == replace(want, sysctls={})
+
+    def codes(self) -> list[str]:
+        return [finding.code for finding in self.known.kernel.findings]
+
+
+def test_a_round_makes_the_kernel_as_it_should_be() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    assert world.is_as_desired()
+    assert world.known.kernel.selected == {"hangzhou": ("primary",)}
+    assert not world.reconciler.converged.is_set()
+    world.round()
+    assert world.reconciler.converged.is_set()
+
+
+def test_before_charon_is_known_everything_is_guarded_and_nothing_is_removed() -> None:
+    before = World()
+    before.charon_says(PRIMARY, BACKUP)
+    before.round()
+    restarted = World(before.kernel)
+    kept = restarted.kernel.render()
+    restarted.round(2)
+    assert restarted.kernel.render() == kept
+
+
+def test_on_a_bare_kernel_before_charon_is_known_the_guards_stand() -> None:
+    world = World()
+    world.round()
+    assert (OSS, GUARD_METRIC) in world.kernel.objects.routes
+    assert (OSS, ROUTE_METRIC) not in world.kernel.objects.routes
+
+
+def test_a_lost_tunnel_is_left_and_the_failover_told() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    world.charon_says(BACKUP)
+    world.round()
+    assert world.is_as_desired()
+    failover = world.known.kernel.failovers["hangzhou"]
+    assert (failover.old, failover.new, failover.reason) == (("primary",), ("backup",), "child-sa-gone")
+    assert world.known.kernel.failover_counts == {("hangzhou", "child-sa-gone"): 1}
+
+
+@pytest.mark.parametrize(
+    ("drained", "up", "reason"),
+    [({PRIMARY}, (PRIMARY, BACKUP), "drained"), (set(), (BACKUP,), "child-sa-gone")],
+)
+def test_a_failover_has_its_reason(drained: set[TunnelKey], up: tuple[TunnelKey, ...], reason: str) -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    world.known.drained = frozenset(drained)
+    world.charon_says(*up)
+    world.round()
+    assert world.known.kernel.failovers["hangzhou"].reason == reason
+
+
+def test_with_no_tunnel_left_the_guard_is_uncovered() -> None:
+    world = World()
+    world.charon_says(PRIMARY)
+    world.round()
+    world.charon_says()
+    world.round()
+    assert set(world.kernel.objects.routes) == {
+        (network, GUARD_METRIC) for network in world.known.config.connections[0].remote_networks
+    }
+    assert OSS in world.known.kernel.missing
+
+
+def test_drift_is_repaired_and_counted_by_kind() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round(2)
+    world.kernel.delete_route((OSS, ROUTE_METRIC))
+    world.round()
+    assert world.is_as_desired()
+    assert world.known.kernel.repairs == {"route": 1}
+
+
+def test_a_change_of_ours_is_no_drift() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    world.charon_says(BACKUP)
+    world.round(2)
+    assert world.known.kernel.repairs == {}
+
+
+def test_what_the_kernel_refuses_is_a_finding_and_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.kernel.fail(*[errno.ENOBUFS] * 50)
+    world.round(2)
+    assert "KernelRefused" in world.codes()
+    world.round(60)
+    assert world.is_as_desired()
+    assert world.codes() == []
+
+
+def test_without_xfrm_interfaces_the_hint_names_the_module_and_the_rest_is_not_told() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    interfaces = world.kernel.objects.links
+    world.kernel.objects = KernelObjects(sysctls=world.kernel.objects.sysctls)
+    world.kernel.fail(*[0] * 2, *[errno.EOPNOTSUPP] * len(interfaces))
+    world.round()
+    hints = {f.hint for f in world.known.kernel.findings if f.code == "KernelRefused"}
+    assert hints == {"this kernel has no XFRM interfaces: modprobe xfrm_interface (Linux 4.19 or later)"}
+
+
+def test_nothing_configured_removes_everything_even_if_charon_was_never_seen() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    world.known.charon.state = None
+    world.known.config = replace(world.known.config, connections=())
+    world.round(2)
+    left = world.kernel.objects
+    assert not any([left.links, left.routes, left.groups, left.nexthops, left.mss_clamp])
+
+
+damage = st.lists(st.sampled_from(["link", "link down", "nexthops", "groups", "routes", "clamp"]), max_size=6)
+
+
+@given(damage, st.lists(st.sampled_from([0, errno.ENOBUFS, errno.EBUSY]), max_size=12))
+def test_from_any_damage_and_any_failures_rounds_converge(harms: list[str], faults: list[int]) -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    for harm in harms:
+        objects = world.kernel.objects
+        match harm:
+            case "link" if objects.links:
+                world.kernel.delete_link(next(iter(objects.links)))
+            case "link down" if objects.links:
+                world.kernel.set_link_down(next(iter(objects.links)))
+            case "nexthops" if objects.nexthops:
+                world.kernel.delete_nexthop(next(iter(objects.nexthops)))
+            case "groups" if objects.groups:
+                world.kernel.delete_group(next(iter(objects.groups)))
+            case "routes" if objects.routes:
+                world.kernel.delete_route(next(iter(objects.routes)))
+            case _:
+                world.kernel.delete_mss_clamp()
+    world.kernel.fail(*faults)
+    world.round(len(faults) + 3)
+    assert world.is_as_desired()
