@@ -54,7 +54,8 @@ def carries(state: CharonState) -> bool:
 
 
 async def load(charon: AnyCharon, connection: Connection) -> None:
-    await charon.apply(LoadSecret(connection))
+    if connection.psk is not None:
+        await charon.apply(LoadSecret(connection))
     await charon.apply(LoadConnection(connection))
 
 

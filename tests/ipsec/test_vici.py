@@ -53,7 +53,9 @@ class Told:
 
 
 @asynccontextmanager
-async def connected(path: pathlib.Path, handler: Handler) -> AsyncIterator[tuple[vici.ViciConnection, Told]]:
+async def connected(
+    path: pathlib.Path, handler: Handler, *, deadline: float = vici.DEADLINE
+) -> AsyncIterator[tuple[vici.ViciConnection, Told]]:
     """Yield a connection to a charon that behaves as the handler says."""
     accepted, finished = asyncio.Event(), asyncio.Event()
 
@@ -70,7 +72,9 @@ async def connected(path: pathlib.Path, handler: Handler) -> AsyncIterator[tuple
     told = Told()
     server = await asyncio.start_unix_server(tracked, socket_path)
     async with server:
-        connection = await vici.connect(socket_path, on_event=told.on_event, on_lost=told.lost.append)
+        connection = await vici.connect(
+            socket_path, deadline=deadline, on_event=told.on_event, on_lost=told.lost.append
+        )
         await accepted.wait()
         try:
             yield connection, told
@@ -215,9 +219,9 @@ def test_an_event_that_charon_does_not_know_is_refused(tmp_path: pathlib.Path) -
 
 def test_a_missed_deadline_ends_the_connection_and_all_that_waits(tmp_path: pathlib.Path) -> None:
     async def scenario() -> list[object]:
-        async with connected(tmp_path, answering()) as (connection, told):
+        async with connected(tmp_path, answering(), deadline=0.02) as (connection, told):
             raised = await asyncio.gather(
-                connection.request("a", deadline=0.02), connection.request("b"), return_exceptions=True
+                connection.request("a"), connection.request("b"), return_exceptions=True
             )
             with pytest.raises(ViciUnavailableError):
                 await connection.request("c")
@@ -284,7 +288,7 @@ def test_whatever_is_said_is_an_answer_or_our_own_error(
         said = framed(data) if whole else data
         async with connected(tmp_path, saying(said, then_close=True)) as (connection, _):
             try:
-                await connection.request("c", deadline=1.0)
+                await connection.request("c")
             except ViciError:
                 return
 

@@ -8,12 +8,15 @@ import contextlib
 import os
 import pathlib
 import signal
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from tests.ipsec.connections import make_connection
+from vici.protocol import Packet
 
 from vpnagent.ipsec.connection import Connection
 
@@ -68,10 +71,19 @@ class Host:
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 10
-        while not os.path.exists(self.vici):
-            assert self._process.poll() is None, (self.directory / "charon.log").read_text()
+        while not self._answers():
+            assert self._process.poll() is None, "charon ends at once"
             assert time.monotonic() < deadline, "charon does not start"
             time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(OSError):
+            sock.settimeout(5)
+            sock.connect(self.vici)
+            packet = Packet.request("version")
+            sock.sendall(struct.pack("!I", len(packet)) + packet)
+            return bool(sock.recv(4))
+        return False
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to charon: ``ip netns exec`` has become it."""

@@ -154,7 +154,7 @@ class Tee(vici.ViciConnection):
 
 
 async def _tee(host: Host) -> Tee:
-    tee = Tee(host.vici, lambda _name, _message: None, lambda _error: None)
+    tee = Tee(host.vici, vici.DEADLINE, lambda _name, _message: None, lambda _error: None)
     tee.segments = []
     await asyncio.get_running_loop().create_unix_connection(lambda: tee, host.vici)
     return tee

@@ -36,8 +36,11 @@ LATER_EVENTS = ("alert",)  #: of charon 6.0.3 and later
 class Charon:
     """charon, as the daemon sees it. ``on_event`` is called on the loop and must not block."""
 
-    def __init__(self, socket_path: str, *, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self, socket_path: str, *, on_event: Callable[[Event], None], deadline: float = vici.DEADLINE
+    ) -> None:
         self._path = socket_path
+        self._deadline = deadline
         self._on_event = on_event
         self._commands: vici.ViciConnection | None = None
         self._events: vici.ViciConnection | None = None
@@ -54,7 +57,7 @@ class Charon:
         self.close()
         opened: list[vici.ViciConnection] = []
         try:
-            opened.append(commands := await vici.connect(self._path, on_lost=self._lost))
+            opened.append(commands := await self._open())
             # The socket of a dying charon accepts connections for a while: only an answer counts.
             self.version = messages.version(await commands.request("version"))
             self.algorithms = messages.algorithms(await commands.request("get-algorithms"))
@@ -117,8 +120,13 @@ class Charon:
                 connection.close()
         self._commands = self._events = None
 
+    async def _open(self) -> vici.ViciConnection:
+        return await vici.connect(
+            self._path, deadline=self._deadline, on_event=self._event, on_lost=self._lost
+        )
+
     async def _connect_events(self) -> vici.ViciConnection:
-        events = await vici.connect(self._path, on_event=self._event, on_lost=self._lost)
+        events = await self._open()
         try:
             for event in EVENTS:
                 await events.subscribe(event)

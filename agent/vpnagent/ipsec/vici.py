@@ -55,13 +55,14 @@ class _Answer:
 async def connect(
     path: str,
     *,
+    deadline: float = DEADLINE,
     on_event: Callable[[str, Section], None] = lambda _name, _message: None,
     on_lost: Callable[[ViciUnavailableError], None] = lambda _error: None,
 ) -> "ViciConnection":
     """Connect to charon's VICI socket; ViciUnavailableError says what is wrong with it."""
     sock = _connected_socket(path)
     try:
-        connection = ViciConnection(path, on_event, on_lost)
+        connection = ViciConnection(path, deadline, on_event, on_lost)
         await asyncio.get_running_loop().create_unix_connection(lambda: connection, sock=sock)
     except OSError as error:
         sock.close()
@@ -75,10 +76,12 @@ class ViciConnection(asyncio.Protocol):
     def __init__(
         self,
         path: str,
+        deadline: float,
         on_event: Callable[[str, Section], None],
         on_lost: Callable[[ViciUnavailableError], None],
     ) -> None:
         self._path = path
+        self._deadline = deadline
         self._on_event = on_event
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -86,21 +89,17 @@ class ViciConnection(asyncio.Protocol):
         self._pending: deque[_Pending] = deque()
         self._failure: ViciUnavailableError | None = None
 
-    async def request(
-        self, command: str, message: Section | None = None, *, deadline: float = DEADLINE
-    ) -> Section:
+    async def request(self, command: str, message: Section | None = None) -> Section:
         """Return charon's answer; ViciError when it refuses, ViciUnavailableError when none comes."""
-        return (await self._command(command, message, deadline)).message
+        return (await self._command(command, message)).message
 
-    async def stream(
-        self, command: str, message: Section | None = None, *, deadline: float = DEADLINE
-    ) -> list[Section]:
+    async def stream(self, command: str, message: Section | None = None) -> list[Section]:
         """Return what charon streams before its answer; the event must be subscribed to."""
-        return (await self._command(command, message, deadline)).streamed
+        return (await self._command(command, message)).streamed
 
-    async def subscribe(self, event: str, *, deadline: float = DEADLINE) -> None:
+    async def subscribe(self, event: str) -> None:
         """Have charon send an event; ViciError when this version of charon does not know it."""
-        answer = await self._exchange(f"register {event}", Packet.register_event(event), deadline)
+        answer = await self._exchange(f"register {event}", Packet.register_event(event))
         if answer.type != Packet.EVENT_CONFIRM:
             raise ViciError(f"register {event}", "this version of charon does not know the event")
 
@@ -109,29 +108,30 @@ class ViciConnection(asyncio.Protocol):
         self._on_lost = lambda _error: None
         self._fail(ViciUnavailableError("close", "the connection was closed"))
 
-    async def _command(self, command: str, message: Section | None, deadline: float) -> _Answer:
+    async def _command(self, command: str, message: Section | None) -> _Answer:
         try:
             payload = Message.serialize(message) if message else None
         except (struct.error, UnicodeEncodeError):  # neither shows the value, but it may be a secret
             raise ViciError(command, "a value is too long or not text") from None
-        answer = await self._exchange(command, Packet.request(command, payload), deadline)
+        answer = await self._exchange(command, Packet.request(command, payload))
         if answer.type == Packet.CMD_UNKNOWN:
             raise ViciError(command, "this version of charon does not know the command")
         if text(answer.message, "success", "yes") != "yes":
             raise ViciError(command, text(answer.message, "errmsg", "refused without a reason"))
         return answer
 
-    async def _exchange(self, command: str, packet: bytes, deadline: float) -> _Answer:
+    async def _exchange(self, command: str, packet: bytes) -> _Answer:
         if self._failure or self._transport is None:
             raise ViciUnavailableError(command, self._failure.reason if self._failure else "not connected")
         pending = _Pending(command, asyncio.get_running_loop().create_future())
         self._pending.append(pending)
         self._transport.write(HEADER.pack(len(packet)) + packet)
         try:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(self._deadline):
                 return await pending.answer
         except TimeoutError:
-            failure = ViciUnavailableError(command, f"{self._path} does not answer within {deadline:g} s")
+            reason = f"{self._path} does not answer within {self._deadline:g} s"
+            failure = ViciUnavailableError(command, reason)
             self._fail(failure)
             raise failure from None
 
