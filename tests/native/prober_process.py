@@ -101,7 +101,7 @@ class ControlDaemon:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._task.cancel)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
     def _run(self) -> None:
@@ -114,12 +114,10 @@ class ControlDaemon:
         )
         self._task = self._loop.create_task(self.client.run())
         self._loop.call_soon(self._ready.set)
-        try:
-            self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError:
-            pass
-        finally:
-            self._loop.close()
+        self._loop.run_forever()
+        self._task.cancel()
+        self._loop.run_until_complete(asyncio.wait([self._task]))
+        self._loop.close()
 
     def _start(self, replaces: bool) -> None:
         options = ["--replace"] * replaces
@@ -147,7 +145,8 @@ class ControlDaemon:
     def end_probers(self) -> None:
         """End what this daemon started, by pid."""
         for process in self.started:
-            process.kill()
+            if process.poll() is None:
+                process.kill()
             process.wait()
 
 
@@ -160,15 +159,23 @@ def until(condition: Callable[[], T], *, within: float = 5.0, every: float = 0.0
     return found
 
 
-def group_of(namespace: str) -> Callable[[], Members]:
-    """Return a function that reads the group in a namespace."""
-    kernel = inside(namespace, Kernel)
+class Group:
+    """The group in a namespace, as the kernel has it at the moment of the call."""
 
-    def read() -> Members:
-        have = kernel.nexthop(GROUP)
+    def __init__(self, namespace: str) -> None:
+        self._kernel = inside(namespace, Kernel)
+
+    def __call__(self) -> Members:
+        have = self._kernel.nexthop(GROUP)
         return have.members if have else ()
 
-    return read
+    def write(self, members: Members) -> None:
+        """Change it, as somebody else would."""
+        self._kernel.write_group(GROUP, members)
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._kernel.close()
 
 
 def resident(pid: int) -> int:

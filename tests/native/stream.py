@@ -50,6 +50,7 @@ class Stream:
         assert self._receiver.stdout
         self._receiver.stdout.readline()
         self._sender = _run(sender, "send", source, target, str(rate))
+        self._receiver.stdout.readline()  # it flows
 
     def stop(self) -> Arrivals:
         """End it and return what arrived."""
@@ -58,7 +59,8 @@ class Stream:
         time.sleep(0.05)
         self._receiver.terminate()
         assert self._receiver.stdout
-        data = self._receiver.stdout.read()
+        with self._receiver.stdout as output:
+            data = output.read()
         self._receiver.wait()
         numbers, times = array.array("I"), array.array("d")
         for number, at in _ARRIVAL.iter_unpack(data):
@@ -70,7 +72,7 @@ class Stream:
 def _run(namespace: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         ["ip", "netns", "exec", namespace, sys.executable, "-m", "tests.native.stream", *arguments],
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE if arguments[0] == "receive" else None,
     )
 
 
@@ -108,6 +110,8 @@ def _receive(address: str) -> None:
             data, control, _, _ = sock.recvmsg(64, 64)
         except TimeoutError:
             continue
+        if not arrivals:
+            os.write(1, b"flows\n")
         seconds, nanoseconds = _STAMP.unpack_from(control[0][2])
         at = seconds + nanoseconds / 1e9 - time.time() + time.monotonic()
         arrivals += _ARRIVAL.pack(_NUMBER.unpack(data)[0], at)

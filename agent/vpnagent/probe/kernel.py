@@ -68,6 +68,10 @@ class Kernel:
         """Return all interfaces and all IPv4 addresses, in the words of the events."""
         return self._dump(message.links_request()) + self._dump(message.addresses_request())
 
+    def close(self) -> None:
+        """Give the file descriptor back."""
+        self._socket.close()
+
     def _dump(self, request: bytearray) -> list[message.Message]:
         self._sequence += 1
         self._socket.send(message.number(request, self._sequence))
