@@ -49,6 +49,11 @@ VIOLATIONS: list[tuple[str, Config]] = [
         make_config(**remote("203.0.113.0/31")),
     ),
     (
+        "connections[0].remote_networks[0]: 203.0.113.2/32 must not cover 203.0.113.2, "
+        "the remote_address of hangzhou/backup",
+        make_config(**remote("203.0.113.2/32")),
+    ),
+    (
         "connections[0].remote_networks[0]: 192.0.2.0/24 must not cover 192.0.2.2, "
         "the local_address of hangzhou/primary",
         make_config(**remote("192.0.2.0/24"), backup={"local_address": None}),
@@ -85,6 +90,11 @@ VIOLATIONS: list[tuple[str, Config]] = [
         "connections[0].tunnels[0].inside_address: 169.254.10.0/30 must not be or hold a remote network, "
         "as it does 169.254.10.1/32",
         make_config(**remote("169.254.10.1/32")),
+    ),
+    (
+        "connections[0].tunnels[1].inside_address: 169.254.11.0/30 must not be or hold a remote network, "
+        "as it does 169.254.11.0/30",
+        make_config(**remote("169.254.11.0/30")),
     ),
     (
         "connections[0].probe.targets: is required, for lack of targets and inside_address in "

@@ -238,3 +238,12 @@ def test_a_secret_in_the_wrong_place_is_not_shown(problems: Problems, line: str)
 
 def test_an_empty_mapping_lacks_what_is_required(problems: Problems) -> None:
     assert problems("{}") == ["1: gateway: is required", "1: connections: is required"]
+
+
+def test_the_same_problem_on_the_same_line_is_said_once(problems: Problems) -> None:
+    text = "gateway: {<<: {}, <<: {}, local_networks: [10.1.0.0/16]}\n"
+    text += EXAMPLE_YAML[EXAMPLE_YAML.index("connections:") :]
+
+    assert problems(text) == [
+        "1: gateway: merge keys (<<) are not supported: alias the whole section instead"
+    ]
