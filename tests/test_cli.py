@@ -1,19 +1,17 @@
 """The command line as a user meets it: exit statuses, one line an error, never a traceback."""
 
-import asyncio
 import json
 import pathlib
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import click
 import pytest
 from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK, make_config
+from tests.listening import listening
 
-from vpnagent import control_server
 from vpnagent.cli import commands
 from vpnagent.knowledge import Knowledge
 from vpnagent.status import status
@@ -50,19 +48,8 @@ def daemon(tmp_path: pathlib.Path) -> Iterator[str]:
             return status(Knowledge(config=make_config(), loaded_at=0.0))
         return {"tunnel": request.get("tunnel"), "drained": True, "warning": None, "changed": False}
 
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(control_server.serve(str(path), answer))
-    thread = threading.Thread(target=lambda: loop.run_until_complete(asyncio.wait([task])))
-    thread.start()
-    pause = threading.Event()
-    for _ in range(500):
-        if path.is_socket():
-            break
-        pause.wait(0.01)
-    yield str(path)
-    loop.call_soon_threadsafe(task.cancel)
-    thread.join(5)
-    loop.close()
+    with listening(path, answer):
+        yield str(path)
 
 
 def test_a_valid_configuration_is_fine(config: str) -> None:

@@ -2,12 +2,11 @@
 
 import asyncio
 import pathlib
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.listening import listening
 
 from vpnagent import control_server
 from vpnagent.control import UNREACHABLE
@@ -23,31 +22,12 @@ async def answer(request: dict[str, Any]) -> Any:
     return request
 
 
-@contextmanager
-def server(path: str) -> Iterator[None]:
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(control_server.serve(path, answer))
-    thread = threading.Thread(target=lambda: loop.run_until_complete(asyncio.wait([task])))
-    thread.start()
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join(5)
-        loop.close()
-
-
 @pytest.fixture
 def path(tmp_path: pathlib.Path) -> Iterator[str]:
     path = tmp_path / "run" / "control.sock"
     path.parent.mkdir()
     path.touch()  # what a killed daemon left
-    with server(str(path)):
-        deadline = threading.Event()
-        for _ in range(500):
-            if path.is_socket():
-                break
-            deadline.wait(0.01)
+    with listening(path, answer):
         yield str(path)
 
 

@@ -50,6 +50,8 @@ async def refuse_if_alive(path: str) -> None:
     except OSError:
         return
     writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
     raise ControlError(f"another daemon already runs: it listens on {path}", NOT_FINE)
 
 

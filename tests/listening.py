@@ -1,0 +1,36 @@
+"""A control socket that answers, served from a thread: what the command line meets."""
+
+import asyncio
+import pathlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vpnagent import control_server
+
+
+@contextmanager
+def listening(path: pathlib.Path, answer: control_server.Answer) -> Iterator[None]:
+    """Serve on ``path`` for the body; no task and no socket is left behind."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        task = loops[0].create_task(control_server.serve(str(path), answer))
+        await stop.wait()
+        task.cancel()
+        await asyncio.wait([task])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    pause = threading.Event()
+    for _ in range(500):
+        if path.is_socket():
+            break
+        pause.wait(0.01)
+    try:
+        yield
+    finally:
+        loops[0].call_soon_threadsafe(stop.set)
+        thread.join(5)
