@@ -56,7 +56,7 @@ PRIMARY = Tunnel(
     remote="203.0.113.1",
     inside_local="169.254.10.2",
     inside_remote="169.254.10.1",
-    psk="a key of tunnel one",
+    psk="lab-key-of-tunnel-1",
 )
 BACKUP = Tunnel(
     number=2,
@@ -66,7 +66,7 @@ BACKUP = Tunnel(
     remote="203.0.113.2",
     inside_local="169.254.11.2",
     inside_remote="169.254.11.1",
-    psk="a key of tunnel two",
+    psk="lab-key-of-tunnel-2",
 )
 TUNNELS = (PRIMARY, BACKUP)
 NAMES = ("idc", "gw", "net-a", "net-b", "zone1", "zone2", "vpc", "ecs")
