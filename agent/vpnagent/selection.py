@@ -10,8 +10,9 @@ the better path wins, and at equal paths the role:
 
 * What carries the traffic already is not left for a path that nobody has heard, nor because it has not
   been heard *yet*: a restarted prober moves nothing before it knows better.
-* Congestion moves nothing: the other tunnel would be as full.
-* When every path is down the last choice stays (fail static).
+* Congestion and a dead probe target move nothing: the other tunnel would be no better.
+* Where the best path is not up, the role does not count against what carries already: two bad tunnels do
+  not take turns. When every path is down the last choice stays (fail static).
 """
 
 import enum
@@ -39,7 +40,7 @@ class Verdict:
     child_sa_installed: bool
     drained: bool = False
     path: PathState = PathState.INIT
-    congested: bool = False  #: degraded by its own traffic: no other tunnel would be better
+    blameless: bool = False  #: degraded by its own traffic or a dead target: no other would be better
 
 
 Verdicts = Mapping[TunnelKey, Verdict]
@@ -112,7 +113,8 @@ def choose(
         candidates = [t for t in candidates if ranks[t.key] == best]
     if forwarding is Forwarding.ECMP:
         return tuple(candidates)
-    return tuple(sorted(candidates, key=lambda t: t.role is not Role.ACTIVE)[:1])
+    sticky = carrying if best != _UP else ()
+    return tuple(sorted(candidates, key=lambda t: (t.key not in sticky, t.role is not Role.ACTIVE))[:1])
 
 
 def _up_or_degraded(candidates: Sequence[T], ranks: Mapping[TunnelKey, int]) -> list[T]:
@@ -135,6 +137,6 @@ _RANKS = {
 
 
 def _rank(verdict: Verdict, *, carrying: bool) -> int:
-    if verdict.congested or (carrying and verdict.path is PathState.INIT):
+    if verdict.blameless or (carrying and verdict.path is PathState.INIT):
         return _UP
     return _RANKS[verdict.path]

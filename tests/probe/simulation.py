@@ -121,7 +121,8 @@ class World:
             for c in self.intent.connections
         )
         self.intent = replace(self.intent, generation=self.intent.generation + 1, connections=connections)
-        self.shell.tell(lambda core: core.replace_intent(self.intent, now=self.clock.now))
+        intent = self.intent
+        self.shell.tell(lambda core: core.replace_intent(intent, now=self.clock.now))
 
     def peer_deletes(self, name: str) -> None:
         wire = self.wire(name)
@@ -233,7 +234,7 @@ class World:
         def done() -> None:
             wire.here = False
             self.shell.tell(lambda core: core.terminated(key, at=self.clock.now))
-            self.clock.after(0.002, lambda: self.change(key, child_sa_installed=False))
+            self.clock.after(0.002, lambda: self.change(key, child_sa_installed=wire.here))
 
         self.clock.after(0.001, done)
 
@@ -253,7 +254,7 @@ class World:
             if force_encapsulation and wire.faults == ESP:
                 wire.faults = frozenset()  # IKE and ESP share one fate now, and IKE lives
             self.shell.tell(lambda core: core.initiated(key, at=self.clock.now))
-            self.clock.after(0.002, lambda: self.change(key, child_sa_installed=True))
+            self.clock.after(0.002, lambda: self.change(key, child_sa_installed=wire.here))
 
         self.clock.after(4 * wire.delay + 0.02, done)
 

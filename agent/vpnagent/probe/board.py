@@ -10,8 +10,9 @@ from math import inf
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.detector import Transition
-from vpnagent.probe.domain import Change, Domain, Outbox
+from vpnagent.probe.domain import Domain
 from vpnagent.probe.intent import Intent, TunnelIntent
+from vpnagent.probe.outbox import Change, Outbox
 from vpnagent.probe.path import Path
 from vpnagent.probe.schedule import Timetable
 from vpnagent.probe.trial import Remedy

@@ -21,9 +21,9 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
 from vpnagent.probe.actions import Action, Cause
 from vpnagent.probe.board import Board
-from vpnagent.probe.domain import Outbox, Trigger
 from vpnagent.probe.evidence import Reading
 from vpnagent.probe.intent import Intent, Member
+from vpnagent.probe.outbox import Outbox, Trigger
 from vpnagent.probe.outlook import PathReport, findings, path_report
 from vpnagent.probe.path import Path
 from vpnagent.probe.switchover import Switchover

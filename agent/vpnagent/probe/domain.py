@@ -7,13 +7,13 @@ never the last one that carries anything.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.probe.actions import Action, Cause, Initiate, SendIkePing, Terminate
+from vpnagent.probe.actions import Cause, Initiate, SendIkePing, Terminate
 from vpnagent.probe.blame import Judgement, judge
 from vpnagent.probe.detector import Transition
 from vpnagent.probe.doubt import Stage
+from vpnagent.probe.outbox import Change, Outbox, Trigger
 from vpnagent.probe.path import Path
 from vpnagent.probe.picture import Permit, Picture
 from vpnagent.probe.trial import DISTURBING, HELD, Phase, Step
@@ -22,29 +22,6 @@ from vpnagent.selection import PathState
 _RTT = 0.1  #: seconds: of an IKE daemon of which nothing is known
 WAITING_FOR_PEER = "return path: waiting for the cloud"
 TARGET_DEAD = "the probe target may be dead"
-
-
-class Change(NamedTuple):
-    """A path of the domain changed its state."""
-
-    path: Path
-    transition: Transition
-
-
-class Trigger(NamedTuple):
-    """Something else that selection depends on changed."""
-
-    cause: Cause
-    tunnel: TunnelKey | None
-    reason: str
-
-
-class Outbox(NamedTuple):
-    """Where a domain leaves what follows from facts and time; the core empties it."""
-
-    actions: list[Action]
-    changes: list[Change]
-    triggers: list[Trigger]
 
 
 class Domain:
@@ -143,7 +120,7 @@ class Domain:
                 known = path.evidence.ike.answered_at is not None
                 phase = remedy.phase
                 steps = remedy.advance(
-                    now, ike_known=known, rtt=_ike_rtt([path]), busy=self.picture.busy(key)
+                    now, ike_known=known, rtt=_ike_rtt([path]), busy=self._busy_for_trial(key)
                 )
                 if phase in DISTURBING and remedy.phase not in DISTURBING:
                     self._listen_again(now)
@@ -176,11 +153,7 @@ class Domain:
         match judgement:
             case Judgement.DOWN:
                 self._take_down(path, Cause.SILENT, _silence_of(path), now)
-                heard = path.evidence.heard_at is not None or any(
-                    p.alive for p in self.picture.paths.values()
-                )
-                if heard:
-                    self._do(path.key, self.picture.remedies[path.key].begin(now, _ike_rtt([path])), now)
+                self._do(path.key, [Step.ASK], now)
             case Judgement.EXCUSED | Judgement.WAIT:
                 self._excuse(path, judgement, now)
             case Judgement.CONGESTED:
@@ -286,7 +259,8 @@ class Domain:
         elif self.picture.doubt.stage is not Stage.CLEAR:
             self.picture.doubt.clear()
             self._listen_again(at)
-        self.picture.judged.pop(path.key, None)
+        if self.picture.judged.pop(path.key, None) is not None:
+            path.window.clear()
         for key in [k for k, judgement in self.picture.judged.items() if judgement is Judgement.WAIT]:
             del self.picture.judged[key]
 
@@ -331,16 +305,15 @@ class Domain:
         path = self.picture.paths[key]
         for step in steps:
             match step:
+                case Step.ASK:
+                    # A path that was never heard proves nothing: it may be the target that does not answer.
+                    if path.evidence.heard_at is not None or self.picture.alive:
+                        self.picture.remedies[key].begin(now, _ike_rtt([path]))
+                        self._ping(key, now)
                 case Step.PING:
                     self._ping(key, now)
                 case Step.INITIATE:
-                    remedy = self.picture.remedies[key]
-                    force = (
-                        remedy.phase is Phase.INITIATING
-                        and not remedy.trials
-                        and not path.intent.encapsulated
-                    )
-                    self._outbox.actions.append(Initiate(tunnel=key, force_encapsulation=force))
+                    self._initiate(path)
                 case Step.LISTEN:
                     path.restart(now)
                     self.picture.judged.pop(key, None)
@@ -355,10 +328,20 @@ class Domain:
                 remedy.keep(now)
             case Permit.LATER:
                 remedy.want(now)
-            case Permit.YES:
-                remedy.reset(now)
+            case Permit.YES | Permit.RESTART as permit:
+                remedy.reset(now, at_once=permit is Permit.RESTART)
                 reason = f"path down ({path.detector.reason}) while its IKE daemon lives"
                 self._outbox.actions.append(Terminate(tunnel=path.key, reason=reason))
+
+    def _initiate(self, path: Path) -> None:
+        """Bring the tunnel up; a first trial puts ESP that was native into UDP, which IKE got through by."""
+        remedy = self.picture.remedies[path.key]
+        first = remedy.phase is Phase.INITIATING and not remedy.trials
+        force = first and not path.intent.encapsulated
+        self._outbox.actions.append(Initiate(tunnel=path.key, force_encapsulation=force))
+
+    def _busy_for_trial(self, key: TunnelKey) -> bool:
+        return self.picture.busy(key) or self.picture.doubt.stage is Stage.WATCHING
 
     def _recovered(self, path: Path, state: PathState, at: float) -> None:
         remedy = self.picture.remedies[path.key]
@@ -374,7 +357,7 @@ class Domain:
             return
         path.evidence.ike.ask(now)
         self._outbox.actions.append(SendIkePing(tunnel=key))
-        if self.picture.remedies[key].phase is Phase.ASKING and self.picture.remedies[key].asked_before:
+        if self.picture.remedies[key].phase is Phase.ASKING and self.picture.remedies[key].rounds:
             path.evidence.traffic.begin()
             path.read_traffic(self._outbox.actions)
 

@@ -93,6 +93,10 @@ class IkeDaemon:
             self.rtt = max(0.0, at - self.asked_at)
             self.asked_at = None
 
+    def answered_since(self, at: float) -> bool:
+        """Whether it gave a sign of life since then."""
+        return self.answered_at is not None and self.answered_at >= at
+
     def silent_since(self, at: float | None) -> bool:
         """Whether a daemon that is known to answer was asked since then, and did not."""
         return self.answered_at is not None and self.asked_at is not None and self.asked_at >= (at or 0.0)

@@ -40,9 +40,10 @@ class PathReport:
     waiting_for_peer: bool  #: the underlay is dead; "return path: waiting for the cloud"
 
 
-def congested(path: Path) -> bool:
-    """Whether the path is degraded by its own traffic, so that no other would be better."""
-    return path.state is PathState.DEGRADED and path.detector.cause is Cause.CONGESTION
+def blameless(path: Path) -> bool:
+    """Whether the path is degraded by its own traffic or a dead target, so that no other would be better."""
+    blamed = path.detector.cause not in (Cause.CONGESTION, Cause.TARGET)
+    return path.state is PathState.DEGRADED and not blamed
 
 
 def path_report(path: Path, remedy: Remedy) -> PathReport:
@@ -55,7 +56,7 @@ def path_report(path: Path, remedy: Remedy) -> PathReport:
         cause=detector.cause,
         reason=detector.reason,
         since=detector.since,
-        congested=congested(path),
+        congested=detector.state is PathState.DEGRADED and detector.cause is Cause.CONGESTION,
         rtt=window.mean_rtt,
         loss_ratio=window.loss_ratio,
         last_heard=detector.last_heard,

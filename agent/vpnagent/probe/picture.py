@@ -44,14 +44,27 @@ class Picture:
         """Return whether the tunnel may be reset.
 
         Not by policy; not while anything still arrives through it; and not if no other one carries. But
-        what was cut off with its underlay, and stays silent after that came back, carries nothing.
+        what was cut off with its underlay, and stays silent after that came back, carries nothing; nor does
+        any tunnel while all are silent, and then another one may be the way for the peer to take.
         """
         remedy = self.remedies[path.key]
         if self.policies[path.key] is OnPathDown.KEEP or self._arrives(path, now):
             return Permit.NO
-        if not remedy.at_once and not any(self._carries(p, path) for p in self.in_service()):
+        carried = any(self._carries(p, path) for p in self.in_service())
+        if not carried and not remedy.at_once and not self._nothing_to_lose(path):
             return Permit.NO
         return Permit.LATER if self.busy(path.key) else Permit.YES
+
+    def _nothing_to_lose(self, path: Path) -> bool:
+        """Whether nothing is heard anywhere, and the peer could still be reached through another tunnel.
+
+        Then the peer may be returning everything through this dead one. Its own fall must be an old one:
+        it is asked about again.
+        """
+        others = [p for p in self.paths.values() if p is not path and p.signals.usable]
+        if not self.remedies[path.key].asked_before or any(p.state is not PathState.DOWN for p in others):
+            return False
+        return any(p.evidence.ike.answered_since(p.detector.since) for p in others)
 
     def _arrives(self, path: Path, now: float) -> bool:
         evidence = path.evidence

@@ -20,10 +20,10 @@ from vpnagent.probe.actions import (
     WriteGroup,
 )
 from vpnagent.probe.budget import Budget
-from vpnagent.probe.domain import Change, Trigger
 from vpnagent.probe.groups import Groups
 from vpnagent.probe.intent import Intent
-from vpnagent.probe.outlook import congested
+from vpnagent.probe.outbox import Change, Trigger
+from vpnagent.probe.outlook import blameless
 from vpnagent.probe.path import Path
 from vpnagent.selection import Verdict
 
@@ -156,7 +156,7 @@ def _verdict(path: Path) -> Verdict:
         child_sa_installed=path.signals.usable,
         drained=path.intent.drained,
         path=path.state,
-        congested=congested(path),
+        blameless=blameless(path),
     )
 
 

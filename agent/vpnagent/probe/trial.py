@@ -27,7 +27,7 @@ _TERMINATE_PATIENCE = 2.0  #: seconds for charon to say that it did
 _INITIATE_PATIENCE = 15.0  #: seconds for a CHILD_SA to come up
 _PROBE_PATIENCE = 15.0  #: seconds for a trial whose probes cannot even be sent
 _BUSY = 1.0  #: seconds after which a trial that had to give way to another is due again
-_FIRST_ASK, _LONGEST_ASK = 1.0, 10.0  #: seconds between questions to a silent IKE daemon
+_FIRST_ASK, _LONGEST_ASK = 1.0, 5.0  #: seconds between questions to a silent IKE daemon
 _BASELINE = (2.0, 60.0, 600.0)  #: seconds after which an IKE daemon is first asked, in time of peace
 _EARLY_TRIALS = 3  #: times that a tunnel which the peer brings up by itself is tried at once
 
@@ -59,6 +59,7 @@ UNTOLD = frozenset({Phase.ASKING, Phase.WANTED, Phase.KEPT, Phase.WAITING, Phase
 class Step(enum.Enum):
     """What the domain is to do for the tunnel now."""
 
+    ASK = enum.auto()  #: ``begin``, if the path was ever heard
     PING = enum.auto()
     WANT_RESET = enum.auto()  #: check whether it is allowed, then ``reset`` or ``keep``
     INITIATE = enum.auto()
@@ -137,9 +138,9 @@ class Remedy:
         self._prolong(Phase.WAITING, now, _FIRST_ASK, _LONGEST_ASK)
 
     @property
-    def asked_before(self) -> bool:
-        """Whether this is not the first question about this fall."""
-        return self._rests > 0
+    def rounds(self) -> int:
+        """How often it was decided to wait since the path went down."""
+        return self._rests
 
     def restore(self, now: float) -> list[Step]:
         """The reset was a mistake: bring the tunnel up again."""
@@ -195,7 +196,9 @@ class Remedy:
             self.over()
 
     def silent(self, now: float) -> list[Step]:
-        """Nothing was heard for a detection time since ``LISTEN``."""
+        """Nothing was heard for a detection time, of a path that is down already."""
+        if self.phase is Phase.NONE:
+            return [Step.ASK]
         return [Step.WANT_RESET] if self.phase in (Phase.PROBING, Phase.RETURNED) else []
 
     def advance(self, now: float, *, ike_known: bool, rtt: float, busy: bool) -> list[Step]:
