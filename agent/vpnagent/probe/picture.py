@@ -13,6 +13,8 @@ from vpnagent.probe.path import Path
 from vpnagent.probe.trial import DISTURBING, UNTOLD, Phase, Remedy
 from vpnagent.selection import PathState
 
+_DESPAIR = 3  #: rounds of waiting, 5, 10 and 20 s, before a tunnel without alternative is restarted
+
 
 class Permit(enum.Enum):
     """Whether a tunnel may be reset."""
@@ -20,6 +22,7 @@ class Permit(enum.Enum):
     YES = enum.auto()
     LATER = enum.auto()  #: another one is being reset
     NO = enum.auto()
+    RESTART = enum.auto()  #: and bring it up again at once: there is no other
 
 
 class Picture:
@@ -45,26 +48,29 @@ class Picture:
 
         Not by policy; not while anything still arrives through it; and not if no other one carries. But
         what was cut off with its underlay, and stays silent after that came back, carries nothing; nor does
-        any tunnel while all are silent, and then another one may be the way for the peer to take.
+        any tunnel while all are down. Then the peer may still be returning everything through this one, and
+        another one may be the way to take; or, after a while, our SA may be one that the peer forgot.
         """
         remedy = self.remedies[path.key]
         if self.policies[path.key] is OnPathDown.KEEP or self._arrives(path, now):
             return Permit.NO
-        carried = any(self._carries(p, path) for p in self.in_service())
-        if not carried and not remedy.at_once and not self._nothing_to_lose(path):
-            return Permit.NO
-        return Permit.LATER if self.busy(path.key) else Permit.YES
+        permit = Permit.YES
+        if not remedy.at_once and not any(self._carries(p, path) for p in self.in_service()):
+            permit = self._in_despair(path, remedy)
+        return Permit.LATER if permit is not Permit.NO and self.busy(path.key) else permit
 
-    def _nothing_to_lose(self, path: Path) -> bool:
-        """Whether nothing is heard anywhere, and the peer could still be reached through another tunnel.
-
-        Then the peer may be returning everything through this dead one. Its own fall must be an old one:
-        it is asked about again.
-        """
+    def _in_despair(self, path: Path, remedy: Remedy) -> Permit:
         others = [p for p in self.paths.values() if p is not path and p.signals.usable]
-        if not self.remedies[path.key].asked_before or any(p.state is not PathState.DOWN for p in others):
-            return False
-        return any(p.evidence.ike.answered_since(p.detector.since) for p in others)
+        if remedy.phase is Phase.PROBING or any(p.state is not PathState.DOWN for p in others):
+            return Permit.NO
+        if remedy.rounds and any(p.evidence.ike.answered_since(p.detector.since) for p in others):
+            return Permit.YES
+        return Permit.RESTART if remedy.rounds >= _DESPAIR else Permit.NO
+
+    @property
+    def alive(self) -> bool:
+        """Whether any tunnel is heard just now."""
+        return any(p.alive for p in self.paths.values())
 
     def _arrives(self, path: Path, now: float) -> bool:
         evidence = path.evidence

@@ -120,8 +120,9 @@ class Remedy:
         self._enter(Phase.ASKING, self._question.again)
         return [Step.PING]
 
-    def reset(self, now: float) -> None:
-        """The tunnel is being terminated."""
+    def reset(self, now: float, *, at_once: bool) -> None:
+        """The tunnel is being terminated; ``at_once``: the next trial needs no rest."""
+        self.at_once |= at_once
         self.trials = 0 if self.trials is None else self.trials + 1
         self._enter(Phase.RESETTING, now + _TERMINATE_PATIENCE)
 
