@@ -18,6 +18,7 @@ from vpnagent.ipsec.plan import (
     LoadConnection,
     LoadSecret,
     Terminate,
+    TerminateChild,
     UnloadConnection,
     UnloadSecret,
 )
@@ -75,18 +76,15 @@ class FakeCharon:
             case LoadSecret(connection):
                 self._secrets.add(connection.name)
             case LoadConnection(connection):
-                if "sm4" in ike_proposal(connection.ike) + esp_proposal(connection.esp):
-                    raise ViciError("load-conn", "invalid value for: proposals, config discarded")
-                self._connections[connection.name] = connection
+                self._load(connection)
             case UnloadConnection(name):
-                if name not in self._connections.keys() | self._foreign:
-                    raise ViciError("unload-conn", f"unload: connection '{name}' not found")
-                self._connections.pop(name, None)
-                self._foreign.discard(name)
+                self._unload(name)
             case UnloadSecret(id_):
                 self._secrets.discard(id_)
             case Terminate():
                 self._terminate(action.ike_sa)
+            case TerminateChild():
+                self._terminate_child(action.child_sa)
         self.log.append(str(action))
 
     async def initiate(self, key: TunnelKey, child: str | None = None) -> None:
@@ -97,7 +95,7 @@ class FakeCharon:
         self.log.append(f"initiate {key.owner} child {child}")
         if key.owner in self._silent:
             self._add(key.owner, IkeState.CONNECTING)
-        elif key.owner not in self._rejecting:
+        elif key.owner not in self._rejecting and not self._carries(key.owner, child):
             self.establish(key, child)
 
     def close(self) -> None:
@@ -221,6 +219,26 @@ class FakeCharon:
         self._sas[sa.unique_id] = sa
         return sa
 
+    def _load(self, connection: Connection) -> None:
+        if "sm4" in ike_proposal(connection.ike) + esp_proposal(connection.esp):
+            raise ViciError("load-conn", "invalid value for: proposals, config discarded")
+        self._connections[connection.name] = connection
+
+    def _unload(self, name: str) -> None:
+        if name not in self._connections.keys() | self._foreign:
+            raise ViciError("unload-conn", f"unload: connection '{name}' not found")
+        self._connections.pop(name, None)
+        self._foreign.discard(name)
+
+    def _terminate_child(self, child_sa: str) -> None:
+        for id_, sa in self._sas.items():
+            for child in sa.children:
+                if child.unique_id == child_sa:
+                    self._sas[id_] = replace(sa, children=tuple(c for c in sa.children if c is not child))
+                    self._on_event(
+                        ChildUpDown(connection=sa.connection, child=child.name, child_sa=child_sa, up=False)
+                    )
+
     def _terminate(self, ike_sa: str) -> None:
         sa = self._sas.pop(ike_sa, None)
         if sa is None or sa.connecting:
@@ -230,3 +248,12 @@ class FakeCharon:
             self._on_event(
                 ChildUpDown(connection=sa.connection, child=child.name, child_sa=child.unique_id, up=False)
             )
+
+    def _carries(self, connection: str, child: str) -> bool:
+        """Charon makes no second CHILD_SA of a kind in one IKE_SA."""
+        return any(
+            carrying.name == child
+            for sa in self._sas.values()
+            if sa.connection == connection
+            for carrying in sa.carrying_children
+        )

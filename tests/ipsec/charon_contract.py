@@ -20,6 +20,7 @@ from vpnagent.ipsec.plan import (
     LoadConnection,
     LoadSecret,
     Terminate,
+    TerminateChild,
     UnloadConnection,
     UnloadSecret,
 )
@@ -134,8 +135,23 @@ async def a_terminated_sa_carries_no_more(charon: AnyCharon, connection: Connect
     await until(charon, lambda state: not state.sas)
 
 
+async def initiating_what_carries_makes_no_second_child(charon: AnyCharon, connection: Connection) -> None:
+    await bring_up(charon, connection)
+    await charon.initiate(connection.key)
+    state = await until(charon, lambda state: not any(sa.negotiating_child for sa in state.sas))
+    assert [len(sa.carrying_children) for sa in state.sas] == [1]
+
+
+async def a_terminated_child_leaves_its_ike_sa(charon: AnyCharon, connection: Connection) -> None:
+    (sa,) = (await bring_up(charon, connection)).sas
+    await charon.apply(TerminateChild(sa.connection, sa.carrying_children[0].unique_id, "test"))
+    state = await until(charon, lambda state: not carries(state))
+    assert [left.unique_id for left in state.sas] == [sa.unique_id]
+
+
 async def terminating_what_is_gone_is_no_error(charon: AnyCharon, connection: Connection) -> None:
     await charon.apply(Terminate(connection.name, "4711", "test"))
+    await charon.apply(TerminateChild(connection.name, "4711", "test"))
 
 
 async def a_terminated_tunnel_can_be_initiated_again_at_once(
@@ -163,6 +179,8 @@ LAWS: tuple[Law, ...] = (
     loading_changed_settings_leaves_the_sas_alone,
     unloading_leaves_the_sas_alone,
     a_terminated_sa_carries_no_more,
+    a_terminated_child_leaves_its_ike_sa,
+    initiating_what_carries_makes_no_second_child,
     terminating_what_is_gone_is_no_error,
     a_terminated_tunnel_can_be_initiated_again_at_once,
     an_unknown_algorithm_is_refused,

@@ -28,6 +28,7 @@ from vpnagent.ipsec.plan import (
     Loaded,
     LoadSecret,
     Terminate,
+    TerminateChild,
     Traffic,
     UnloadConnection,
     UnloadSecret,
@@ -168,7 +169,7 @@ def touched(action: Action) -> str:
             return connection.name
         case UnloadConnection(name) | UnloadSecret(name):
             return name
-        case Terminate():
+        case Terminate() | TerminateChild():
             return action.connection
 
 
@@ -230,9 +231,31 @@ def test_an_ike_sa_that_carries_nothing_is_no_duplicate() -> None:
 
 
 def test_an_ike_sa_that_carries_what_no_newer_one_does_stays() -> None:
-    """IKEv1 has a CHILD_SA for each pair of selectors, and they may be spread over two IKE_SAs."""
     both = (make_child("primary"), make_child("primary.2"))
     state = state_with(sa_of(PRIMARY, "1", children=both), sa_of(PRIMARY, "2"))
+    assert planned(BOTH, state, loaded(PRIMARY, BACKUP)) == []
+
+
+def test_of_ikev1_only_the_older_child_goes_wherever_it_is() -> None:
+    older, newer = make_child(unique_id="9"), make_child(unique_id="10")
+    apart = state_with(
+        sa_of(PRIMARY, "1", version=1, children=(newer,)), sa_of(PRIMARY, "2", version=1, children=(older,))
+    )
+    together = state_with(sa_of(PRIMARY, version=1, children=(older, newer)))
+    for state in (apart, together):
+        expected = [TerminateChild(PRIMARY.name, "9", DUPLICATE)]
+        assert planned(BOTH, state, loaded(PRIMARY, BACKUP)) == expected
+
+
+def test_of_ikev1_a_child_for_each_pair_of_selectors_stays() -> None:
+    pairs = (make_child("primary", unique_id="1"), make_child("primary.2", unique_id="2"))
+    state = state_with(sa_of(PRIMARY, version=1, children=pairs))
+    assert planned(BOTH, state, loaded(PRIMARY, BACKUP)) == []
+
+
+def test_of_ikev1_a_child_that_has_just_been_replaced_is_no_duplicate() -> None:
+    pair = (make_child(unique_id="9"), make_child(unique_id="10", installed_for=DUPLICATE_AGE - 1))
+    state = state_with(sa_of(PRIMARY, version=1, children=pair))
     assert planned(BOTH, state, loaded(PRIMARY, BACKUP)) == []
 
 

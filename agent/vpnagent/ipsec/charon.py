@@ -20,6 +20,7 @@ from vpnagent.ipsec.plan import (
     LoadConnection,
     LoadSecret,
     Terminate,
+    TerminateChild,
     UnloadConnection,
     UnloadSecret,
 )
@@ -105,7 +106,9 @@ class Charon:
             case UnloadSecret(id_):
                 await commands.request("unload-shared", {"id": id_})
             case Terminate():
-                await _terminate(commands, action)
+                await _terminate(commands, messages.terminate(action.ike_sa, force=action.force))
+            case TerminateChild():
+                await _terminate(commands, messages.terminate_child(action.child_sa))
 
     async def initiate(self, key: TunnelKey, child: str | None = None) -> None:
         """Have charon start to negotiate; the outcome is told by events and seen by ``observe``."""
@@ -186,10 +189,10 @@ def _read(files: CertificateFiles) -> Credentials:
         raise ViciError("load-conn", f"{error.filename}: {error.strerror}") from error
 
 
-async def _terminate(commands: vici.ViciConnection, action: Terminate) -> None:
+async def _terminate(commands: vici.ViciConnection, message: Section) -> None:
     """An SA that has gone meanwhile is no error: it is what was wanted."""
     try:
-        await commands.request("terminate", messages.terminate(action.ike_sa, force=action.force))
+        await commands.request("terminate", message)
     except ViciUnavailableError:
         raise
     except ViciError as error:

@@ -125,6 +125,11 @@ def terminate(ike_sa: str, *, force: bool) -> dict[str, object]:
     return {"ike-id": ike_sa, "force": _yes(force), "timeout": "-1"}
 
 
+def terminate_child(child_sa: str) -> dict[str, object]:
+    """Return the message that deletes one CHILD_SA, and does not wait."""
+    return {"child-id": child_sa, "timeout": "-1"}
+
+
 def ike_sas(event: Section) -> tuple[IkeSa, ...]:
     """Return the IKE_SAs of a list-sa event; ValueError when it is not one."""
     return tuple(_ike_sa(name, sa) for name, sa in sections(event))
@@ -279,6 +284,7 @@ def _ike_sa(name: str, sa: Section) -> IkeSa:
         connection=name,
         unique_id=text(sa, "uniqueid"),
         state=IkeState(text(sa, "state")),
+        version=number(sa, "version"),
         initiator=flag(sa, "initiator"),
         established_for=float(number(sa, "established", 0)),
         children=tuple(_child_sa(child) for _, child in sections(subsection(sa, "child-sas"))),

@@ -25,7 +25,7 @@ from vpnagent.ipsec.sa import CharonState, IkeSa
 DUPLICATE_AGE = 5.0
 
 UNCONFIGURED = "no longer configured"
-DUPLICATE = "a newer IKE_SA carries the same"
+DUPLICATE = "a newer one carries the same"
 OUTDATED = "negotiated with other settings"
 
 
@@ -86,7 +86,19 @@ class Terminate:
         return f"terminate {self.connection}[{self.ike_sa}] ({self.reason})"
 
 
-Action = LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate
+@dataclass(frozen=True, slots=True)
+class TerminateChild:
+    """Delete one CHILD_SA; its IKE_SA stays."""
+
+    connection: str
+    child_sa: str  #: unique id
+    reason: str
+
+    def __str__(self) -> str:
+        return f"terminate {self.connection}{{{self.child_sa}}} ({self.reason})"
+
+
+Action = LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate | TerminateChild
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,21 +211,43 @@ def _loads(
             yield LoadConnection(connection)
 
 
-def _duplicates(sas: Iterable[IkeSa]) -> Iterator[Terminate]:
-    """Yield the oldest duplicate of each connection: both ends may have initiated at once.
+def _duplicates(sas: Iterable[IkeSa]) -> Iterator[Action]:
+    """Yield the end of the oldest duplicate of each connection: both ends may have initiated at once.
 
-    Of two, the newer stays, because the kernels of both ends send into the newest CHILD_SA. One that
-    carries nothing is none: it may be on its way to something, and costs nothing.
+    Of two, the newer stays, because the kernels of both ends send into the newest CHILD_SA.
     """
     by_connection: dict[str, list[IkeSa]] = {}
     for sa in sas:
         if sa.carrying_children and sa.established_for >= DUPLICATE_AGE:
             by_connection.setdefault(sa.connection, []).append(sa)
     for of_connection in by_connection.values():
-        oldest, *newer = sorted(of_connection, key=_age, reverse=True)
-        carried_by_newer = {child.name for sa in newer for child in sa.carrying_children}
-        if {child.name for child in oldest.carrying_children} <= carried_by_newer:
-            yield _terminate(oldest, DUPLICATE)
+        if any(sa.version == 1 for sa in of_connection):
+            yield from _duplicate_child(of_connection)
+        else:
+            yield from _duplicate_ike_sa(of_connection)
+
+
+def _duplicate_ike_sa(sas: list[IkeSa]) -> Iterator[Action]:
+    """One that carries nothing is none: it may be on its way to something, and costs nothing."""
+    oldest, *newer = sorted(sas, key=_age, reverse=True)
+    carried_by_newer = {child.name for sa in newer for child in sa.carrying_children}
+    if {child.name for child in oldest.carrying_children} <= carried_by_newer:
+        yield _terminate(oldest, DUPLICATE)
+
+
+def _duplicate_child(sas: list[IkeSa]) -> Iterator[Action]:
+    """In IKEv1 the CHILD_SAs alone: charon moves them from one IKE_SA to another, each end as it likes.
+
+    To delete an IKE_SA may delete at the peer what we take to be in the other (seen with two 5.9.8).
+    """
+    children = sorted(
+        (child for sa in sas for child in sa.carrying_children if child.installed_for >= DUPLICATE_AGE),
+        key=lambda child: int(child.unique_id),
+    )
+    for older, child in enumerate(children, start=1):
+        if child.name in {newer.name for newer in children[older:]}:
+            yield TerminateChild(sas[0].connection, child.unique_id, DUPLICATE)
+            return
 
 
 def _renegotiation(

@@ -67,6 +67,7 @@ class IkeSa:
     initiator: bool
     established_for: float  #: seconds; 0 before
     children: tuple[ChildSa, ...]
+    version: int = 2  #: of IKE
     negotiating_child: bool = False  #: a CHILD_SA is being negotiated in it; it is in ``children`` only later
 
     @property
