@@ -34,7 +34,7 @@ def without_nexthops(objects: KernelObjects, ids: Collection[int]) -> KernelObje
         else:
             emptied.append(group.id)
     left = replace(objects, nexthops=nexthops, groups=groups)
-    return without_groups(left, emptied)
+    return without_groups(left, [*emptied, *ids])  # a route may also name a nexthop
 
 
 def without_groups(objects: KernelObjects, ids: Collection[int]) -> KernelObjects:

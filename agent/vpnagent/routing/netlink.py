@@ -1,8 +1,8 @@
 """The kernel: observe what there is, carry out actions, hear of changes.
 
-The shell around ``netlink_requests``, ``dumps`` and ``mss_clamp``. What there is, is read and never remembered; all
-that is kept between calls is the interfaces' indexes of the last observation, for the actions that were
-planned from it. No program is run: what ip(8) and nft(8) do is done over netlink.
+The shell around ``netlink_requests``, ``dumps`` and ``mss_clamp``. What there is, is read and never
+remembered; all that is kept between calls is the interfaces' indexes of the last observation, for the
+actions that were planned from it. No program is run: what ip(8) and nft(8) do is done over netlink.
 """
 
 import errno
