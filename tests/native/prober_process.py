@@ -150,7 +150,7 @@ class ControlDaemon:
             process.wait()
 
 
-def until(condition: Callable[[], T], *, within: float = 5.0, every: float = 0.002) -> T:
+def until(condition: Callable[[], T | None], *, within: float = 5.0, every: float = 0.002) -> T:
     """Poll until the condition holds; fail after ``within`` seconds."""
     deadline = time.monotonic() + within
     while not (found := condition()):

@@ -4,6 +4,7 @@ All that is decided is decided by ``core``; all that waits is drained before any
 stall of this process is not taken for a silent path. Nothing in the loop waits for anybody.
 """
 
+import _random
 import contextlib
 import os
 import time
@@ -54,6 +55,8 @@ class Prober:
         self._shell = Shell(self._poller, self._kernel, self._tell)
         self._state = state
         self._server = Server(socket_path, self._poller, hello=self._hello, on_message=self._on_message)
+        # What ``random`` is made of, without its import of hashlib and OpenSSL: 4 MiB.
+        self._random = _random.Random(int.from_bytes(os.urandom(8))).random
         self._core: Core | None = None
         self._configure: Configure | None = None
         self._now = time.monotonic()  #: of this wake-up
@@ -151,7 +154,7 @@ class Prober:
         try:
             intent = with_addresses(configure.intent)
             if self._core is None:
-                self._core = Core(self._with_members(intent), now=now, random=_random)
+                self._core = Core(self._with_members(intent), now=now, random=self._random)
             else:
                 self._core.replace_intent(intent, now=now)
         except (ValueError, NetlinkError) as error:
@@ -211,7 +214,3 @@ class Prober:
             send_errors=shell.send_errors,
             events_lost=self._server.events_lost,
         )
-
-
-def _random() -> float:
-    return int.from_bytes(os.urandom(6)) / 2**48

@@ -25,6 +25,8 @@ _BATCH = 256  #: datagrams taken from one connection at a time: probes have the 
 
 @dataclass(slots=True, eq=False)
 class _Connection:
+    """One process at the other end."""
+
     socket: socket.socket
     assembler: Assembler = field(default_factory=Assembler)
     sending: deque[bytes] = field(default_factory=deque)  #: datagrams of messages already begun

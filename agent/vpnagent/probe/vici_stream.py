@@ -22,6 +22,8 @@ Done = Callable[[str | None], None]  #: told why the request failed, or None
 
 @dataclass(slots=True, eq=False)
 class _Stream:
+    """One connection to charon."""
+
     socket: socket.socket
     frames: Frames = field(default_factory=Frames)
     waiting: list[bytes] = field(default_factory=list)  #: packets of the request not yet sent
@@ -62,6 +64,11 @@ class Charon:
         for stream in [s for s in self._streams if s.done is None][1:]:
             self._close(stream)
         self._open_one_in_advance()
+
+    def close(self) -> None:
+        """Drop all connections."""
+        for stream in list(self._streams):
+            self._close(stream)
 
     def _open_one_in_advance(self) -> None:
         if self._path and not any(stream.done is None for stream in self._streams):

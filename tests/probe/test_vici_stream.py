@@ -1,0 +1,172 @@
+"""The prober's requests to charon, against a server that answers as it is told."""
+
+import contextlib
+import select
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from vici.protocol import Message, Packet
+
+from vpnagent.probe import vici_stream
+from vpnagent.probe.poller import Poller
+from vpnagent.probe.vici_message import Frames, framed
+from vpnagent.probe.vici_stream import Charon
+
+YES = bytes([Packet.CMD_RESPONSE]) + bytes(Message.serialize({"success": "yes"}))
+NO = bytes([Packet.CMD_RESPONSE]) + bytes(Message.serialize({"success": "no", "errmsg": "not found"}))
+
+
+class Server:
+    """charon's end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._listener.listen()
+        self._listener.settimeout(2)
+        self.accepted: list[socket.socket] = []
+
+    def accept(self) -> socket.socket:
+        connection, _ = self._listener.accept()
+        connection.settimeout(2)
+        self.accepted.append(connection)
+        return connection
+
+    def close(self) -> None:
+        for connection in (self._listener, *self.accepted):
+            connection.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory() as directory:
+        made = Server(Path(directory) / "vici")
+        with contextlib.closing(made):
+            yield made
+
+
+@pytest.fixture
+def poller() -> Poller:
+    return Poller()
+
+
+@pytest.fixture
+def charon(poller: Poller, server: Server) -> Iterator[Charon]:
+    made = Charon(poller)
+    made.use(server.path)
+    yield made
+    made.close()
+
+
+def turn(poller: Poller, condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 2
+    while not condition():
+        assert time.monotonic() < deadline
+        for fd in poller.wait():
+            poller.call(fd)
+
+
+def packets(connection: socket.socket) -> list[bytes]:
+    return Frames().feed(connection.recv(65536))
+
+
+def test_a_connection_is_open_before_it_is_needed(charon: Charon, server: Server) -> None:
+    assert server.accept()
+    assert charon
+
+
+def test_a_request_is_sent_at_once_and_its_success_told(
+    charon: Charon, server: Server, poller: Poller
+) -> None:
+    told: list[str | None] = []
+    charon.ask((b"terminate",), told.append, now=0.0)
+    connection = server.accept()
+    assert packets(connection) == [b"terminate"]
+    connection.sendall(framed(YES))
+    turn(poller, lambda: told)
+    assert told == [None]
+
+
+def test_each_packet_waits_for_the_success_of_the_one_before(
+    charon: Charon, server: Server, poller: Poller
+) -> None:
+    told: list[str | None] = []
+    charon.ask((b"load-conn", b"initiate"), told.append, now=0.0)
+    connection = server.accept()
+    assert packets(connection) == [b"load-conn"]
+    connection.sendall(framed(YES)[:3])
+    connection.sendall(framed(YES)[3:])
+    turn(poller, lambda: select.select([connection], [], [], 0)[0])
+    assert packets(connection) == [b"initiate"]
+    connection.sendall(framed(NO))
+    turn(poller, lambda: told)
+    assert told == ["not found"]
+
+
+def test_a_failure_ends_the_request(charon: Charon, server: Server, poller: Poller) -> None:
+    told: list[str | None] = []
+    charon.ask((b"load-conn", b"initiate"), told.append, now=0.0)
+    connection = server.accept()
+    connection.sendall(framed(NO))
+    turn(poller, lambda: told)
+    connection.setblocking(False)
+    assert packets(connection) == [b"load-conn"]
+    with pytest.raises(BlockingIOError):
+        connection.recv(1)
+
+
+def test_a_request_does_not_wait_behind_another(charon: Charon, server: Server, poller: Poller) -> None:
+    told: list[str] = []
+    charon.ask((b"initiate",), lambda _: told.append("initiate"), now=0.0)
+    charon.ask((b"terminate",), lambda _: told.append("terminate"), now=0.0)
+    first, second = server.accept(), server.accept()
+    assert (packets(first), packets(second)) == ([b"initiate"], [b"terminate"])
+    second.sendall(framed(YES))
+    turn(poller, lambda: told)
+    assert told == ["terminate"]
+
+
+def test_a_charon_that_dies_fails_the_request_and_the_next_one_is_used(
+    charon: Charon, server: Server, poller: Poller
+) -> None:
+    told: list[str | None] = []
+    charon.ask((b"terminate",), told.append, now=0.0)
+    server.accept().close()
+    turn(poller, lambda: told)
+    assert told[0]
+    assert told[0].startswith("charon: ")
+    charon.tidy(1.0)
+    charon.ask((b"again",), told.append, now=1.0)
+    assert packets(server.accept()) == [b"again"]
+
+
+def test_an_idle_connection_that_charon_closes_is_opened_anew(
+    charon: Charon, server: Server, poller: Poller
+) -> None:
+    server.accept().close()
+    for fd in poller.wait():
+        poller.call(fd)
+    charon.tidy(1.0)
+    assert server.accept()
+
+
+def test_a_charon_that_never_answers_fails_the_request_in_the_end(charon: Charon, server: Server) -> None:
+    told: list[str | None] = []
+    charon.ask((b"terminate",), told.append, now=0.0)
+    charon.tidy(vici_stream.DEADLINE - 1)
+    assert told == []
+    charon.tidy(vici_stream.DEADLINE)
+    assert told == ["charon: no answer within 60 s"]
+
+
+def test_a_charon_that_cannot_be_reached_fails_the_request_at_once(poller: Poller) -> None:
+    told: list[str | None] = []
+    charon = Charon(poller)
+    charon.use("/nonexistent/charon.vici")
+    charon.ask((b"terminate",), told.append, now=0.0)
+    assert told == ["/nonexistent/charon.vici cannot be reached"]
