@@ -22,8 +22,8 @@ SNIPPET = Path(__file__).parents[2] / "strongswan" / "vpnagent.conf"
 # algorithm there is: under emulation they cost a minute.
 GATEWAY_PLUGINS = (
     "aesni aes rc2 sha2 sha1 md5 mgf1 random nonce x509 revocation constraints pubkey pkcs1 pkcs7 pkcs8 "
-    "pkcs12 pgp dnskey sshkey pem openssl gcrypt fips-prf gmp curve25519 chapoly xcbc cmac hmac kdf ctr ccm gcm "
-    "drbg attr kernel-netlink resolve socket-default connmark updown counters"
+    "pkcs12 pgp dnskey sshkey pem openssl gcrypt fips-prf gmp curve25519 chapoly xcbc cmac hmac kdf "
+    "ctr ccm gcm drbg attr kernel-netlink resolve socket-default connmark updown counters"
 )
 CLOUD_PLUGINS = "random nonce aes sha1 sha2 hmac kdf openssl kernel-netlink socket-default"
 # A zone that has lost its peer should notice within a scenario's time: 1 + 1 + 1 + 1 s after dpd_delay.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 import pytest
-from tests.lab.deadline import PATIENCE
+from tests.lab.deadline import EMULATED, PATIENCE
 from tests.lab.gateway import Gateway
 from tests.lab.lab import RUNTIME, Lab
 
@@ -22,7 +22,7 @@ def whole_lab() -> Iterator[Lab]:
     """The running lab."""
     begin = time.monotonic()
     lab = Lab()
-    lab.start()
+    lab.start(zygote=EMULATED)
     print(f"\nlab: topology and charons are up after {time.monotonic() - begin:.1f} s", flush=True)
     yield lab
     lab.save_captures()

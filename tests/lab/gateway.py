@@ -22,6 +22,7 @@ import yaml
 from tests.lab.deadline import PATIENCE, eventually
 from tests.lab.lab import RUNTIME, Lab
 from tests.lab.topology import ECS_HOST, GATEWAY_LAN, IDC_NETWORK, REMOTE_NETWORKS, TUNNELS, Tunnel
+from tests.lab.zygote import Agent
 
 CHECKOUT = Path(__file__).parents[2]
 PROGRAM = str(CHECKOUT / ".venv" / "bin" / "vpnagent")
@@ -40,7 +41,7 @@ class Gateway:
         self.control_socket = self.directory / "control.sock"
         self.state_directory = self.directory / "state"
         self.log = self.directory / "agent.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Agent | None = None
         self.started_at = 0.0
         self.directory.mkdir(parents=True, exist_ok=True)
         self.state_directory.mkdir(exist_ok=True)
@@ -112,7 +113,10 @@ class Gateway:
         """Start `vpnagent run`, without waiting."""
         self.started_at = time.monotonic()
         arguments = ("run", "--config", str(self.configuration))
-        self.process = self._lab.gateway.start(PROGRAM, *arguments, log=self.log)
+        if self._lab.zygote:
+            self.process = self._lab.zygote.start(*arguments, log=self.log)
+        else:
+            self.process = self._lab.gateway.start(PROGRAM, *arguments, log=self.log)
 
     def stop(self) -> int:
         """SIGTERM and wait; its exit status. Everything stays in place."""

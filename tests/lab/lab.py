@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 from tests.lab.charon import Charon
@@ -12,6 +13,7 @@ from tests.lab.namespace import Namespace
 from tests.lab.observer import Observer
 from tests.lab.stream import Stream
 from tests.lab.topology import IDC_HOST, Topology
+from tests.lab.zygote import Zygote
 
 RESULTS = Path(__file__).parents[2] / "build" / "lab"
 RUNTIME = Path("/run/vpnagent-lab")
@@ -27,6 +29,7 @@ class Lab:
         self.cloud = Cloud(self.topology, RUNTIME)
         self.charon = Charon(self.topology["gw"], RUNTIME / "gw", gateway=True)
         self.observer = Observer(self.topology, RUNTIME)
+        self.zygote: Zygote | None = None
         self._marks: dict[Path, int] = {}
 
     @property
@@ -34,8 +37,10 @@ class Lab:
         """The gateway's namespace."""
         return self.topology["gw"]
 
-    def start(self) -> None:
-        """Start all that lives as long as the lab; forks come before threads and sockets."""
+    def start(self, *, zygote: bool = False) -> None:
+        """Start all that lives as long as the lab; with a `zygote` agents start fast under emulation."""
+        if zygote:
+            self.zygote = Zygote(self.gateway, sys.executable, RUNTIME / "zygote.log")
         self.charon.start()
         self.cloud.start()
         self.charon.wait()
@@ -44,6 +49,8 @@ class Lab:
 
     def stop(self) -> None:
         """End all of it; the namespaces go with the lab's surroundings."""
+        if self.zygote:
+            self.zygote.close()
         self.faults.close()
         self.observer.stop()
         self.charon.stop()
