@@ -45,12 +45,13 @@ charon-systemd {{
 
 
 class Host:
-    """A namespace with an address on the link, an address of a network behind it, and a charon."""
+    """A namespace with an address on the wire, two networks of one address behind it, and a charon."""
 
     def __init__(self, name: str, number: int, directory: pathlib.Path) -> None:
         self.namespace = f"vpnagent-{os.getpid()}-{name}"
         self.address = f"10.77.0.{number}"
         self.network = f"10.78.{number}.1/32"
+        self.other_network = f"10.79.{number}.1/32"
         self.directory = directory / name
         self.directory.mkdir()
         self.vici = str(self.directory / "charon.vici")
@@ -137,7 +138,8 @@ def _link(a: Host, b: Host) -> None:
     _ip("-n", a.namespace, "link", "add", "wire", "type", "veth", "peer", "wire", "netns", b.namespace)
     for host in (a, b):
         _ip("-n", host.namespace, "address", "add", f"{host.address}/24", "dev", "wire")
-        _ip("-n", host.namespace, "address", "add", host.network, "dev", "lo")
+        for network in (host.network, host.other_network):  # libipsec wants an address in each selector
+            _ip("-n", host.namespace, "address", "add", network, "dev", "lo")
         _ip("-n", host.namespace, "link", "set", "lo", "up")
         _ip("-n", host.namespace, "link", "set", "wire", "up")
 
