@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -11,9 +10,8 @@ from types import FrameType
 import pytest
 from tests.lab.deadline import EMULATED, PATIENCE
 from tests.lab.gateway import Gateway
-from tests.lab.lab import RUNTIME, Lab
+from tests.lab.lab import Lab
 
-AGENT = RUNTIME / "agent"
 SCENARIO_DEADLINE = int(60 * PATIENCE**0.5)
 
 
@@ -40,8 +38,7 @@ def lab(whole_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
 @pytest.fixture
 def gateway(lab: Lab) -> Iterator[Gateway]:
     """An agent that is configured, not started; after the scenario it and all of its traces are removed."""
-    shutil.rmtree(AGENT, ignore_errors=True)
-    gateway = Gateway(lab, AGENT)
+    gateway = Gateway(lab)
     yield gateway
     lab.faults.clear()
     if lab.charon.pid is None:

@@ -69,6 +69,7 @@ class Lab:
 
     def begin(self) -> None:
         """A scenario begins: nothing is broken, nothing is up, nothing was seen."""
+        shutil.rmtree(RUNTIME / "agent", ignore_errors=True)
         self.faults.clear()
         if self.charon.pid is None:
             self.charon.restart()

@@ -1,7 +1,7 @@
-"""An interpreter that has imported the agent and forks it: a start takes a second under emulation, not thirty.
+"""An interpreter that has imported the agent and forks it, so that a start takes a second, not thirty.
 
-What runs is the same program: `vpnagent.cli.main` with its own arguments, process, session, signals and output,
-in the namespace this interpreter was started in. Without emulation, and in the demo, it is the real command.
+What runs is the same program: `vpnagent.cli.main` with its own arguments, process, session, signals and
+output, in the namespace it was started in. Without emulation, and in the demo, it is the real command.
 """
 
 from __future__ import annotations
