@@ -26,6 +26,7 @@ SHELL = {
     "planning.py",
     "reconcile_charon.py",
     "reconcile_kernel.py",
+    "prober_link.py",
     "probe/__main__.py",
     "probe/client.py",
     "probe/ike_socket.py",

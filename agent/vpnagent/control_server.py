@@ -39,8 +39,12 @@ async def serve(path: str, answer: Answer) -> None:
     )
     os.chmod(path, 0o660)
     _give_to_group(path)
-    async with server:
-        await server.serve_forever()
+    try:
+        async with server:
+            await server.serve_forever()
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 async def refuse_if_alive(path: str) -> None:

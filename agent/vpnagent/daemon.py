@@ -25,6 +25,7 @@ from vpnagent.ipsec.charon import Charon
 from vpnagent.knowledge import Knowledge
 from vpnagent.metrics import AgentCollector
 from vpnagent.naming import tunnel_key
+from vpnagent.prober_link import ProberLink
 from vpnagent.reconcile_charon import CharonReconciler
 from vpnagent.reconcile_kernel import KernelReconciler
 from vpnagent.routing.netlink import Kernel
@@ -54,6 +55,7 @@ class Daemon:
         self._charon_reconciler = CharonReconciler(
             self._known, lambda on_event: Charon(config.agent.vici_socket, on_event=on_event)
         )
+        self._prober = ProberLink(self._known, realtime=False)
         self._stop = asyncio.Event()
         self._progress = time.monotonic()
 
@@ -78,6 +80,9 @@ class Daemon:
             "kernel": self._kernel_reconciler.run,
             "kernel-monitor": self._kernel.monitor,
             "charon": self._charon_reconciler.run,
+            "prober": self._prober.run,
+            "prober-feed": self._prober.feed,
+            "prober-packets": self._prober.craft,
             "control": lambda: control_server.serve(agent.control_socket, self._answer),
             "report": self._report,
             "ready": self._ready,
@@ -171,6 +176,7 @@ class Daemon:
     async def _down(self) -> dict[str, Any]:
         """Remove everything that is ours, then stop: the same reconcilers, with nothing desired."""
         log.info("going-down")
+        await self._prober.quit()
         self._known.config = replace(self._known.config, connections=())
         self._kernel_reconciler.converged.clear()
         self._charon_reconciler.converged.clear()
@@ -190,6 +196,7 @@ class Daemon:
     def _wake(self) -> None:
         self._known.kernel_dirty.set()
         self._known.charon_dirty.set()
+        self._known.probe_dirty.set()
 
 
 def weak_points(config: Config) -> tuple[Finding, ...]:

@@ -6,12 +6,12 @@ its predecessor left.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from vpnagent.config import values as config
-from vpnagent.config.values import Config, TrafficSelectors, Tunnel
+from vpnagent.config.values import Config, TrafficSelectors, Tunnel, TunnelKey
 from vpnagent.ipsec.connection import Connection
 from vpnagent.routing.objects import (
     GROUP_IDS,
@@ -27,7 +27,7 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
-from vpnagent.selection import Verdicts, select
+from vpnagent.selection import Verdicts, select_shared
 
 SYSCTLS = (
     Sysctl(key="net.ipv4.ip_forward", value="1"),
@@ -49,10 +49,13 @@ class Desired:
     connections: dict[str, Connection]  #: by VICI name
 
 
-def desired(conf: Config, verdicts: Verdicts) -> Desired:
-    """Return what there should be. Never raises for a valid configuration."""
+def desired(conf: Config, verdicts: Verdicts, carrying: Collection[TunnelKey] = ()) -> Desired:
+    """Return what there should be. Never raises for a valid configuration.
+
+    ``carrying`` are the tunnels that carry traffic at present, if that is known.
+    """
     nexthops = nexthop_ids(conf)
-    groups, routes = _groups_and_routes(conf, verdicts, nexthops)
+    groups, routes = _groups_and_routes(conf, verdicts, carrying, nexthops)
     clamps = sorted(
         (t.interface, connection.mtu - TCP_IP_HEADERS)
         for connection in conf.connections
@@ -107,15 +110,15 @@ def group_ids(conf: Config) -> dict[tuple[str, ...], int]:
 
 
 def _groups_and_routes(
-    conf: Config, verdicts: Verdicts, nexthops: dict[str, int]
+    conf: Config, verdicts: Verdicts, carrying: Collection[TunnelKey], nexthops: dict[str, int]
 ) -> tuple[dict[int, NexthopGroup], dict[RouteKey, Route]]:
-    selected = {c.name: select(c, verdicts) for c in conf.connections}
+    connections = {c.name: c for c in conf.connections}
     ids = group_ids(conf)
     groups: dict[int, NexthopGroup] = {}
     routes: dict[RouteKey, Route] = {}
     for prefix, names in sharers(conf).items():
         routes[prefix, GUARD_METRIC] = Route(prefix=prefix, group=None, source=None)
-        tunnels = [tunnel for name in names for tunnel in selected[name]]
+        tunnels = select_shared([connections[name] for name in names], verdicts, carrying)
         if not tunnels:
             continue
         id_ = ids[names]

@@ -5,16 +5,22 @@ Not a place for decisions. Each field names the one task that writes it; everyth
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.finding import Finding, Findings
 from vpnagent.ipsec.sa import CharonState
+from vpnagent.probe.actions import Cause
+from vpnagent.probe.outlook import PathReport
+from vpnagent.probe.protocol import Report
 from vpnagent.rates import Rates
 from vpnagent.routing.objects import KernelState
-from vpnagent.selection import Verdict, Verdicts
+from vpnagent.selection import PathState, Verdict, Verdicts
 from vpnagent.tunnels import SaStatus, Tunnels
+
+REPLACED_WITHIN = 5.0  #: seconds for which the groups are left alone when the prober has died
+BLAMELESS = (Cause.CONGESTION, Cause.TARGET)  #: degraded so, a path is as good as any other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +30,15 @@ class Failover:
     at: float  #: wall clock, seconds
     old: tuple[str, ...]  #: names of the tunnels that carried it before
     new: tuple[str, ...]
-    reason: str
+    reason: str  #: one word, fit to be a label
+    text: str = ""  #: the same in a sentence
     detection_seconds: float  #: from the signal, or from the last sign of life, to the decision
     switch_seconds: float  #: from the decision to the kernel's acknowledgement
+    first_reply_seconds: float | None = None  #: from the decision to the first reply on the new path
+
+    def with_first_reply(self, seconds: float) -> "Failover":
+        """Return the same with the time at which the new path was first heard."""
+        return replace(self, first_reply_seconds=seconds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,8 +74,28 @@ class KernelKnowledge:
 
 
 @dataclass(slots=True, kw_only=True)
+class ProbeKnowledge:
+    """Written by the prober's link."""
+
+    expected: bool = False  #: there is to be a prober
+    connected: bool = False  #: one lives and has an intent: it alone writes the groups
+    lost_at: float | None = None  #: monotonic; None: never lost
+    report: Report | None = None  #: the last one
+    paths: Mapping[TunnelKey, PathReport] = field(default_factory=dict)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what the prober finds wrong."""
+        return self.report.findings if self.report else ()
+
+    def writes_groups(self, now: float) -> bool:
+        """Whether the groups are a prober's to write: one lives, or has just died and is being replaced."""
+        lately = self.lost_at is not None and now - self.lost_at < REPLACED_WITHIN
+        return self.connected or (self.expected and lately)
+
+
+@dataclass(slots=True, kw_only=True)
 class Knowledge:
-    """Everything, and the two bells that wake the reconcilers."""
+    """Everything, and the bells that wake who has to act on it."""
 
     config: Config  #: written by reload
     loaded_at: float  #: wall clock, seconds
@@ -72,18 +104,30 @@ class Knowledge:
     drained: frozenset[TunnelKey] = frozenset()  #: written by drain and undrain
     charon: CharonKnowledge = field(default_factory=CharonKnowledge)
     kernel: KernelKnowledge = field(default_factory=KernelKnowledge)
+    probe: ProbeKnowledge = field(default_factory=ProbeKnowledge)
     tunnels: Tunnels = field(default_factory=Tunnels)
     findings: Findings = field(default_factory=Findings)
     charon_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     kernel_dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    probe_dirty: asyncio.Event = field(default_factory=asyncio.Event)
 
     def verdicts(self) -> dict[TunnelKey, Verdict]:
         """Return a verdict for every configured tunnel."""
-        return {
-            t.key: Verdict(
-                child_sa_installed=t.key in self.charon.verdicts
-                and self.charon.verdicts[t.key].child_sa_installed,
-                drained=t.key in self.drained,
-            )
-            for t in self.config.tunnels()
-        }
+        return {t.key: self._verdict(t.key) for t in self.config.tunnels()}
+
+    def _verdict(self, key: TunnelKey) -> Verdict:
+        path = self.probe.paths.get(key)
+        return Verdict(
+            child_sa_installed=key in self.charon.verdicts and self.charon.verdicts[key].child_sa_installed,
+            drained=key in self.drained,
+            path=path.state if path else PathState.INIT,
+            blameless=path is not None and path.state is PathState.DEGRADED and path.cause in BLAMELESS,
+        )
+
+    def carrying(self) -> frozenset[TunnelKey]:
+        """Return the tunnels that carry traffic now."""
+        return frozenset(
+            TunnelKey(connection, name)
+            for connection, names in self.kernel.selected.items()
+            for name in names
+        )

@@ -9,6 +9,8 @@ from vpnagent.errors import ControlError, ViciError, ViciUnavailableError
 from vpnagent.ipsec import plan as ipsec
 from vpnagent.ipsec.charon import Charon
 from vpnagent.naming import tunnel_key
+from vpnagent.probe.client import ProberClient
+from vpnagent.prober_link import socket_beside
 from vpnagent.routing.netlink import Kernel
 from vpnagent.routing.objects import KernelObjects
 from vpnagent.routing.plan import plan
@@ -45,7 +47,9 @@ async def planned(config: Config, verdicts: Mapping[TunnelKey, Verdict]) -> list
 
 
 async def remove_everything(config: Config) -> list[str]:
-    """Remove what is ours from charon and the kernel; return what could not be, one line each."""
+    """End the prober, remove what is ours from charon and the kernel; return what could not be, by line."""
+    path = socket_beside(config.agent.control_socket)
+    await ProberClient(path, start=lambda _replaces: None, on_message=lambda _message: None).quit()
     return [*await _remove_from_charon(config.agent.vici_socket), *await _remove_from_kernel()]
 
 

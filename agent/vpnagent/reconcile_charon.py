@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from vpnagent import probe_wiring
 from vpnagent.bell import rung
 from vpnagent.config.values import TunnelKey
 from vpnagent.desired import desired
@@ -196,7 +197,7 @@ class Session:
         for name, connection in want.items():
             self._diagnosis.expect(name, connection.remote_address)
         impossible = self._impossible(want)
-        held = impossible.keys() | self._refused(want, now)
+        held = impossible.keys() | self._refused(want, now) | probe_wiring.held(known.probe.paths.values())
         self._loaded = self._loaded.observed(state)
         planned = plan(want, state, self._loaded, digest=self._digest, traffic=self._traffic(), prune=True)
         actions = [action for action in planned if not _loads(action, held)]
@@ -219,7 +220,10 @@ class Session:
     def _publish(self, state: CharonState, now: float) -> None:
         known = self._known.charon
         known.state = state
-        known.statuses = sa_statuses(self._known.config, state.sas)
+        statuses = sa_statuses(self._known.config, state.sas)
+        if statuses != known.statuses:
+            known.statuses = statuses
+            self._known.probe_dirty.set()
         lenient = self._up_before if now < self._grace_until else frozenset()
         verdicts = {
             key: Verdict(child_sa_installed=status.installed or key in lenient)
@@ -231,6 +235,7 @@ class Session:
         if verdicts != known.verdicts:
             known.verdicts = verdicts
             self._known.kernel_dirty.set()
+            self._known.probe_dirty.set()
 
     def _refused(self, want: Mapping[str, Connection], now: float) -> set[str]:
         """Return the connections that charon refused as they are now, a moment ago."""

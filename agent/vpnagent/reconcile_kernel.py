@@ -10,11 +10,12 @@ import errno
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from vpnagent.bell import rung
 from vpnagent.config.values import TunnelKey
-from vpnagent.desired import desired
+from vpnagent.desired import desired, group_ids, sharers
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Failover, Knowledge
@@ -70,10 +71,12 @@ class KernelReconciler:
         known = self._known
         decided = time.monotonic()
         verdicts = known.verdicts()
-        want = desired(known.config, verdicts).kernel
+        want = desired(known.config, verdicts, known.carrying()).kernel
         state = await self._kernel.observe(want)
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
+        elif known.probe.writes_groups(decided):
+            want = with_groups_of_the_prober(known, want, state.objects)
         manage = known.config.agent.manage_sysctls
         # Going down, nothing is configured, and there is nothing to wait for.
         prune = known.charon.state is not None or not known.config.connections
@@ -85,7 +88,7 @@ class KernelReconciler:
         if actions:
             self._count_repairs(want, state, actions)
             state = await self._kernel.observe(want)
-        if known.charon.state is not None:
+        if known.charon.state is not None and not known.probe.writes_groups(decided):
             self._note_selection(verdicts, decided, acknowledged)
         self._last_want = want
         self._publish(want, state, refused, manage)
@@ -114,7 +117,10 @@ class KernelReconciler:
         self, verdicts: Mapping[TunnelKey, Verdict], decided: float, acknowledged: float
     ) -> None:
         known = self._known
-        selected = {c.name: tuple(t.name for t in select(c, verdicts)) for c in known.config.connections}
+        carrying = known.carrying()
+        selected = {
+            c.name: tuple(t.name for t in select(c, verdicts, carrying)) for c in known.config.connections
+        }
         for name, new in selected.items():
             old = known.kernel.selected.get(name, ())
             if old and old != new:
@@ -174,6 +180,18 @@ def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
         groups=have.groups,
         routes={**have.routes, **want.routes},
     )
+
+
+def with_groups_of_the_prober(known: Knowledge, want: KernelObjects, have: KernelObjects) -> KernelObjects:
+    """Return what is wanted while the prober alone writes the groups: theirs as they are, routes to match."""
+    ids = set(group_ids(known.config).values())
+    groups = {id_: group for id_, group in have.groups.items() if id_ in ids}
+    routes = {key: route for key, route in want.routes.items() if route.group is None}
+    for prefix, names in sharers(known.config).items():
+        if (id_ := group_ids(known.config)[names]) in groups:
+            route = Route(prefix=prefix, group=id_, source=known.config.gateway.source_address)
+            routes[prefix, route.metric] = route
+    return replace(want, groups=groups, routes=routes)
 
 
 def kind_of(action: Action) -> str:

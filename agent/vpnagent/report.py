@@ -25,6 +25,7 @@ def refresh(known: Knowledge, at: float) -> None:
         statuses={t.key: known.charon.statuses.get(t.key, SaStatus()) for t in tunnels},
         verdicts=known.verdicts(),
         troubles=known.charon.troubles,
+        paths=known.probe.paths,
     )
     for change in transitions:
         level = logging.INFO if change.new is TunnelState.UP else logging.WARNING
@@ -71,6 +72,7 @@ def findings(known: Knowledge) -> Iterator[Finding]:
         )
     yield from known.charon.findings
     yield from known.kernel.findings
+    yield from known.probe.findings()
     yield from _tunnel_findings(known.config, known)
 
 

@@ -25,6 +25,7 @@ def status(known: Knowledge) -> Json:
         "gateway": known.config.gateway.name,
         "state": worst_of([c["state"] for c in connections]),
         "config": {"loaded_at": rfc3339(known.loaded_at), "error": known.config_error},
+        "prober": {"connected": known.probe.connected},
         "charon": {
             "connected": known.charon.connected,
             "version": known.charon.version,
@@ -82,7 +83,7 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
         "remote_address": str(tunnel.remote_address),
         "ike_sa": view.sa.ike.value if view else "none",
         "child_sa": view.sa.child.value if view else "none",
-        "path": {"state": "init", "rtt_seconds": None, "loss_ratio": None, "target": _target(tunnel)},
+        "path": _path(known, tunnel),
         "rx_bytes": counters.rx_bytes,
         "tx_bytes": counters.tx_bytes,
         "rx_packets": counters.rx_packets,
@@ -95,8 +96,19 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
     }
 
 
-def _target(tunnel: Tunnel) -> str | None:
-    return str(tunnel.probe.targets[0]) if tunnel.probe.targets else None
+def _path(known: Knowledge, tunnel: Tunnel) -> Json:
+    path = known.probe.paths.get(tunnel.key)
+    if path is None:
+        target = str(tunnel.probe.targets[0])
+        return {"state": "init", "rtt_seconds": None, "loss_ratio": None, "target": target}
+    return {
+        "state": path.state.value,
+        "reason": path.reason,
+        "rtt_seconds": None if path.rtt is None else round(path.rtt, 6),
+        "loss_ratio": round(path.loss_ratio, 4),
+        "target": str(path.target),
+        "waiting_for_peer": path.waiting_for_peer,
+    }
 
 
 def _routes(known: Knowledge) -> list[Json]:
@@ -131,6 +143,8 @@ def _failover(failover: Failover) -> Json:
         "reason": failover.reason,
         "detection_seconds": round(failover.detection_seconds, 6),
         "switch_seconds": round(failover.switch_seconds, 6),
+        "first_reply_seconds": failover.first_reply_seconds,
+        "text": failover.text,
     }
 
 

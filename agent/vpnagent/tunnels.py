@@ -6,11 +6,15 @@ change. Times are seconds of the wall clock, for display only; nothing is decide
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from vpnagent.config.values import Config, Tunnel, TunnelKey
 from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState
+from vpnagent.probe.outlook import PathReport
 from vpnagent.selection import Verdict
+
+NO_PATHS: Final[Mapping[TunnelKey, PathReport]] = {}
 
 
 class TunnelState(enum.Enum):
@@ -130,46 +134,51 @@ class Tunnels:
         statuses: Mapping[TunnelKey, SaStatus],
         verdicts: Mapping[TunnelKey, Verdict],
         troubles: Mapping[TunnelKey, str],
+        paths: Mapping[TunnelKey, PathReport] = NO_PATHS,
     ) -> list[Transition]:
         """Take in one observation at wall time ``at``; ``troubles`` tells why a tunnel is not up."""
         transitions: list[Transition] = []
         views: dict[TunnelKey, TunnelView] = {}
         for tunnel in tunnels:
             old = self._views.get(tunnel.key)
-            view = _view(tunnel.key, old, statuses[tunnel.key], verdicts[tunnel.key], troubles)
-            if old is not None and old.state is view.state:
-                since = old.since
-            else:
-                since = at
-                previous = old.state if old else TunnelState.INIT
-                if previous is not view.state:
-                    transitions.append(
-                        Transition(key=tunnel.key, at=at, old=previous, new=view.state, reason=view.reason)
-                    )
-            views[tunnel.key] = TunnelView(
-                key=view.key, state=view.state, reason=view.reason, since=since, sa=view.sa
+            state, reason = _state(
+                old,
+                statuses[tunnel.key],
+                verdicts[tunnel.key],
+                troubles.get(tunnel.key),
+                paths.get(tunnel.key),
             )
+            view = TunnelView(key=tunnel.key, state=state, reason=reason, since=at, sa=statuses[tunnel.key])
+            previous = old.state if old else TunnelState.INIT
+            if old is not None and old.state is state:
+                view = replace(view, since=old.since)
+            elif previous is not state:
+                transitions.append(Transition(key=tunnel.key, at=at, old=previous, new=state, reason=reason))
+            views[tunnel.key] = view
         self._views = views
         return transitions
 
 
-def _view(
-    key: TunnelKey,
+def _state(
     old: TunnelView | None,
     sa: SaStatus,
     verdict: Verdict,
-    troubles: Mapping[TunnelKey, str],
-) -> TunnelView:
-    trouble = troubles.get(key)
+    trouble: str | None,
+    path: PathReport | None,
+) -> tuple[TunnelState, str]:
+    """Return the state and the reason for it; a drain wins over every other state."""
     if verdict.drained:
-        state, reason = TunnelState.DRAINED, "drained by the operator"
-    elif verdict.child_sa_installed:
-        state, reason = TunnelState.UP, trouble or "CHILD_SA installed"
-    elif trouble or (old is not None and old.state is not TunnelState.INIT):
-        state, reason = TunnelState.DOWN, trouble or "no CHILD_SA"
-    else:
-        state, reason = (
-            TunnelState.INIT,
-            "negotiating" if sa.ike is not IkeStatus.NONE else "not yet initiated",
-        )
-    return TunnelView(key=key, state=state, reason=reason, since=0.0, sa=sa)
+        return TunnelState.DRAINED, "drained by the operator"
+    if path is not None and path.held:
+        return TunnelState.TRIAL if path.trial else TunnelState.DOWN, path.reason
+    if verdict.child_sa_installed:
+        return _state_of_path(path)
+    if trouble or (old is not None and old.state is not TunnelState.INIT):
+        return TunnelState.DOWN, trouble or "no CHILD_SA"
+    return TunnelState.INIT, "negotiating" if sa.ike is not IkeStatus.NONE else "not yet initiated"
+
+
+def _state_of_path(path: PathReport | None) -> tuple[TunnelState, str]:
+    if path is None:
+        return TunnelState.UP, "CHILD_SA installed"
+    return TunnelState(path.state.value), path.reason or "CHILD_SA installed"

@@ -1,0 +1,127 @@
+"""What the prober is to do, made from the configuration and what is known. Pure.
+
+The prober works on its own with what it is given here: targets, groups and members, and the very packets
+that have charon terminate and initiate each tunnel.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from vici.protocol import Message, Packet
+
+from vpnagent.config.values import Config, Connection, ProbeMethod, Tunnel, TunnelKey, UdpEncapsulation
+from vpnagent.desired import desired, group_ids, nexthop_ids
+from vpnagent.ipsec import connection as ipsec
+from vpnagent.ipsec import messages
+from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Target, TunnelIntent
+from vpnagent.probe.outlook import PathReport
+from vpnagent.probe.protocol import ViciRequests
+from vpnagent.routing.objects import KernelState
+from vpnagent.selection import UNKNOWN, Verdicts
+from vpnagent.tunnels import SaStatus
+
+INITIATE_TIMEOUT = 20.0  #: seconds that charon may take to bring a tunnel up for a trial
+
+
+def intent(
+    config: Config,
+    *,
+    verdicts: Verdicts,
+    statuses: Mapping[TunnelKey, SaStatus],
+    kernel: KernelState,
+    paths: Mapping[TunnelKey, PathReport],
+    ike_ping: bool,
+) -> Intent:
+    """Return everything that the prober is to do; without ``ike_ping`` no peer's IKE daemon is asked."""
+    ids = nexthop_ids(config)
+    members = {id_: group.members for id_, group in kernel.objects.groups.items()}
+
+    def tunnel_intent(connection: Connection, tunnel: Tunnel) -> TunnelIntent:
+        verdict = verdicts.get(tunnel.key, UNKNOWN)
+        status = statuses.get(tunnel.key, SaStatus())
+        path = paths.get(tunnel.key)
+        return TunnelIntent(
+            key=tunnel.key,
+            role=tunnel.role,
+            weight=tunnel.weight,
+            nexthop_id=ids[tunnel.interface],
+            interface=tunnel.interface,
+            outer_interface=tunnel.uplink,
+            source=config.gateway.source_address,
+            targets=targets(tunnel),
+            method=tunnel.probe.method,
+            port=0 if tunnel.probe.method is ProbeMethod.ICMP else tunnel.probe.port,
+            interval=tunnel.probe.interval,
+            detect_multiplier=tunnel.probe.detect_multiplier,
+            hold_down=tunnel.probe.hold_down,
+            remote_address=tunnel.remote_address,
+            local_address=tunnel.local_address,
+            bandwidth=connection.bandwidth,
+            packet_rate=connection.packet_rate,
+            ike_ping=ike_ping,
+            child_sa_installed=verdict.child_sa_installed,
+            encapsulated=status.encapsulated,
+            drained=verdict.drained,
+            failed_trials=path.failed_trials if path else None,
+        )
+
+    return Intent(
+        generation=1,
+        connections=tuple(
+            ConnectionIntent(
+                name=connection.name,
+                forwarding=connection.forwarding,
+                on_path_down=connection.on_path_down,
+                tunnels=tuple(tunnel_intent(connection, tunnel) for tunnel in connection.tunnels),
+            )
+            for connection in config.connections
+        ),
+        groups=tuple(
+            GroupIntent(id=id_, connections=names, members=members.get(id_, ()))
+            for names, id_ in group_ids(config).items()
+        ),
+    )
+
+
+def targets(tunnel: Tunnel) -> tuple[Target, ...]:
+    """Return the tunnel's targets; the other host of its /30 is known to answer through it."""
+    inside = tunnel.inside_address
+    peers = {host for host in inside.network.hosts() if host != inside.ip} if inside else set()
+    return tuple(Target(address=t, inside_peer=t in peers) for t in tunnel.probe.targets)
+
+
+def vici_requests(config: Config) -> tuple[ViciRequests, ...]:
+    """Return, for each tunnel, the packets that terminate it and bring it up."""
+    connections = desired(config, {}).connections.values()
+    return tuple(
+        ViciRequests(
+            tunnel=connection.key,
+            terminate=(_packet("terminate", {"ike": connection.name, "timeout": "-1"}),),
+            initiate=_initiate(connection),
+            initiate_encapsulated=(_encapsulated(connection), *_initiate(connection)),
+        )
+        for connection in connections
+    )
+
+
+def _initiate(connection: ipsec.Connection) -> tuple[bytes, ...]:
+    timeout = f"{INITIATE_TIMEOUT * 1000:.0f}"
+    return tuple(
+        _packet("initiate", {**messages.initiate(connection.name, child), "timeout": timeout})
+        for child in messages.child_names(connection)
+    )
+
+
+def _encapsulated(connection: ipsec.Connection) -> bytes:
+    """Load the connection with UDP encapsulation forced: IKE and ESP then share one fate."""
+    forced = replace(connection, udp_encapsulation=UdpEncapsulation.ALWAYS)
+    return _packet("load-conn", messages.load_conn(forced))
+
+
+def _packet(command: str, message: Mapping[str, object]) -> bytes:
+    return bytes(Packet.request(command, Message.serialize(dict(message))))
+
+
+def held(paths: Iterable[PathReport]) -> frozenset[str]:
+    """Return the VICI names of the tunnels that only the prober may bring up now."""
+    return frozenset(path.tunnel.owner for path in paths if path.held)

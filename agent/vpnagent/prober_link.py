@@ -1,0 +1,225 @@
+"""The daemon's side of the prober: keep one running, hand it intents, take in what it tells.
+
+While a prober lives it alone writes the nexthop groups. What it tells becomes ``known.probe``; the
+reconcilers and the status read it there.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from typing import Final
+
+from vpnagent.config.values import Config
+from vpnagent.errors import AgentError
+from vpnagent.knowledge import Failover, Knowledge
+from vpnagent.probe.client import ProberClient, Spawner, prober_command
+from vpnagent.probe.codec import ProtocolError, decode
+from vpnagent.probe.protocol import (
+    Accepted,
+    Configure,
+    Crafted,
+    FailedOver,
+    FirstReply,
+    PathChanged,
+    Refused,
+    Report,
+    ToDaemon,
+)
+from vpnagent.probe_wiring import intent, vici_requests
+
+log = logging.getLogger(__name__)
+
+CRAFT_TIMEOUT: Final = 60.0  #: seconds; half a second on an idle machine
+
+
+class ProberLink:
+    """One prober, whatever process it is. ``known.probe`` is its to write."""
+
+    def __init__(self, known: Knowledge, *, realtime: bool) -> None:
+        self._known = known
+        path = socket_beside(known.config.agent.control_socket)
+        self._client = ProberClient(
+            path,
+            start=Spawner(prober_command(path, realtime=realtime)),
+            on_message=self._take,
+            on_lost=self._lost,
+        )
+        self._crafted = Crafted(ike_ping=b"", tcp_syn=b"", dns_query=b"")
+        self._requests_for: Config | None = None
+        self._requests = vici_requests(known.config)
+        known.probe.expected = True
+        known.probe.lost_at = time.monotonic()  # one may live: what it decided is not undone before it speaks
+
+    async def run(self) -> None:
+        """Stay connected to a prober, and start one where none runs, until cancelled or ``quit``."""
+        await self._client.run()
+
+    async def feed(self) -> None:
+        """Hand over what is to be done whenever something that it is made of changed."""
+        while True:
+            await self._known.probe_dirty.wait()
+            self._known.probe_dirty.clear()
+            self._update()
+
+    async def craft(self) -> None:
+        """Have the intricate packets made, once; until then ICMP must do."""
+        self._crafted = await crafted()
+        self._known.probe_dirty.set()
+
+    async def quit(self) -> None:
+        """End the prober for good; the groups are the daemon's then."""
+        self._known.probe.expected = False
+        self._known.probe.connected = False
+        await self._client.quit()
+
+    def _update(self) -> None:
+        known = self._known
+        kernel = known.kernel.state
+        if kernel is None or known.charon.state is None:
+            return
+        if self._requests_for != known.config:
+            self._requests, self._requests_for = vici_requests(known.config), known.config
+        self._client.configure(
+            Configure(
+                intent=intent(
+                    known.config,
+                    verdicts=known.verdicts(),
+                    statuses=known.charon.statuses,
+                    kernel=kernel,
+                    paths=known.probe.paths,
+                    ike_ping=bool(self._crafted.ike_ping),
+                ),
+                crafted=self._crafted,
+                vici_socket=known.config.agent.vici_socket,
+                vici=self._requests,
+            )
+        )
+
+    def _lost(self) -> None:
+        probe = self._known.probe
+        probe.connected = False
+        probe.lost_at = time.monotonic()
+        log.warning("prober-lost: another is started; traffic stays where it is")
+
+    def _take(self, message: ToDaemon) -> None:
+        match message:
+            case Report():
+                self._report(message)
+            case PathChanged():
+                self._path_changed(message)
+            case FailedOver():
+                self._failed_over(message)
+            case FirstReply():
+                self._first_reply(message)
+            case Accepted():
+                self._known.probe.connected = True
+                self._known.kernel_dirty.set()
+            case Refused():
+                log.warning("prober-refused generation=%d reason=%r", message.generation, message.reason)
+            case _:
+                log.debug("prober-said %s", type(message).__name__)
+
+    def _report(self, report: Report) -> None:
+        probe = self._known.probe
+        before = (probe.report.groups, probe.report.selected) if probe.report else None
+        held = {path.tunnel for path in probe.paths.values() if path.held}
+        probe.report = report
+        probe.paths = {path.tunnel: path for path in report.paths}
+        probe.connected = report.generation > 0
+        if probe.connected:
+            self._known.kernel.selected = dict(report.selected)
+        if before != (report.groups, report.selected):
+            self._known.kernel_dirty.set()
+        if held != {path.tunnel for path in report.paths if path.held}:
+            self._known.charon_dirty.set()
+
+    def _path_changed(self, change: PathChanged) -> None:
+        log.warning(
+            "path-state tunnel=%s old=%s new=%s cause=%s rtt=%s loss_ratio=%.3f reason=%r suppressed=%d",
+            change.tunnel,
+            change.old.value,
+            change.new.value,
+            change.cause.value,
+            "-" if change.rtt is None else f"{change.rtt:.6f}",
+            change.loss_ratio,
+            change.reason,
+            change.suppressed,
+        )
+
+    def _failed_over(self, message: FailedOver) -> None:
+        """Note the failover with its timeline; the prober's clock is this process's monotonic one."""
+        known = self._known.kernel
+        offset = time.time() - time.monotonic()
+        acknowledged = message.netlink_acknowledged or message.decided
+        heard = message.last_heard if message.last_heard is not None else message.decided
+        failover = Failover(
+            at=message.decided + offset,
+            old=message.old,
+            new=message.new,
+            reason=message.cause.value,
+            text=message.reason,
+            detection_seconds=max(0.0, message.decided - heard),
+            switch_seconds=max(0.0, acknowledged - message.decided),
+            first_reply_seconds=None,
+        )
+        known.selected = {**known.selected, message.connection: message.new}
+        self._known.kernel_dirty.set()
+        if not message.old:
+            return  # the first choice after a start is no failover
+        known.failovers[message.connection] = failover
+        key = (message.connection, message.cause.value)
+        known.failover_counts[key] = known.failover_counts.get(key, 0) + 1
+        log.warning(
+            "failover connection=%s from=%s to=%s reason=%s detection_seconds=%.6f switch_seconds=%.6f"
+            " text=%r suppressed=%d",
+            message.connection,
+            "+".join(message.old),
+            "+".join(message.new) or "none",
+            message.cause.value,
+            failover.detection_seconds,
+            failover.switch_seconds,
+            message.reason,
+            message.suppressed,
+        )
+
+    def _first_reply(self, message: FirstReply) -> None:
+        failovers = self._known.kernel.failovers
+        if (failover := failovers.get(message.connection)) is None:
+            return
+        decided = failover.at - (time.time() - time.monotonic())
+        seconds = max(0.0, message.at - decided)
+        failovers[message.connection] = failover.with_first_reply(seconds)
+        log.info(
+            "first-reply connection=%s tunnel=%s seconds=%.6f", message.connection, message.tunnel, seconds
+        )
+
+
+def socket_beside(control_socket: str) -> str:
+    """Return the prober's socket: in the control socket's directory."""
+    return os.path.join(os.path.dirname(os.path.abspath(control_socket)), "prober.sock")
+
+
+async def crafted() -> Crafted:
+    """Have scapy make the intricate packets, in a process that ends; raises AgentError."""
+    command = (sys.executable, "-P", "-m", "vpnagent.probe.craft")
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(CRAFT_TIMEOUT):
+            out, err = await process.communicate()
+    except BaseException:
+        process.kill()
+        raise
+    if process.returncode != 0:
+        last = err.decode(errors="replace").strip().splitlines()[-1:]
+        raise AgentError(f"the probe packets cannot be made: {' '.join(last)}")
+    try:
+        return decode(Crafted, out)
+    except ProtocolError as error:
+        raise AgentError(f"the probe packets cannot be read: {error}") from error
