@@ -23,6 +23,7 @@ from tests.native.prober_process import (
     ControlDaemon,
     configure,
     cpu_seconds,
+    installed_environment,
     resident,
     tunnel_intent,
     until,
@@ -168,7 +169,10 @@ def _start(world: TwoTunnels, path: Path) -> float:
     command = [sys.executable, "-P", "-m", "vpnagent.probe", "--socket", str(path)]
     with Requests(world) as requests:
         began = time.monotonic()
-        process = inside(world.gw, lambda: subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        process = inside(
+            world.gw,
+            lambda: subprocess.Popen(command, stderr=subprocess.DEVNULL, env=installed_environment()),
+        )
         try:
             return until(lambda: next(iter(requests.times), 0.0), within=10) - began
         finally:

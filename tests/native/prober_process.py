@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -75,6 +76,12 @@ def shared_targets() -> tuple[Target, ...]:
     return (Target(address=IPv4Address(SHARED), inside_peer=False),)
 
 
+def installed_environment() -> dict[str, str]:
+    """Return the environment of a prober as installed: byte-compiled, whatever this shell says."""
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": f"{tempfile.gettempdir()}/vpnagent-pycache"}
+
+
 def prober_command(world: TwoTunnels, socket_path: Path | str, *options: str) -> list[str]:
     module = [sys.executable, "-P", "-m", "vpnagent.probe", "--socket", str(socket_path), *options]
     return ["ip", "netns", "exec", world.gw, *module]
@@ -121,7 +128,8 @@ class ControlDaemon:
 
     def _start(self, replaces: bool) -> None:
         options = ["--replace"] * replaces
-        self.started.append(subprocess.Popen([*self._command, *options], start_new_session=True))
+        command = [*self._command, *options]
+        self.started.append(subprocess.Popen(command, start_new_session=True, env=installed_environment()))
 
     def configure(self, wanted: Configure) -> None:
         """Make the prober do it, and wait until it is in force."""

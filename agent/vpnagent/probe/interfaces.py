@@ -24,25 +24,25 @@ class Interfaces:
             if isinstance(message, Link):
                 self._take_link(message)
             elif isinstance(message, Address):
-                self._addresses[message.index, message.address] = not message.gone
+                self._addresses[message.ifindex, message.address] = not message.gone
 
     def _take_link(self, link: Link) -> None:
-        name = self._names.pop(link.index, link.name)  # renamed: the old name is gone
+        name = self._names.pop(link.ifindex, link.name)  # renamed: the old name is gone
         self._links.pop(name, None)
         if link.gone:
-            self._addresses = {key: there for key, there in self._addresses.items() if key[0] != link.index}
+            self._addresses = {key: there for key, there in self._addresses.items() if key[0] != link.ifindex}
         else:
             self._links[link.name] = link
-            self._names[link.index] = link.name
+            self._names[link.ifindex] = link.name
 
     def index(self, name: str) -> int | None:
         """Return an interface's index; None when there is none of that name."""
         link = self._links.get(name)
-        return link.index if link else None
+        return link.ifindex if link else None
 
     def usable(self, name: str, address: bytes | None = None) -> bool:
         """Whether packets can leave by the interface, and from the address where one is given."""
         link = self._links.get(name)
         if link is None or not link.up:
             return False
-        return address is None or self._addresses.get((link.index, address), True)
+        return address is None or self._addresses.get((link.ifindex, address), True)

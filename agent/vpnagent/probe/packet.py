@@ -6,8 +6,7 @@ socket would otherwise see every ICMP or TCP packet of the gateway.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 ACCEPT: Final = (0x06, 0, 0, 0xFFFFFFFF)  # ret: the whole packet
 REJECT: Final = (0x06, 0, 0, 0)
@@ -26,8 +25,7 @@ _INSTRUCTION = struct.Struct("=HBBI")
 Instruction = tuple[int, int, int, int]  # opcode, jump if true, jump if false, operand
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(NamedTuple):
     """One field of the transport header that an answer must have."""
 
     load: int  #: LOAD_8, LOAD_16 or LOAD_32
