@@ -41,6 +41,8 @@ class Failures:
 
     def permitted(self, action: Action) -> Action | None:
         """Return what may be done of an action, after noting what may not."""
+        if not self.failed:
+            return action
         match action:
             case Remove(removed) if self._must_stay(removed):
                 self.note(action, NetlinkError(str(action), 0, "not yet: what is to replace it failed"))
@@ -57,7 +59,7 @@ class Failures:
         """
         if _key(removed) in self._used:
             return True
-        if not isinstance(removed, Route) or removed.metric != GUARD_METRIC:
+        if not self._unguarded or not isinstance(removed, Route) or removed.metric != GUARD_METRIC:
             return False
         return not self._unguarded.isdisjoint(_supernets(removed.prefix))
 

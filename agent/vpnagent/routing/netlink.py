@@ -34,6 +34,7 @@ from vpnagent.routing.objects import (
 from vpnagent.routing.sysctl import write_sysctl
 
 LINK_INDEXES = range(0x56000000, 0x57000000)  #: of the interfaces that we make; the kernel counts from 1
+BATCH = 256  #: routes to encode, send and check before others get their turn on the loop: some 5 ms
 
 
 class Kernel:
@@ -90,7 +91,8 @@ class Kernel:
         failures = Failures()
         for is_route, run in itertools.groupby(actions, _batch):
             if is_route:
-                await self._apply_routes(list(run), failures)
+                while batch := list(itertools.islice(run, BATCH)):
+                    await self._apply_routes(batch, failures)
             else:
                 await self._apply_singly(run, failures)
         return failures.failed

@@ -9,38 +9,42 @@ from vpnagent.routing.objects import Sysctl
 from vpnagent.routing.plan import RP_FILTER, STRICT
 
 PROC_SYS = Path("/proc/sys")
-IPV4_CONF = PROC_SYS / "net/ipv4/conf"
+OFF = "0"
 
 
-def read_sysctls(keys: Iterable[str]) -> dict[str, Sysctl]:
+def read_sysctls(keys: Iterable[str], *, proc_sys: Path = PROC_SYS) -> dict[str, Sysctl]:
     """Return the settings that this kernel has."""
     found = {}
     for key in keys:
-        value = strictest_rp_filter() if key == RP_FILTER else _read(PROC_SYS / key.replace(".", "/"))
+        value = rp_filter(proc_sys) if key == RP_FILTER else _read(_path(key, proc_sys))
         if value is not None:
             found[key] = Sysctl(key=key, value=value)
     return found
 
 
-def write_sysctl(sysctl: Sysctl) -> None:
+def write_sysctl(sysctl: Sysctl, *, proc_sys: Path = PROC_SYS) -> None:
     """Change a setting. Raises NetlinkError."""
     try:
-        (PROC_SYS / sysctl.key.replace(".", "/")).write_text(sysctl.value)
+        _path(sysctl.key, proc_sys).write_text(sysctl.value)
     except OSError as error:
         raise NetlinkError(f"sysctl -w {sysctl}", error.errno or 0, os.strerror(error.errno or 0)) from error
 
 
-def strictest_rp_filter() -> str | None:
-    """Return STRICT if any interface filters strictly, else the setting of all interfaces.
+def rp_filter(proc_sys: Path) -> str | None:
+    """Return strict if any interface filters strictly, else what is set for all.
 
-    The kernel takes the larger of conf.all and conf.<interface>; 2 (loose) beats 1 (strict).
+    The kernel takes the larger of conf.all and conf.<interface>: loose, 2, for all beats strict, 1, for one.
     """
-    general = _read(IPV4_CONF / "all/rp_filter")
-    if general is None or general == STRICT:
+    conf = proc_sys / "net/ipv4/conf"
+    general = _read(conf / "all/rp_filter")
+    if general != OFF:
         return general
-    interfaces = (path.name for path in IPV4_CONF.iterdir() if path.name not in ("all", "default", "lo"))
-    values = (_read(IPV4_CONF / name / "rp_filter") for name in interfaces)
-    return STRICT if general == "0" and STRICT in values else general
+    names = [path.name for path in conf.iterdir() if path.name not in ("all", "default", "lo")]
+    return STRICT if STRICT in (_read(conf / name / "rp_filter") for name in names) else general
+
+
+def _path(key: str, proc_sys: Path) -> Path:
+    return proc_sys / key.replace(".", "/")
 
 
 def _read(path: Path) -> str | None:

@@ -1,0 +1,48 @@
+import pytest
+from tests.routing.kernel_states import GROUPS, guard, link, route
+
+from vpnagent.routing.actions import Add
+from vpnagent.routing.message import Message, Request, messages
+from vpnagent.routing.mss_clamp import requests as clamp_requests
+from vpnagent.routing.netlink_monitor import concerns_us
+from vpnagent.routing.netlink_requests import link_requests, nexthop_requests, route_request
+from vpnagent.routing.objects import MssClamp, NexthopGroup, Route
+
+GROUP = NexthopGroup(id=GROUPS[0], members=((1, 1),))
+LINK = link("vpn-a", 1)
+CLAMP = MssClamp(maximum=(("vpn-a", 1359),))
+
+
+def event(request: Request) -> Message:
+    """Return a request as the event by which the kernel tells of it: the messages are the same."""
+    [message] = messages(request.data)
+    return message
+
+
+def of_protocol(wanted: Route, protocol: int) -> Message:
+    message = event(route_request(Add(wanted), wanted))
+    return message._replace(body=message.body[:5] + bytes([protocol]) + message.body[6:])
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        link_requests(Add(LINK), LINK, 7)[0],
+        nexthop_requests(Add(GROUP), GROUP, {})[0],
+        route_request(Add(route("100.64.0.0/10", GROUPS[0])), guard("100.64.0.0/10")),
+        *clamp_requests(Add(CLAMP), CLAMP)[1:-1],
+    ],
+)
+def test_what_is_ours_concerns_us(request_: Request) -> None:
+    assert concerns_us(event(request_))
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 186])
+def test_routes_of_others_do_not(protocol: int) -> None:
+    assert not concerns_us(of_protocol(guard("100.64.0.0/10"), protocol))
+
+
+def test_tables_of_others_do_not() -> None:
+    ours = event(clamp_requests(Add(CLAMP), CLAMP)[1])
+
+    assert not concerns_us(ours._replace(body=ours.body.replace(b"vpnagent", b"firewall")))
