@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.config_examples import make_config
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.knowledge import Knowledge
+from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.metrics import METRICS, AgentCollector
 from vpnagent.metrics_endpoint import respond
 from vpnagent.report import refresh
@@ -86,7 +86,8 @@ def test_every_sample_is_of_a_declared_metric_with_its_labels(known: Knowledge) 
     known.charon.negotiation_failures[PRIMARY, "PskMismatch"] = 3
     for metric in AgentCollector(known).collect():
         for sample in metric.samples:
-            assert tuple(sample.labels) == METRICS[sample.name].labels
+            declared = METRICS.get(sample.name) or METRICS[metric.name]
+            assert tuple(label for label in sample.labels if label != "le") == declared.labels
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,24 @@ def test_only_the_metrics_are_served(known: Knowledge, request_text: str, status
     registry = CollectorRegistry()
     registry.register(AgentCollector(known))
     assert respond(request_text, registry).startswith(f"HTTP/1.1 {status}\r\n".encode())
+
+
+def test_a_failover_is_counted_in_the_histograms_of_the_tunnel_that_was_left(known: Knowledge) -> None:
+    failover = Failover(
+        at=0.0,
+        old=("primary",),
+        new=("backup",),
+        reason="silent",
+        detection_seconds=0.31,
+        switch_seconds=0.0002,
+    )
+    known.kernel.note("hangzhou", failover)
+    found = scrape(known)
+    assert found["vpnagent_failovers_total", "hangzhou", "silent"] == 1
+    assert found["vpnagent_failover_detection_seconds_count", "hangzhou", "primary"] == 1
+    assert found["vpnagent_failover_detection_seconds_sum", "hangzhou", "primary"] == 0.31
+    buckets = {k[2]: v for k, v in found.items() if k[0] == "vpnagent_failover_detection_seconds_bucket"}
+    assert (buckets["0.3"], buckets["0.4"], buckets["+Inf"]) == (0, 1, 1)
 
 
 def test_head_has_the_header_only(known: Knowledge) -> None:

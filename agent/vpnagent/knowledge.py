@@ -12,6 +12,7 @@ from vpnagent.config.values import Config, TunnelKey
 from vpnagent.finding import Finding, Findings
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.probe.actions import Cause
+from vpnagent.probe.meter import Histogram
 from vpnagent.probe.outlook import PathReport
 from vpnagent.probe.protocol import Report
 from vpnagent.rates import Rates
@@ -41,6 +42,18 @@ class Failover:
         return replace(self, first_reply_seconds=seconds)
 
 
+DETECTION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 2.5, 10.0)  #: seconds
+SWITCH_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)  #: seconds
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverTimes:
+    """How long the failovers of one tunnel took, as histograms."""
+
+    detection: Histogram = field(default_factory=lambda: Histogram(DETECTION_BOUNDS))
+    switch: Histogram = field(default_factory=lambda: Histogram(SWITCH_BOUNDS))
+
+
 @dataclass(slots=True, kw_only=True)
 class CharonKnowledge:
     """Written by the charon task."""
@@ -68,9 +81,21 @@ class KernelKnowledge:
     selected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: tunnels by connection
     failovers: dict[str, Failover] = field(default_factory=dict)  #: the last of each connection
     failover_counts: dict[tuple[str, str], int] = field(default_factory=dict)  #: by connection and reason
+    failover_times: dict[TunnelKey, FailoverTimes] = field(default_factory=dict)  #: by tunnel left
     repairs: dict[str, int] = field(default_factory=dict)  #: drift put right, by kind
     missing: frozenset[IPv4Network] = frozenset()  #: prefixes whose route is desired and not there
     rates: Rates = field(default_factory=Rates)
+
+    def note(self, connection: str, failover: Failover) -> None:
+        """Count a failover, and remember it as its connection's last."""
+        self.failovers[connection] = failover
+        key = (connection, failover.reason)
+        self.failover_counts[key] = self.failover_counts.get(key, 0) + 1
+        for tunnel in failover.old:
+            if tunnel not in failover.new:
+                times = self.failover_times.setdefault(TunnelKey(connection, tunnel), FailoverTimes())
+                times.detection.observe(failover.detection_seconds)
+                times.switch.observe(failover.switch_seconds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,6 +107,17 @@ class ProbeKnowledge:
     lost_at: float | None = None  #: monotonic; None: never lost
     report: Report | None = None  #: the last one
     paths: Mapping[TunnelKey, PathReport] = field(default_factory=dict)
+    lost: dict[TunnelKey, int] = field(default_factory=dict)  #: probes, counted as a counter must: up
+
+    def take(self, report: Report) -> None:
+        """Take in what the prober knows now; a late answer takes a lost probe back, a counter does not."""
+        for path in report.paths:
+            before = self.paths.get(path.tunnel)
+            restarted = before is None or path.sent < before.sent
+            self.lost[path.tunnel] = path.lost if restarted else max(self.lost[path.tunnel], path.lost)
+        self.report = report
+        self.paths = {path.tunnel: path for path in report.paths}
+        self.connected = report.generation > 0
 
     def findings(self) -> tuple[Finding, ...]:
         """Return what the prober finds wrong."""

@@ -5,17 +5,22 @@ that is configured but down has its series. Labels are names from the configurat
 unique id or a reqid, so that a rekey mints nothing. Receive and transmit are this gateway's view.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import accumulate
+from typing import Any, Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from vpnagent import __version__
-from vpnagent.config.values import Connection, Tunnel
-from vpnagent.knowledge import Knowledge
+from vpnagent.config.values import Connection, Tunnel, TunnelKey
+from vpnagent.knowledge import DETECTION_BOUNDS, SWITCH_BOUNDS, Knowledge, ProbeKnowledge
+from vpnagent.probe.meter import LATENESS_BOUNDS, RTT_BOUNDS
 from vpnagent.routing.objects import LinkCounters
+from vpnagent.selection import PathState
 from vpnagent.status import NO_TRAFFIC
 from vpnagent.tunnels import TunnelState, TunnelView
 
@@ -24,12 +29,12 @@ from vpnagent.tunnels import TunnelState, TunnelView
 class Declaration:
     """One metric: type, help, labels."""
 
-    kind: type[GaugeMetricFamily] | type[CounterMetricFamily]
+    kind: type[GaugeMetricFamily] | type[CounterMetricFamily] | type[HistogramMetricFamily]
     help: str
     labels: tuple[str, ...] = ("connection", "tunnel")
 
 
-Gauge, Counter = GaugeMetricFamily, CounterMetricFamily
+Gauge, Counter, Histogram = GaugeMetricFamily, CounterMetricFamily, HistogramMetricFamily
 
 METRICS: Final = {
     "vpnagent_tunnel_state": Declaration(
@@ -56,6 +61,19 @@ METRICS: Final = {
     ),
     "vpnagent_failovers_total": Declaration(
         Counter, "Times that the connection's traffic was moved.", ("connection", "reason")
+    ),
+    "vpnagent_failover_detection_seconds": Declaration(
+        Histogram, "From the last sign of life, or the signal, to the decision to leave the tunnel."
+    ),
+    "vpnagent_failover_switch_seconds": Declaration(
+        Histogram, "From the decision to leave the tunnel to the kernel's acknowledgement."
+    ),
+    "vpnagent_probe_rtt_seconds": Declaration(Histogram, "Round trips of the tunnel's probes."),
+    "vpnagent_probe_sent_total": Declaration(Counter, "Probes sent into the tunnel."),
+    "vpnagent_probe_lost_total": Declaration(Counter, "Probes without an answer in time."),
+    "vpnagent_path_degraded": Declaration(Gauge, "1 when the path is degraded by loss or round-trip time."),
+    "vpnagent_prober_lateness_seconds": Declaration(
+        Histogram, "By how much the prober's wake-ups came after their time.", ()
     ),
     "vpnagent_rekeys_total": Declaration(Counter, "Rekeys of the tunnel's IKE_SA or CHILD_SA."),
     "vpnagent_negotiation_failures_total": Declaration(
@@ -90,14 +108,42 @@ class AgentCollector(Collector):
         families = _families()
         for name, labels, value in samples(self._known):
             families[name].add_metric(labels, value)
+        for name, labels, buckets, total in histograms(self._known):
+            families[name].add_metric(labels, buckets, total)
         return families.values()
 
 
-def _families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
+def _families() -> dict[str, Any]:
     return {name: d.kind(name, d.help, labels=d.labels) for name, d in METRICS.items()}
 
 
 Sample = tuple[str, tuple[str, ...], float]
+Buckets = list[tuple[str, float]]
+
+
+def histograms(known: Knowledge) -> Iterator[tuple[str, tuple[str, ...], Buckets, float]]:
+    """Yield name, label values, cumulative buckets and sum of every histogram."""
+    for key, times in known.kernel.failover_times.items():
+        for name, times_of, bounds in (
+            ("vpnagent_failover_detection_seconds", times.detection, DETECTION_BOUNDS),
+            ("vpnagent_failover_switch_seconds", times.switch, SWITCH_BOUNDS),
+        ):
+            yield name, key, cumulative(bounds, times_of.counts), times_of.total
+    report = known.probe.report
+    if report is None:
+        return
+    for meter in report.rtt:
+        yield "vpnagent_probe_rtt_seconds", meter.tunnel, cumulative(RTT_BOUNDS, meter.counts), meter.total
+    lateness = cumulative(LATENESS_BOUNDS, report.lateness)
+    yield "vpnagent_prober_lateness_seconds", (), lateness, report.lateness_total
+
+
+def cumulative(bounds: Sequence[float], counts: Sequence[int]) -> Buckets:
+    """Return the buckets as Prometheus wants them: each counts all below its bound."""
+    return [
+        (str(floatToGoString(bound)), total)  # type: ignore[no-untyped-call]
+        for bound, total in zip((*bounds, math.inf), accumulate(counts), strict=True)
+    ]
 
 
 def samples(known: Knowledge) -> Iterator[Sample]:
@@ -133,6 +179,7 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Iterato
     yield "vpnagent_tunnel_packet_rate_limit", labels, connection.packet_rate
     yield "vpnagent_rekeys_total", labels, known.charon.rekeys.get(tunnel.key, 0)
     yield from _traffic(labels, known, tunnel)
+    yield from _path(labels, known.probe, tunnel.key)
     for (key, reason), count in known.charon.negotiation_failures.items():
         if key == tunnel.key:
             yield "vpnagent_negotiation_failures_total", (*labels, reason), count
@@ -146,6 +193,13 @@ def _state(labels: tuple[str, str], view: TunnelView | None) -> Iterator[Sample]
     established = view is not None and view.sa.ike.value in ("established", "rekeying")
     yield "vpnagent_ike_sa_established", labels, established
     yield "vpnagent_child_sa_installed", labels, view is not None and view.sa.installed
+
+
+def _path(labels: tuple[str, str], probe: ProbeKnowledge, key: TunnelKey) -> Iterator[Sample]:
+    path = probe.paths.get(key)
+    yield "vpnagent_path_degraded", labels, path is not None and path.state is PathState.DEGRADED
+    yield "vpnagent_probe_sent_total", labels, path.sent if path else 0
+    yield "vpnagent_probe_lost_total", labels, probe.lost.get(key, 0)
 
 
 def _traffic(labels: tuple[str, str], known: Knowledge, tunnel: Tunnel) -> Iterator[Sample]:

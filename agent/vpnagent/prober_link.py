@@ -125,9 +125,7 @@ class ProberLink:
         probe = self._known.probe
         before = (probe.report.groups, probe.report.selected) if probe.report else None
         held = {path.tunnel for path in probe.paths.values() if path.held}
-        probe.report = report
-        probe.paths = {path.tunnel: path for path in report.paths}
-        probe.connected = report.generation > 0
+        probe.take(report)
         if probe.connected:
             self._known.kernel.selected = dict(report.selected)
         if before != (report.groups, report.selected):
@@ -168,9 +166,7 @@ class ProberLink:
         self._known.kernel_dirty.set()
         if not message.old:
             return  # the first choice after a start is no failover
-        known.failovers[message.connection] = failover
-        key = (message.connection, message.cause.value)
-        known.failover_counts[key] = known.failover_counts.get(key, 0) + 1
+        known.note(message.connection, failover)
         log.warning(
             "failover connection=%s from=%s to=%s reason=%s detection_seconds=%.6f switch_seconds=%.6f"
             " text=%r suppressed=%d",

@@ -142,9 +142,7 @@ class KernelReconciler:
             detection_seconds=max(0.0, decided - signalled) if signalled is not None else 0.0,
             switch_seconds=acknowledged - decided,
         )
-        known.kernel.failovers[name] = failover
-        counts = known.kernel.failover_counts
-        counts[name, reason] = counts.get((name, reason), 0) + 1
+        known.kernel.note(name, failover)
         log.warning(
             "failover connection=%s from=%s to=%s reason=%s switch_seconds=%.6f",
             name,
