@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import time
 import urllib.request
@@ -26,6 +27,7 @@ from tests.lab.zygote import Agent
 
 CHECKOUT = Path(__file__).parents[2]
 PROGRAM = str(CHECKOUT / ".venv" / "bin" / "vpnagent")
+POLL = 0.05 * PATIENCE  # a status costs the agent a few milliseconds, and fifty times that under emulation
 CONNECTION = "hangzhou"
 METRICS = "127.0.0.1:9786"
 Status = dict[str, Any]
@@ -126,6 +128,13 @@ class Gateway:
         """SIGKILL: it has no say in what it leaves."""
         self._end(signal.SIGKILL)
 
+    def kill_prober(self) -> None:
+        """SIGKILL to the prober, whose pid its socket's other end tells."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.connect(str(self.directory / "prober.sock"))
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        os.kill(struct.unpack("iII", credentials)[0], signal.SIGKILL)
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal: SIGHUP, SIGSTOP, SIGCONT."""
         assert self.pid, "the agent does not run"
@@ -177,7 +186,7 @@ class Gateway:
             return seen if seen is not None and wanted(seen) else None
 
         try:
-            return eventually(satisfied, what, within=within)
+            return eventually(satisfied, what, within=within, every=POLL)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{json.dumps(seen, indent=1)}") from None
 
@@ -218,6 +227,8 @@ def tunnel(status: Status, wanted: Tunnel) -> dict[str, Any]:
 
 
 def is_up(status: Status) -> bool:
-    """Whether the gateway and all its tunnels are up."""
-    tunnels = (tunnel for connection in status["connections"] for tunnel in connection["tunnels"])
-    return status["state"] == "up" and all(tunnel["state"] == "up" for tunnel in tunnels)
+    """Whether the gateway and all its tunnels are up, and each connection's traffic has somewhere to go."""
+    connections = status["connections"]
+    tunnels = (tunnel for connection in connections for tunnel in connection["tunnels"])
+    active = all(connection["active"] for connection in connections)
+    return status["state"] == "up" and active and all(tunnel["state"] == "up" for tunnel in tunnels)

@@ -1,0 +1,218 @@
+"""A dead tunnel is left within its detection time, for the right reason, and nothing else is disturbed.
+
+Each scenario runs a two-way stream, breaks one thing, and asserts the longest gap and the reason that status
+tells. Bounds are wide where the processor is emulated; the figures are printed.
+"""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.lab.deadline import EMULATED, PATIENCE, eventually
+from tests.lab.gateway import tunnel
+from tests.lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST, TUNNELS
+
+if TYPE_CHECKING:
+    from tests.lab.faults import Direction, What
+    from tests.lab.gateway import Gateway, Status
+    from tests.lab.lab import Lab
+    from tests.lab.stream import Result
+    from tests.lab.topology import Tunnel
+
+DEAF = """table ip deaf {
+    chain input { type filter hook input priority 0; icmp type echo-request drop; }
+}"""
+DETECTION = 0.3  # 3 x 100 ms
+BOUND = DETECTION * 1.4 + (1.0 if EMULATED else 0.1)
+SHARED_BOUND = DETECTION * 1.8 + (2.0 if EMULATED else 0.2)
+
+
+def start(gateway: Gateway, *, shared: bool = False, **probe: Any) -> Status:
+    """Start an agent whose paths are known to work; with ``shared`` its tunnels have no inside address."""
+    document = gateway.document()
+    [connection] = document["connections"]
+    connection["probe"] |= {"hold_down": "2s", **probe}
+    if shared:
+        for each in connection["tunnels"]:
+            del each["inside_address"]
+    gateway.write(document)
+    gateway.start()
+    gateway.wait_up()
+    return gateway.wait(paths_are_up, "both paths answer", within=10 * PATIENCE)
+
+
+def paths_are_up(status: Status) -> bool:
+    return all(bool(tunnel(status, each)["path"]["state"] == "up") for each in TUNNELS)
+
+
+def path_is_down(each: Tunnel, status: Status) -> bool:
+    return bool(tunnel(status, each)["path"]["state"] == "down")
+
+
+def on_backup(status: Status) -> bool:
+    return bool(status["connections"][0]["active"] == ["backup"])
+
+
+def last_failover(gateway: Gateway) -> dict[str, Any]:
+    failover: dict[str, Any] = gateway.status()["connections"][0]["last_failover"]
+    return failover
+
+
+def report(what: str, result: Result, failover: dict[str, Any]) -> None:
+    print(
+        f"\n{what}: {result}; detection {failover['detection_seconds']:.3f} s, "
+        f"switch {failover['switch_seconds'] * 1000:.2f} ms, reason {failover['reason']}: {failover['text']}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("what", "direction"),
+    [("esp", "both"), ("everything", "both"), ("everything", "outbound"), ("everything", "inbound")],
+)
+def test_a_dead_path_is_left(lab: Lab, gateway: Gateway, what: What, direction: Direction) -> None:
+    start(gateway)
+    stream = lab.stream()
+    with stream.running():
+        lab.faults.drop(PRIMARY, what, direction)
+        gateway.wait(on_backup, "traffic is on the backup", within=10 * PATIENCE)
+        if what == "esp":
+            lab.cloud.wait_returning(BACKUP)  # the DELETE has moved the cloud
+        eventually(lambda: not lab.observer.leaks(), "no leak", within=5)
+        result = stream.stop()
+    failover = last_failover(gateway)
+    report(f"{what} {direction}", result, failover)
+    assert (failover["from"], failover["to"]) == (["primary"], ["backup"])
+    assert result.outbound.blackout <= BOUND, result
+    if what == "esp":
+        assert result.inbound.blackout <= SHARED_BOUND, result
+    assert lab.observer.leaks() == []
+
+
+def test_the_traffic_returns_when_the_path_does(lab: Lab, gateway: Gateway) -> None:
+    start(gateway)
+    lab.faults.drop(PRIMARY, "everything")
+    gateway.wait(on_backup, "traffic is on the backup", within=10 * PATIENCE)
+    lab.faults.clear()
+    gateway.wait_up(within=60 * PATIENCE**0.5)
+    gateway.wait(
+        lambda s: s["connections"][0]["active"] == ["primary"], "it is back", within=30 * PATIENCE**0.5
+    )
+    lab.ping(ECS_HOST)
+
+
+def test_with_shared_targets_only_the_right_tunnel_is_blamed(lab: Lab, gateway: Gateway) -> None:
+    start(gateway, shared=True)
+    stream = lab.stream()
+    with stream.running():
+        lab.faults.drop(PRIMARY, "esp")
+        gateway.wait(on_backup, "traffic is on the backup", within=10 * PATIENCE)
+        lab.cloud.wait_returning(BACKUP)
+        gateway.wait(lambda s: tunnel(s, BACKUP)["path"]["state"] == "up", "heard", within=10 * PATIENCE)
+        result = stream.stop()
+    failover = last_failover(gateway)
+    report("shared targets, esp", result, failover)
+    assert failover["from"] == ["primary"]
+    assert result.blackout <= SHARED_BOUND, result
+    assert tunnel(gateway.status(), PRIMARY)["state"] in {"down", "trial"}
+
+
+def test_a_dead_shared_target_moves_and_resets_nothing(lab: Lab, gateway: Gateway) -> None:
+    start(gateway, shared=True)
+    ike_sas = sorted(lab.charon.children("vpnagent.hangzhou.primary"))
+    lab.topology["ecs"].nft(
+        "table ip deaf { chain input { type filter hook input priority 0; icmp type echo-request drop; }; }"
+    )
+    stream = lab.stream()
+    try:
+        with stream.running():
+            gateway.wait(
+                lambda s: tunnel(s, PRIMARY)["path"]["state"] != "up",
+                "silence is noticed",
+                within=10 * PATIENCE,
+            )
+            eventually(
+                lambda: "target" in tunnel(gateway.status(), PRIMARY)["path"].get("reason", ""),
+                "the target is blamed",
+                within=20 * PATIENCE,
+            )
+            result = stream.stop()
+    finally:
+        lab.topology["ecs"].nft("delete table ip deaf")
+    print(f"\ndead target: {result}; {tunnel(gateway.status(), PRIMARY)['path']}")
+    assert gateway.status()["connections"][0]["active"] == ["primary"]
+    assert sorted(lab.charon.children("vpnagent.hangzhou.primary")) == ike_sas
+    assert result.lost == 0
+
+
+@pytest.mark.parametrize("what", ["delete", "crash", "carrier"])
+def test_signalled_and_sudden_deaths(lab: Lab, gateway: Gateway, what: str) -> None:
+    start(gateway)
+    stream = lab.stream()
+    with stream.running():
+        match what:
+            case "delete":
+                lab.cloud.load(PRIMARY, psk="changed-so-that-it-stays-down")
+                lab.cloud.delete(PRIMARY)
+            case "crash":
+                lab.cloud.crash(PRIMARY)
+            case _:
+                lab.faults.carrier(PRIMARY, up=False)
+        gateway.wait(on_backup, "traffic is on the backup", within=10 * PATIENCE)
+        result = stream.stop()
+    failover = last_failover(gateway)
+    report(what, result, failover)
+    assert result.outbound.blackout <= BOUND, result
+    if what == "crash":
+        lab.cloud.recover(PRIMARY)
+
+
+def test_everything_dead_keeps_the_last_choice_and_leaks_nothing(lab: Lab, gateway: Gateway) -> None:
+    start(gateway)
+    for each in (BACKUP, PRIMARY):  # the standby first: it is known before it is needed
+        lab.faults.drop(each, "everything")
+        gateway.wait(partial(path_is_down, each), f"{each.name} is down", within=10 * PATIENCE)
+    status = gateway.status()
+    assert status["connections"][0]["active"] == ["primary"]
+    assert status["state"] == "down"
+    lab.topology["idc"].run("ping", "-n", "-c", "2", "-W", "1", SERVICE_HOST, check=False)
+    assert lab.observer.leaks() == []
+    lab.faults.clear()
+    gateway.wait_up(within=90 * PATIENCE**0.5)
+    lab.ping(SERVICE_HOST)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_without_the_control_daemon_a_dead_path_is_left_all_the_same(
+    lab: Lab, gateway: Gateway, number: signal.Signals
+) -> None:
+    start(gateway)
+    stream = lab.stream()
+    with stream.running():
+        gateway.send_signal(number)
+        lab.faults.drop(PRIMARY, "esp")
+        lab.cloud.wait_returning(BACKUP)
+        result = stream.stop()
+    print(f"\nesp dropped, daemon {number.name}: {result}")
+    assert result.blackout <= SHARED_BOUND, result
+    if number is signal.SIGSTOP:
+        gateway.send_signal(signal.SIGCONT)
+    else:
+        gateway.start()
+    gateway.wait(on_backup, "the choice stands", within=15 * PATIENCE)
+
+
+def test_the_prober_killed_loses_no_packet_and_probes_again(lab: Lab, gateway: Gateway) -> None:
+    start(gateway)
+    stream = lab.stream()
+    with stream.running():
+        gateway.kill_prober()
+        gateway.wait(paths_are_up, "it probes again", within=15 * PATIENCE)
+        lab.faults.drop(PRIMARY, "esp")
+        gateway.wait(on_backup, "and switches", within=10 * PATIENCE)
+        lab.faults.clear()
+        result = stream.stop()
+    print(f"\nprober killed, then esp dropped: {result}")
+    assert result.outbound.blackout <= BOUND, result
