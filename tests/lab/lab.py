@@ -73,6 +73,7 @@ class Lab:
         self.faults.clear()
         if self.charon.pid is None:
             self.charon.restart()
+        self.charon.forget()
         self.cloud.reset()
         self.observer.begin()
         self._marks = {log: log.stat().st_size for log in self._logs()}

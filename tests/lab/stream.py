@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
+from typing import Any
 
 from tests.lab.deadline import EMULATED, PATIENCE
 from tests.lab.topology import ECS_HOST, IDC_HOST, Topology
@@ -25,6 +26,7 @@ from tests.lab.topology import ECS_HOST, IDC_HOST, Topology
 RATE = 100 if EMULATED else 1000
 PACKET = struct.Struct("!I")
 SO_RCVBUFFORCE = 33
+LATE = 0.05  # an earlier tick than this is made up for, so that the rate holds; a later one is left out
 GRACE = 0.5 * PATIENCE  # for what is still on its way when the sender stops
 Sent = list[float]  # sequence: sent at
 Heard = dict[int, float]  # sequence: heard at
@@ -79,22 +81,27 @@ class Stream:
         self._ends = [topology["idc"].fork(near_end.main), topology["ecs"].fork(far_end.main)]
 
     def start(self) -> None:
-        """Both ends begin to send."""
+        """Both ends listen, then both begin to send."""
         for _process, pipe in self._ends:
             pipe.send(self.rate)
+        for _process, pipe in self._ends:
+            self._receive(pipe)
+        for _process, pipe in self._ends:
+            pipe.send("go")
 
     def stop(self) -> Result:
         """Both ends stop sending, listen a little longer, and report."""
         for _process, pipe in self._ends:
             pipe.send(0)
-        (near_sent, near_heard), (far_sent, far_heard) = (self._report(pipe) for _process, pipe in self._ends)
+        (near_sent, near_heard), (far_sent, far_heard) = (
+            self._receive(pipe) for _process, pipe in self._ends
+        )
         return Result(outbound=judge(near_sent, far_heard), inbound=judge(far_sent, near_heard))
 
     @staticmethod
-    def _report(pipe: Connection) -> tuple[Sent, Heard]:
+    def _receive(pipe: Connection) -> Any:
         assert pipe.poll(20 * PATIENCE), "an end of the stream does not answer"
-        report: tuple[Sent, Heard] = pipe.recv()
-        return report
+        return pipe.recv()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Stream]:
@@ -140,6 +147,8 @@ class End:
         self._socket.bind(self._local)
         self._socket.setblocking(False)
         gc.disable()
+        # A starved stream would look like a dead one.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         with contextlib.suppress(EOFError, OSError):
             while rate := pipe.recv():
                 pipe.send(self._measure(pipe, 1 / rate))
@@ -149,13 +158,17 @@ class End:
         self._drain({})
         heard: Heard = {}
         sent: Sent = []
+        pipe.send("ready")
+        while not pipe.poll():
+            self._hear_until(time.monotonic() + interval, heard)
+        pipe.recv()
         due = time.monotonic()
         while not select.select([pipe], [], [], 0)[0]:
             now = time.monotonic()
             if now >= due:
                 self._send(len(sent))
                 sent.append(now)
-                due += interval  # a late tick is made up for, so that the rate holds
+                due = max(due + interval, now - LATE)
             self._hear_until(due, heard)
         pipe.recv()
         self._hear_until(time.monotonic() + GRACE, heard)

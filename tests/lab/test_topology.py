@@ -38,10 +38,7 @@ def tunnels(lab: Lab) -> Iterator[Lab]:
     lab.cloud.wait_returning(PRIMARY)
     yield lab
     lab.gateway.ip(*(f"link del {tunnel.name}" for tunnel in TUNNELS))
-    with lab.charon.session() as session:
-        for tunnel in TUNNELS:
-            session.unload_conn({"name": tunnel.name})
-            lab.charon.terminate(tunnel.name)
+    lab.charon.forget()
 
 
 def route_into(lab: Lab, interface: str) -> None:

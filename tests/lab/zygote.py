@@ -51,6 +51,7 @@ class Zygote:
 
     def close(self) -> None:
         """End it; what it started goes on."""
+        self._near.sendall(b"{}\n")
         self._answers.close()
         self._near.close()
         self._process.wait(10)
@@ -91,12 +92,14 @@ class Agent:
 
 
 def serve(requests: socket.socket) -> None:
-    """Answer until the test closes its end."""
+    """Answer until the test says that it is over."""
     for name in MODULES:
         importlib.import_module(name)
     with requests.makefile("r") as lines:
         for line in lines:
             request = json.loads(line)
+            if not request:
+                return
             if "reap" in request:
                 answer = os.waitstatus_to_exitcode(os.waitpid(request["reap"], 0)[1])
             else:
