@@ -2,6 +2,7 @@
 
 import contextlib
 import select
+import signal
 import socket
 import tempfile
 import time
@@ -40,6 +41,20 @@ class Server:
     def close(self) -> None:
         for connection in (self._listener, *self.accepted):
             connection.close()
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    """The poller waits without end: a broken stream must not hang the suite."""
+
+    def late(_number: int, _frame: object) -> None:
+        pytest.fail("nothing came")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
