@@ -44,6 +44,14 @@ def worst_of(states: list[str]) -> str:
     return "up" if all(state == "up" for state in states) else "degraded"
 
 
+def state_of(tunnels: list[str], *, carried: bool) -> str:
+    """Return a connection's state: without a tunnel that carries its traffic it is not up."""
+    worst = worst_of(tunnels)
+    if not carried:
+        return "down"
+    return "degraded" if worst == "down" else worst
+
+
 def rfc3339(wall: float) -> str:
     """Return wall-clock seconds as RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -53,11 +61,10 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
     tunnels = [_tunnel(known, connection, tunnel) for tunnel in connection.tunnels]
     states = ["up" if t["state"] == TunnelState.UP.value else "down" for t in tunnels]
     selected = known.kernel.selected.get(connection.name, ())
-    state = worst_of(states)
     failover = known.kernel.failovers.get(connection.name)
     return {
         "name": connection.name,
-        "state": "degraded" if state == "down" and selected else state,
+        "state": state_of(states, carried=bool(selected)),
         "forwarding": connection.forwarding.value,
         "active": list(selected),
         "remote_networks": [str(n) for n in connection.remote_networks],

@@ -61,7 +61,7 @@ def test_a_missing_vici_socket_is_told_and_waited_for(lab: Lab, gateway: Gateway
     gateway.start()
     status = gateway.wait(lambda s: warned(s, "CharonUnreachable"), "told", within=15 * PATIENCE)
     assert status["state"] == "down"
-    assert {r["state"] for r in status["routes"]} == {"guarded"}
+    gateway.wait(lambda s: {r["state"] for r in s["routes"]} == {"guarded"}, "guarded", within=5 * PATIENCE)
     lab.charon.restart()
     gateway.wait_up(within=40 * PATIENCE)
 
