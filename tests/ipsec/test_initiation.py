@@ -43,8 +43,10 @@ def test_an_established_ike_sa_without_child_is_given_its_child() -> None:
     assert initiation().due(0.0, DESIRED, (CHILDLESS,)) == [START]
 
 
-def test_what_is_being_deleted_does_not_keep_the_next_from_starting() -> None:
-    assert initiation().due(0.0, DESIRED, (DELETING,)) == [START]
+@pytest.mark.parametrize("negotiating", [False, True])
+def test_what_is_being_deleted_does_not_keep_the_next_from_starting(negotiating: bool) -> None:
+    deleting = make_ike_sa(state=IkeState.DELETING, negotiating_child=negotiating)
+    assert initiation().due(0.0, DESIRED, (deleting,)) == [START]
 
 
 @pytest.mark.parametrize("sa", [CONNECTING, CARRYING, NEGOTIATING])

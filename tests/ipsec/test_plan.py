@@ -298,6 +298,17 @@ def test_the_active_waits_until_the_standby_is_back() -> None:
     assert planned(NEW, back, waiting, traffic=traffic(UP)) == [Terminate(PRIMARY.name, "1", OUTDATED)]
 
 
+def test_one_tunnel_is_renegotiated_at_a_time_though_a_third_could_carry() -> None:
+    third = make_connection("third", if_id=3)
+    among_three = Traffic(
+        usable={PRIMARY.key, third.key}, forwarding=UP, alternatives={PRIMARY.key: {BACKUP.key, third.key}}
+    )
+    under_way = outdated(outdated=frozenset({PRIMARY.name}), renegotiating=frozenset({BACKUP.name}))
+    state = state_with(sa_of(PRIMARY, "1"))
+    assert planned(NEW, state, under_way, traffic=among_three) == []
+    assert len(planned(NEW, state, replace(under_way, renegotiating=frozenset()), traffic=among_three)) == 1
+
+
 def test_the_last_tunnel_that_can_carry_is_not_renegotiated() -> None:
     alone = state_with(sa_of(PRIMARY, "1"))
     assert planned(NEW, alone, outdated(), traffic=traffic(frozenset({PRIMARY.key}))) == []
@@ -317,6 +328,13 @@ def test_sas_that_feed_another_interface_are_outdated_though_this_process_loaded
     moved = {**BOTH, BACKUP.name: replace(BACKUP, if_id=7)}
     actions = planned(moved, UP_STATE, loaded(*moved.values()), traffic=traffic(UP))
     assert actions == [Terminate(BACKUP.name, "2", OUTDATED)]
+
+
+def test_an_outdated_duplicate_is_terminated_once() -> None:
+    moved = {**BOTH, PRIMARY.name: replace(PRIMARY, if_id=7)}
+    state = state_with(sa_of(PRIMARY, "1"), sa_of(PRIMARY, "2"))
+    actions = planned(moved, state, loaded(*moved.values()))
+    assert actions == [Terminate(PRIMARY.name, "1", OUTDATED), Terminate(PRIMARY.name, "2", OUTDATED)]
 
 
 # what is remembered
