@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface, IPv4Network
 from tests.native.namespaces import namespace
 
 from vpnagent.desired import SYSCTLS
+from vpnagent.errors import NetlinkError
 from vpnagent.routing.netlink import Kernel
 from vpnagent.routing.objects import (
     GROUP_IDS,
@@ -77,6 +78,7 @@ class Keeper:
         self.desired = desired
         self.kernel = Kernel(on_change=self._on_change, link_kind=link_kind())
         self.changes = 0
+        self.failed: list[NetlinkError] = []  #: of the last round
         self.repaired_at = 0.0  #: when the last round that had to act was done, on the monotonic clock
         self._period = period
         self._dirty = asyncio.Event()
@@ -87,18 +89,18 @@ class Keeper:
         for _ in range(5):
             if not await self.round():
                 return
+            assert not self.failed, [str(error) for error in self.failed]
         raise AssertionError("it does not converge")
 
     async def round(self) -> bool:
         """Run one round; return whether it had to act."""
         state = await self.kernel.observe(self.desired)
         actions = plan(self.desired, state, prune=True, manage_sysctls=True)
-        failed = await self.kernel.apply_all(actions)
-        assert not failed, [str(error) for _, error in failed]
+        self.failed = [error for _, error in await self.kernel.apply_all(actions)]
         return bool(actions)
 
     async def run(self) -> None:
-        """Run rounds until cancelled."""
+        """Run rounds until cancelled. One that fails, as things change under it, is followed by the next."""
         while True:
             self._dirty.clear()
             acted = False

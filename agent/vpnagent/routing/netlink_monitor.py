@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing.message import Message, messages
@@ -34,19 +34,17 @@ DATAGRAMS_AT_ONCE = 256  #: then others get their turn on the loop
 
 async def monitor(on_change: Callable[[], None]) -> None:
     """Call ``on_change`` after every change that may concern us, until cancelled. Raises NetlinkError."""
-    async with _listening(on_change):
-        await asyncio.Event().wait()
-
-
-@contextlib.asynccontextmanager
-async def _listening(on_change: Callable[[], None]) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
+    failed: asyncio.Future[None] = loop.create_future()
     with contextlib.ExitStack() as stack:
         for protocol, groups in GROUPS:
             sock = stack.enter_context(_open(protocol, groups))
-            loop.add_reader(sock, _read, sock, on_change)
+            loop.add_reader(sock, _read, sock, on_change, failed)
             stack.callback(loop.remove_reader, sock)
-        yield
+        try:
+            await failed
+        except OSError as error:
+            raise NetlinkError("monitor", error.errno or 0, error.strerror or str(error)) from error
 
 
 def _open(protocol: int, groups: Sequence[int]) -> socket.socket:
@@ -56,7 +54,7 @@ def _open(protocol: int, groups: Sequence[int]) -> socket.socket:
         raise NetlinkError("monitor", error.errno or 0, error.strerror or str(error)) from error
 
 
-def _read(sock: socket.socket, on_change: Callable[[], None]) -> None:
+def _read(sock: socket.socket, on_change: Callable[[], None], failed: asyncio.Future[None]) -> None:
     """Read what has arrived and tell of it, once."""
     changed = False
     for _ in range(DATAGRAMS_AT_ONCE):
@@ -66,7 +64,9 @@ def _read(sock: socket.socket, on_change: Callable[[], None]) -> None:
             break
         except OSError as error:
             if error.errno != errno.ENOBUFS:
-                raise
+                if not failed.done():
+                    failed.set_exception(error)
+                return
             changed = True
             continue
         changed = changed or any(concerns_us(event) for event in messages(datagram))

@@ -2,8 +2,8 @@
 
 The kernel handles a request inside the sending system call, and its answers wait in the receive buffer
 when that returns: so requests that are sent together are carried out together, even if we are killed the
-moment after. pyroute2's own transport stays unused: it knows no deadline, is dead for good after one
-ENOBUFS, hangs on large batches and decodes every message on the loop (measured: docs of the design).
+moment after. pyroute2's AsyncIPRoute is not used: it knows no deadline, is dead for good after one ENOBUFS,
+hangs on batches of 5,000 and takes 60 us of the loop's time to decode a message where 3 us do.
 """
 
 import asyncio
@@ -42,6 +42,7 @@ DEADLINE = 5.0  #: seconds for one conversation; the kernel answers at once or n
 SLICE = 128  #: requests per system call: under a millisecond of the loop's time
 RECEIVE_SIZE = 32768  #: bytes; the kernel fills dumps up to this: some 400 routes, a millisecond to decode
 BUFFER_SIZE = 4 << 20  #: bytes, each way
+PENDING = Answer(errno.EINPROGRESS, "")
 DUMP_ATTEMPTS = 3  #: tables that change while they are dumped are asked for again
 
 
@@ -124,19 +125,19 @@ class NetlinkSocket:
 
     async def _execute(self, requests: Sequence[bytes]) -> list[Answer]:
         sequences = await self._send(requests)
-        acknowledged = [s for s, request in zip(sequences, requests, strict=True) if wants_answer(request)]
-        pending = set(acknowledged)
-        answers: dict[int, Answer] = {}
+        asked = [s for s, request in zip(sequences, requests, strict=True) if wants_answer(request)]
+        answers: dict[int, Answer] = dict.fromkeys(asked, PENDING)
+        pending = len(asked)
         while pending:
             for reply in await self._receive():
                 if reply.type != NLMSG_ERROR or reply.sequence not in sequences:
                     continue
-                answers[reply.sequence] = answer(reply)
-                pending.discard(reply.sequence)
-                if reply.sequence not in acknowledged and answers[reply.sequence].errno:
+                if reply.sequence not in answers:
                     # A transaction that was refused as a whole: nothing else will be answered.
-                    return [answers[reply.sequence]] * len(acknowledged)
-        return [answers[sequence] for sequence in acknowledged]
+                    return [answer(reply)] * len(asked)
+                pending -= answers[reply.sequence] is PENDING
+                answers[reply.sequence] = answer(reply)
+        return [answers[sequence] for sequence in asked]
 
     async def _dump(self, request: bytes, decode: Callable[[bytes], T | None]) -> tuple[list[T], bool]:
         [sequence] = await self._send([request])
