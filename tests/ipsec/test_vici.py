@@ -190,6 +190,7 @@ def test_segments_may_come_byte_by_byte(tmp_path: pathlib.Path) -> None:
     [
         (answer({"success": "no", "errmsg": "conn 'x' not found"}), "charon: c: conn 'x' not found"),
         (answer({"success": "no"}), "charon: c: refused without a reason"),
+        (answer({"success": {"x": "y"}, "errmsg": ["z"]}), "charon: c: refused without a reason"),
         (UNKNOWN_COMMAND, "charon: c: this version of charon does not know the command"),
     ],
 )

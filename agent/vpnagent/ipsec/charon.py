@@ -67,18 +67,18 @@ class Charon:
         except BaseException as error:
             for connection in opened:
                 connection.close()
-            if isinstance(error, ValueError):
-                raise ViciUnavailableError("connect", f"{self._path}: {error}") from error
+            if isinstance(error, ViciError | ValueError) and not isinstance(error, ViciUnavailableError):
+                raise ViciUnavailableError("connect", f"{self._path} is not charon's: {error}") from error
             raise
         self._commands, self._events = commands, events
 
     async def observe(self) -> CharonState:
-        """Return what charon has now."""
+        """Return what charon has now; ViciUnavailableError, and only that, when it does not say."""
         commands = self._connection("observe")
         sas, connections, secrets = await asyncio.gather(
             commands.stream("list-sas"), commands.request("get-conns"), commands.request("get-shared")
         )
-        try:
+        try:  # an unknown state means a charon that we do not know
             return CharonState(
                 version=self.version,
                 connections=messages.names(connections, "conns"),
@@ -91,7 +91,8 @@ class Charon:
                 ),
             )
         except ValueError as error:
-            raise ViciError("list-sas", f"an answer that is not understood: {error}") from error
+            self.close()
+            raise ViciUnavailableError("list-sas", f"an answer that is not understood: {error}") from error
 
     async def apply(self, action: Action) -> None:
         """Apply one action; ViciError when charon refuses."""

@@ -30,7 +30,7 @@ from vpnagent.ipsec.sa import IkeSa
 FIRST_DELAY = 1.0  #: seconds from the start of a failed attempt to the next
 LONGEST_DELAY = 60.0  #: seconds
 JITTER = 0.25  #: the part of a delay that is random, so that many tunnels do not come back as one
-ATTEMPT_TIMEOUT = 30.0  #: seconds; charon has sent its request at 0, 4, 11.2 and 24.2 s then
+ATTEMPT_TIMEOUT = 30.0  #: seconds; by default charon has sent its request at 0, 4, 11.2 and 24.2 s then
 MOST_FAILURES = 10  #: counted; the delay has long reached its bound
 STABLE_AFTER = 10.0  #: seconds for which an SA must carry before its loss is not a failure of the attempt
 

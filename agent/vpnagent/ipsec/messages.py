@@ -26,6 +26,10 @@ SMALLEST_MARGIN_RATIO = 0.1  #: of a lifetime too short for the margins above
 #: (RFC 4301 §4.1). It costs 256 bytes per SA.
 REPLAY_WINDOW = 2048
 
+#: INITIAL_CONTACT and a second IKE_SA delete nothing; ``plan`` removes duplicates. Of two 5.9.8 that
+#: initiate at once, about half the attempts leave duplicates whatever the value, and with ``no``,
+#: ``replace`` and ``keep`` some leave an SA at one end only, into which the other may send for minutes.
+UNIQUE = "never"
 
 CHILD_TASKS = frozenset({"CHILD_CREATE", "QUICK_MODE"})  #: charon's tasks that negotiate a first CHILD_SA
 
@@ -78,15 +82,12 @@ def load_conn(connection: Connection, credentials: Credentials | None = None) ->
     }
 
 
-#: INITIAL_CONTACT and a second IKE_SA delete nothing: ``plan`` removes duplicates, by what they carry.
-UNIQUE = "never"
-
-
 def load_shared(connection: Connection) -> dict[str, object]:
     """Return the load-shared message: the only place where the pre-shared key is revealed.
 
-    Owned by the cloud's identity alone: two tunnels share our identity, and charon takes the key
-    that matches more identities, then the first.
+    Owned by the cloud's identity alone. charon prefers the key of the peer's identity, but as responder
+    it tries every key that is owned by either end: were ours an owner, the key of one tunnel would open
+    all that share our identity.
     """
     if connection.psk is None:
         raise ValueError(f"{connection.name} has no pre-shared key")

@@ -116,8 +116,8 @@ class ViciConnection(asyncio.Protocol):
         answer = await self._exchange(command, Packet.request(command, payload))
         if answer.type == Packet.CMD_UNKNOWN:
             raise ViciError(command, "this version of charon does not know the command")
-        if text(answer.message, "success", "yes") != "yes":
-            raise ViciError(command, text(answer.message, "errmsg", "refused without a reason"))
+        if answer.message.get("success", b"yes") != b"yes":
+            raise ViciError(command, _errmsg(answer.message))
         return answer
 
     async def _exchange(self, command: str, packet: bytes) -> _Answer:
@@ -198,6 +198,13 @@ class ViciConnection(asyncio.Protocol):
                 pending.answer.set_exception(ViciUnavailableError(pending.command, failure.reason))
         self._pending.clear()
         self._on_lost(failure)
+
+
+def _errmsg(message: Section) -> str:
+    try:
+        return text(message, "errmsg")
+    except ValueError:
+        return "refused without a reason"
 
 
 class _WholeStream(FiniteStream):
