@@ -33,11 +33,11 @@ class Trial:
     switch: float  #: seconds from the decision to the acknowledgement
 
 
-def trial(world: TwoTunnels, group: Group, interval: float, multiplier: int) -> Trial:
+def trial(world: TwoTunnels, group: Group, interval: float, multiplier: int, *options: str) -> Trial:
     """Lose the active tunnel once, and put everything back."""
     with (
         tempfile.TemporaryDirectory() as directory,
-        ControlDaemon(world, Path(directory) / "prober.sock") as daemon,
+        ControlDaemon(world, Path(directory) / "prober.sock", *options) as daemon,
     ):
         try:
             daemon.configure(configure(interval=interval, detect_multiplier=multiplier, hold_down=0.2))
@@ -65,10 +65,13 @@ def all_up(daemon: ControlDaemon) -> bool:
     return report is not None and all(path.state is PathState.UP for path in report.paths)
 
 
-def rhythm(world: TwoTunnels, group: Group, interval: float, multiplier: int, trials: int) -> None:
+def rhythm(
+    world: TwoTunnels, group: Group, interval: float, multiplier: int, *, trials: int, realtime: bool
+) -> None:
     """Measure one rhythm, and print its figures."""
+    options = ["--realtime"] * realtime
     stream = Stream(world.gw, world.far, SOURCE, SHARED)
-    done = [trial(world, group, interval, multiplier) for _ in range(trials)]
+    done = [trial(world, group, interval, multiplier, *options) for _ in range(trials)]
     arrivals = stream.stop()
     detection = interval * multiplier
     gaps = sorted(arrivals.longest_gap(after=t.lost_at, before=t.moved_at + 0.05) for t in done)
@@ -91,12 +94,13 @@ def main() -> None:
     """Measure all rhythms."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--trials", type=int, default=50)
-    trials = arguments.parse_args().trials
+    arguments.add_argument("--realtime", action="store_true", help="the prober under SCHED_FIFO")
+    chosen = arguments.parse_args()
     print(f"load average before: {os.getloadavg()[0]:.2f}")
     with two_tunnels() as world:
         group = Group(world.gw)
         for interval, multiplier in RHYTHMS:
-            rhythm(world, group, interval, multiplier, trials)
+            rhythm(world, group, interval, multiplier, trials=chosen.trials, realtime=chosen.realtime)
         group.close()
     print(f"load average after: {os.getloadavg()[0]:.2f}")
 
