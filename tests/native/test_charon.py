@@ -422,10 +422,10 @@ def test_a_killed_charon_is_noticed_at_once_and_everything_comes_back(hosts: tup
             await agent.connect()
             assert (await agent.charon.observe()).connections == frozenset()
             async with running(agent):
-                await until(agent.charon, carries, deadline=10.0)
+                await until(agent.charon, carries, deadline=20.0)
             return noticed
 
-    assert asyncio.run(scenario()) < 0.1
+    assert asyncio.run(scenario()) < 1.0  # 3 ms on an idle machine; a missed deadline would be 5 s
     ping(a, b)
 
 
