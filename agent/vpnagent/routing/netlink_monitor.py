@@ -34,44 +34,72 @@ DATAGRAMS_AT_ONCE = 256  #: then others get their turn on the loop
 
 async def monitor(on_change: Callable[[], None]) -> None:
     """Call ``on_change`` after every change that may concern us, until cancelled. Raises NetlinkError."""
-    loop = asyncio.get_running_loop()
-    failed: asyncio.Future[None] = loop.create_future()
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     with contextlib.ExitStack() as stack:
-        for protocol, groups in GROUPS:
-            sock = stack.enter_context(_open(protocol, groups))
-            loop.add_reader(sock, _read, sock, on_change, failed)
-            stack.callback(loop.remove_reader, sock)
         try:
+            for protocol, groups in GROUPS:
+                listener = _Listener(protocol, groups, on_change, failed)
+                stack.callback(listener.close)
             await failed
         except OSError as error:
             raise NetlinkError("monitor", error.errno or 0, error.strerror or str(error)) from error
 
 
-def _open(protocol: int, groups: Sequence[int]) -> socket.socket:
-    try:
-        return open_socket(protocol, groups=groups, buffer_size=BUFFER_SIZE)
-    except OSError as error:
-        raise NetlinkError("monitor", error.errno or 0, error.strerror or str(error)) from error
+class _Listener:
+    """One socket that hears some groups of one netlink protocol."""
 
+    def __init__(
+        self,
+        protocol: int,
+        groups: Sequence[int],
+        on_change: Callable[[], None],
+        failed: asyncio.Future[None],
+    ) -> None:
+        self._protocol = protocol
+        self._groups = groups
+        self._on_change = on_change
+        self._failed = failed
+        self._socket = self._open()
 
-def _read(sock: socket.socket, on_change: Callable[[], None], failed: asyncio.Future[None]) -> None:
-    """Read what has arrived and tell of it, once."""
-    changed = False
-    for _ in range(DATAGRAMS_AT_ONCE):
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    def _open(self) -> socket.socket:
+        sock = open_socket(self._protocol, groups=self._groups, buffer_size=BUFFER_SIZE)
+        asyncio.get_running_loop().add_reader(sock, self._read)
+        return sock
+
+    def _read(self) -> None:
+        """Read what has arrived and tell of it, once."""
         try:
-            datagram = sock.recv(RECEIVE_SIZE)
-        except BlockingIOError:
-            break
+            if self._has_changed():
+                self._on_change()
         except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                if not failed.done():
-                    failed.set_exception(error)
-                return
-            changed = True
-            continue
-        changed = changed or any(concerns_us(event) for event in messages(datagram))
-    if changed:
-        on_change()
+            if not self._failed.done():
+                self._failed.set_exception(error)
+
+    def _has_changed(self) -> bool:
+        changed = False
+        for _ in range(DATAGRAMS_AT_ONCE):
+            try:
+                datagram = self._socket.recv(RECEIVE_SIZE)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._begin_anew()
+                return True
+            changed = changed or any(concerns_us(event) for event in messages(datagram))
+        return changed
+
+    def _begin_anew(self) -> None:
+        """Drop what is in the buffer: until it is empty, the kernel loses further events without a word."""
+        overrun = self._socket
+        asyncio.get_running_loop().remove_reader(overrun)
+        self._socket = self._open()
+        overrun.close()
 
 
 def concerns_us(event: Message) -> bool:
