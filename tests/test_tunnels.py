@@ -59,6 +59,7 @@ def ike(state: IkeState, *children: ChildSa) -> IkeSa:
         ([ike(IkeState.REKEYING, child(ChildState.INSTALLED))], ("rekeying", "installed")),
         ([ike(IkeState.ESTABLISHED, child(ChildState.DELETING))], ("established", "none")),
         ([ike(IkeState.ESTABLISHED), ike(IkeState.CONNECTING)], ("established", "none")),
+        ([ike(IkeState.DELETING, child(ChildState.INSTALLED))], ("none", "none")),
     ],
 )
 def test_sas_are_told_in_the_contracts_words(sas: list[IkeSa], expected: tuple[str, str]) -> None:

@@ -87,7 +87,7 @@ def sa_status(sas: Iterable[IkeSa]) -> SaStatus:
     sas = tuple(sas)
     states = {sa.state for sa in sas}
     carrying = sorted(
-        (child for sa in sas for child in sa.children if child.carries_traffic),
+        (child for sa in sas for child in sa.carrying_children),
         key=lambda child: child.installed_for,
     )
     if IkeState.REKEYING in states or IkeState.REKEYED in states:
