@@ -6,6 +6,7 @@ transit router hashes. A DELETE that is lost leaves the cloud sending into its h
 what the prober's real shell does, and can be stopped for a while: replies then wait with their time stamps.
 """
 
+import errno
 import heapq
 import itertools
 import random
@@ -116,7 +117,8 @@ class World:
         """Let the control daemon send a new intent."""
         connections = tuple(
             replace(
-                c, tunnels=tuple(replace(t, **changes) if t.key == key else t for t in c.tunnels)  # type: ignore[arg-type]
+                c,
+                tunnels=tuple(replace(t, **changes) if t.key == key else t for t in c.tunnels),  # type: ignore[arg-type]
             )
             for c in self.intent.connections
         )
@@ -191,9 +193,7 @@ class World:
             if self.arrives(back):
                 at = self.clock.now
                 self.shell.tell(
-                    lambda core: core.probe_answered(
-                        key, target.address, sequence, heard_on=back.key, at=at
-                    )
+                    lambda core: core.probe_answered(key, target.address, sequence, heard_on=back.key, at=at)
                 )
 
         self.clock.after(wire.delay, at_target)
@@ -212,7 +212,9 @@ class World:
             self.far.append(sent_at)
             back = self.return_wire(flow)
             if back is not None:
-                self.clock.after(back.delay, lambda: self.near.append(sent_at) if self.arrives(back) else None)
+                self.clock.after(
+                    back.delay, lambda: self.near.append(sent_at) if self.arrives(back) else None
+                )
 
         self.clock.after(wire.delay, at_far_host)
 
@@ -283,6 +285,7 @@ class Shell:
         self.core = Core(world.intent, now=clock.now, random=world.random.random)
         self.groups: dict[int, tuple[tuple[int, int], ...]] = {}
         self.log: list[tuple[float, actions.Action]] = []
+        self.watch: Callable[[actions.Action], None] = lambda _: None  #: sees every action before it is done
         self._waiting: list[Callable[[Core], None]] = []
         self._stopped_until = 0.0
         self._armed: float | None = None
@@ -309,6 +312,7 @@ class Shell:
         waiting, self._waiting = self._waiting, []
         for fact in waiting:
             fact(self.core)
+        deadline: float | None = None
         for _ in range(100):
             for action in self.core.advance(now):
                 self._do(action, now)
@@ -327,38 +331,49 @@ class Shell:
             self.wake()
 
     def _do(self, action: actions.Action, now: float) -> None:
-        world = self.world
         if not isinstance(action, actions.SendProbe | actions.ReadTraffic):
             self.log.append((now, action))
+        self.watch(action)
         match action:
-            case actions.SendProbe(tunnel, target, sequence):
-                if world.wires[tunnel].here:
-                    self.core.probe_sent(tunnel, sequence, at=now)
-                    world.probe(tunnel, target, sequence)
-                else:
-                    self.core.probe_failed(tunnel, sequence, 101, at=now)
+            case actions.SendProbe():
+                self._send_probe(action, now)
+            case actions.ReadTraffic():
+                self._read_traffic(action.tunnel, now)
             case actions.WriteGroup():
                 self.groups[action.group_id] = action.members
             case actions.DeleteGroup():
                 self.groups.pop(action.group_id, None)
-            case actions.SendIkePing():
-                world.ike_ping(action.tunnel)
-            case actions.ReadTraffic():
-                wire = world.wires[action.tunnel]
-                self.core.traffic(
-                    action.tunnel,
-                    rx_packets=wire.rx_packets,
-                    rx_bytes=1000 * wire.rx_packets,
-                    tx_packets=wire.tx_packets,
-                    tx_bytes=1000 * wire.tx_packets,
-                    at=now,
-                )
-            case actions.Terminate():
-                world.terminate(action.tunnel)
-            case actions.Initiate():
-                world.initiate(action.tunnel, force_encapsulation=action.force_encapsulation)
+            case actions.SendIkePing() | actions.Terminate() | actions.Initiate():
+                self._speak_ike(action)
             case _:
                 pass
+
+    def _send_probe(self, probe: actions.SendProbe, now: float) -> None:
+        if self.world.wires[probe.tunnel].here:
+            self.core.probe_sent(probe.tunnel, probe.sequence, at=now)
+            self.world.probe(probe.tunnel, probe.target, probe.sequence)
+        else:
+            self.core.probe_failed(probe.tunnel, probe.sequence, errno.ENETUNREACH, at=now)
+
+    def _read_traffic(self, tunnel: TunnelKey, now: float) -> None:
+        wire = self.world.wires[tunnel]
+        self.core.traffic(
+            tunnel,
+            rx_packets=wire.rx_packets,
+            rx_bytes=1000 * wire.rx_packets,
+            tx_packets=wire.tx_packets,
+            tx_bytes=1000 * wire.tx_packets,
+            at=now,
+        )
+
+    def _speak_ike(self, action: actions.SendIkePing | actions.Terminate | actions.Initiate) -> None:
+        match action:
+            case actions.SendIkePing():
+                self.world.ike_ping(action.tunnel)
+            case actions.Terminate():
+                self.world.terminate(action.tunnel)
+            case actions.Initiate():
+                self.world.initiate(action.tunnel, force_encapsulation=action.force_encapsulation)
 
 
 def make_tunnel(name: str, number: int, *, own: bool, **changes: object) -> TunnelIntent:
@@ -395,7 +410,7 @@ def make_intent(
     count: int = 2,
     **changes: object,
 ) -> Intent:
-    """Return one connection of tunnels ``primary``, ``backup``, ``t3``…"""
+    """Return one connection of tunnels ``primary``, ``backup``, ``t3`` and so on."""
     names = ["primary", "backup", *(f"t{n}" for n in range(3, count + 1))][:count]
     tunnels = tuple(make_tunnel(name, n, own=own, **changes) for n, name in enumerate(names, 1))
     connection = ConnectionIntent(

@@ -91,6 +91,7 @@ class Domain:
         remedy = self.picture.remedies[path.key]
         self._note(path, path.signal(cause, reason, at, was_usable=was_usable))
         if not was_usable:
+            self.picture.judged.pop(path.key, None)
             self._do(path.key, remedy.child_sa_came(at), at)
             return
         remedy.child_sa_went(at)

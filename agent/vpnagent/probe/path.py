@@ -16,7 +16,7 @@ from vpnagent.probe.grade import Change, Grade
 from vpnagent.probe.intent import Target, TunnelIntent
 from vpnagent.probe.schedule import Schedule
 from vpnagent.probe.silence import COVER, Silence
-from vpnagent.probe.window import SEQUENCES, Slot, Window
+from vpnagent.probe.window import SEQUENCES, RoundTrip, Slot, Window
 from vpnagent.selection import PathState
 
 
@@ -42,13 +42,15 @@ class Path:
 
     def __init__(self, intent: TunnelIntent, *, at: float, first_probe: float) -> None:
         self.intent = intent
-        self.window = Window(ceil(intent.limits.window / intent.interval))
+        self.window = Window(ceil(intent.limits.window / intent.interval), intent.detection_time)
         self.silence = Silence(intent.interval, intent.detect_multiplier, at)
         self.schedule = Schedule(intent.interval, intent.targets, first_probe)
         self.detector = Detector(intent.hold_down, 2 * COVER * intent.interval, at)
         self.evidence = Evidence()
         self.signals = Signals(child_sa=intent.child_sa_installed)
         self.grade = Grade(intent.limits)
+        if intent.failed_trials is not None:
+            self.detector.lost(Cause.RESET, "left down by a former prober", at)
 
     def replace_intent(self, intent: TunnelIntent, at: float) -> None:
         """Go on under another intent; what does not depend on what changed is kept."""
@@ -61,6 +63,7 @@ class Path:
             self.silence = Silence(intent.interval, intent.detect_multiplier, at)
             self.schedule = Schedule(intent.interval, intent.targets, at)
             self.window.clear()
+            self.window.rtt = RoundTrip(intent.detection_time)
         if old.limits != intent.limits:
             self.grade = Grade(intent.limits)
         self.detector.tune(intent.hold_down, 2 * COVER * intent.interval)
@@ -78,11 +81,6 @@ class Path:
         return self.detector.state
 
     @property
-    def patience(self) -> float:
-        """Seconds after which a reply is missed."""
-        return self.window.rtt.patience(self.intent.detection_time)
-
-    @property
     def alive(self) -> bool:
         """Whether the path is heard just now."""
         return self.signals.usable and self.evidence.heard_at is not None and not self.silence.quiet
@@ -90,9 +88,12 @@ class Path:
     @property
     def deadline(self) -> float:
         """When ``advance`` is next due."""
-        if not self.signals.usable:
+        signals = self.signals
+        if not signals.child_sa or signals.lost_interfaces:
             return inf
-        return min(self.schedule.due, self.silence.deadline(self.patience))
+        due = self.schedule.due
+        missed = self.silence.deadline(self.window.rtt.patience)
+        return missed if missed < due else due
 
     def sent(self, sequence: int, at: float) -> None:
         """The kernel accepted the probe."""
@@ -140,7 +141,7 @@ class Path:
         if not self.signals.usable:
             return []
         was_quiet = self.silence.quiet
-        self.silence.advance(now, self.patience)
+        self.silence.advance(now, self.window.rtt.patience)
         if self.silence.quiet and not was_quiet:
             self.detector.missed(now)
             self.evidence.traffic.begin()

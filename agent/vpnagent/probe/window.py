@@ -30,7 +30,8 @@ class Window:
 
     __slots__ = ("_answered", "_next", "_ring", "_rtt_sum", "_settled", "lost", "rtt", "totals")
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, patience: float) -> None:
+        """Keep at least ``slots`` probes; ``patience`` is for the first reply, in seconds."""
         size = _SMALLEST
         while size < min(slots, _LARGEST):
             size *= 2
@@ -40,7 +41,7 @@ class Window:
         self._answered = 0  #: in view
         self._rtt_sum = 0.0  #: seconds, of those
         self.lost = 0  #: in view
-        self.rtt = RoundTrip()
+        self.rtt = RoundTrip(patience)
         self.totals = Totals()
 
     def open(self, target: Target, *, spare: bool) -> Slot:
@@ -150,25 +151,22 @@ class Totals:
 class RoundTrip:
     """How long a reply may take (RFC 6298 §2; a floor under the variation stands for the clock's grain)."""
 
-    __slots__ = ("srtt", "var")
+    __slots__ = ("_most", "patience", "srtt", "var")
 
     FLOOR = 0.01  #: seconds: scheduling noise of both ends
 
-    def __init__(self) -> None:
+    def __init__(self, most: float) -> None:
+        self._most = most  #: seconds that may be added for variation
         self.srtt: float | None = None
         self.var = 0.0
+        self.patience = most  #: seconds after which a reply is missed
 
     def update(self, rtt: float) -> None:
         """Take in one measurement."""
         if self.srtt is None:
             self.srtt, self.var = rtt, rtt / 2
-            return
-        error = rtt - self.srtt
-        self.var += (abs(error) - self.var) / 4
-        self.srtt += error / 8
-
-    def patience(self, unknown: float) -> float:
-        """Seconds after which a reply is missed; ``unknown`` before the first, and the most for variation."""
-        if self.srtt is None:
-            return unknown
-        return self.srtt + min(max(4 * self.var, self.FLOOR), unknown)
+        else:
+            error = rtt - self.srtt
+            self.var += (abs(error) - self.var) / 4
+            self.srtt += error / 8
+        self.patience = self.srtt + min(max(4 * self.var, self.FLOOR), self._most)

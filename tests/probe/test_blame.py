@@ -1,0 +1,74 @@
+"""Rows of evidence and what follows. A tunnel is written ``name(marks)>where its replies used to arrive``.
+
+Marks: s silent, q quiet, o own target, a something arrives, i inbound traffic, f full, p extended once,
+n never heard. A silent tunnel is quiet too.
+"""
+
+from ipaddress import IPv4Address
+
+import pytest
+from tests.probe.simulation import SHARED
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.probe.blame import Judgement, Witness, judge
+
+ROWS = """
+    A()>A       B(s)>A               | | B down        | only its own direction can be dead
+    A(s)>A      B()>A                | | A down        | the target lives
+    A(s)>A      B(s)>A               | | A ask, B excused    | in A explains both; or the target is dead
+    A(s)>A      B(q)>A               | | A ask         | the same, a moment earlier
+    A(q)>A      B(s)>A               | | B wait        | A may explain it
+    A(qa)>A     B(s)>A               | | B ask         | in A lives, nobody hears the target
+    A(si)>A     B(s)>A               | | A target, B excused | others' packets arrive: the target
+    A(sif)>A    B()>A                | | A congested   |
+    A(si)>A     B()>A                | | A extend      | its inbound direction lives
+    A(sip)>A    B()>A                | | A down        | for too long
+    A(so)>A     B(o)>B               | | A down        |
+    A(so)>A     B(so)>B              | | A down, B down      | each by its own evidence
+    A(soi)>A    B(soi)>B             | | A target, B target  |
+    A(soi)>A    B(o)>B               | | A extend      |
+    A(s)>A                           | | A ask         |
+    A(sn)>-     B(sn)>-              | | A down, B down      | never heard by anybody
+    A(sn)>-     B()>B                | | A down        |
+    B(s)>A                           |A| B excused     | the cloud may still return on A
+    B(so)>A                          |A| B down        | but not through A
+    B(s)>A                           |-| B excused     | something is being reset
+    A(s)>A      B(s)>B   C()>C       | | A down, B down      | hashed: each by itself
+    A(s)>A      B(s)>A   C()>C       | | A down, B excused   |
+    A(s)>B      B(s)>A               | | A excused, B excused |
+"""
+
+
+def witness(text: str) -> Witness:
+    head, returns = text.split(">")
+    name, marks = head.rstrip(")").split("(")
+    own = IPv4Address(f"169.254.{ord(name)}.1")
+    return Witness(
+        key=key(name),
+        silent="s" in marks,
+        quiet="s" in marks or "q" in marks,
+        heard="n" not in marks,
+        own="o" in marks,
+        returns_on=None if returns == "-" else key(returns),
+        arrives="a" in marks,
+        inbound="i" in marks,
+        full="f" in marks,
+        patient="p" in marks,
+        targets=frozenset({own if "o" in marks else SHARED}),
+    )
+
+
+def key(name: str) -> TunnelKey:
+    return TunnelKey("hangzhou", name)
+
+
+@pytest.mark.parametrize("row", ROWS.strip().splitlines())
+def test_blame(row: str) -> None:
+    tunnels, mute, expected, _ = (cell.strip() for cell in row.split("|"))
+    disturbed = mute == "-"
+    muted = {key(name) for name in mute if not disturbed}
+
+    verdicts = judge([witness(text) for text in tunnels.split()], muted, disturbed=disturbed)
+
+    told = {k.tunnel: judgement for k, judgement in verdicts.items()}
+    assert told == {name: Judgement(word) for name, word in (cell.split() for cell in expected.split(","))}

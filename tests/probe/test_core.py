@@ -1,0 +1,208 @@
+"""The border of the core: what the shell may rely on."""
+
+import errno
+from dataclasses import replace
+from math import inf
+
+import pytest
+from tests.probe.simulation import GROUP, SHARED, make_intent
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.probe import actions
+from vpnagent.probe.core import Core
+from vpnagent.probe.intent import Target
+from vpnagent.selection import PathState
+
+PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
+NOBODY = TunnelKey("nobody", "nothing")
+INTENT = make_intent()
+TARGETS = {t.key: t.targets[0].address for t in INTENT.tunnels()}
+IDS = {t.key: t.nexthop_id for t in INTENT.tunnels()}
+
+
+def begin(intent: object = INTENT) -> Core:
+    assert isinstance(intent, type(INTENT))
+    return Core(intent, now=10.0, random=lambda: 0.5)
+
+
+def drive(
+    core: Core, until: float, *, answering: tuple[TunnelKey, ...] = (PRIMARY, BACKUP)
+) -> list[actions.Action]:
+    """Do what a shell does, with peers that answer within 10 ms; return what was done."""
+    done: list[actions.Action] = []
+    replies: list[tuple[float, TunnelKey, int]] = []
+    while True:
+        deadline = core.deadline()
+        due = min([inf if deadline is None else deadline, *(reply[0] for reply in replies)])
+        if due > until:
+            return done
+        while replies and replies[0][0] <= due:
+            at, tunnel, sequence = replies.pop(0)
+            core.probe_answered(tunnel, TARGETS[tunnel], sequence, heard_on=tunnel, at=at)
+        for action in core.advance(due):
+            done.append(action)
+            if isinstance(action, actions.SendProbe):
+                core.probe_sent(action.tunnel, action.sequence, at=due)
+                if action.tunnel in answering:
+                    replies.append((due + 0.01, action.tunnel, action.sequence))
+
+
+def test_the_first_advance_writes_every_group_once() -> None:
+    core = begin()
+    [write] = [a for a in core.advance(10.0) if isinstance(a, actions.WriteGroup)]
+    assert (write.group_id, write.members, write.cause) == (GROUP, ((IDS[PRIMARY], 1),), actions.Cause.START)
+    assert not [a for a in drive(core, 12.0) if isinstance(a, actions.WriteGroup | actions.FailedOver)]
+    assert core.groups() == {GROUP: ((IDS[PRIMARY], 1),)}
+    assert core.selected() == {"hangzhou": ("primary",)}
+
+
+def test_a_new_core_keeps_what_the_kernel_has() -> None:
+    groups = (replace(INTENT.groups[0], members=((IDS[BACKUP], 1),)),)
+    core = begin(replace(INTENT, groups=groups))
+    core.advance(10.0)
+    assert core.groups() == {GROUP: ((IDS[BACKUP], 1),)}
+
+
+def test_a_stale_intent_is_refused_and_changes_nothing() -> None:
+    core = begin(replace(INTENT, generation=5))
+    drive(core, 11.0)
+    for generation in (4, 5):
+        with pytest.raises(ValueError, match=f"generation must exceed 5: {generation}"):
+            core.replace_intent(replace(make_intent(drained=True), generation=generation), now=11.0)
+    assert not [a for a in core.advance(11.0) if not isinstance(a, actions.SendProbe)]
+
+
+def test_writes_come_first_and_what_is_told_comes_last() -> None:
+    core = begin()
+    drive(core, 11.5)
+    done = drive(core, 11.85, answering=(BACKUP,))
+    kinds = [type(a) for a in done if not isinstance(a, actions.SendProbe | actions.ReadTraffic)]
+    assert kinds[:4] == [actions.WriteGroup, actions.SendIkePing, actions.PathChanged, actions.FailedOver]
+
+
+def test_the_counters_are_asked_for_before_a_verdict() -> None:
+    core = begin()
+    drive(core, 12.0)
+    done = drive(core, 13.0, answering=(BACKUP,))
+    verdict = next(n for n, a in enumerate(done) if isinstance(a, actions.PathChanged))
+    asked = [a.tunnel for a in done[:verdict] if isinstance(a, actions.ReadTraffic)]
+    assert asked.count(PRIMARY) == 2  # at the first miss and just before
+
+
+def test_probes_that_could_not_be_sent_prove_nothing() -> None:
+    core = begin()
+    drive(core, 12.0)
+    now = 12.0
+    while now < 15.0:
+        for action in core.advance(now):
+            if isinstance(action, actions.SendProbe):
+                core.probe_failed(action.tunnel, action.sequence, errno.ENOBUFS, at=now)
+        now = max(now + 0.001, core.deadline() or 0.0)
+    assert {p.state for p in core.paths()} == {PathState.UP}
+
+
+def test_a_receive_overflow_of_ours_gives_everybody_a_new_chance() -> None:
+    core = begin()
+    drive(core, 12.0)
+    drive(core, 12.2, answering=())
+    core.overflowed(at=12.2)
+    drive(core, 12.45, answering=())
+    assert {p.state for p in core.paths()} == {PathState.UP}
+
+
+def test_replies_that_are_nobodys_are_ignored() -> None:
+    core = begin()
+    probe = next(a for a in core.advance(10.0) if isinstance(a, actions.SendProbe))
+    core.probe_answered(probe.tunnel, TARGETS[PRIMARY], probe.sequence, heard_on=None, at=10.0)  # never sent
+    core.probe_sent(probe.tunnel, probe.sequence, at=10.0)
+    core.probe_answered(probe.tunnel, SHARED, probe.sequence, heard_on=None, at=10.01)  # another's address
+    core.probe_answered(probe.tunnel, TARGETS[PRIMARY], probe.sequence + 7, heard_on=None, at=10.01)
+    core.probe_answered(NOBODY, SHARED, 0, heard_on=None, at=10.01)
+    assert sum(p.answered for p in core.paths()) == 0
+    core.probe_answered(probe.tunnel, probe.target.address, probe.sequence, heard_on=None, at=10.01)
+    core.probe_answered(probe.tunnel, probe.target.address, probe.sequence, heard_on=None, at=10.02)  # twice
+    assert sum(p.answered for p in core.paths()) == 1
+
+
+def test_facts_about_tunnels_that_are_gone_are_ignored() -> None:
+    core = begin()
+    core.probe_sent(NOBODY, 0, at=10.0)
+    core.probe_failed(NOBODY, 0, errno.ENODEV, at=10.0)
+    core.ike_ping_answered(NOBODY, at=10.0)
+    core.terminated(NOBODY, at=10.0)
+    core.initiated(NOBODY, at=10.0)
+    core.link_changed("lo", usable=False, at=10.0)
+    core.traffic(NOBODY, rx_packets=1, rx_bytes=1, tx_packets=1, tx_bytes=1, at=10.0)
+    assert len(core.paths()) == 2
+
+
+def test_a_tunnel_that_stays_keeps_its_history_under_a_new_intent() -> None:
+    core = begin()
+    drive(core, 12.0)
+    before = core.paths()[0]
+    probed_otherwise = make_intent(interval=0.05)
+    core.replace_intent(replace(probed_otherwise, generation=2), now=12.0)
+    after = core.paths()[0]
+    assert (after.state, after.since, after.sent) == (before.state, before.since, before.sent)
+    drive(core, 13.0)
+    assert {p.state for p in core.paths()} == {PathState.UP}
+    assert 18 <= core.paths()[0].sent - before.sent <= 22
+
+
+def test_a_tunnel_that_is_gone_is_neither_probed_nor_used() -> None:
+    core = begin()
+    drive(core, 12.0)
+    [connection] = INTENT.connections
+    smaller = replace(connection, tunnels=connection.tunnels[1:])
+    core.replace_intent(replace(INTENT, generation=2, connections=(smaller,)), now=12.0)
+    done = drive(core, 12.5)
+    assert {a.tunnel for a in done if isinstance(a, actions.SendProbe)} == {BACKUP}
+    assert core.groups() == {GROUP: ((IDS[BACKUP], 1),)}
+
+
+def test_a_tunnel_without_child_sa_is_not_probed_and_an_empty_group_is_deleted() -> None:
+    core = begin(make_intent(child_sa_installed=False))
+    done = drive(core, 12.0)
+    assert [type(a) for a in done] == [actions.DeleteGroup]
+    assert core.deadline() is None
+    core.replace_intent(replace(INTENT, generation=2), now=12.0)
+    assert core.deadline() is not None
+    assert [a.members for a in core.advance(12.0) if isinstance(a, actions.WriteGroup)] == [
+        ((IDS[PRIMARY], 1),)
+    ]
+
+
+def sent_together(core: Core) -> int:
+    """Return the most probes that left in one of the next wake-ups."""
+    wakes = [core.advance(core.deadline() or 0.0) for _ in range(40)]
+    return max(len([a for a in done if isinstance(a, actions.SendProbe)]) for done in wakes)
+
+
+def test_probes_of_many_tunnels_do_not_leave_in_bursts() -> None:
+    core = begin(make_intent(count=20))
+    assert sent_together(core) <= 2
+    core.advance(60.0)  # a stall
+    assert sent_together(core) <= 2
+
+
+def test_an_own_target_is_preferred_and_a_shared_one_outvotes_it() -> None:
+    inside = INTENT.tunnels()[0].targets[0]
+    shared = Target(address=SHARED, inside_peer=False)
+    core = begin(make_intent(targets=(inside, shared)))
+    assert core.paths()[0].target == inside.address
+
+
+def test_reports_of_a_flapping_tunnel_are_bounded() -> None:
+    core = begin(make_intent(hold_down=0.0))
+    now, told, suppressed = 10.0, 0, 0
+    for generation in range(2, 402):
+        now += 0.1
+        installed = generation % 2 == 0
+        flapping = make_intent(hold_down=0.0, child_sa_installed=installed)
+        core.replace_intent(replace(flapping, generation=generation), now=now)
+        for action in drive(core, now + 0.05):
+            if isinstance(action, actions.FailedOver):
+                told += 1
+                suppressed += action.suppressed
+    assert told <= 10 + 80 / 10 + 1
+    assert suppressed > 100
