@@ -82,11 +82,11 @@ def desired_objects(draw: st.DrawFn) -> KernelObjects:
 
 
 @st.composite
-def _groups(draw: st.DrawFn, nexthops: tuple[int, ...], ids: tuple[int, ...] = ()) -> list[NexthopGroup]:
+def _groups(draw: st.DrawFn, nexthops: tuple[int, ...]) -> list[NexthopGroup]:
     if not nexthops:
         return []
     legs = st.lists(st.sampled_from(nexthops), min_size=1, unique=True)
-    ids = ids or tuple(draw(st.lists(st.sampled_from(GROUPS), unique=True)))
+    ids = draw(st.lists(st.sampled_from(GROUPS), unique=True))
     weights = st.integers(1, 3)
     groups = []
     for id_ in ids:
@@ -110,15 +110,12 @@ def dirty_kernels(draw: st.DrawFn) -> FakeKernel:
 
 @st.composite
 def remade_kernels(draw: st.DrawFn) -> tuple[KernelObjects, FakeKernel]:
-    """Draw what is desired, and a kernel as before that: the same tunnels with other if_ids and groups."""
-    before = draw(desired_objects().filter(lambda o: len(o.links) > 1 and o.groups))
-    if_ids = draw(st.permutations([link.if_id for link in before.links.values()] + [9]))
-    links = {
-        name: replace(was, if_id=if_id)
-        for (name, was), if_id in zip(before.links.items(), if_ids, strict=False)
-    }
-    regrouped: list[NexthopGroup] = draw(_groups(tuple(before.nexthops), ids=tuple(before.groups)))
-    return replace(before, links=links, groups={g.id: g for g in regrouped}), FakeKernel(before)
+    """Draw what is desired, and a kernel before that: all on one tunnel, whose if_id is about to change."""
+    desired = draw(desired_objects().filter(lambda o: len(o.links) > 1 and len(o.groups) < len(o.routes)))
+    moved = draw(st.sampled_from(sorted(desired.nexthops.values(), key=str)))
+    links = {**desired.links, moved.interface: replace(desired.links[moved.interface], if_id=9)}
+    groups = {id_: NexthopGroup(id=id_, members=((moved.id, 1),)) for id_ in desired.groups}
+    return desired, FakeKernel(replace(desired, links=links, groups=groups))
 
 
 STRAYS = (

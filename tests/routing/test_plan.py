@@ -40,7 +40,7 @@ A, B, C = NEXTHOPS
 G, H = GROUPS
 FAULTS = st.lists(st.sampled_from([0, errno.ENOMEM]), max_size=30)
 
-law = settings(max_examples=60, deadline=None)
+law = settings(max_examples=40)
 
 
 def converge(kernel: FakeKernel, desired: KernelObjects, *, rounds: int = 3, prune: bool = True) -> None:
