@@ -13,6 +13,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -41,7 +42,8 @@ from vpnagent.probe.protocol import (
 
 log = logging.getLogger(__name__)
 
-START = 2.0  #: seconds for a prober to listen after it was started
+START = 2.0  #: seconds after which a prober that has ended without listening is started again
+SLOWEST_START = 60.0  #: seconds that a prober may take to listen, under emulation for instance
 RETRY = 0.005  #: seconds between attempts to connect to one that starts
 BATCH = 64  #: datagrams read before the loop has its turn
 STUCK = 5.0  #: seconds without a word, of which there is one a second, after which it is replaced
@@ -283,19 +285,25 @@ class Spawner:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: list[tuple[subprocess.Popen[bytes], bool, float]] = []  #: with replaces, started
 
     def __call__(self, replaces: bool) -> None:
-        """Start one; with ``replaces`` it has the one that runs quit first."""
-        self._children = [child for child in self._children if child.poll() is None]  # reaped
+        """Start one; with ``replaces`` it has the one that runs quit first.
+
+        Not while one that was started so still may be on its way: on a slow machine that takes many
+        seconds, and starting another every two makes it slower until its memory is gone.
+        """
+        now = time.monotonic()
+        self._children = [child for child in self._children if child[0].poll() is None]  # reaped
+        if any(how is replaces and now - started < SLOWEST_START for _, how, started in self._children):
+            return
         environment = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
-        self._children.append(
-            subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [*self._command, *["--replace"] * replaces],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-                env=environment,
-                cwd="/",
-            )
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [*self._command, *["--replace"] * replaces],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment,
+            cwd="/",
         )
+        self._children.append((process, replaces, now))
