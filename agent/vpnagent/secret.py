@@ -1,7 +1,8 @@
-"""A value that must not be seen: no repr, no str, no format, no pickle shows it."""
+"""A value that must not be seen: no repr, no str, no format, no pickle shows it.
 
-import hashlib
-import hmac
+OpenSSL is imported where it is used: the prober knows this type and never has a secret.
+"""
+
 from typing import NoReturn
 
 
@@ -19,9 +20,14 @@ class Secret:
 
     def digest(self, *, key: bytes) -> str:
         """Return a keyed digest, to tell whether two secrets are the same without keeping either."""
+        import hashlib  # noqa: PLC0415 - see above
+        import hmac  # noqa: PLC0415
+
         return hmac.new(key, self._content, hashlib.sha256).hexdigest()
 
     def __eq__(self, other: object) -> bool:
+        import hmac  # noqa: PLC0415 - see above
+
         return isinstance(other, Secret) and hmac.compare_digest(self._content, other._content)
 
     def __hash__(self) -> int:
