@@ -1,0 +1,32 @@
+"""``./dev bench [--short]``: every figure that is measured natively, one bench after the other.
+
+Run it on a machine that does nothing else: each bench prints the load average before it. What the figures
+mean, and the last ones that were taken, is in docs/benchmarks.md.
+"""
+
+import argparse
+import subprocess
+import sys
+
+
+def main() -> int:
+    """Run all benches; return the worst exit status."""
+    arguments = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    arguments.add_argument("--short", action="store_true", help="a few minutes instead of twenty")
+    short = arguments.parse_args().short
+    trials, seconds = ("10", "5") if short else ("50", "30")
+    benches = (
+        ("tests.bench.failover_native", "--trials", trials),
+        ("tests.bench.failover_native", "--trials", trials, "--realtime"),
+        ("tests.bench.prober", "--seconds", seconds),
+    )
+    worst = 0
+    for module, *options in benches:
+        print(f"\n==> python -m {module} {' '.join(options)}", flush=True)
+        done = subprocess.run([sys.executable, "-m", module, *options], check=False)
+        worst = max(worst, abs(done.returncode))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())
