@@ -6,7 +6,7 @@ from tests.config_examples import make_config
 
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.render import age, rate, status_text
+from vpnagent.render import age, milliseconds, percent, rate, status_text
 from vpnagent.status import rfc3339, status, worst_of
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -73,4 +73,15 @@ def test_the_last_failover_is_told() -> None:
         detection_seconds=0.0,
         switch_seconds=0.001,
     )
-    assert "last failover 5s ago: primary -> backup (child-sa-gone)" in screen(known)
+    told = "last failover 5s ago: primary -> backup (child-sa-gone), detected in 0ms, switched in 1ms"
+    assert told in screen(known)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.0123, "12.3ms"), (1.5, "1500ms")])
+def test_a_round_trip_is_in_milliseconds(seconds: float | None, text: str) -> None:
+    assert milliseconds(seconds) == text
+
+
+@pytest.mark.parametrize(("ratio", "text"), [(None, "-"), (0.0, "0%"), (0.055, "5.5%")])
+def test_a_loss_is_in_percent(ratio: float | None, text: str) -> None:
+    assert percent(ratio) == text

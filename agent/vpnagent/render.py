@@ -65,7 +65,8 @@ def _connection(connection: dict[str, Any], now: datetime) -> Iterable[str]:
     if failover := connection["last_failover"]:
         yield (
             f"  last failover {age(failover['at'], now)} ago: {'+'.join(failover['from'])} -> "
-            f"{'+'.join(failover['to']) or 'none'} ({failover['reason']})"
+            f"{'+'.join(failover['to']) or 'none'} ({failover['reason']}), detected in "
+            f"{milliseconds(failover['detection_seconds'])}, switched in {milliseconds(failover['switch_seconds'])}"
         )
     rows = [
         (
@@ -75,6 +76,8 @@ def _connection(connection: dict[str, Any], now: datetime) -> Iterable[str]:
             age(t["since"], now),
             t["ike_sa"],
             t["child_sa"],
+            milliseconds(t["path"]["rtt_seconds"]),
+            percent(t["path"]["loss_ratio"]),
             t["interface"],
             rate(t["rx_bits_per_second"]),
             rate(t["tx_bits_per_second"]),
@@ -83,7 +86,23 @@ def _connection(connection: dict[str, Any], now: datetime) -> Iterable[str]:
         for t in connection["tunnels"]
     ]
     yield from table(
-        ("  TUNNEL", "ROLE", "STATE", "SINCE", "IKE_SA", "CHILD_SA", "INTERFACE", "RX", "TX", "REASON"), rows
+        tuple(
+            [
+                "  TUNNEL",
+                "ROLE",
+                "STATE",
+                "SINCE",
+                "IKE_SA",
+                "CHILD_SA",
+                "RTT",
+                "LOSS",
+                "INTERFACE",
+                "RX",
+                "TX",
+                "REASON",
+            ]
+        ),
+        rows,
     )
 
 
@@ -123,3 +142,15 @@ def rate(bits_per_second: float) -> str:
         if bits_per_second >= size:
             return f"{bits_per_second / size:.3g}{unit}"
     return f"{bits_per_second:.0f}bps"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Return a time in milliseconds, or a dash where there is none."""
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.3g}ms" if seconds < 1 else f"{seconds * 1000:.0f}ms"
+
+
+def percent(ratio: float | None) -> str:
+    """Return a ratio as a percentage, or a dash where there is none."""
+    return "-" if ratio is None else f"{ratio * 100:.3g}%"
