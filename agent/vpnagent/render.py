@@ -26,6 +26,20 @@ COLOURS = {
     "critical": "red",
 }
 
+TUNNEL_COLUMNS = (
+    "  TUNNEL",
+    "ROLE",
+    "STATE",
+    "SINCE",
+    "IKE_SA",
+    "CHILD_SA",
+    "RTT",
+    "LOSS",
+    "INTERFACE",
+    "RX",
+    "TX",
+    "REASON",
+)
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -63,10 +77,12 @@ def _connection(connection: dict[str, Any], now: datetime) -> Iterable[str]:
         f"traffic on {', '.join(connection['active']) or 'no tunnel'}"
     )
     if failover := connection["last_failover"]:
+        detected = milliseconds(failover["detection_seconds"])
+        switched = milliseconds(failover["switch_seconds"])
         yield (
             f"  last failover {age(failover['at'], now)} ago: {'+'.join(failover['from'])} -> "
-            f"{'+'.join(failover['to']) or 'none'} ({failover['reason']}), detected in "
-            f"{milliseconds(failover['detection_seconds'])}, switched in {milliseconds(failover['switch_seconds'])}"
+            f"{'+'.join(failover['to']) or 'none'} ({failover['reason']}), "
+            f"detected in {detected}, switched in {switched}"
         )
     rows = [
         (
@@ -85,25 +101,7 @@ def _connection(connection: dict[str, Any], now: datetime) -> Iterable[str]:
         )
         for t in connection["tunnels"]
     ]
-    yield from table(
-        tuple(
-            [
-                "  TUNNEL",
-                "ROLE",
-                "STATE",
-                "SINCE",
-                "IKE_SA",
-                "CHILD_SA",
-                "RTT",
-                "LOSS",
-                "INTERFACE",
-                "RX",
-                "TX",
-                "REASON",
-            ]
-        ),
-        rows,
-    )
+    yield from table(TUNNEL_COLUMNS, rows)
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
