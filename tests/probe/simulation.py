@@ -92,6 +92,7 @@ class World:
         self.near: list[float] = []  #: sending times of those whose echo came back
         self.bandwidth_drop = 0.0  #: of the policer, on the tunnel that is full
         self.full: TunnelKey | None = None
+        self.negotiation = 0.02  #: seconds that charon takes, apart from the round trips
         self.shell = Shell(self)
         self.clock.after(0.1, self._control)
 
@@ -258,7 +259,7 @@ class World:
             self.shell.tell(lambda core: core.initiated(key, at=self.clock.now))
             self.clock.after(0.002, lambda: self.change(key, child_sa_installed=wire.here))
 
-        self.clock.after(4 * wire.delay + 0.02, done)
+        self.clock.after(4 * wire.delay + self.negotiation, done)
 
     def _child_sa(self, wire: Wire, *, installed: bool) -> None:
         wire.here = installed

@@ -136,6 +136,18 @@ def test_facts_about_tunnels_that_are_gone_are_ignored() -> None:
     assert len(core.paths()) == 2
 
 
+def test_an_intent_that_repeats_itself_is_no_news_of_a_tunnel_that_was_reset_since() -> None:
+    core = begin()
+    drive(core, 11.5)
+    done = drive(core, 12.0, answering=(BACKUP,))
+    assert any(isinstance(a, actions.Terminate) for a in done)
+    core.terminated(PRIMARY, at=12.01)
+    core.replace_intent(replace(INTENT, generation=2), now=12.02)  # made before, and late
+    done = drive(core, 13.0)
+    assert {a.tunnel for a in done if isinstance(a, actions.SendProbe)} == {BACKUP}
+    assert core.paths()[0].next_trial is not None
+
+
 def test_a_tunnel_that_stays_keeps_its_history_under_a_new_intent() -> None:
     core = begin()
     drive(core, 12.0)

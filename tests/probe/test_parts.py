@@ -123,8 +123,20 @@ def test_a_question_is_repeated_once_to_those_who_did_not_answer() -> None:
     doubt.ask(PRIMARY, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
     doubt.answer(BACKUP, 1.01)
     assert doubt.repeat(doubt.until) == frozenset({PRIMARY})
-    assert doubt.repeat(doubt.until) is None
+    assert doubt.repeat(doubt.until) == frozenset()
     assert doubt.stage is Stage.ASKING
+
+
+def test_what_was_asked_ahead_of_a_verdict_is_not_asked_again() -> None:
+    doubt = Doubt()
+    doubt.ask(None, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
+    doubt.answer(BACKUP, 1.01)
+    doubt.answer(PRIMARY, 1.02)
+    assert doubt.repeat(doubt.until) == frozenset()
+    assert not doubt.stale(1.1)
+    doubt.accuse(PRIMARY, 1.1)
+    assert (doubt.stage, doubt.until, doubt.answered) == (Stage.ASKING, 1.1, {PRIMARY, BACKUP})
+    assert doubt.stale(3.0)
 
 
 @given(st.lists(st.floats(min_value=0, max_value=30), max_size=200))

@@ -139,6 +139,21 @@ def test_a_tunnel_that_was_reset_is_left_down_and_tried_at_growing_intervals() -
         assert longest_gap(world.near, trial - 0.1, trial + 2.0) <= 1.4 * DETECTION + 0.05
 
 
+def test_a_tunnel_that_dies_during_the_trial_of_another_waits_for_its_reset() -> None:
+    world = begin(make_intent(count=3))
+    world.negotiation = 3.0
+    world.fault("primary", ESP)
+    world.run(7.0)
+    assert not resets(world)[1:]
+    assert world.shell.core.paths()[0].trial
+    start = world.clock.now
+    world.fault("backup", ESP)
+    world.run(8.0)
+    story = [(a.tunnel.tunnel, at - start) for at, a in world.shell.log if isinstance(a, actions.Terminate)]
+    assert [name for name, _ in story] == ["primary", "primary", "backup"]
+    assert story[1][1] < story[2][1] < story[1][1] + 1.2
+
+
 def test_recovery_is_followed_after_the_hold_down() -> None:
     world = begin(make_intent())
     world.fault("primary", ESP)

@@ -138,6 +138,9 @@ class Board:
             domain = self._domains[item.key]
             if domain.unjudged(item):
                 self.dirty[domain] = None
+            elif item.silence.quiet:
+                domain.quieted(now)
+                self._timetable.set(domain, domain.deadline)
         due_now, self.dirty = self.dirty, {}
         for domain in due_now:
             domain.advance(now)

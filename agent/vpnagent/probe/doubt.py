@@ -1,8 +1,11 @@
 """What a set of tunnels is in doubt about, when all went silent together and the target may be dead.
 
-    CLEAR -> ASKING (the IKE daemons) -> WATCHING (a tunnel was blamed: do the others come back?) -> CLEAR
-                  |                              | nothing improved
-                  +-- packets still arrive --> PARDONED (the target is probably dead) -> CLEAR when heard
+    CLEAR -> FOREWARNED -> ASKING -> WATCHING -> CLEAR
+      |                                 | nothing improved
+      +-- packets still arrive ---> PARDONED -> CLEAR, when something is heard
+
+FOREWARNED: the IKE daemons are asked ahead of the verdict. ASKING: they are asked. WATCHING: a tunnel was
+blamed; do the others come back? PARDONED: the target is probably dead.
 
 Blaming on no more than where replies used to arrive is a guess. One that did not help is not repeated
 before a time that doubles with each such failure.
@@ -17,6 +20,7 @@ from vpnagent.probe.trial import Question
 WATCH = (
     10.0  #: seconds for the cloud to return traffic on another tunnel after a DELETE, and for it to be heard
 )
+_FRESH = 1.0  #: seconds
 _RECHECK = 5.0  #: seconds between looks whether packets still arrive
 _FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another guess after one that did not help
 
@@ -25,6 +29,7 @@ class Stage(enum.Enum):
     """Where the doubt stands."""
 
     CLEAR = "clear"
+    FOREWARNED = "forewarned"
     ASKING = "asking"
     WATCHING = "watching"
     PARDONED = "pardoned"
@@ -49,23 +54,36 @@ class Doubt:
         self._question: Question | None = None
         self.until = inf
 
-    def ask(self, culprit: TunnelKey, suspects: frozenset[TunnelKey], now: float, rtt: float) -> None:
-        """The IKE daemons of ``suspects`` are being asked."""
-        self.stage = Stage.ASKING
-        self.culprit, self.asked = culprit, suspects
+    def ask(self, culprit: TunnelKey | None, suspects: frozenset[TunnelKey], now: float, rtt: float) -> None:
+        """The IKE daemons of ``suspects`` are being asked; without a culprit, ahead of a verdict."""
+        self.stage = Stage.FOREWARNED if culprit is None else Stage.ASKING
+        self.culprit, self.asked, self.answered = culprit, suspects, set()
         self._question = Question.at(now, rtt)
         self.until = self._question.again
 
-    def repeat(self, now: float) -> frozenset[TunnelKey] | None:
-        """Return whom to ask again; None: it has been waited long enough."""
-        if self._question is None or now >= self._question.until or self.asked <= self.answered:
-            return None
-        self.until = self._question.until
+    def accuse(self, culprit: TunnelKey, now: float) -> None:
+        """The verdict is due of which this was the warning: what was asked need not be asked again."""
+        self.stage = Stage.ASKING
+        self.culprit = culprit
+        if self.until == inf or self.asked <= self.answered:
+            self.until = now
+
+    def stale(self, now: float) -> bool:
+        """Whether the question was asked too long ago to be of use."""
+        return self._question is None or now > self._question.until + _FRESH
+
+    def repeat(self, now: float) -> frozenset[TunnelKey]:
+        """Return whom to ask again; nobody: it has been waited long enough."""
+        question = self._question
+        if question is None or now >= question.until or self.asked <= self.answered:
+            self.until = inf
+            return frozenset()
+        self.until = question.until
         return self.asked - self.answered
 
     def answer(self, tunnel: TunnelKey, now: float) -> None:
         """A tunnel's IKE daemon answered."""
-        if self.stage is Stage.ASKING and tunnel in self.asked:
+        if self.stage in (Stage.ASKING, Stage.FOREWARNED) and tunnel in self.asked:
             self.answered.add(tunnel)
             if self.asked <= self.answered:
                 self.until = now

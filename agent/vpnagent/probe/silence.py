@@ -53,6 +53,11 @@ class Silence:
         """Whether a probe was missed since the last reply."""
         return self.quiet_at is not None
 
+    @property
+    def expected_at(self) -> float:
+        """When the silence will be complete if probes go on to be sent and nothing is heard."""
+        return self._mark + self._interval * self._multiplier - self._covered
+
     def extend(self, seconds: float) -> None:
         """Demand that much more covered silence."""
         self._covered -= seconds

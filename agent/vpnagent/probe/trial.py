@@ -76,8 +76,12 @@ class Question:
     @classmethod
     def at(cls, now: float, rtt: float) -> "Question":
         """Return the times of a question that is asked now."""
-        again = now + 1.5 * rtt + 0.02
-        return cls(again, again + rtt + 0.02)
+        return cls(now + 1.5 * rtt + 0.02, now + cls.length(rtt))
+
+    @staticmethod
+    def length(rtt: float) -> float:
+        """Return the seconds after which silence is an answer."""
+        return 2.5 * rtt + 0.04
 
 
 class Remedy:

@@ -1,0 +1,185 @@
+"""When all tunnels of a domain fall silent together: asking, blaming, watching, and taking it back.
+
+Drives the domain's ``Doubt``. The IKE daemons are asked a little before the silence is complete, so that
+their answers, or their own silence, are there when the verdict is due.
+"""
+
+from math import inf
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.probe.actions import Cause
+from vpnagent.probe.blame import Judgement
+from vpnagent.probe.budget import Budget
+from vpnagent.probe.doubt import Stage
+from vpnagent.probe.path import Path
+from vpnagent.probe.picture import Picture
+from vpnagent.probe.treatment import Treatment, ike_rtt, silence_of
+from vpnagent.probe.trial import HELD, Question
+from vpnagent.selection import PathState
+
+TARGET_DEAD = "the probe target may be dead"
+_WARNINGS, _EVERY = 5, 10.0  #: questions ahead of a verdict: at once, and seconds between further ones
+
+
+class Inquest:
+    """Who is dead, when nobody can be heard to say so."""
+
+    __slots__ = ("_budget", "_care", "_picture", "_rechecked", "_warn_at")
+
+    def __init__(self, picture: Picture, care: Treatment) -> None:
+        self._picture = picture
+        self._care = care
+        self._rechecked = False  #: the counters were looked at, before a pardon is prolonged
+        self._warn_at = inf  #: when to ask ahead
+        self._budget = Budget(_WARNINGS, _EVERY)
+
+    @property
+    def deadline(self) -> float:
+        """When ``advance`` is next due."""
+        return min(self._warn_at, self._picture.doubt.until)
+
+    def quieted(self, now: float) -> None:
+        """A path missed a probe: if no other is heard either, ask their IKE daemons ahead of the verdict."""
+        service = self._picture.in_service()
+        mute = self._picture.mute()
+        unexplained = [
+            p for p in service if not (p.evidence.own or p.silence.complete or p.evidence.returns_on in mute)
+        ]
+        doubtful = self._picture.doubt.stage is not Stage.CLEAR or self._picture.busy(None)
+        if doubtful or not unexplained or any(p.alive for p in service):
+            self._warn_at = inf
+            return
+        self._warn_at = min(p.silence.expected_at for p in unexplained) - Question.length(
+            ike_rtt(unexplained)
+        )
+        if self._warn_at <= now:
+            self._warn(now)
+
+    def _warn(self, now: float) -> None:
+        self._warn_at = inf
+        if any(p.alive for p in self._picture.in_service()) or self._budget.take(now) is None:
+            return
+        self._question(None, now)
+
+    def ask(self, culprit: Path, now: float) -> None:
+        """A path is silent, and may be dead; or its target is."""
+        self._picture.judged[culprit.key] = Judgement.ASK
+        doubt = self._picture.doubt
+        if doubt.stage is Stage.FOREWARNED and culprit.key in doubt.asked and not doubt.stale(now):
+            doubt.accuse(culprit.key, now)
+        elif doubt.stage in (Stage.CLEAR, Stage.FOREWARNED):
+            self._question(culprit.key, now)
+
+    def _question(self, culprit: TunnelKey | None, now: float) -> None:
+        suspects = [p for p in self._picture.in_service() if p.silence.quiet and p.intent.ike_ping]
+        self._picture.doubt.ask(culprit, frozenset(p.key for p in suspects), now, ike_rtt(suspects))
+        for path in suspects:
+            self._care.ping(path.key, now)
+
+    def advance(self, now: float) -> None:
+        """Apply the passage of time."""
+        if self._warn_at <= now:
+            self._warn(now)
+        doubt = self._picture.doubt
+        if doubt.until > now:
+            return
+        match doubt.stage:
+            case Stage.ASKING | Stage.FOREWARNED:
+                self._ask_again(now)
+            case Stage.WATCHING:
+                self._mistaken(now)
+            case Stage.PARDONED:
+                self._recheck(now)
+            case Stage.CLEAR:
+                pass
+
+    def _ask_again(self, now: float) -> None:
+        again = self._picture.doubt.repeat(now)
+        for key in sorted(again):
+            self._care.ping(key, now)
+        if not again and self._picture.doubt.stage is Stage.ASKING:
+            self._conclude(now)
+
+    def _conclude(self, now: float) -> None:
+        """The IKE daemons have answered, or have not: a silent one's tunnel is the dead one."""
+        doubt = self._picture.doubt
+        asked = [self._picture.paths[key] for key in sorted(doubt.asked) if key in self._picture.paths]
+        silent = [p for p in asked if p.key not in doubt.answered]
+        known = any(p.evidence.ike.answered_at is not None for p in asked)
+        culprit = self._picture.paths.get(doubt.culprit) if doubt.culprit else None
+        answered = doubt.answered
+        doubt.clear()
+        self._picture.judged.clear()
+        for path in silent if known else ():
+            if path.silence.complete:
+                self._care.underlay_dead(path, now)
+        if culprit is None or culprit.state is PathState.DOWN:
+            return
+        if culprit.key in answered or not known:
+            if doubt.may_guess(now):
+                self._blame(culprit, now)
+            else:
+                self.pardon(now)
+
+    def _blame(self, culprit: Path, now: float) -> None:
+        """All fell silent, and IKE does not tell: act on the tunnel on which the replies used to arrive."""
+        others = [p for p in self._picture.in_service() if p is not culprit]
+        if others:
+            reason = f"{silence_of(culprit)}, and the replies of all tunnels used to arrive here"
+            self._picture.doubt.watch(culprit.key, now)
+            self._care.take_down(culprit, Cause.RETURN, reason, now)
+        else:
+            self._care.take_down(culprit, Cause.SILENT, silence_of(culprit), now)
+        self._care.reset_or_keep(culprit, now)
+
+    def resolve(self, path: Path, at: float) -> None:
+        """Something is heard while there is a doubt, or while a silence is excused."""
+        if self._picture.doubt.stage is Stage.WATCHING:
+            if path.key != self._picture.doubt.culprit:
+                self._picture.doubt.helped()
+        elif self._picture.doubt.stage is Stage.FOREWARNED:
+            self._picture.doubt.clear()
+        elif self._picture.doubt.stage is not Stage.CLEAR:
+            self._picture.doubt.clear()
+            self._care.listen_again(at)
+        if self._picture.judged.pop(path.key, None) is not None:
+            path.window.clear()
+        for key in [k for k, judgement in self._picture.judged.items() if judgement is Judgement.WAIT]:
+            del self._picture.judged[key]
+
+    def _mistaken(self, now: float) -> None:
+        """Nothing improved: put back what was done."""
+        blamed = self._picture.doubt.culprit
+        culprit = self._picture.paths.get(blamed) if blamed else None
+        self._picture.doubt.failed(now)
+        if culprit is not None and culprit.state is PathState.DOWN:
+            remedy = self._picture.remedies[culprit.key]
+            held = remedy.phase in HELD
+            self._care.degrade(culprit, Cause.TARGET, TARGET_DEAD, now)
+            if held:
+                self._care.do(culprit.key, remedy.restore(now), now)
+            else:
+                remedy.over()
+        self.pardon(now)
+
+    def pardon(self, now: float) -> None:
+        """It is the target that is dead, as far as one can tell: nobody is taken down for it."""
+        self._picture.doubt.pardon(now)
+        quiet = [p for p in self._picture.in_service() if p.silence.quiet]
+        for path in quiet:
+            if path.silence.complete:
+                self._care.degrade(path, Cause.TARGET, TARGET_DEAD, now)
+            path.evidence.traffic.begin()
+        self._care.look(quiet)
+
+    def _recheck(self, now: float) -> None:
+        """While packets still arrive the pardon stands."""
+        quiet = [p for p in self._picture.in_service() if p.silence.quiet]
+        self._rechecked = not self._rechecked
+        if self._rechecked:
+            self._care.look(quiet)
+        elif any(p.evidence.traffic.inbound for p in quiet):
+            self.pardon(now)
+        else:
+            self._picture.doubt.clear()
+            self._picture.judged.clear()

@@ -1,0 +1,128 @@
+"""What is done to the paths and tunnels of a domain: the hands of ``domain`` and ``inquest``, who decide."""
+
+from collections.abc import Iterable
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.probe.actions import Cause, Initiate, SendIkePing, Terminate
+from vpnagent.probe.blame import Judgement
+from vpnagent.probe.detector import Transition
+from vpnagent.probe.outbox import Change, Outbox
+from vpnagent.probe.path import Path
+from vpnagent.probe.picture import Permit, Picture
+from vpnagent.probe.trial import Phase, Step
+from vpnagent.selection import PathState
+
+_RTT = 0.1  #: seconds: of an IKE daemon of which nothing is known
+
+
+class Treatment:
+    """Changes the picture, and leaves actions and changes in the outbox."""
+
+    __slots__ = ("outbox", "picture")
+
+    def __init__(self, picture: Picture, outbox: Outbox) -> None:
+        self.picture = picture
+        self.outbox = outbox
+
+    def do(self, key: TunnelKey, steps: Iterable[Step], now: float) -> None:
+        """Take the steps that a remedy asks for."""
+        path = self.picture.paths[key]
+        for step in steps:
+            match step:
+                case Step.ASK:
+                    # A path that was never heard proves nothing: it may be the target that does not answer.
+                    if path.evidence.heard_at is not None or self.picture.alive:
+                        self.picture.remedies[key].begin(now, ike_rtt([path]))
+                        self.ping(key, now)
+                case Step.PING:
+                    self.ping(key, now)
+                case Step.INITIATE:
+                    self._initiate(path)
+                case Step.LISTEN:
+                    path.restart(now)
+                    self.picture.judged.pop(key, None)
+                case Step.WANT_RESET:
+                    self.reset_or_keep(path, now)
+
+    def reset_or_keep(self, path: Path, now: float) -> None:
+        """Terminate the tunnel's IKE_SA if that is allowed: it tells the peer."""
+        remedy = self.picture.remedies[path.key]
+        match self.picture.permit(path, now):
+            case Permit.NO:
+                remedy.keep(now)
+            case Permit.LATER:
+                remedy.want(now)
+            case Permit.YES | Permit.RESTART as permit:
+                remedy.reset(now, at_once=permit is Permit.RESTART)
+                reason = f"path down ({path.detector.reason}) while its IKE daemon lives"
+                self.outbox.actions.append(Terminate(tunnel=path.key, reason=reason))
+
+    def _initiate(self, path: Path) -> None:
+        """Bring the tunnel up; a first trial puts ESP that was native into UDP, which IKE got through by."""
+        remedy = self.picture.remedies[path.key]
+        first = remedy.phase is Phase.INITIATING and not remedy.trials
+        force = first and not path.intent.encapsulated
+        self.outbox.actions.append(Initiate(tunnel=path.key, force_encapsulation=force))
+
+    def recovered(self, path: Path, state: PathState, at: float) -> None:
+        """The path is heard again, or up."""
+        remedy = self.picture.remedies[path.key]
+        if state is PathState.HOLD_DOWN:
+            remedy.over()
+            self.listen_again(at)
+        elif state is PathState.UP:
+            remedy.path_up(at, ike_known=path.evidence.ike.answered_at is not None)
+
+    def ping(self, key: TunnelKey, now: float) -> None:
+        """Ask the tunnel's IKE daemon."""
+        path = self.picture.paths[key]
+        if not path.intent.ike_ping:
+            return
+        path.evidence.ike.ask(now)
+        self.outbox.actions.append(SendIkePing(tunnel=key))
+        if self.picture.remedies[key].phase is Phase.ASKING and self.picture.remedies[key].rounds:
+            path.evidence.traffic.begin()
+            path.read_traffic(self.outbox.actions)
+
+    def listen_again(self, now: float) -> None:
+        """Return traffic may take another way from now on: what was silent gets a new chance."""
+        self.picture.judged.clear()
+        for path in self.picture.in_service():
+            if path.silence.quiet and not path.evidence.own:
+                path.silence.restart(now)
+                path.window.clear()
+
+    def look(self, paths: Iterable[Path]) -> None:
+        """Ask for the counters."""
+        for path in paths:
+            path.read_traffic(self.outbox.actions)
+
+    def take_down(self, path: Path, cause: Cause, reason: str, now: float) -> None:
+        """The path is down: by verdict, not by signal."""
+        self.picture.judged.clear()
+        self.note(path, path.detector.lost(cause, reason, now))
+
+    def degrade(self, path: Path, cause: Cause, reason: str, now: float) -> None:
+        """The path is degraded, or, if it was down, was so by mistake."""
+        self.picture.judged[path.key] = Judgement.TARGET
+        self.note(path, path.detector.worse(cause, reason, now))
+
+    def note(self, path: Path, transitions: Iterable[Transition]) -> None:
+        """Pass transitions on."""
+        self.outbox.changes.extend(Change(path, transition) for transition in transitions)
+
+    def underlay_dead(self, path: Path, now: float) -> None:
+        """Keep the SAs: they work again the moment it returns."""
+        self.take_down(path, Cause.UNDERLAY, f"{silence_of(path)}, and its IKE daemon is silent too", now)
+        self.picture.remedies[path.key].wait(now)
+
+
+def silence_of(path: Path) -> str:
+    """Return the reason of most verdicts."""
+    return f"nothing heard for {path.intent.detection_time:g} s"
+
+
+def ike_rtt(paths: Iterable[Path]) -> float:
+    """Return how long their IKE daemons may take, in seconds."""
+    known = [rtt for p in paths for rtt in (p.evidence.ike.rtt, p.window.rtt.srtt) if rtt is not None]
+    return min(max(known, default=_RTT), 1.0)
