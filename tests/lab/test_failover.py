@@ -26,8 +26,8 @@ DEAF = """table ip deaf {
     chain input { type filter hook input priority 0; icmp type echo-request drop; }
 }"""
 DETECTION = 0.3  # 3 x 100 ms
-BOUND = DETECTION * 1.4 + (1.0 if EMULATED else 0.1)
-SHARED_BOUND = DETECTION * 1.8 + (2.0 if EMULATED else 0.2)
+BOUND = DETECTION * 1.4 + (3.0 if EMULATED else 0.1)
+SHARED_BOUND = DETECTION * 1.8 + (5.0 if EMULATED else 0.2)
 
 
 def start(gateway: Gateway, *, shared: bool = False, **probe: Any) -> Status:
