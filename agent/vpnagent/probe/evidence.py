@@ -97,6 +97,11 @@ class IkeDaemon:
         """Whether it gave a sign of life since then."""
         return self.answered_at is not None and self.answered_at >= at
 
+    def consulted_since(self, at: float | None) -> bool:
+        """Whether it was asked since then, and perhaps answered."""
+        last = max(self.asked_at or 0.0, self.answered_at or 0.0)
+        return last >= (at or 0.0) and last > 0
+
     def silent_since(self, at: float | None) -> bool:
         """Whether a daemon that is known to answer was asked since then, and did not."""
         return self.answered_at is not None and self.asked_at is not None and self.asked_at >= (at or 0.0)

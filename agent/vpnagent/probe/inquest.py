@@ -4,6 +4,7 @@ Drives the domain's ``Doubt``. The IKE daemons are asked a little before the sil
 their answers, or their own silence, are there when the verdict is due.
 """
 
+from collections.abc import Sequence
 from math import inf
 
 from vpnagent.config.values import TunnelKey
@@ -39,27 +40,38 @@ class Inquest:
         return min(self._warn_at, self._picture.doubt.until)
 
     def quieted(self, now: float) -> None:
-        """A path missed a probe: if no other is heard either, ask their IKE daemons ahead of the verdict."""
-        service = self._picture.in_service()
-        mute = self._picture.mute()
-        unexplained = [
-            p for p in service if not (p.evidence.own or p.silence.complete or p.evidence.returns_on in mute)
-        ]
-        doubtful = self._picture.doubt.stage is not Stage.CLEAR or self._picture.busy(None)
-        if doubtful or not unexplained or any(p.alive for p in service):
-            self._warn_at = inf
-            return
-        self._warn_at = min(p.silence.expected_at for p in unexplained) - Question.length(
-            ike_rtt(unexplained)
-        )
+        """A path missed a probe: see whether a verdict draws near that will need the IKE daemons' answers."""
+        self._warn_at = min(_ahead_of(self._own()), _ahead_of(self._shared()))
         if self._warn_at <= now:
             self._warn(now)
 
+    def _own(self) -> list[Path]:
+        """Quiet paths that are judged by themselves, and were not asked about yet."""
+        return [
+            p
+            for p in self._picture.in_service()
+            if p.evidence.own and p.silence.quiet and not p.evidence.ike.consulted_since(p.evidence.heard_at)
+        ]
+
+    def _shared(self) -> list[Path]:
+        """Quiet paths whose silence nothing explains; none while any path is heard, or there is a doubt."""
+        service, mute = self._picture.in_service(), self._picture.mute()
+        doubtful = self._picture.doubt.stage is not Stage.CLEAR or self._picture.busy(None)
+        if doubtful or any(p.alive for p in service):
+            return []
+        return [p for p in service if not (p.evidence.own or p.evidence.returns_on in mute)]
+
     def _warn(self, now: float) -> None:
+        """Ask ahead, as far as the budget goes: a bad line makes many a path quiet for a moment."""
         self._warn_at = inf
-        if any(p.alive for p in self._picture.in_service()) or self._budget.take(now) is None:
+        own = [p for p in self._own() if _ahead_of([p]) <= now]
+        shared = _ahead_of(self._shared()) <= now
+        if (not own and not shared) or self._budget.take(now) is None:
             return
-        self._question(None, now)
+        for path in own:
+            self._care.ping(path.key, now)
+        if shared:
+            self._question(None, now)
 
     def ask(self, culprit: Path, now: float) -> None:
         """A path is silent, and may be dead; or its target is."""
@@ -183,3 +195,9 @@ class Inquest:
         else:
             self._picture.doubt.clear()
             self._picture.judged.clear()
+
+
+def _ahead_of(paths: Sequence[Path]) -> float:
+    """Return when to ask so that the answers are there when the first silence is complete."""
+    due = [p.silence.expected_at for p in paths if p.intent.ike_ping and not p.silence.complete]
+    return min(due) - Question.length(ike_rtt(paths)) if due else inf

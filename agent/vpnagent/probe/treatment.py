@@ -30,10 +30,7 @@ class Treatment:
         for step in steps:
             match step:
                 case Step.ASK:
-                    # A path that was never heard proves nothing: it may be the target that does not answer.
-                    if path.evidence.heard_at is not None or self.picture.alive:
-                        self.picture.remedies[key].begin(now, ike_rtt([path]))
-                        self.ping(key, now)
+                    self._ask(path, now)
                 case Step.PING:
                     self.ping(key, now)
                 case Step.INITIATE:
@@ -43,6 +40,20 @@ class Treatment:
                     self.picture.judged.pop(key, None)
                 case Step.WANT_RESET:
                     self.reset_or_keep(path, now)
+
+    def _ask(self, path: Path, now: float) -> None:
+        """Ask the IKE daemon, unless it gave a sign of life since the path was last heard.
+
+        A path that was never heard proves nothing: it may be the target that does not answer.
+        """
+        heard_at = path.evidence.heard_at
+        if heard_at is None and not self.picture.alive:
+            return
+        if heard_at is not None and path.evidence.ike.answered_since(heard_at):
+            self.reset_or_keep(path, now)
+        else:
+            self.picture.remedies[path.key].begin(now, ike_rtt([path]))
+            self.ping(path.key, now)
 
     def reset_or_keep(self, path: Path, now: float) -> None:
         """Terminate the tunnel's IKE_SA if that is allowed: it tells the peer."""
