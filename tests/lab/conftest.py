@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import pytest
-from tests.lab.deadline import EMULATED, PATIENCE
+from tests.lab.deadline import EMULATED
 from tests.lab.gateway import Gateway
 from tests.lab.lab import Lab
 
-SCENARIO_DEADLINE = int(60 * PATIENCE**0.5)
+SCENARIO_DEADLINE = 240 if EMULATED else 60
 
 
 @pytest.fixture(scope="session")
@@ -61,22 +62,41 @@ def remove_traces(lab: Lab) -> None:
     lab.charon.forget()
 
 
-@pytest.fixture(autouse=True)
-def deadline(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No scenario hangs: after its deadline it fails where it stands."""
+@contextmanager
+def deadline(item: pytest.Item) -> Iterator[None]:
+    """Nothing hangs: after its deadline a phase of a scenario fails where it stands."""
 
-    # @pytest.mark.deadline(300) gives a longer one.
     def expired(_signal: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"the scenario's deadline has passed: {frame}")
+        raise TimeoutError(f"the deadline of this phase has passed, at {frame}")
 
+    marker = item.get_closest_marker("deadline")
     before = signal.signal(signal.SIGALRM, expired)
-    marker = request.node.get_closest_marker("deadline")
     signal.alarm(int(marker.args[0]) if marker else SCENARIO_DEADLINE)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    try:
+        yield
+    finally:  # disarmed before pytest reports, which can be slow
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with deadline(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with deadline(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    with deadline(item):
+        return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say what the lab's marker means."""
-    config.addinivalue_line("markers", "deadline(seconds): a scenario's own deadline")
+    config.addinivalue_line("markers", "deadline(seconds): a scenario's own deadline, for each of its phases")
