@@ -130,8 +130,9 @@ def kind_of(raw: bytes) -> Kind:
     if protocol != socket.IPPROTO_UDP:
         return "other"
     ports = struct.unpack_from("!HH", raw, header)
-    if 4500 in ports:  # four zero bytes tell IKE from an SPI
-        return "ike" if raw[header + 8 : header + 12] == bytes(4) else "esp-in-udp"
+    if 4500 in ports:  # four zero bytes tell IKE from an SPI; a single byte is a NAT keep-alive
+        payload = raw[header + 8 : header + 12]
+        return "ike" if payload == bytes(4) or payload == b"\xff" else "esp-in-udp"
     if 500 in ports:
         return "ike"
     return "marker" if ports[1] == MARKER_PORT else "other"
