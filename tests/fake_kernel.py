@@ -129,6 +129,9 @@ class FakeKernel:
     def delete_mss_clamp(self) -> None:
         self._become(replace(self.objects, mss_clamp=None))
 
+    def __repr__(self) -> str:
+        return f"FakeKernel({self.render()!r}, {[str(a) for a in self.applied]})"
+
     def render(self) -> str:
         """Return what there is, as ``ip`` and ``nft`` would name it, sorted."""
         return render(self.objects)

@@ -28,6 +28,9 @@ def after(*failed: Action) -> Failures:
         (Replace(route("100.64.0.0/10", H), route("100.64.0.0/10", G)), Remove(group(A))),
         (Remove(route("100.64.0.0/10", G)), Remove(group(A))),
         (Remove(route("100.64.0.0/10", G)), Remove(guard("100.64.0.0/10"))),
+        (Remove(group(A)), Remove(guard("100.64.0.0/10"))),
+        (Remove(Nexthop(id=A, interface="vpn-a")), Remove(guard("100.64.0.0/10"))),
+        (Remove(link("vpn-a", 1)), Remove(guard("100.64.0.0/10"))),
         (Replace(group(B), group(A)), Remove(Nexthop(id=A, interface="vpn-a"))),
         (Remove(group(A)), Remove(Nexthop(id=A, interface="vpn-a"))),
         (

@@ -24,6 +24,7 @@ class Failures:
         self._lost: set[int] = set()  #: ids of nexthops that could not be made
         self._used: set[Key] = set()  #: what must stay, as something that should have changed rests on it
         self._unguarded: set[IPv4Network] = set()  #: prefixes whose guard could not be made
+        self._routed = False  #: whether something stayed that was to take its routes along
 
     def note(self, action: Action, error: NetlinkError) -> None:
         """Remember that an action failed."""
@@ -36,6 +37,7 @@ class Failures:
                 self._used.update((Route, (wide, metric)) for wide in _supernets(prefix))
             case Remove(left) | Replace(was=left):
                 self._used.update(_rests_on(left))
+                self._routed |= isinstance(left, NexthopGroup | Nexthop | XfrmLink)
             case Add():
                 return
 
@@ -53,15 +55,16 @@ class Failures:
                 return action
 
     def _must_stay(self, removed: KernelObject) -> bool:
-        """Whether something rests on it, or it guards a prefix that was to get a guard of its own.
+        """Whether something rests on it, or it is a guard whose prefix may still need one.
 
-        Networks may have been split or joined: then the guards of old cover the prefixes of new.
+        Networks may have been split or joined: then the guards of old cover the prefixes of new. And what
+        could not be removed has kept its routes, which are known to the kernel alone.
         """
         if _key(removed) in self._used:
             return True
-        if not self._unguarded or not isinstance(removed, Route) or removed.metric != GUARD_METRIC:
+        if not isinstance(removed, Route) or removed.metric != GUARD_METRIC:
             return False
-        return not self._unguarded.isdisjoint(_supernets(removed.prefix))
+        return self._routed or not self._unguarded.isdisjoint(_supernets(removed.prefix))
 
     def _without_lost(self, action: Action, group: NexthopGroup) -> Action | None:
         members = tuple(member for member in group.members if member[0] not in self._lost)
