@@ -73,6 +73,10 @@ def test_traffic_crosses_the_tunnel_and_nothing_is_seen_in_clear(tunnels: Lab) -
     assert all(packet.haslayer("ESP") for packet in decoded(sealed, limit=4))
 
 
+def test_charon_installs_no_route_for_a_policy_with_an_if_id(tunnels: Lab) -> None:
+    assert tunnels.gateway.run("ip", "route", "show", "table", "220", check=False) == ""
+
+
 def test_a_packet_in_clear_is_seen(lab: Lab) -> None:
     lab.gateway.run("ping", "-c", "1", "-W", "1", SERVICE_HOST, check=False)
     assert {leak.destination for leak in lab.observer.leaks()} == {SERVICE_HOST}
