@@ -43,6 +43,7 @@ SHELL = {
     "routing/netlink.py",
     "routing/netlink_monitor.py",
     "routing/netlink_socket.py",
+    "routing/sysctl.py",
     "supervisor.py",
     "systemd.py",
 }

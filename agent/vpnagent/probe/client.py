@@ -101,8 +101,7 @@ class ProberClient:
         with contextlib.suppress(OSError):
             link = _Link(self._path, lambda _link, _message: None)
             link.send(Quit())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(link.lost, START)
+            await asyncio.wait((link.lost,), timeout=START)
             link.close()
 
     async def run(self) -> None:
