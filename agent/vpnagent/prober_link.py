@@ -100,6 +100,8 @@ class ProberLink:
     def _lost(self) -> None:
         probe = self._known.probe
         probe.connected = False
+        if not probe.expected:
+            return
         probe.lost_at = time.monotonic()
         log.warning("prober-lost: another is started; traffic stays where it is")
 

@@ -19,11 +19,13 @@ from vpnagent.desired import desired, group_ids, sharers
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.routing.actions import Action
+from vpnagent.routing.actions import Action, Remove
 from vpnagent.routing.objects import (
     ROUTE_METRIC,
+    KernelObject,
     KernelObjects,
     KernelState,
+    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -54,7 +56,7 @@ class KernelReconciler:
     def __init__(self, kernel: Kernel, known: Knowledge) -> None:
         self._kernel = kernel
         self._known = known
-        self._last_want: KernelObjects | None = None
+        self._stood = KernelObjects()  #: what was there at the end of the last round
         self._refused: frozenset[Action] = frozenset()
         self.observed = asyncio.Event()  #: set by the first round
         self.converged = asyncio.Event()  #: set by a round that had nothing left to do
@@ -86,11 +88,11 @@ class KernelReconciler:
         refused = dict(failures)
         self._log(actions, refused)
         if actions:
-            self._count_repairs(want, state, actions)
+            self._count_repairs(actions)
             state = await self._kernel.observe(want)
         if known.charon.state is not None and not known.probe.writes_groups(decided):
             self._note_selection(verdicts, decided, acknowledged)
-        self._last_want = want
+        self._stood = state.objects
         self._publish(want, state, refused, manage)
         self.observed.set()
         if not actions:
@@ -105,13 +107,13 @@ class KernelReconciler:
                 log.warning("refused %s error=%r", action, refused[action].reason)
         self._refused = frozenset(refused)
 
-    def _count_repairs(self, want: KernelObjects, state: KernelState, actions: Iterable[Action]) -> None:
-        """Count what had to be done though nothing new was wanted: somebody else changed it."""
-        if self._last_want != want:
-            return
+    def _count_repairs(self, actions: Iterable[Action]) -> None:
+        """Count what stood as it should at the end of the last round, and had to be done again."""
+        repairs = self._known.kernel.repairs
         for action in actions:
-            kind = kind_of(action)
-            self._known.kernel.repairs[kind] = self._known.kernel.repairs.get(kind, 0) + 1
+            if not isinstance(action, Remove) and holds(self._stood, action.object):
+                kind = kind_of(action)
+                repairs[kind] = repairs.get(kind, 0) + 1
 
     def _note_selection(
         self, verdicts: Mapping[TunnelKey, Verdict], decided: float, acknowledged: float
@@ -190,6 +192,23 @@ def with_groups_of_the_prober(known: Knowledge, want: KernelObjects, have: Kerne
             route = Route(prefix=prefix, group=id_, source=known.config.gateway.source_address)
             routes[prefix, route.metric] = route
     return replace(want, groups=groups, routes=routes)
+
+
+def holds(objects: KernelObjects, wanted: KernelObject) -> bool:
+    """Return whether a set has exactly this object; the host's settings are nobody's."""
+    match wanted:
+        case XfrmLink():
+            return objects.links.get(wanted.name) == wanted
+        case Nexthop():
+            return objects.nexthops.get(wanted.id) == wanted
+        case NexthopGroup():
+            return objects.groups.get(wanted.id) == wanted
+        case Route():
+            return objects.routes.get(wanted.key) == wanted
+        case MssClamp():
+            return objects.mss_clamp == wanted
+        case Sysctl():
+            return False
 
 
 def kind_of(action: Action) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 from vpnagent.config.values import Config, Tunnel, TunnelKey
 from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState
 from vpnagent.probe.outlook import PathReport
-from vpnagent.selection import Verdict
+from vpnagent.selection import PathState, Verdict
 
 NO_PATHS: Final[Mapping[TunnelKey, PathReport]] = {}
 
@@ -172,13 +172,15 @@ def _state(
     if path is not None and path.held:
         return TunnelState.TRIAL if path.trial else TunnelState.DOWN, path.reason
     if verdict.child_sa_installed:
-        return _state_of_path(path)
+        return _state_of_path(path, old)
     if trouble or (old is not None and old.state is not TunnelState.INIT):
         return TunnelState.DOWN, trouble or "no CHILD_SA"
     return TunnelState.INIT, "negotiating" if sa.ike is not IkeStatus.NONE else "not yet initiated"
 
 
-def _state_of_path(path: PathReport | None) -> tuple[TunnelState, str]:
-    if path is None:
+def _state_of_path(path: PathReport | None, old: TunnelView | None) -> tuple[TunnelState, str]:
+    """Return the path's state; a new prober that has heard nothing yet takes no tunnel down."""
+    was_up = old is not None and old.state is TunnelState.UP
+    if path is None or (path.state is PathState.INIT and was_up):
         return TunnelState.UP, "CHILD_SA installed"
     return TunnelState(path.state.value), path.reason or "CHILD_SA installed"
