@@ -104,6 +104,7 @@ class ProbeKnowledge:
 
     expected: bool = False  #: there is to be a prober
     connected: bool = False  #: one lives and has an intent: it alone writes the groups
+    reported: bool = False  #: the paths are those of the prober that lives
     lost_at: float | None = None  #: monotonic; None: never lost
     report: Report | None = None  #: the last one
     paths: Mapping[TunnelKey, PathReport] = field(default_factory=dict)
@@ -117,7 +118,7 @@ class ProbeKnowledge:
             self.lost[path.tunnel] = path.lost if restarted else max(self.lost[path.tunnel], path.lost)
         self.report = report
         self.paths = {path.tunnel: path for path in report.paths}
-        self.connected = report.generation > 0
+        self.connected = self.reported = report.generation > 0
 
     def findings(self) -> tuple[Finding, ...]:
         """Return what the prober finds wrong."""

@@ -99,7 +99,7 @@ class ProberLink:
 
     def _lost(self) -> None:
         probe = self._known.probe
-        probe.connected = False
+        probe.connected = probe.reported = False
         if not probe.expected:
             return
         probe.lost_at = time.monotonic()

@@ -105,7 +105,7 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
 
 def _path(known: Knowledge, tunnel: Tunnel) -> Json:
     path = known.probe.paths.get(tunnel.key)
-    if path is None:
+    if path is None or not known.probe.reported:
         target = str(tunnel.probe.targets[0])
         return {"state": "init", "rtt_seconds": None, "loss_ratio": None, "target": target}
     return {
