@@ -184,11 +184,12 @@ def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
 
 def with_groups_of_the_prober(known: Knowledge, want: KernelObjects, have: KernelObjects) -> KernelObjects:
     """Return what is wanted while the prober alone writes the groups: theirs as they are, routes to match."""
-    ids = set(group_ids(known.config).values())
-    groups = {id_: group for id_, group in have.groups.items() if id_ in ids}
+    ids = group_ids(known.config)
+    ours = set(ids.values())
+    groups = {id_: group for id_, group in have.groups.items() if id_ in ours}
     routes = {key: route for key, route in want.routes.items() if route.group is None}
     for prefix, names in sharers(known.config).items():
-        if (id_ := group_ids(known.config)[names]) in groups:
+        if (id_ := ids[names]) in groups:
             route = Route(prefix=prefix, group=id_, source=known.config.gateway.source_address)
             routes[prefix, route.metric] = route
     return replace(want, groups=groups, routes=routes)
