@@ -70,7 +70,7 @@ def desired(conf: Config, verdicts: Verdicts, carrying: Collection[TunnelKey] = 
             groups=groups,
             routes=routes,
         ),
-        connections={c.name: c for c in _ipsec_connections(conf)},
+        connections=ipsec_connections(conf),
     )
 
 
@@ -141,10 +141,10 @@ def _links(conf: Config) -> Iterator[XfrmLink]:
             )
 
 
-def _ipsec_connections(conf: Config) -> Iterator[Connection]:
-    for connection in conf.connections:
-        for tunnel in connection.tunnels:
-            yield _ipsec_connection(conf, connection, tunnel)
+def ipsec_connections(conf: Config) -> dict[str, Connection]:
+    """Return what charon should have, by VICI name: no verdict changes it, and no route is made for it."""
+    made = (_ipsec_connection(conf, c, tunnel) for c in conf.connections for tunnel in c.tunnels)
+    return {connection.name: connection for connection in made}
 
 
 def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunnel) -> Connection:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from vici.protocol import Message, Packet
 
 from vpnagent.config.values import Config, Connection, ProbeMethod, Tunnel, TunnelKey, UdpEncapsulation
-from vpnagent.desired import desired, group_ids, nexthop_ids
+from vpnagent.desired import group_ids, ipsec_connections, nexthop_ids
 from vpnagent.ipsec import connection as ipsec
 from vpnagent.ipsec import messages
 from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Target, TunnelIntent
@@ -92,7 +92,7 @@ def targets(tunnel: Tunnel) -> tuple[Target, ...]:
 
 def vici_requests(config: Config) -> tuple[ViciRequests, ...]:
     """Return, for each tunnel, the packets that terminate it and bring it up."""
-    connections = desired(config, {}).connections.values()
+    connections = ipsec_connections(config).values()
     return tuple(
         ViciRequests(
             tunnel=connection.key,

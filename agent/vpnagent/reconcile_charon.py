@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from vpnagent import probe_wiring
 from vpnagent.bell import rung
 from vpnagent.config.values import TunnelKey
-from vpnagent.desired import desired
+from vpnagent.desired import ipsec_connections
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec import messages
@@ -190,7 +190,7 @@ class Session:
     async def round(self) -> bool:
         """Observe, report, apply, initiate once; return whether there was anything to do."""
         known = self._known
-        want = desired(known.config, known.verdicts()).connections
+        want = ipsec_connections(known.config)
         state = await self._charon.observe()
         now = self._clock()
         self._publish(state, now)

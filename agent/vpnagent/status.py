@@ -121,7 +121,7 @@ def _path(known: Knowledge, tunnel: Tunnel) -> Json:
 def _routes(known: Knowledge) -> list[Json]:
     ids = group_ids(known.config)
     state = known.kernel.state
-    interfaces = {t.key: t.interface for t in known.config.tunnels()}
+    order = [t.interface for t in known.config.tunnels()]
     routes: list[Json] = []
     for prefix, names in sorted(sharers(known.config).items()):
         present = state.objects.routes if state else {}
@@ -135,7 +135,7 @@ def _routes(known: Knowledge) -> list[Json]:
         routes.append(
             {
                 "prefix": str(prefix),
-                "nexthops": sorted(nexthops, key=list(interfaces.values()).index),
+                "nexthops": sorted(nexthops, key=order.index),
                 "state": "installed" if nexthops else "guarded" if guarded else "missing",
             }
         )
