@@ -12,7 +12,7 @@ import pytest
 from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK, make_config
 from tests.listening import listening
 
-from vpnagent.cli import commands
+from vpnagent.cli import MODULES, commands
 from vpnagent.knowledge import Knowledge
 from vpnagent.status import status
 
@@ -158,9 +158,10 @@ def test_completion_is_a_script(shell: str) -> None:
     assert "_VPNAGENT_COMPLETE" in out
 
 
-@pytest.mark.parametrize("name", sorted(commands.commands))
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_every_command_has_a_help_with_an_example(name: str) -> None:
-    command = commands.commands[name]
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None
     text = command.get_help(click.Context(command, info_name=name))
     assert "Example:" in text
     assert f"vpnagent {name}" in text

@@ -12,6 +12,8 @@ SHELL = {
     "__main__.py",
     "bell.py",
     "cli.py",
+    "commands/daemon.py",
+    "commands/plan.py",
     "config/load.py",
     "control_client.py",
     "control_server.py",
@@ -97,7 +99,9 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_status_loads_nothing_heavy() -> None:
-    loaded = loaded_by("import vpnagent.cli, vpnagent.render, vpnagent.control_client")
+    loaded = loaded_by(
+        "import vpnagent.cli, vpnagent.commands.daemon, vpnagent.render, vpnagent.control_client"
+    )
     assert not loaded & {"pydantic", "pyroute2", "scapy", "prometheus_client", "vici", "yaml"}
 
 

@@ -19,7 +19,14 @@ from typing import Any
 
 from tests.lab.namespace import Namespace
 
-MODULES = ("vpnagent.cli", "vpnagent.daemon", "vpnagent.planning", "vpnagent.render")
+MODULES = (
+    "vpnagent.cli",
+    "vpnagent.commands.daemon",
+    "vpnagent.commands.plan",
+    "vpnagent.daemon",
+    "vpnagent.planning",
+    "vpnagent.render",
+)
 
 
 class Zygote:

@@ -1,0 +1,171 @@
+"""The daemon and what is asked of it: run, status, reload, down, drain, undrain."""
+
+import asyncio
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from vpnagent import __version__
+from vpnagent.commands.options import (
+    config_option,
+    has_net_admin,
+    json_option,
+    load_config,
+    socket_for,
+    socket_option,
+)
+from vpnagent.control import NOT_FINE, NOT_PERMITTED, UNREACHABLE
+from vpnagent.control_client import ask
+from vpnagent.errors import ControlError
+
+if TYPE_CHECKING:
+    from vpnagent.config.values import Config
+
+
+@click.command()
+@config_option
+@click.option("--debug", is_flag=True, help="Log more.")
+def run(config_path: str, debug: bool) -> None:
+    r"""Run the daemon in the foreground.
+
+    \b
+    Example:
+      vpnagent run --config /etc/vpnagent/vpnagent.yaml
+    SIGHUP reads the configuration again; SIGTERM stops and leaves tunnels and routes in place.
+    """
+    from vpnagent import log
+
+    if not has_net_admin():
+        raise ControlError("run needs root or the capability CAP_NET_ADMIN", NOT_PERMITTED)
+    config = load_config(config_path)
+    log.configure(debug=debug)
+    from vpnagent.daemon import Daemon
+
+    _log_parameters(config_path, config)
+    asyncio.run(Daemon(config_path, config).run())
+
+
+def _log_parameters(config_path: str, config: "Config") -> None:
+    agent = config.agent
+    logging.getLogger("vpnagent").info(
+        "starting version=%s config=%s gateway=%s connections=%d tunnels=%d vici=%s control=%s metrics=%s"
+        " state=%s manage_sysctls=%s",
+        __version__,
+        config_path,
+        config.gateway.name,
+        len(config.connections),
+        len(config.tunnels()),
+        agent.vici_socket,
+        agent.control_socket,
+        agent.metrics_listen or "off",
+        agent.state_directory,
+        agent.manage_sysctls,
+    )
+
+
+@click.command()
+@config_option
+@socket_option
+@json_option
+def status(config_path: str, socket_path: str | None, as_json: bool) -> None:
+    r"""Show what is up, what is wrong, and what to do about it.
+
+    \b
+    Example:
+      vpnagent status
+      vpnagent status --json | jq .state
+    Exit status 0 when everything is up, 1 when something is not.
+    """
+    answer = ask(socket_for(socket_path, config_path), "status")
+    if as_json:
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        from vpnagent.render import status_text
+
+        click.echo(status_text(answer, datetime.now(UTC)))
+    sys.exit(0 if answer["state"] == "up" else NOT_FINE)
+
+
+@click.command()
+@config_option
+@socket_option
+def reload(config_path: str, socket_path: str | None) -> None:
+    r"""Have the daemon read its configuration again.
+
+    \b
+    Example:
+      vpnagent check && vpnagent reload
+    What did not change is not touched. A configuration with errors is refused and the one in force stays.
+    """
+    answer = ask(socket_for(socket_path, config_path), "reload", timeout=30)
+    click.echo("reloaded" if answer["changed"] else "nothing changed")
+
+
+@click.command()
+@config_option
+@socket_option
+def down(config_path: str, socket_path: str | None) -> None:
+    r"""Remove everything of ours from the kernel and from charon, and end the daemon.
+
+    \b
+    Example:
+      vpnagent down
+    Traffic to the cloud's networks then follows the router's other routes.
+    """
+    try:
+        ask(socket_for(socket_path, config_path), "down", timeout=30)
+    except ControlError as error:
+        if error.exit_status != UNREACHABLE:
+            raise
+        _down_without_daemon(config_path)
+    click.echo("everything of ours is removed")
+
+
+def _down_without_daemon(config_path: str) -> None:
+    from vpnagent.config.load import load
+    from vpnagent.planning import remove_everything
+
+    if not has_net_admin():
+        raise ControlError("down without the daemon needs root or CAP_NET_ADMIN", NOT_PERMITTED)
+    config = load(config_path, read_secrets=False)
+    for warning in asyncio.run(remove_everything(config)):
+        click.echo(f"vpnagent: {warning}", err=True)
+
+
+@click.command()
+@click.argument("tunnel")
+@config_option
+@socket_option
+def drain(tunnel: str, config_path: str, socket_path: str | None) -> None:
+    r"""Move traffic off TUNNEL until it is undrained.
+
+    \b
+    Example:
+      vpnagent drain hangzhou/primary
+    """
+    _change_drain("drain", tunnel, socket_for(socket_path, config_path))
+
+
+@click.command()
+@click.argument("tunnel")
+@config_option
+@socket_option
+def undrain(tunnel: str, config_path: str, socket_path: str | None) -> None:
+    r"""Let TUNNEL carry traffic again.
+
+    \b
+    Example:
+      vpnagent undrain hangzhou/primary
+    """
+    _change_drain("undrain", tunnel, socket_for(socket_path, config_path))
+
+
+def _change_drain(command: str, tunnel: str, socket_path: str) -> None:
+    answer = ask(socket_path, command, tunnel=tunnel)
+    click.echo(f"{answer['tunnel']}: {'drained' if answer['drained'] else 'not drained'}")
+    if answer["warning"]:
+        click.echo(f"vpnagent: {answer['warning']}", err=True)

@@ -1,0 +1,80 @@
+"""What commands share: options, and where the configuration and the control socket are."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from vpnagent.config.values import Config
+
+DEFAULT_CONFIG = "/etc/vpnagent/vpnagent.yaml"
+DEFAULT_SOCKET = "/run/vpnagent/control.sock"
+CAP_NET_ADMIN = 12  #: bit, linux/capability.h
+
+Command = Callable[..., Any]
+
+
+def config_option(command: Command) -> Command:
+    """Add ``--config``."""
+    return click.option(
+        "--config",
+        "config_path",
+        default=DEFAULT_CONFIG,
+        show_default=True,
+        type=click.Path(dir_okay=False),
+        help="The configuration file.",
+    )(command)
+
+
+def socket_option(command: Command) -> Command:
+    """Add ``--socket``."""
+    return click.option(
+        "--socket",
+        "socket_path",
+        type=click.Path(dir_okay=False),
+        help="The daemon's control socket. Default: the configuration's.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def load_config(config_path: str) -> "Config":
+    """Return the checked configuration; pydantic is imported here, not before."""
+    from vpnagent.config.load import load
+
+    return load(config_path)
+
+
+def socket_for(socket_path: str | None, config_path: str) -> str:
+    """Return the control socket: as asked, else the configuration's if it names one, else the default."""
+    if socket_path:
+        return socket_path
+    if config_path == DEFAULT_CONFIG and Path(DEFAULT_SOCKET).exists():
+        return DEFAULT_SOCKET
+    return _control_socket_in(config_path)
+
+
+def _control_socket_in(config_path: str) -> str:
+    """Return ``agent.control_socket`` of a file without judging the rest: pydantic costs 150 ms."""
+    import yaml
+
+    try:
+        content = yaml.load(Path(config_path).read_bytes(), Loader=yaml.CSafeLoader)
+        found = content["agent"]["control_socket"]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
+        return DEFAULT_SOCKET
+    return str(found)
+
+
+def has_net_admin() -> bool:
+    """Return whether this process may change the network (capabilities(7))."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> CAP_NET_ADMIN & 1)
+    return os.geteuid() == 0
