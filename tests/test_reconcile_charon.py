@@ -10,6 +10,7 @@ from tests.fake_charon import FakeCharon
 
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.ipsec.events import Event, LogLine, Rekeyed
+from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge import Knowledge
 from vpnagent.reconcile_charon import GRACE, CharonReconciler
 
@@ -79,6 +80,28 @@ def test_a_second_round_has_nothing_to_do() -> None:
         world.reconciler.converged.clear()
         await world.until(world.reconciler.converged.is_set)
         assert world.charon.log == before
+
+    play(scene)
+
+
+def test_a_round_about_an_older_configuration_does_not_count_as_converged() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        await world.until(world.reconciler.converged.is_set)
+        observe, observing = world.charon.observe, asyncio.Event()
+
+        async def observe_late() -> CharonState:
+            observing.set()
+            await asyncio.sleep(0)
+            return await observe()
+
+        world.charon.observe = observe_late  # type: ignore[method-assign]
+        world.known.charon_dirty.set()
+        await observing.wait()
+        world.known.config = replace(world.known.config, connections=())  # down, while the round waits
+        world.reconciler.converged.clear()
+        await world.until(world.reconciler.converged.is_set)
+        assert (await observe()).connections == frozenset()
 
     play(scene)
 

@@ -16,7 +16,7 @@ from vpnagent.desired import desired
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge import Knowledge
 from vpnagent.reconcile_kernel import KernelReconciler
-from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC, KernelObjects
+from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC, KernelObjects, KernelState
 from vpnagent.selection import Verdict
 
 PRIMARY = TunnelKey("hangzhou", "primary")
@@ -125,6 +125,20 @@ def test_drift_is_repaired_and_counted_by_kind() -> None:
     assert world.known.kernel.repairs == {"route": 1}
 
 
+def test_routes_that_went_with_their_group_are_repaired_and_counted_once_the_prober_put_it_back() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round(2)
+    world.known.probe.connected = True
+    groups = dict(world.kernel.objects.groups)
+    world.kernel.delete_group(next(iter(groups)))
+    world.round(2)
+    world.kernel.objects = replace(world.kernel.objects, groups=groups)
+    world.round(2)
+    assert world.is_as_desired()
+    assert world.known.kernel.repairs == {"route": 2}
+
+
 def test_a_change_of_ours_is_no_drift() -> None:
     world = World()
     world.charon_says(PRIMARY, BACKUP)
@@ -166,6 +180,21 @@ def test_nothing_configured_removes_everything_even_if_charon_was_never_seen() -
     world.round(2)
     left = world.kernel.objects
     assert not any([left.links, left.routes, left.groups, left.nexthops, left.mss_clamp])
+
+
+def test_a_round_about_an_older_configuration_does_not_count_as_converged() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    observe = world.kernel.observe
+
+    async def observe_late(wanted: KernelObjects) -> KernelState:
+        world.known.config = replace(world.known.config, connections=())  # down, while the round waits
+        return await observe(wanted)
+
+    world.kernel.observe = observe_late  # type: ignore[method-assign]
+    world.round()
+    assert not world.reconciler.converged.is_set()
 
 
 damage = st.lists(st.sampled_from(["link", "link down", "nexthops", "groups", "routes", "clamp"]), max_size=6)

@@ -103,7 +103,8 @@ class CharonReconciler:
         known = self._known
         while True:
             known.charon_dirty.clear()
-            if not await self._session.round():
+            config = known.config
+            if not await self._session.round() and known.config is config:  # else it was about the old one
                 self.converged.set()
             await rung(known.charon_dirty, self._session.patience())
 

@@ -56,7 +56,7 @@ class KernelReconciler:
     def __init__(self, kernel: Kernel, known: Knowledge) -> None:
         self._kernel = kernel
         self._known = known
-        self._stood = KernelObjects()  #: what was there at the end of the last round
+        self._stood = KernelObjects()  #: what was there, or should have been, after the last round
         self._refused: frozenset[Action] = frozenset()
         self.observed = asyncio.Event()  #: set by the first round
         self.converged = asyncio.Event()  #: set by a round that had nothing left to do
@@ -71,9 +71,11 @@ class KernelReconciler:
     async def round(self) -> None:
         """Observe, plan, apply and report once. Raises NetlinkError when the kernel cannot be observed."""
         known = self._known
+        config = known.config
         decided = time.monotonic()
         verdicts = known.verdicts()
-        want = desired(known.config, verdicts, known.carrying()).kernel
+        decision = desired(config, verdicts, known.carrying()).kernel
+        want = decision
         state = await self._kernel.observe(want)
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
@@ -88,14 +90,14 @@ class KernelReconciler:
         refused = dict(failures)
         self._log(actions, refused)
         if actions:
-            self._count_repairs(actions)
+            self._count_repairs(action for action in actions if action not in refused)
             state = await self._kernel.observe(want)
         if known.charon.state is not None and not known.probe.writes_groups(decided):
             self._note_selection(verdicts, decided, acknowledged)
-        self._stood = state.objects
+        self._stood = standing(self._stood, decision, state.objects)
         self._publish(want, state, refused, manage)
         self.observed.set()
-        if not actions:
+        if not actions and known.config is config:  # else the round was about what is no longer wanted
             self.converged.set()
 
     def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:
@@ -193,6 +195,12 @@ def with_groups_of_the_prober(known: Knowledge, want: KernelObjects, have: Kerne
             route = Route(prefix=prefix, group=id_, source=known.config.gateway.source_address)
             routes[prefix, route.metric] = route
     return replace(want, groups=groups, routes=routes)
+
+
+def standing(stood: KernelObjects, wanted: KernelObjects, have: KernelObjects) -> KernelObjects:
+    """Return what stands, and the routes that should: they went with a group that the prober puts back."""
+    lost = {key: route for key, route in stood.routes.items() if wanted.routes.get(key) == route}
+    return replace(have, routes={**lost, **have.routes})
 
 
 def holds(objects: KernelObjects, wanted: KernelObject) -> bool:

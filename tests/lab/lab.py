@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 from tests.lab.charon import Charon
 from tests.lab.cloud import Cloud
+from tests.lab.counters import dropped
 from tests.lab.faults import Faults
 from tests.lab.namespace import Namespace
 from tests.lab.observer import Observer
 from tests.lab.stream import Stream
-from tests.lab.topology import IDC_HOST, Topology
+from tests.lab.topology import IDC_HOST, NAMES, Topology
 from tests.lab.zygote import Zygote
 
 RESULTS = Path(__file__).parents[2] / "build" / "lab"
@@ -31,6 +33,7 @@ class Lab:
         self.observer = Observer(self.topology, RUNTIME)
         self.zygote: Zygote | None = None
         self._marks: dict[Path, int] = {}
+        self._dropped: dict[str, Counter[str]] = {}
 
     @property
     def gateway(self) -> Namespace:
@@ -77,6 +80,12 @@ class Lab:
         self.cloud.reset()
         self.observer.begin()
         self._marks = {log: log.stat().st_size for log in self._logs()}
+        self._dropped = {name: dropped(self.topology[name]) for name in NAMES}
+
+    def drops(self) -> str:
+        """What the kernels dropped since `begin`, for the message of a scenario that lost what it must not."""
+        since = {name: dropped(self.topology[name]) - before for name, before in self._dropped.items()}
+        return "; ".join(f"{name}: {dict(counts)}" for name, counts in since.items() if counts)
 
     def save(self, name: str) -> None:
         """Copy what the logs say since `begin` to build/lab/NAME."""
@@ -86,6 +95,7 @@ class Lab:
             with log.open("rb") as source:
                 source.seek(self._marks.get(log, 0))
                 (directory / log.name).write_bytes(source.read())
+        (directory / "drops.log").write_text(self.drops() + "\n")
 
     def save_captures(self) -> None:
         """Copy the captures to build/lab."""

@@ -144,7 +144,7 @@ def test_a_dead_shared_target_moves_and_resets_nothing(lab: Lab, gateway: Gatewa
     print(f"\ndead target: {result}; {tunnel(gateway.status(), PRIMARY)['path']}")
     assert gateway.status()["connections"][0]["active"] == ["primary"]
     assert sorted(lab.charon.children("vpnagent.hangzhou.primary")) == ike_sas
-    assert result.lost == 0
+    assert result.lost == 0, lab.drops()
 
 
 @pytest.mark.parametrize("what", ["delete", "crash", "carrier"])

@@ -40,7 +40,7 @@ def test_the_agent_killed_and_started_again_loses_no_packet(lab: Lab, gateway: G
         gateway.wait_up()
         result = stream.stop()
     print(f"\nSIGKILL and start: {result}")
-    assert result.lost == 0
+    assert result.lost == 0, lab.drops()
     assert "applied ip" not in gateway.log.read_text().rpartition("starting version")[2]
 
 
@@ -56,7 +56,7 @@ def test_the_agent_stopped_and_started_again_loses_no_packet(lab: Lab, gateway: 
         gateway.wait_up()
         result = stream.stop()
     print(f"\nSIGTERM, start, SIGHUP: {result}")
-    assert result.lost == 0
+    assert result.lost == 0, lab.drops()
 
 
 def test_a_refused_reload_keeps_what_is_in_force(lab: Lab, gateway: Gateway) -> None:
@@ -94,4 +94,4 @@ def test_a_drain_moves_traffic_without_loss_and_survives_a_restart(lab: Lab, gat
         result = stream.stop()
     print(f"\ndrain, SIGKILL, start, undrain: {result}")
     assert "TunnelDrained" in {w["code"] for w in status["warnings"]}
-    assert result.lost == 0
+    assert result.lost == 0, lab.drops()
