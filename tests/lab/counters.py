@@ -1,0 +1,44 @@
+"""Where packets went: the kernel's own counters of what it dropped, and why, in every namespace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from tests.lab.namespace import Namespace
+
+PROC = Path("/proc/thread-self/net")
+QUIET = ("Octets", "InReceives", "OutRequests", "InDelivers", "ForwDatagrams", "InDatagrams", "OutDatagrams")
+
+
+def dropped(namespace: Namespace) -> Counter[str]:
+    """Everything that counts a packet that did not go the usual way (proc_net_snmp, xfrm_proc, netdevice)."""
+    with namespace.entered():
+        return Counter(dict([*_snmp(), *_xfrm(), *_devices()]))
+
+
+def _snmp() -> Iterator[tuple[str, int]]:
+    lines = (PROC / "snmp").read_text().splitlines()
+    for names, values in list(pairwise(lines))[::2]:
+        group, *keys = names.split()
+        for key, value in zip(keys, values.split()[1:], strict=True):
+            if group in ("Ip:", "Udp:") and not key.endswith(QUIET):
+                yield f"{group[:-1]}{key}", int(value)
+
+
+def _xfrm() -> Iterator[tuple[str, int]]:
+    for line in (PROC / "xfrm_stat").read_text().splitlines():
+        name, value = line.split()
+        yield name, int(value)
+
+
+def _devices() -> Iterator[tuple[str, int]]:
+    for line in (PROC / "dev").read_text().splitlines()[2:]:
+        name, _, figures = line.partition(":")
+        _bytes, _packets, errors, drops, *_, out_errors, out_drops, _fifo, _colls, _carrier, _compressed = (
+            int(figure) for figure in figures.split()
+        )
+        yield f"{name.strip()} receive", errors + drops
+        yield f"{name.strip()} transmit", out_errors + out_drops
