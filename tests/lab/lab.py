@@ -83,7 +83,7 @@ class Lab:
         self._dropped = {name: dropped(self.topology[name]) for name in NAMES}
 
     def drops(self) -> str:
-        """What the kernels dropped since `begin`, for the message of a scenario that lost what it must not."""
+        """What the kernels dropped since `begin`: said when a scenario loses what it must not."""
         since = {name: dropped(self.topology[name]) - before for name, before in self._dropped.items()}
         return "; ".join(f"{name}: {dict(counts)}" for name, counts in since.items() if counts)
 

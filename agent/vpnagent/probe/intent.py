@@ -1,21 +1,14 @@
 """What the control daemon hands to the prober: the tunnels, how to probe them, and what they are for.
 
-Frozen values and their one encoding (``encode``/``decode``: plain dictionaries, as JSON carries them).
-An intent is always whole; its generation grows, so that a stale one can be refused. Decoding is strict:
-an unknown key, a missing one, or a value out of range is a ``ValueError`` that names the place.
+Frozen values; ``codec`` carries them over the socket. An intent is always whole; its generation grows, so
+that a stale one can be refused. A value out of range is a ``ValueError`` that names the rule.
 Durations are seconds, ratios 0 to 1.
 """
 
-import enum
-import math
-import types
-import typing
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
-
-VERSION = 1  #: of the encoding; another one is refused
 
 Member = tuple[int, int]  #: nexthop id and weight
 
@@ -148,82 +141,3 @@ class Intent:
     def tunnels(self) -> tuple[TunnelIntent, ...]:
         """All tunnels of all connections, in the order of the file."""
         return tuple(tunnel for connection in self.connections for tunnel in connection.tunnels)
-
-
-def encode(intent: Intent) -> dict[str, object]:
-    """Return the intent as what JSON can carry."""
-    encoded = _encode(intent)
-    assert isinstance(encoded, dict)  # noqa: S101 - for the type checker: an Intent is a dataclass
-    return {"version": VERSION, **encoded}
-
-
-def decode(document: object) -> Intent:
-    """Return the intent that a document stands for, or raise ``ValueError`` naming what is wrong in it."""
-    if not isinstance(document, dict) or document.get("version") != VERSION:
-        raise ValueError(f"intent: version must be {VERSION}")
-    rest = {key: value for key, value in document.items() if key != "version"}
-    decoded = _decode(Intent, rest, "intent")
-    assert isinstance(decoded, Intent)  # noqa: S101 - for the type checker
-    return decoded
-
-
-def _encode(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _encode(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, tuple):
-        return [_encode(item) for item in value]
-    return str(value) if isinstance(value, IPv4Address) else value
-
-
-def _decode(kind: typing.Any, value: object, where: str) -> object:  # noqa: C901 - one guard per kind
-    """Return ``value`` as an instance of the annotation ``kind``."""
-    if isinstance(kind, types.UnionType):
-        options = [option for option in typing.get_args(kind) if option is not types.NoneType]
-        return None if value is None else _decode(options[0], value, where)
-    if typing.get_origin(kind) is tuple:
-        return _decode_tuple(typing.get_args(kind), value, where)
-    if kind is TunnelKey:
-        connection, tunnel = typing.cast("tuple[str, str]", _decode_tuple((str, str), value, where))
-        return TunnelKey(connection, tunnel)
-    if is_dataclass(kind):
-        return _decode_fields(typing.cast("type", kind), value, where)
-    try:
-        if kind is IPv4Address and isinstance(value, str):
-            return IPv4Address(value)
-        if issubclass(kind, enum.Enum):
-            return kind(value)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(typing.cast("float", value))):
-        raise ValueError(f"{where}: {kind.__name__} expected, not {value!r}")
-    return value
-
-
-def _decode_tuple(kinds: tuple[typing.Any, ...], value: object, where: str) -> tuple[object, ...]:
-    _require(isinstance(value, list), f"{where}: list expected, not", value)
-    assert isinstance(value, list)  # noqa: S101 - for the type checker
-    each = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
-    if len(each) != len(value):
-        raise ValueError(f"{where}: {len(each)} items expected, not {len(value)}")
-    return tuple(
-        _decode(kind, item, f"{where}[{n}]") for n, (kind, item) in enumerate(zip(each, value, strict=True))
-    )
-
-
-def _decode_fields(kind: type, value: object, where: str) -> object:
-    _require(isinstance(value, dict), f"{where}: object expected, not", value)
-    assert isinstance(value, dict)  # noqa: S101 - for the type checker
-    hints = typing.get_type_hints(kind)
-    if unknown := value.keys() - hints.keys():
-        raise ValueError(f"{where}: unknown key {min(map(str, unknown))}")
-    if missing := [f.name for f in fields(kind) if f.default is MISSING and f.name not in value]:
-        raise ValueError(f"{where}: missing key {missing[0]}")
-    arguments = {key: _decode(hints[key], item, f"{where}.{key}") for key, item in value.items()}
-    try:
-        return kind(**arguments)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
