@@ -77,6 +77,38 @@ def test_the_last_failover_is_told() -> None:
     assert told in screen(known)
 
 
+def test_the_last_failovers_moments_are_told_with_times_and_offsets() -> None:
+    known = Knowledge(config=make_config(), loaded_at=NOW.timestamp())
+    known.kernel.failovers["hangzhou"] = Failover(
+        at=NOW.timestamp() - 5,
+        heard_at=NOW.timestamp() - 5.3,
+        sent_at=NOW.timestamp() - 4.9995,
+        acknowledged_at=NOW.timestamp() - 4.999,
+        old=("primary",),
+        new=("backup",),
+        reason="silent",
+        detection_seconds=0.3,
+        switch_seconds=0.001,
+        first_reply_seconds=0.0125,
+    )
+    lines = screen(known).splitlines()
+    begin = next(n for n, line in enumerate(lines) if "last failover" in line)
+    assert lines[begin + 1 : begin + 3] == [
+        "      11:59:54.700000 last heard (-300.00ms), 11:59:55.000000 verdict",
+        "      11:59:55.000500 netlink sent (+0.50ms), 11:59:55.001000 netlink acknowledged (+1.00ms), "
+        "11:59:55.012500 first reply on the new path (+12.50ms)",
+    ]
+
+
+def test_a_moment_that_nobody_knows_is_left_out() -> None:
+    known = Knowledge(config=make_config(), loaded_at=NOW.timestamp())
+    known.kernel.failovers["hangzhou"] = Failover(
+        at=NOW.timestamp(), old=("a",), new=(), reason="link", detection_seconds=0.0, switch_seconds=0.0
+    )
+    [told] = status(known)["connections"][0]["last_failover"]["timeline"]
+    assert told == {"at": "2026-11-23T12:00:00.000000Z", "offset_seconds": 0.0, "what": "verdict"}
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.0123, "12.3ms"), (1.5, "1500ms")])
 def test_a_round_trip_is_in_milliseconds(seconds: float | None, text: str) -> None:
     assert milliseconds(seconds) == text

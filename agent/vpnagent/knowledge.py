@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
+from typing import NamedTuple
 
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.finding import Finding, Findings
@@ -24,11 +25,21 @@ REPLACED_WITHIN = 5.0  #: seconds for which the groups are left alone when the p
 BLAMELESS = (Cause.CONGESTION, Cause.TARGET)  #: degraded so, a path is as good as any other
 
 
+class Moment(NamedTuple):
+    """One line of a failover's story."""
+
+    at: float  #: wall clock, seconds
+    what: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failover:
     """A connection's traffic was moved."""
 
-    at: float  #: wall clock, seconds
+    at: float  #: of the verdict; wall clock, seconds, as the other times
+    heard_at: float | None = None  #: last sign of life of what was left; None: a signal said that it is gone
+    sent_at: float | None = None  #: the netlink message; None: no group had to be written
+    acknowledged_at: float | None = None  #: None: the kernel refused
     old: tuple[str, ...]  #: names of the tunnels that carried it before
     new: tuple[str, ...]
     reason: str  #: one word, fit to be a label
@@ -40,6 +51,18 @@ class Failover:
     def with_first_reply(self, seconds: float) -> "Failover":
         """Return the same with the time at which the new path was first heard."""
         return replace(self, first_reply_seconds=seconds)
+
+    def timeline(self) -> tuple[Moment, ...]:
+        """Return what is known of it, in the order in which it happened."""
+        reply = None if self.first_reply_seconds is None else self.at + self.first_reply_seconds
+        told = (
+            (self.heard_at, "last heard"),
+            (self.at, "verdict"),
+            (self.sent_at, "netlink sent"),
+            (self.acknowledged_at, "netlink acknowledged"),
+            (reply, "first reply on the new path"),
+        )
+        return tuple(Moment(at, what) for at, what in told if at is not None)
 
 
 DETECTION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 2.5, 10.0)  #: seconds

@@ -28,6 +28,7 @@ from vpnagent.probe.protocol import (
     ToDaemon,
 )
 from vpnagent.probe_wiring import intent, vici_requests
+from vpnagent.status import rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -149,21 +150,9 @@ class ProberLink:
         )
 
     def _failed_over(self, message: FailedOver) -> None:
-        """Note the failover with its timeline; the prober's clock is this process's monotonic one."""
+        """Note the failover with its timeline."""
         known = self._known.kernel
-        offset = time.time() - time.monotonic()
-        acknowledged = message.netlink_acknowledged or message.decided
-        heard = message.last_heard if message.last_heard is not None else message.decided
-        failover = Failover(
-            at=message.decided + offset,
-            old=message.old,
-            new=message.new,
-            reason=message.cause.value,
-            text=message.reason,
-            detection_seconds=max(0.0, message.decided - heard),
-            switch_seconds=max(0.0, acknowledged - message.decided),
-            first_reply_seconds=None,
-        )
+        failover = failover_of(message, time.time() - time.monotonic())
         known.selected = {**known.selected, message.connection: message.new}
         self._known.kernel_dirty.set()
         if not message.old:
@@ -171,7 +160,7 @@ class ProberLink:
         known.note(message.connection, failover)
         log.warning(
             "failover connection=%s from=%s to=%s reason=%s detection_seconds=%.6f switch_seconds=%.6f"
-            " text=%r suppressed=%d",
+            " text=%r suppressed=%d timeline=%r",
             message.connection,
             "+".join(message.old),
             "+".join(message.new) or "none",
@@ -180,6 +169,7 @@ class ProberLink:
             failover.switch_seconds,
             message.reason,
             message.suppressed,
+            story(failover),
         )
 
     def _first_reply(self, message: FirstReply) -> None:
@@ -188,10 +178,46 @@ class ProberLink:
             return
         decided = failover.at - (time.time() - time.monotonic())
         seconds = max(0.0, message.at - decided)
-        failovers[message.connection] = failover.with_first_reply(seconds)
+        failovers[message.connection] = failover = failover.with_first_reply(seconds)
         log.info(
-            "first-reply connection=%s tunnel=%s seconds=%.6f", message.connection, message.tunnel, seconds
+            "first-reply connection=%s tunnel=%s seconds=%.6f timeline=%r",
+            message.connection,
+            message.tunnel,
+            seconds,
+            story(failover),
         )
+
+
+def failover_of(message: FailedOver, offset: float) -> Failover:
+    """Return the failover that the prober tells of; ``offset`` turns its monotonic times into wall time."""
+    acknowledged = message.netlink_acknowledged or message.decided
+    heard = message.decided if message.last_heard is None else message.last_heard
+
+    def wall(monotonic: float | None) -> float | None:
+        return None if monotonic is None else monotonic + offset
+
+    return Failover(
+        at=message.decided + offset,
+        heard_at=wall(message.last_heard),
+        sent_at=wall(message.netlink_sent),
+        acknowledged_at=wall(message.netlink_acknowledged),
+        old=message.old,
+        new=message.new,
+        reason=message.cause.value,
+        text=message.reason,
+        detection_seconds=max(0.0, message.decided - heard),
+        switch_seconds=max(0.0, acknowledged - message.decided),
+    )
+
+
+def story(failover: Failover) -> str:
+    """Return the timeline for one log line: the verdict as a time, the rest as seconds before and after."""
+    return ", ".join(
+        f"{moment.what} {rfc3339(moment.at, 'microseconds')}"
+        if moment.at == failover.at
+        else f"{moment.what} {moment.at - failover.at:+.6f}"
+        for moment in failover.timeline()
+    )
 
 
 def socket_beside(control_socket: str) -> str:

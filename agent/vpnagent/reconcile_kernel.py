@@ -138,8 +138,10 @@ class KernelReconciler:
         lost = [TunnelKey(name, tunnel) for tunnel in old if tunnel not in new]
         reason = reason_of(lost, known)
         signalled = known.charon.signalled_at
+        at = time.time() - (time.monotonic() - decided)
         failover = Failover(
-            at=time.time(),
+            at=at,
+            acknowledged_at=at + (acknowledged - decided),
             old=old,
             new=new,
             reason=reason,

@@ -55,9 +55,7 @@ def status_text(status: dict[str, Any], now: datetime) -> str:
     for connection in status["connections"]:
         lines += ["", *_connection(connection, now)]
     if status["routes"]:
-        rows = [
-            (r["prefix"], r["state"], ", ".join(r["nexthops"]) or "unreachable") for r in status["routes"]
-        ]
+        rows = [_route(route) for route in status["routes"]]
         lines += ["", *table(("ROUTE", "STATE", "VIA"), rows)]
     return "\n".join(lines)
 
@@ -84,6 +82,7 @@ def _connection(connection: dict[str, Any], now: datetime) -> Iterable[str]:
             f"{'+'.join(failover['to']) or 'none'} ({failover['reason']}), "
             f"detected in {detected}, switched in {switched}"
         )
+        yield from _timeline(failover["timeline"])
     rows = [
         (
             ("* " if t["forwarding"] else "  ") + t["name"],
@@ -102,6 +101,17 @@ def _connection(connection: dict[str, Any], now: datetime) -> Iterable[str]:
         for t in connection["tunnels"]
     ]
     yield from table(TUNNEL_COLUMNS, rows)
+
+
+def _timeline(timeline: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """Yield a failover's moments on two lines: up to the verdict, and what followed."""
+    moments = [
+        f"{moment['at'][11:26]} {moment['what']}"
+        + (f" ({signed(moment['offset_seconds'])})" if moment["offset_seconds"] else "")
+        for moment in timeline
+    ]
+    before = sum(moment["offset_seconds"] <= 0 for moment in timeline)
+    yield from ("      " + ", ".join(part) for part in (moments[:before], moments[before:]) if part)
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -147,6 +157,11 @@ def milliseconds(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds * 1000:.3g}ms" if seconds < 1 else f"{seconds * 1000:.0f}ms"
+
+
+def signed(seconds: float) -> str:
+    """Return a time before or after another one in milliseconds, to the hundredth, with its sign."""
+    return f"{seconds * 1000:+.2f}ms"
 
 
 def percent(ratio: float | None) -> str:

@@ -52,9 +52,9 @@ def state_of(tunnels: list[str], *, carried: bool) -> str:
     return "degraded" if worst == "down" else worst
 
 
-def rfc3339(wall: float) -> str:
+def rfc3339(wall: float, timespec: str = "milliseconds") -> str:
     """Return wall-clock seconds as RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def _connection(known: Knowledge, connection: Connection) -> Json:
@@ -152,6 +152,14 @@ def _failover(failover: Failover) -> Json:
         "switch_seconds": round(failover.switch_seconds, 6),
         "first_reply_seconds": failover.first_reply_seconds,
         "text": failover.text,
+        "timeline": [
+            {
+                "at": rfc3339(moment.at, "microseconds"),
+                "offset_seconds": round(moment.at - failover.at, 6),
+                "what": moment.what,
+            }
+            for moment in failover.timeline()
+        ],
     }
 
 

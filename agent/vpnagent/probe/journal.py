@@ -7,6 +7,7 @@ daemon is connected it logs the events; these lines are for the times when there
 import contextlib
 import os
 import select
+import time
 
 from vpnagent.probe.protocol import FailedOver, FirstReply, PathChanged
 
@@ -25,10 +26,26 @@ def say(event: PathChanged | FailedOver | FirstReply) -> None:
         case FailedOver():
             line(
                 f"failed-over connection={event.connection} old={','.join(event.old)} "
-                f"new={','.join(event.new)} cause={event.cause.value} reason={event.reason!r}"
+                f"new={','.join(event.new)} cause={event.cause.value} reason={event.reason!r} "
+                f"{_timeline(event)}"
             )
         case FirstReply():
-            line(f"first-reply connection={event.connection} tunnel={event.tunnel}")
+            line(f"first-reply connection={event.connection} tunnel={event.tunnel} at={_epoch(event.at)}")
+
+
+def _timeline(event: FailedOver) -> str:
+    """Return when the verdict fell, in seconds since the epoch, and the rest in seconds before and after."""
+    moments = {
+        "last_heard": event.last_heard,
+        "netlink_sent": event.netlink_sent,
+        "netlink_acknowledged": event.netlink_acknowledged,
+    }
+    told = [f"{name}={at - event.decided:+.6f}" for name, at in moments.items() if at is not None]
+    return " ".join([f"verdict={_epoch(event.decided)}", *told])
+
+
+def _epoch(monotonic: float) -> str:
+    return f"{monotonic - time.monotonic() + time.time():.6f}"
 
 
 def line(text: str, *, priority: int = 6) -> None:
