@@ -67,7 +67,7 @@ def test_a_weak_choice_is_not_fine(config: str) -> None:
     pathlib.Path(config).write_text(text)
     code, out, _ = vpnagent("check", "--config", config, "--json")
     assert code == 1
-    assert "weak-md5" in {finding["code"] for finding in json.loads(out)["findings"]}
+    assert "WeakMd5" in {finding["code"] for finding in json.loads(out)["findings"]}
 
 
 def test_every_problem_is_one_line_with_file_line_and_key(config: str) -> None:

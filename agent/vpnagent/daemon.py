@@ -201,12 +201,7 @@ class Daemon:
 
 def weak_points(config: Config) -> tuple[Finding, ...]:
     """Return the configuration's weaknesses as findings."""
-    return tuple(
-        Finding(
-            code=w.code, subject=w.key, severity=Severity(w.severity), text=f"{w.key}: {w.text}", hint=w.hint
-        )
-        for w in weaknesses(config)
-    )
+    return tuple(replace(w, text=f"{w.subject}: {w.text}") for w in weaknesses(config))
 
 
 def _restart_needed() -> Finding:

@@ -173,3 +173,22 @@ def test_all_broken_rules_are_reported_together() -> None:
     )
 
     assert len(found(config)) == 5
+
+
+SHARED_ID = {"remote_id": "vpn.example.com"}
+
+
+def test_tunnels_of_one_remote_id_must_share_their_key() -> None:
+    shared = make_config(primary=SHARED_ID, backup={"remote_id": "VPN.example.com"})
+
+    assert found(shared) == [
+        "connections[0].tunnels[1].remote_id: 'VPN.example.com' is the remote_id of hangzhou/primary too, "
+        "with another key: charon finds a pre-shared key by the remote id alone"
+    ]
+
+
+def test_one_key_certificates_and_keys_that_were_not_read_may_share_a_remote_id() -> None:
+    key = make_tunnel(1).psk
+
+    assert found(make_config(primary=SHARED_ID, backup={**SHARED_ID, "psk": key})) == []
+    assert found(make_config(primary=SHARED_ID, backup={**SHARED_ID, "psk": None})) == []

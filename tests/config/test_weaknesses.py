@@ -25,30 +25,30 @@ def using(*, ike: Changes | None = None, esp: Changes | None = None, bandwidth: 
 
 
 def told(config: Config) -> list[tuple[str, str, str]]:
-    return [(weakness.code, weakness.severity, weakness.key) for weakness in weaknesses(config)]
+    return [(weakness.code, weakness.severity.value, weakness.subject) for weakness in weaknesses(config)]
 
 
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
         (using(), []),
-        (using(ike={"encryption": "des"}), [("weak-des", "critical", "connections[0].ike.encryption")]),
-        (using(esp={"encryption": "des"}), [("weak-des", "critical", "connections[0].esp.encryption")]),
-        (using(ike={"encryption": "3des"}), [("weak-3des", "warning", "connections[0].ike.encryption")]),
-        (using(esp={"encryption": "3des"}), [("weak-3des", "warning", "connections[0].esp.encryption")]),
-        (using(ike={"integrity": "md5"}), [("weak-md5", "warning", "connections[0].ike.integrity")]),
-        (using(esp={"integrity": "md5"}), [("weak-md5", "warning", "connections[0].esp.integrity")]),
+        (using(ike={"encryption": "des"}), [("WeakDes", "critical", "connections[0].ike.encryption")]),
+        (using(esp={"encryption": "des"}), [("WeakDes", "critical", "connections[0].esp.encryption")]),
+        (using(ike={"encryption": "3des"}), [("Weak3des", "warning", "connections[0].ike.encryption")]),
+        (using(esp={"encryption": "3des"}), [("Weak3des", "warning", "connections[0].esp.encryption")]),
+        (using(ike={"integrity": "md5"}), [("WeakMd5", "warning", "connections[0].ike.integrity")]),
+        (using(esp={"integrity": "md5"}), [("WeakMd5", "warning", "connections[0].esp.integrity")]),
         (using(esp={"integrity": "md5", "encryption": "aes128gcm16"}), []),
-        (using(ike={"dh_group": 1}), [("weak-dh-1", "critical", "connections[0].ike.dh_group")]),
-        (using(esp={"pfs_group": 1}), [("weak-dh-1", "critical", "connections[0].esp.pfs_group")]),
-        (using(ike={"dh_group": 2}), [("weak-dh-2", "info", "connections[0].ike.dh_group")]),
-        (using(esp={"pfs_group": 2}), [("weak-dh-2", "info", "connections[0].esp.pfs_group")]),
+        (using(ike={"dh_group": 1}), [("WeakDhGroup1", "critical", "connections[0].ike.dh_group")]),
+        (using(esp={"pfs_group": 1}), [("WeakDhGroup1", "critical", "connections[0].esp.pfs_group")]),
+        (using(ike={"dh_group": 2}), [("WeakDhGroup2", "info", "connections[0].ike.dh_group")]),
+        (using(esp={"pfs_group": 2}), [("WeakDhGroup2", "info", "connections[0].esp.pfs_group")]),
         (using(esp={"pfs_group": None}), []),
         (
             using(esp={"encryption": "3des"}, bandwidth=200e6),
             [
-                ("weak-3des", "warning", "connections[0].esp.encryption"),
-                ("slow-3des", "warning", "connections[0].esp.encryption"),
+                ("Weak3des", "warning", "connections[0].esp.encryption"),
+                ("Slow3des", "warning", "connections[0].esp.encryption"),
             ],
         ),
     ],
@@ -69,8 +69,8 @@ def test_aggressive_mode_is_told_for_each_tunnel_with_a_key() -> None:
 
     [weakness] = weaknesses(config)
 
-    assert weakness.code == "aggressive-psk"
-    assert weakness.key == "connections[0].ike.mode"
+    assert weakness.code == "AggressivePsk"
+    assert weakness.subject == "connections[0].ike.mode"
     assert "hangzhou/primary" in weakness.text
 
 

@@ -7,6 +7,7 @@ import click
 
 from vpnagent.commands.options import config_option, json_option, load_config
 from vpnagent.control import NOT_FINE
+from vpnagent.finding import Severity
 
 
 @click.command()
@@ -26,13 +27,16 @@ def check(config_path: str, as_json: bool) -> None:
     found = weaknesses(config)
     if as_json:
         rows = [
-            {"code": w.code, "severity": w.severity, "key": w.key, "text": w.text, "hint": w.hint}
+            {"code": w.code, "severity": w.severity.value, "key": w.subject}
+            | {"text": w.text, "hint": w.hint}
             for w in found
         ]
         click.echo(json.dumps({"config": config_path, "findings": rows}, indent=2))
     else:
         for weakness in found:
-            click.echo(f"{weakness.severity}: {weakness.key}: {weakness.text}\n    -> {weakness.hint}")
+            click.echo(
+                f"{weakness.severity.value}: {weakness.subject}: {weakness.text}\n    -> {weakness.hint}"
+            )
         tunnels = len(config.tunnels())
         click.echo(f"{config_path}: valid: {len(config.connections)} connections, {tunnels} tunnels")
-    sys.exit(NOT_FINE if any(w.severity != "info" for w in found) else 0)
+    sys.exit(NOT_FINE if any(w.severity is not Severity.INFO for w in found) else 0)

@@ -113,6 +113,18 @@ def identities_are_known(config: Config) -> Iterator[Violation]:
                 )
 
 
+def keys_are_told_apart(config: Config) -> Iterator[Violation]:
+    """Charon finds a pre-shared key by the peer's identity alone: one identity, one key."""
+    keyed = [place for place in tunnels(config) if place.tunnel.psk and place.tunnel.remote_id]
+    for place, _, other in repeated((place, place.tunnel.remote_id.casefold()) for place in keyed):
+        if place.tunnel.psk != other.tunnel.psk:
+            yield Violation(
+                place.key("remote_id"),
+                f"{shown(place.tunnel.remote_id)} is the remote_id of {other.tunnel.key} too, with another "
+                "key: charon finds a pre-shared key by the remote id alone",
+            )
+
+
 def _is_address(text: str) -> bool:
     try:
         IPv4Address(text)
@@ -140,6 +152,7 @@ RULES: Final[tuple[Rule, ...]] = (
     weights_have_a_meaning,
     ike_fits_together,
     identities_are_known,
+    keys_are_told_apart,
     recovery_outlasts_detection,
     *ADDRESS_RULES,
 )

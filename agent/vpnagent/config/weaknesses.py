@@ -6,70 +6,58 @@ the cloud's own default, group 2, is therefore an info.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from vpnagent.config.places import connections, tunnels
 from vpnagent.config.values import Config
 from vpnagent.config.wording import Path, key_path
+from vpnagent.finding import Finding, Severity
 
 SLOW_3DES: Final = 200e6  #: bits per second from which the cloud advises against 3DES
-
-
-@dataclass(frozen=True, slots=True)
-class Weakness:
-    """One warning: a stable code, info | warning | critical, the key it is about, and what to do."""
-
-    code: str
-    severity: str
-    key: str
-    text: str
-    hint: str
-
 
 _ON_BOTH_ENDS: Final = "on both ends: first in the cloud's IPsec connection, then here"
 
 #: algorithm or group -> code, severity, text, hint
-_WEAK: Final[dict[str | int | None, tuple[str, str, str, str]]] = {
+_WEAK: Final[dict[str | int | None, tuple[str, Severity, str, str]]] = {
     "des": (
-        "weak-des",
-        "critical",
+        "WeakDes",
+        Severity.CRITICAL,
         "DES has keys of 56 bits, which are found by trying them all",
         f"use aes128 or better {_ON_BOTH_ENDS}",
     ),
     "3des": (
-        "weak-3des",
-        "warning",
+        "Weak3des",
+        Severity.WARNING,
         "3DES has blocks of 64 bits, which leak after some gigabytes (Sweet32)",
         f"use aes128 or better {_ON_BOTH_ENDS}",
     ),
     "md5": (
-        "weak-md5",
-        "warning",
+        "WeakMd5",
+        Severity.WARNING,
         "MD5 is broken as a hash and must no longer be used in IPsec (RFC 8247, RFC 8221)",
         f"use sha256 or better {_ON_BOTH_ENDS}",
     ),
     1: (
-        "weak-dh-1",
-        "critical",
+        "WeakDhGroup1",
+        Severity.CRITICAL,
         "Diffie-Hellman group 1 (768 bits) has been broken, and what was recorded can be read",
         f"use group 14 or better {_ON_BOTH_ENDS}",
     ),
     2: (
-        "weak-dh-2",
-        "info",
+        "WeakDhGroup2",
+        Severity.INFO,
         "Diffie-Hellman group 2 (1024 bits), the cloud's default, is within reach of a state",
         f"use group 14 {_ON_BOTH_ENDS}",
     ),
 }
 
 
-def weaknesses(config: Config) -> list[Weakness]:
-    """Return the warnings about a valid configuration, in its order."""
+def weaknesses(config: Config) -> list[Finding]:
+    """Return the warnings about a valid configuration, in its order; each is about a key."""
     return [*_algorithms(config), *_slow(config), *_aggressive(config)]
 
 
-def _algorithms(config: Config) -> Iterator[Weakness]:
+def _algorithms(config: Config) -> Iterator[Finding]:
     for path, connection in connections(config):
         ike, esp = connection.ike, connection.esp
         used: list[tuple[Path, str | int | None]] = [
@@ -83,28 +71,29 @@ def _algorithms(config: Config) -> Iterator[Weakness]:
         for key, algorithm in used:
             if algorithm in _WEAK:
                 code, severity, text, hint = _WEAK[algorithm]
-                yield Weakness(code, severity, key_path((*path, *key)), text, hint)
+                subject = key_path((*path, *key))
+                yield Finding(code=code, subject=subject, severity=severity, text=text, hint=hint)
 
 
-def _slow(config: Config) -> Iterator[Weakness]:
+def _slow(config: Config) -> Iterator[Finding]:
     for path, connection in connections(config):
         if connection.esp.encryption == "3des" and connection.bandwidth >= SLOW_3DES:
-            yield Weakness(
-                "slow-3des",
-                "warning",
-                key_path((*path, "esp", "encryption")),
-                f"3DES does not keep up with {connection.bandwidth / 1e6:g} Mbps",
-                f"from 200 Mbps on use AES {_ON_BOTH_ENDS}",
+            yield Finding(
+                code="Slow3des",
+                subject=key_path((*path, "esp", "encryption")),
+                severity=Severity.WARNING,
+                text=f"3DES does not keep up with {connection.bandwidth / 1e6:g} Mbps",
+                hint=f"from 200 Mbps on use AES {_ON_BOTH_ENDS}",
             )
 
 
-def _aggressive(config: Config) -> Iterator[Weakness]:
+def _aggressive(config: Config) -> Iterator[Finding]:
     for place in tunnels(config):
         if place.connection.ike.mode == "aggressive" and not place.tunnel.certificates:
-            yield Weakness(
-                "aggressive-psk",
-                "warning",
-                key_path((*place.path[:2], "ike", "mode")),
-                f"aggressive mode shows whoever asks a hash of {place.tunnel.key}'s key, to guess it from",
-                f"use IKE version 2, or main mode with addresses as identities, {_ON_BOTH_ENDS}",
+            yield Finding(
+                code="AggressivePsk",
+                subject=key_path((*place.path[:2], "ike", "mode")),
+                severity=Severity.WARNING,
+                text=f"aggressive mode shows whoever asks a hash of {place.tunnel.key}'s key, to guess from",
+                hint=f"use IKE version 2, or main mode with addresses as identities, {_ON_BOTH_ENDS}",
             )
