@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from vpnagent import __version__, control_server, drains, metrics_endpoint, report
+from vpnagent.choice import to_plain
 from vpnagent.config.load import load
 from vpnagent.config.values import Config
 from vpnagent.config.weaknesses import weaknesses
@@ -129,7 +130,7 @@ class Daemon:
                 report.refresh(self._known, time.time())
                 return status(self._known)
             case "plan":
-                return {"verdicts": {str(k): v.child_sa_installed for k, v in self._known.verdicts().items()}}
+                return to_plain(self._known.verdicts(), self._known.carrying())
             case "reload":
                 return await self._reload()
             case "drain" | "undrain":

@@ -1,7 +1,9 @@
 """What the commands do without the daemon: show what would change, and remove everything."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
+from vpnagent.choice import WORDS, carriers, verdict_of
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.control import USAGE
 from vpnagent.desired import desired
@@ -14,29 +16,35 @@ from vpnagent.prober_link import socket_beside
 from vpnagent.routing.netlink import Kernel
 from vpnagent.routing.objects import KernelObjects
 from vpnagent.routing.plan import plan
-from vpnagent.selection import Verdict
-
-WORDS = {
-    "up": Verdict(child_sa_installed=True),
-    "down": Verdict(child_sa_installed=False),
-    "drained": Verdict(child_sa_installed=True, drained=True),
-}
+from vpnagent.selection import Verdict, Verdicts
 
 
-def verdicts_of(config: Config, seen: Mapping[str, bool], words: Iterable[str]) -> dict[TunnelKey, Verdict]:
-    """Return a verdict for each tunnel: the one asked for, else the one seen, else up."""
-    verdicts = {t.key: Verdict(child_sa_installed=seen.get(str(t.key), True)) for t in config.tunnels()}
+def assumed(
+    config: Config, seen: Mapping[str, Any], words: Iterable[str]
+) -> tuple[dict[TunnelKey, Verdict], frozenset[TunnelKey]]:
+    """Return a verdict for each tunnel, and those that carry traffic before any of them changes.
+
+    A verdict is the one asked for in ``words``, else the one seen by the daemon, else up. ``seen`` is what
+    ``choice.to_plain`` made, or empty without a daemon.
+    """
+    told = seen.get("tunnels", {})
+    verdicts = {
+        t.key: verdict_of(told[str(t.key)]) if str(t.key) in told else WORDS["up"] for t in config.tunnels()
+    }
+    carrying = frozenset(t.key for t in config.tunnels() if str(t.key) in seen.get("carrying", ()))
+    carrying = carrying or carriers(config, verdicts)
     for word in words:
         name, _, verdict = word.partition("=")
         if verdict not in WORDS:
-            raise ControlError(f"--verdict {word!r}: must be TUNNEL=up, TUNNEL=down or TUNNEL=drained", USAGE)
+            known = ", ".join(f"TUNNEL={known}" for known in WORDS)
+            raise ControlError(f"--verdict {word!r}: must be one of {known}", USAGE)
         verdicts[tunnel_key(config, name)] = WORDS[verdict]
-    return verdicts
+    return verdicts, carrying
 
 
-async def planned(config: Config, verdicts: Mapping[TunnelKey, Verdict]) -> list[str]:
+async def planned(config: Config, verdicts: Verdicts, carrying: Collection[TunnelKey]) -> list[str]:
     """Return the changes to this machine's kernel, one line each. Reading needs no privilege."""
-    want = desired(config, verdicts).kernel
+    want = desired(config, verdicts, carrying).kernel
     kernel = Kernel(on_change=lambda: None)
     try:
         state = await kernel.observe(want)

@@ -17,10 +17,10 @@ the better path wins, and at equal paths the role:
 
 import enum
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from vpnagent.config.values import Forwarding, Role, TunnelKey
+from vpnagent.record import dataclass
 
 
 class PathState(enum.Enum):
@@ -103,9 +103,9 @@ def choose(
     """Return those of ``tunnels`` that are to carry traffic, in their order."""
     installed = [t for t in tunnels if verdicts.get(t.key, UNKNOWN).child_sa_installed]
     candidates = [t for t in installed if not verdicts[t.key].drained] or installed
-    ranks = {t.key: _rank(verdicts[t.key], carrying=t.key in carrying) for t in candidates}
-    best = min(ranks.values(), default=_DOWN)
-    if best == _DOWN:
+    ranks = {t.key: rank(verdicts[t.key], carrying=t.key in carrying) for t in candidates}
+    best = min(ranks.values(), default=DOWN)
+    if best == DOWN:
         candidates = [t for t in candidates if t.key in carrying] or candidates
     elif forwarding is Forwarding.ECMP and best == _UP:
         candidates = _up_or_degraded(candidates, ranks)
@@ -132,11 +132,12 @@ _RANKS = {
     PathState.DEGRADED: (_DEGRADED := 1),
     PathState.HOLD_DOWN: 2,
     PathState.INIT: 3,
-    PathState.DOWN: (_DOWN := 4),
+    PathState.DOWN: (DOWN := 4),
 }
 
 
-def _rank(verdict: Verdict, *, carrying: bool) -> int:
+def rank(verdict: Verdict, *, carrying: bool) -> int:
+    """Return how good a tunnel's path is to choose: 0 is best; ``carrying``: it carries traffic already."""
     if verdict.blameless or (carrying and verdict.path is PathState.INIT):
         return _UP
     return _RANKS[verdict.path]

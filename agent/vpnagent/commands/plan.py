@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from typing import Any
 
 import click
 
@@ -20,33 +21,41 @@ from vpnagent.errors import ControlError
     "--verdict",
     "verdict_words",
     multiple=True,
-    metavar="TUNNEL=up|down|drained",
+    metavar="TUNNEL=up|degraded|silent|down|drained",
     help="Assume this of a tunnel; others as the daemon sees them, or up.",
 )
 def plan(config_path: str, socket_path: str | None, as_json: bool, verdict_words: tuple[str, ...]) -> None:
-    r"""Show what would change in the kernel. Changes nothing, needs neither root nor the daemon.
+    r"""Show which tunnels carry traffic and why, and what would change in the kernel.
+
+    Changes nothing, needs neither root nor the daemon. Of a tunnel that is assumed to be degraded or silent
+    the CHILD_SA is installed; one that is down has none.
 
     \b
     Example:
       vpnagent plan
-      vpnagent plan --verdict primary=down
+      vpnagent plan --verdict primary=silent
     Exit status 0 when nothing would change, 1 when something would.
     """
+    from vpnagent.choice import choices
     from vpnagent.config.load import load
-    from vpnagent.planning import planned, verdicts_of
+    from vpnagent.planning import assumed, planned
 
     config = load(config_path, read_secrets=False)
-    seen = _verdicts_seen(socket_for(socket_path, config_path))
-    lines = asyncio.run(planned(config, verdicts_of(config, seen, verdict_words)))
+    verdicts, carrying = assumed(config, _seen(socket_for(socket_path, config_path)), verdict_words)
+    selection = choices(config, verdicts, carrying)
+    changes = asyncio.run(planned(config, verdicts, carrying))
     if as_json:
-        click.echo(json.dumps({"changes": lines}, indent=2))
+        document = {"selection": [choice.plain() for choice in selection], "changes": changes}
+        click.echo(json.dumps(document, indent=2))
     else:
-        click.echo("\n".join(lines) if lines else "nothing would change")
-    sys.exit(NOT_FINE if lines else 0)
+        click.echo("\n".join(line for choice in selection for line in (*choice.lines(), "")))
+        click.echo("\n".join(changes) if changes else "nothing would change")
+    sys.exit(NOT_FINE if changes else 0)
 
 
-def _verdicts_seen(socket_path: str) -> dict[str, bool]:
+def _seen(socket_path: str) -> dict[str, Any]:
+    """Return what the daemon knows, or nothing where there is none."""
     try:
-        return dict(ask(socket_path, "plan", timeout=3)["verdicts"])
+        return dict(ask(socket_path, "plan", timeout=3))
     except ControlError:
         return {}
