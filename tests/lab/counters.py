@@ -34,11 +34,21 @@ def _xfrm() -> Iterator[tuple[str, int]]:
         yield name, int(value)
 
 
+def packets(namespace: Namespace, interface: str) -> tuple[int, int]:
+    """How many packets an interface has received and sent."""
+    with namespace.entered():
+        figures = dict(_figures())[interface]
+    return figures[1], figures[9]
+
+
 def _devices() -> Iterator[tuple[str, int]]:
+    for name, figures in _figures():
+        yield f"{name} receive", sum(figures[2:4])
+        yield f"{name} transmit", sum(figures[10:12])
+
+
+def _figures() -> Iterator[tuple[str, list[int]]]:
+    """Bytes, packets, errors, drops and four more that were received; the same that were sent."""
     for line in (PROC / "dev").read_text().splitlines()[2:]:
         name, _, figures = line.partition(":")
-        _bytes, _packets, errors, drops, *_, out_errors, out_drops, _fifo, _colls, _carrier, _compressed = (
-            int(figure) for figure in figures.split()
-        )
-        yield f"{name.strip()} receive", errors + drops
-        yield f"{name.strip()} transmit", out_errors + out_drops
+        yield name.strip(), [int(figure) for figure in figures.split()]

@@ -72,6 +72,11 @@ class Faults:
         rules = "\n".join(f"{side}{match} drop" for match in MATCHES[what])
         self._nft[tunnel].run(TABLE.format(rules=rules))
 
+    def police(self, tunnel: Tunnel, kilobytes: int) -> None:
+        """Drop what exceeds so many kilobytes per second, towards the cloud, as its own policer does."""
+        rule = f'iifname "gw" limit rate over {kilobytes} kbytes/second burst 10 kbytes drop'
+        self._nft[tunnel].run(TABLE.format(rules=rule))
+
     def carrier(self, tunnel: Tunnel, *, up: bool) -> None:
         """Take the carrier of the gateway's uplink away, or give it back, at the far end of its wire."""
         self._links[tunnel].link("set", index=self._ports[tunnel], state="up" if up else "down")

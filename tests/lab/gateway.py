@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import time
 import urllib.request
@@ -128,12 +127,17 @@ class Gateway:
         """SIGKILL: it has no say in what it leaves."""
         self._end(signal.SIGKILL)
 
+    def prober_pid(self) -> int:
+        """The prober's process id."""
+        wanted = os.fsencode(self.directory / "prober.sock")
+        [pid] = (
+            file.parent.name for file in Path("/proc").glob("[0-9]*/cmdline") if has_argument(file, wanted)
+        )
+        return int(pid)
+
     def kill_prober(self) -> None:
-        """SIGKILL to the prober, whose pid its socket's other end tells."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-            connection.connect(str(self.directory / "prober.sock"))
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        os.kill(struct.unpack("iII", credentials)[0], signal.SIGKILL)
+        """SIGKILL to the prober."""
+        os.kill(self.prober_pid(), signal.SIGKILL)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal: SIGHUP, SIGSTOP, SIGCONT."""
@@ -218,6 +222,13 @@ class Gateway:
             self.process.wait(20 * PATIENCE)
         else:
             self.run("down", check=False)
+
+
+def has_argument(cmdline: Path, argument: bytes) -> bool:
+    """Whether a process, as proc(5) tells its command line, was started with this argument."""
+    with contextlib.suppress(OSError):  # it has ended
+        return argument in cmdline.read_bytes().split(b"\0")
+    return False
 
 
 def tunnel(status: Status, wanted: Tunnel) -> dict[str, Any]:
