@@ -1,0 +1,88 @@
+"""A full tunnel is not a dead one, and one that flaps is left alone more and more."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from tests.lab.deadline import PATIENCE
+from tests.lab.gateway import tunnel
+from tests.lab.test_failover import last_failover, on_backup, paths_are_up, start
+from tests.lab.topology import ECS_HOST, PRIMARY
+
+if TYPE_CHECKING:
+    from tests.lab.gateway import Gateway
+    from tests.lab.lab import Lab
+
+POLICED = 100  # kbytes/s, with the outer headers
+BANDWIDTH = "800kbps"
+PACKET = bytes(1200)
+FLOOD_RATE = 250  # packets per second: three times what passes
+SATURATED = 15.0  # seconds
+FLAPS = 5
+
+
+@contextlib.contextmanager
+def flood(lab: Lab) -> Iterator[None]:
+    """More than the tunnel may carry, from the IDC to the VPC, during the body."""
+
+    def main(pipe: Connection) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while not pipe.poll(1 / FLOOD_RATE):
+                with contextlib.suppress(OSError):
+                    sender.sendto(PACKET, (ECS_HOST, 9))
+
+    process, pipe = lab.topology["idc"].fork(main)
+    try:
+        yield
+    finally:
+        pipe.send(None)
+        process.join(5 * PATIENCE)
+        pipe.close()
+
+
+def test_a_saturated_tunnel_is_kept(lab: Lab, gateway: Gateway) -> None:
+    start(gateway, bandwidth=BANDWIDTH)
+    ike_sas = lab.charon.children("vpnagent.hangzhou.primary")
+    stream = lab.stream()
+    with stream.running():
+        lab.faults.police(PRIMARY, POLICED)
+        with flood(lab):
+            time.sleep(SATURATED)
+            path = tunnel(gateway.status(), PRIMARY)["path"]
+        result = stream.stop()
+    lost = [value for key, value in gateway.metrics().items() if "probe_lost" in key and "primary" in key]
+    print(f"\nsaturated: {result}; probes lost {lost}; {path}")
+    assert sum(lost) > 0, "the policer dropped no probe: nothing was shown"
+    assert not last_failover(gateway)
+    assert path["state"] == "degraded", path
+    assert lab.charon.children("vpnagent.hangzhou.primary") == ike_sas
+
+
+def test_a_flapping_path_is_left_alone_more_and_more(lab: Lab, gateway: Gateway) -> None:
+    start(gateway)
+    for _ in range(FLAPS):
+        lab.faults.drop(PRIMARY, "everything")
+        gateway.wait(
+            lambda s: on_backup(s) and tunnel(s, PRIMARY)["path"]["state"] == "down",
+            "it is left",
+            within=10 * PATIENCE,
+        )
+        lab.faults.clear()
+        gateway.wait(
+            lambda s: tunnel(s, PRIMARY)["path"]["state"] == "hold-down",
+            "it must prove itself",
+            within=20 * PATIENCE,
+        )
+    failovers = [value for key, value in gateway.metrics().items() if "failovers_total" in key]
+    assert sum(failovers) <= 1, "it came back between the flaps"
+    began = time.monotonic()
+    gateway.wait(paths_are_up, "it is up again", within=30 * PATIENCE)
+    held = time.monotonic() - began
+    print(f"\nflapping: {FLAPS} flaps, failovers {failovers}, held down for {held:.1f} s more (2 s at first)")
+    assert held > 2 * 2.0
+    gateway.wait(lambda s: s["connections"][0]["active"] == ["primary"], "it is back", within=10 * PATIENCE)

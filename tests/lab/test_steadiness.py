@@ -1,0 +1,188 @@
+"""Healthy tunnels stay where they are: no stall, clock step, load or rekey makes a transition."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkProcess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.lab.deadline import EMULATED, PATIENCE, eventually
+from tests.lab.gateway import tunnel
+from tests.lab.lab import RESULTS
+from tests.lab.topology import BACKUP, PRIMARY, TUNNELS
+
+if TYPE_CHECKING:
+    from tests.lab.gateway import Gateway, Status
+    from tests.lab.lab import Lab
+    from tests.lab.topology import Tunnel
+
+HOGS = 4
+STRESS = 8.0  # seconds
+REKEYS = 20
+HOUR = 3600.0
+OWNER = "vpnagent.hangzhou."
+
+
+@pytest.fixture
+def running(gateway: Gateway) -> Gateway:
+    """An agent whose paths have been heard."""
+    gateway.start()
+    gateway.wait_up()
+    gateway.wait(paths_are_up, "both paths answer", within=10 * PATIENCE)
+    return gateway
+
+
+def paths_are_up(status: Status) -> bool:
+    return all(bool(tunnel(status, each)["path"]["state"] == "up") for each in TUNNELS)
+
+
+def transitions(gateway: Gateway) -> list[str]:
+    """What the journal says of paths that changed."""
+    lines = gateway.log.read_text().splitlines()
+    return [line for line in lines if " failover " in line or (" path-state " in line and "old=up" in line)]
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[], None], processes: int) -> Iterator[None]:
+    """Forked processes that do `work` over and over during the body."""
+
+    def over_and_over() -> None:
+        while True:
+            work()
+
+    context = multiprocessing.get_context("fork")
+    workers: list[ForkProcess] = [
+        context.Process(target=over_and_over, daemon=True) for _ in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+        for file in RESULTS.glob("stress.*"):
+            file.unlink()
+
+
+def spin() -> None:
+    sum(range(100_000))
+
+
+def write_and_sync() -> None:
+    file = RESULTS / f"stress.{os.getpid()}"
+    with file.open("wb") as stream:
+        stream.write(bytes(1 << 20))
+        os.fsync(stream.fileno())
+    file.unlink()
+
+
+def hogs(_gateway: Gateway) -> None:
+    with beside(spin, HOGS):
+        time.sleep(STRESS)
+
+
+def disk(_gateway: Gateway) -> None:
+    with beside(write_and_sync, 2):
+        time.sleep(STRESS)
+
+
+def clock(_gateway: Gateway) -> None:
+    """The machine's own wall clock: an hour ahead, two back, and right again."""
+    for step in (HOUR, -2 * HOUR, HOUR):
+        time.clock_settime(time.CLOCK_REALTIME, time.time() + step)
+        time.sleep(STRESS / 4)
+
+
+def daemon_stopped(gateway: Gateway) -> None:
+    gateway.send_signal(signal.SIGSTOP)
+    time.sleep(5)
+    gateway.send_signal(signal.SIGCONT)
+
+
+def prober_stopped(gateway: Gateway) -> None:
+    prober = gateway.prober_pid()
+    for _ in range(3):
+        os.kill(prober, signal.SIGSTOP)
+        time.sleep(1)
+        os.kill(prober, signal.SIGCONT)
+        time.sleep(1)
+
+
+def reloads(gateway: Gateway) -> None:
+    for _ in range(5):
+        assert gateway.ask("reload") == {"changed": False}
+
+
+CLOCK = pytest.mark.skipif(not EMULATED, reason="it would set this machine's own clock")
+
+
+@pytest.mark.parametrize(
+    ("what", "lossless"),
+    [
+        (hogs, False),
+        (disk, False),
+        pytest.param(clock, True, marks=CLOCK),
+        (daemon_stopped, True),
+        (prober_stopped, True),
+        (reloads, True),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_healthy_tunnels_see_no_transition(
+    lab: Lab, running: Gateway, what: Callable[[Gateway], None], lossless: bool
+) -> None:
+    stream = lab.stream()
+    with stream.running():
+        what(running)
+        running.wait(paths_are_up, "the paths are told", within=10 * PATIENCE)
+        result = stream.stop()
+    print(f"\n{what.__name__}: {result}")
+    assert transitions(running) == []
+    assert running.status()["connections"][0]["last_failover"] is None
+    assert not lossless or result.lost == 0, lab.drops()
+
+
+def identity(lab: Lab, each: Tunnel, what: str) -> frozenset[bytes]:
+    """What tells the SAs from their successors."""
+    with lab.charon.session() as session:
+        sas = [sa for sas in session.list_sas({"ike": OWNER + each.name}) for sa in sas.values()]
+    if what == "ike":
+        return frozenset(sa["uniqueid"] for sa in sas)
+    return frozenset(child["uniqueid"] for sa in sas for child in sa["child-sas"].values())
+
+
+def rekey(lab: Lab, each: Tunnel, what: str) -> None:
+    """Rekey from our end and wait until the successor stands alone."""
+    before = identity(lab, each, what)
+    names: dict[str, Any] = {"ike": OWNER + each.name, "child": each.name}
+    with lab.charon.session() as session:
+        session.rekey({what: names[what]})
+    eventually(
+        lambda: len(after := identity(lab, each, what)) == 1 and after.isdisjoint(before),
+        f"{what} of {each.name} is rekeyed",
+        within=10 * PATIENCE,
+    )
+
+
+@pytest.mark.deadline(480)
+@pytest.mark.parametrize("what", ["child", "ike"])
+def test_rekeying_loses_no_packet(lab: Lab, running: Gateway, what: str) -> None:
+    stream = lab.stream()
+    with stream.running():
+        for number in range(REKEYS):
+            rekey(lab, (PRIMARY, BACKUP)[number % 4 == 3], what)
+        running.wait(paths_are_up, "the paths are told", within=10 * PATIENCE)
+        result = stream.stop()
+    print(f"\n{REKEYS} rekeys of {what}: {result}")
+    counted = [value for key, value in running.metrics().items() if "rekeys" in key]
+    assert result.lost == 0, lab.drops()
+    assert transitions(running) == []
+    assert sum(counted) == REKEYS, counted
