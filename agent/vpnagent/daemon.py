@@ -20,6 +20,7 @@ from vpnagent.config.load import load
 from vpnagent.config.values import Config
 from vpnagent.config.weaknesses import weaknesses
 from vpnagent.control import NOT_FINE, USAGE
+from vpnagent.drill import lease
 from vpnagent.errors import ConfigError, ControlError
 from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec.charon import Charon
@@ -105,6 +106,9 @@ class Daemon:
 
     async def _report(self) -> None:
         while True:
+            for tunnel in self._known.drills.expire(time.monotonic()):
+                log.warning("drill-ended tunnel=%s: it was not renewed in time", tunnel)
+                self._wake()
             report.refresh(self._known, time.time())
             self._progress = time.monotonic()
             await asyncio.sleep(REPORT_PERIOD)
@@ -135,6 +139,8 @@ class Daemon:
                 return await self._reload()
             case "drain" | "undrain":
                 return await self._drain(request)
+            case "drill":
+                return self._drill(request)
             case _:
                 return await self._down()
 
@@ -173,6 +179,14 @@ class Daemon:
         if problem:
             log.warning("drain-not-kept error=%r", problem)
         return {"tunnel": str(key), "drained": key in self._known.drained, "warning": problem}
+
+    def _drill(self, request: dict[str, Any]) -> dict[str, Any]:
+        asked = lease.request_of(self._known.config, request)
+        self._known.drills.take(asked, time.monotonic())
+        if not asked.renewal:
+            log.info("drill tunnel=%s seconds=%g", asked.tunnel, asked.seconds)
+            self._wake()
+        return lease.stream_of(self._known.config, asked.tunnel)
 
     async def _down(self) -> dict[str, Any]:
         """Remove everything that is ours, then stop: the same reconcilers, with nothing desired."""

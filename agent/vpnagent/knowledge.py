@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from vpnagent.config.values import Config, TunnelKey
+from vpnagent.drill.lease import Leases
 from vpnagent.finding import Finding, Findings
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.probe.actions import Cause
@@ -162,6 +163,7 @@ class Knowledge:
     config_error: str | None = None  #: why the last reload was refused
     config_findings: tuple[Finding, ...] = ()
     drained: frozenset[TunnelKey] = frozenset()  #: written by drain and undrain
+    drills: Leases = field(default_factory=Leases)  #: written by drill
     charon: CharonKnowledge = field(default_factory=CharonKnowledge)
     kernel: KernelKnowledge = field(default_factory=KernelKnowledge)
     probe: ProbeKnowledge = field(default_factory=ProbeKnowledge)
@@ -179,7 +181,7 @@ class Knowledge:
         path = self.probe.paths.get(key)
         return Verdict(
             child_sa_installed=key in self.charon.verdicts and self.charon.verdicts[key].child_sa_installed,
-            drained=key in self.drained,
+            drained=key in self.drained or key in self.drills.tunnels,
             path=path.state if path else PathState.INIT,
             blameless=path is not None and path.state is PathState.DEGRADED and path.cause in BLAMELESS,
         )

@@ -81,7 +81,7 @@ def _tunnel_findings(config: Config, known: Knowledge) -> Iterator[Finding]:
         views = [known.tunnels.views[t.key] for t in connection.tunnels if t.key in known.tunnels.views]
         for view in views:
             if view.state is TunnelState.DRAINED:
-                yield _drained(view)
+                yield _drained(view) if view.key in known.drained else _drill(view)
             elif view.state is TunnelState.DOWN:
                 yield _down(view, known)
         up = sum(view.state is TunnelState.UP for view in views)
@@ -102,6 +102,16 @@ def _drained(view: TunnelView) -> Finding:
         severity=Severity.WARNING,
         text=f"tunnel {view.key} is drained: it takes no traffic while another can",
         hint=f"vpnagent undrain {view.key}",
+    )
+
+
+def _drill(view: TunnelView) -> Finding:
+    return Finding(
+        code="Drill",
+        subject=str(view.key),
+        severity=Severity.WARNING,
+        text=f"a drill keeps tunnel {view.key} drained",
+        hint="it ends with the drill, or seconds after that was killed",
     )
 
 

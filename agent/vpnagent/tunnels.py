@@ -168,7 +168,7 @@ def _state(
 ) -> tuple[TunnelState, str]:
     """Return the state and the reason for it; a drain wins over every other state."""
     if verdict.drained:
-        return TunnelState.DRAINED, "drained by the operator"
+        return TunnelState.DRAINED, "drained: it takes no traffic while another can"
     if path is not None and path.held:
         return TunnelState.TRIAL if path.trial else TunnelState.DOWN, path.reason
     if verdict.child_sa_installed:
