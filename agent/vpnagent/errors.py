@@ -4,7 +4,7 @@ Adapters translate what libraries raise at their border, with ``from``. The core
 at construction only. The text of an error is one line that an operator can act on, and never a secret.
 """
 
-from dataclasses import dataclass
+from vpnagent.record import dataclass
 
 
 class AgentError(Exception):

@@ -6,7 +6,8 @@ runbook. A finding lasts as long as its cause; ``since`` survives as long as cod
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from vpnagent.record import dataclass, replace
 
 
 class Severity(enum.Enum):

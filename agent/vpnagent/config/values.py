@@ -6,10 +6,10 @@ docs/configuration.md. Durations are seconds, rates bits per second, addresses a
 """
 
 import enum
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import NamedTuple
 
+from vpnagent.record import dataclass
 from vpnagent.secret import Secret
 
 

@@ -5,10 +5,10 @@ Every ``at`` is seconds on the monotonic clock.
 """
 
 import enum
-from dataclasses import dataclass
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.intent import Member, Target
+from vpnagent.record import dataclass
 from vpnagent.selection import PathState
 
 

@@ -1,10 +1,10 @@
 """An intent as the core is to see it, made from the one that the control daemon sent. Pure."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from vpnagent.probe.intent import Intent, TunnelIntent
 from vpnagent.probe.protocol import Change, TunnelFlags
+from vpnagent.record import replace
 
 
 def outer_name(tunnel: TunnelIntent) -> str:

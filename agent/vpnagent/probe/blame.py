@@ -10,10 +10,10 @@ through the tunnel acquit it, and else its IKE daemon, and those of all who fell
 
 import enum
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.record import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from vpnagent.probe.amend import change_between
 from vpnagent.probe.protocol import (
@@ -39,6 +38,7 @@ from vpnagent.probe.protocol import (
     TunnelFlags,
     datagrams,
 )
+from vpnagent.record import replace
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ the type asked for or raises ``ValueError``, whatever the bytes. Readers are bui
 intent of 256 tunnels is read in milliseconds, within the prober's loop.
 """
 
-import dataclasses
 import enum
 import json
 import types
@@ -16,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, TypeVar
 
 from vpnagent.errors import AgentError
+from vpnagent.record import field_names
 
 T = TypeVar("T")
 
@@ -44,15 +44,6 @@ def _refuse(constant: str) -> typing.NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-_FIELD_NAMES: dict[type, tuple[str, ...]] = {}
-
-
-def _field_names(kind: type) -> tuple[str, ...]:
-    if kind not in _FIELD_NAMES:
-        _FIELD_NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
-    return _FIELD_NAMES[kind]
-
-
 def _plain(value: Any) -> object:
     """Return the value in terms of what JSON has."""
     if isinstance(value, enum.Enum):
@@ -61,8 +52,8 @@ def _plain(value: Any) -> object:
         return value
     if isinstance(value, tuple | frozenset):
         return [_plain(item) for item in value]
-    if dataclasses.is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name in _field_names(type(value))}
+    if (names := field_names(type(value))) is not None:
+        return {name: _plain(getattr(value, name)) for name in names}
     return _plain_other(value)
 
 
@@ -132,8 +123,8 @@ def _named(kind: Any) -> _Read:
         return _enumerated(kind)
     if isinstance(kind, type) and issubclass(kind, tuple):  # a NamedTuple
         return _row(lambda items: kind(*items), tuple(typing.get_type_hints(kind).values()))
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return _record(kind)
+    if isinstance(kind, type) and (names := field_names(kind)) is not None:
+        return _record(kind, names)
     raise TypeError(f"{kind} cannot be received")
 
 
@@ -181,9 +172,9 @@ def _enumerated(kind: type[enum.Enum]) -> _Read:
     return read
 
 
-def _record(kind: type) -> _Read:
+def _record(kind: type, names: tuple[str, ...]) -> _Read:
     hints = typing.get_type_hints(kind)
-    readers = {name: _reader(hints[name]) for name in _field_names(kind)}
+    readers = {name: _reader(hints[name]) for name in names}
     exact = _exactly(dict)
 
     def read(plain: Any) -> Any:

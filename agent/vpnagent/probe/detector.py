@@ -13,10 +13,10 @@ No time passes in here: what silence is, and when, is the business of ``Silence`
 """
 
 import enum
-from dataclasses import dataclass
 
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.hold_down import HoldDown
+from vpnagent.record import dataclass
 from vpnagent.selection import PathState
 
 

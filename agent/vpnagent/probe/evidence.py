@@ -3,9 +3,8 @@
 Facts only; what follows from them is decided in ``blame``.
 """
 
-from dataclasses import dataclass
-
 from vpnagent.config.values import TunnelKey
+from vpnagent.record import dataclass
 
 _FULL = 0.8  #: of a limit: above this the cloud's policer may drop
 _MERELY_LATE = 3  #: packets that may arrive after the first miss without being a sign of life

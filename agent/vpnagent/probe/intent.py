@@ -5,10 +5,10 @@ that a stale one can be refused. A value out of range is a ``ValueError`` that n
 Durations are seconds, ratios 0 to 1.
 """
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
+from vpnagent.record import dataclass
 
 Member = tuple[int, int]  #: nexthop id and weight
 

@@ -3,7 +3,6 @@
 Derived from the paths, remedies and doubts as they stand; nothing is decided here.
 """
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from math import inf
 
@@ -12,6 +11,7 @@ from vpnagent.finding import Finding, Severity
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.path import Path
 from vpnagent.probe.trial import HELD, Phase, Remedy
+from vpnagent.record import dataclass
 from vpnagent.selection import PathState
 
 

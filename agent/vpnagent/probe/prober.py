@@ -9,7 +9,6 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 
 from vpnagent.errors import NetlinkError
 from vpnagent.probe.amend import with_addresses, with_flags
@@ -37,6 +36,7 @@ from vpnagent.probe.protocol import (
 from vpnagent.probe.server import Server
 from vpnagent.probe.shell import Event, Shell
 from vpnagent.probe.timer import Timer
+from vpnagent.record import replace
 
 HOUSEKEEPING = 1.0  #: seconds between comparisons with the kernel, and between reports
 REPAIR = 0.02  #: seconds from an event that concerns a group to the comparison: others' writes are not raced

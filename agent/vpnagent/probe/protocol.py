@@ -20,7 +20,6 @@ that meet can say so to each other, and the older prober can be asked to go (ADR
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from vpnagent.config.values import TunnelKey
@@ -29,6 +28,7 @@ from vpnagent.probe import actions
 from vpnagent.probe.codec import ProtocolError, decode, encode
 from vpnagent.probe.core import PathReport
 from vpnagent.probe.intent import Intent
+from vpnagent.record import dataclass
 
 __all__ = ["Assembler", "ProtocolError", "datagrams"]
 

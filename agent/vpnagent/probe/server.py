@@ -11,7 +11,6 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import DATAGRAM, VERSION, Assembler, Hello, Message, ProtocolError, datagrams
@@ -23,13 +22,15 @@ _SEND_BUFFER = 1024 * 1024  #: bytes
 _BATCH = 256  #: datagrams taken from one connection at a time: probes have the right of way
 
 
-@dataclass(slots=True, eq=False)
 class _Connection:
     """One process at the other end."""
 
-    socket: socket.socket
-    assembler: Assembler = field(default_factory=Assembler)
-    sending: deque[bytes] = field(default_factory=deque)  #: datagrams of messages already begun
+    __slots__ = ("assembler", "sending", "socket")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.assembler = Assembler()
+        self.sending: deque[bytes] = deque()  #: datagrams of messages already begun
 
 
 class Server:

@@ -15,7 +15,6 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
 from vpnagent.probe import tcp_syn
@@ -53,8 +52,7 @@ class Answer(NamedTuple):
     at: float  #: monotonic seconds
 
 
-@dataclass(slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One target through one tunnel, with all that a send needs made beforehand."""
 
     number: int
@@ -88,15 +86,13 @@ class ProbeSocket(Protocol):
         """Give the file descriptors back."""
 
 
-@dataclass(slots=True)
 class _Inbox:
     """Takes packets from a socket, each with its arrival interface and time."""
 
-    socket: socket.socket
-    clock: ReceiveTime = field(default_factory=lambda: ReceiveTime(time.monotonic_ns(), time.time_ns()))
-    overflows: int = 0  #: packets that the kernel dropped as our buffer was full
-
-    def __post_init__(self) -> None:
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.clock = ReceiveTime(time.monotonic_ns(), time.time_ns())
+        self.overflows = 0  #: packets that the kernel dropped as our buffer was full
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)

@@ -8,7 +8,7 @@ the members that exist, and ``verify`` compares from time to time.
 import errno
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vpnagent.errors import NetlinkError
 from vpnagent.probe.kernel import Kernel, Members
@@ -16,8 +16,7 @@ from vpnagent.probe.kernel import Kernel, Members
 _MEMBER_MISSING = (errno.EINVAL, errno.ENOENT)
 
 
-@dataclass(slots=True)
-class Written:
+class Written(NamedTuple):
     """A group as it was last written."""
 
     members: Members  #: empty: deleted
@@ -88,7 +87,7 @@ class Switch:
             have = sorted(self.read(group))
             if have == sorted(members):
                 if group in self.written:
-                    self.written[group].error = ""
+                    self.written[group] = self.written[group]._replace(error="")
                 return False
             if have and have == sorted(self._kernel.existing(members)):
                 return False

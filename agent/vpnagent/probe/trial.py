@@ -17,8 +17,9 @@ which sees the other tunnels.
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
+
+from vpnagent.record import dataclass
 
 FIRST_REST = 5.0  #: seconds before the first trial
 LONGEST_REST = 300.0  #: seconds between trials, in the end

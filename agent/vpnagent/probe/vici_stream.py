@@ -8,7 +8,6 @@ there is no time to lose.
 import contextlib
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.vici_message import Frames, failure, framed
@@ -20,15 +19,17 @@ _READ = 64 * 1024  #: bytes
 Done = Callable[[str | None], None]  #: told why the request failed, or None
 
 
-@dataclass(slots=True, eq=False)
 class _Stream:
     """One connection to charon."""
 
-    socket: socket.socket
-    frames: Frames = field(default_factory=Frames)
-    waiting: list[bytes] = field(default_factory=list)  #: packets of the request not yet sent
-    done: Done | None = None  #: None: idle
-    deadline: float = 0.0
+    __slots__ = ("deadline", "done", "frames", "socket", "waiting")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.frames = Frames()
+        self.waiting: list[bytes] = []  #: packets of the request not yet sent
+        self.done: Done | None = None  #: None: idle
+        self.deadline = 0.0
 
 
 class Charon:
