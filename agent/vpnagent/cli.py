@@ -26,6 +26,7 @@ MODULES = {
     "completion": "completion",
     "down": "daemon",
     "drain": "daemon",
+    "export": "export",
     "plan": "plan",
     "reload": "daemon",
     "run": "daemon",

@@ -1,0 +1,54 @@
+"""``vpnagent export``: terraform, swanctl."""
+
+import click
+
+from vpnagent.commands.options import config_option
+
+
+@click.group()
+def export() -> None:
+    r"""Print the configuration in the words of other programs. Pre-shared keys are never printed.
+
+    \b
+    Example:
+      vpnagent export terraform > cloud.tf
+      vpnagent export swanctl
+    """
+
+
+@export.command()
+@config_option
+def terraform(config_path: str) -> None:
+    r"""Print the cloud's half as resources of the provider aliyun/alicloud.
+
+    \b
+    Example:
+      vpnagent export terraform --config vpnagent.yaml > cloud.tf
+    What only the cloud knows is a variable; what Terraform cannot do is listed in the output by_hand.
+    """
+    from vpnagent.config.load import load
+    from vpnagent.config.wording import key_path
+    from vpnagent.errors import ConfigError, Problem
+    from vpnagent.export.cloud_terms import unspeakable
+    from vpnagent.export.terraform import terraform as text_of
+
+    config = load(config_path, read_secrets=False)
+    if found := unspeakable(config):
+        raise ConfigError(tuple(Problem(config_path, 0, key_path(path), text) for path, text in found))
+    click.echo(text_of(config), nl=False)
+
+
+@export.command()
+@config_option
+def swanctl(config_path: str) -> None:
+    r"""Print the swanctl.conf that loads into charon what vpnagent loads.
+
+    \b
+    Example:
+      vpnagent export swanctl > /etc/swanctl/conf.d/vpnagent.conf
+    The file names the keys to put in, and what vpnagent does besides.
+    """
+    from vpnagent.config.load import load
+    from vpnagent.export.swanctl import swanctl as text_of
+
+    click.echo(text_of(load(config_path, read_secrets=False)), nl=False)

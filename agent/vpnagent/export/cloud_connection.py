@@ -1,0 +1,200 @@
+"""A connection as the cloud has it: a VPN gateway's IPsec connection, or a VPN attachment. Pure.
+
+The cloud's perspective is the reverse of ours: its ``local_subnet`` is our remote networks, its ``local_id``
+our ``remote_id``. alicloud_vpn_connection and alicloud_vpn_gateway_vpn_attachment differ in how they write
+networks, identities and the order of tunnels. CreateVpnConnection, CreateVpnAttachment (2016-04-28).
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+from vpnagent.config.build import inside_peer
+from vpnagent.config.values import (
+    Attachment,
+    Config,
+    Connection,
+    Role,
+    TrafficSelectors,
+    Tunnel,
+    UdpEncapsulation,
+)
+from vpnagent.export.cloud_terms import ENCRYPTION, group
+from vpnagent.export.hcl import Attribute, Block, Expression, Value, attributes, entry, identifier
+
+VPN_CONNECTION = "alicloud_vpn_connection"
+VPN_ATTACHMENT = "alicloud_vpn_gateway_vpn_attachment"
+
+DUAL = 2  #: tunnels of a connection in dual-tunnel mode
+ANY = IPv4Network("0.0.0.0/0")
+#: What an address must not be of to be a customer gateway's on the Internet: RFC 1918, RFC 6598.
+PRIVATE = tuple(
+    IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
+STANDARD_BANDWIDTH = 1e9  #: bits per second of a tunnel whose tunnel_bandwidth is Standard
+
+
+def public_address(tunnel: Tunnel) -> IPv4Address | None:
+    """Return the address by which the cloud knows our end of the tunnel, if the configuration tells it."""
+    try:
+        address = IPv4Address(tunnel.local_id)
+    except ValueError:
+        return None
+    return None if any(address in network for network in PRIVATE) else address
+
+
+def customer_gateway_label(tunnel: Tunnel) -> str:
+    """Return the label, by identity alone: if it moved, Terraform would make the gateway anew."""
+    if address := public_address(tunnel):
+        return "gw-" + str(address).replace(".", "-")
+    return f"gw-{zlib.crc32(tunnel.local_id.encode()):08x}"
+
+
+def resource_id(connection: Connection) -> Expression:
+    """Return the reference to the connection's id."""
+    kind = VPN_CONNECTION if connection.attachment is Attachment.VPN_GATEWAY else VPN_ATTACHMENT
+    return Expression(f"{kind}.{identifier(connection.name)}.id")
+
+
+def vpn_gateway_id(connection: Connection) -> Value:
+    """Return the id of the connection's VPN gateway: as configured, or a variable of its own."""
+    return connection.gateway_id or Expression(f"var.vpn_gateway_id_{connection.name}")
+
+
+def vpn_connection(config: Config, connection: Connection) -> Block:
+    """Return the connection of a VPN gateway."""
+    cloud, here = _subnets(config, connection)
+    automatic = connection.traffic_selectors is TrafficSelectors.NETWORKS
+    body = attributes(
+        vpn_connection_name=connection.name,
+        vpn_gateway_id=vpn_gateway_id(connection),
+        local_subnet=tuple(cloud),
+        remote_subnet=tuple(here),
+        # Protected data flows have policy routes, which the cloud can make; destination routes stand below.
+        auto_config_route=automatic,
+        effect_immediately=False,
+    )
+    if len(connection.tunnels) == DUAL:
+        master_first = sorted(connection.tunnels, key=lambda t: t.role is not Role.ACTIVE)
+        roles = zip(("master", "slave"), master_first, strict=True)
+        return _resource(connection, body, _dual(connection, (("role", r, t) for r, t in roles)))
+    return _resource(connection, body, _single(connection, id_prefix="ike_"))
+
+
+def vpn_attachment(config: Config, connection: Connection) -> Block:
+    """Return the VPN attachment for a transit router."""
+    cloud, here = _subnets(config, connection)
+    body = attributes(
+        vpn_attachment_name=connection.name,
+        network_type="public",
+        local_subnet=",".join(cloud),
+        remote_subnet=",".join(here),
+        tunnel_bandwidth="Standard" if connection.bandwidth <= STANDARD_BANDWIDTH else "Large",
+        effect_immediately=False,
+    )
+    if len(connection.tunnels) == DUAL:
+        numbered = enumerate(connection.tunnels, start=1)
+        return _resource(connection, body, _dual(connection, (("tunnel_index", n, t) for n, t in numbered)))
+    return _resource(connection, body, _single(connection, id_prefix=""))
+
+
+def address_check(connection: Connection) -> Block:
+    """Return the check that the cloud's tunnels have the addresses that the configuration knows."""
+    expected = " ".join(sorted(str(t.remote_address) for t in connection.tunnels))
+    options = f"{resource_id(connection).text.removesuffix('.id')}.tunnel_options_specification"
+    found = f'join(" ", sort([for tunnel in {options} : tunnel.internet_ip]))'
+    text = f"{connection.name}: the tunnels' addresses are not the remote_address of {expected} here."
+    condition = Expression(f'{found} == "{expected}"')
+    assertion = Block("assert", (), attributes(condition=condition, error_message=text))
+    return Block("check", (f"addresses_{connection.name}",), (assertion,))
+
+
+Items = tuple[Attribute | Block, ...]
+
+
+def _subnets(config: Config, connection: Connection) -> tuple[list[str], list[str]]:
+    """Return the cloud's networks and this data centre's, as phase 2 has them."""
+    if connection.traffic_selectors is TrafficSelectors.ANY:
+        return [str(ANY)], [str(ANY)]
+    return [str(n) for n in connection.remote_networks], [str(n) for n in config.gateway.local_networks]
+
+
+def _resource(connection: Connection, body: Items, tunnels: Items) -> Block:
+    kind, label, _ = resource_id(connection).text.split(".")
+    bgp = any(t.inside_address for t in connection.tunnels)
+    switch = attributes(enable_tunnels_bgp=bgp) if len(connection.tunnels) == DUAL else ()
+    return Block("resource", (kind, label), (*body, *switch, *tunnels))
+
+
+def _dual(connection: Connection, tunnels: Iterable[tuple[str, Value, Tunnel]]) -> Items:
+    return tuple(
+        Block(
+            "tunnel_options_specification",
+            (),
+            (
+                *_switches(connection, tunnel),
+                Attribute(key, value),
+                *_phases(connection, tunnel, prefix="tunnel_"),
+                *_bgp("tunnel_bgp_config", tunnel),
+            ),
+        )
+        for key, value, tunnel in tunnels
+    )
+
+
+def _single(connection: Connection, *, id_prefix: str) -> Items:
+    [tunnel] = connection.tunnels
+    enabled = attributes(enable=True)
+    return (
+        *_switches(connection, tunnel),
+        *_phases(connection, tunnel, id_prefix=id_prefix),
+        *_bgp("bgp_config", tunnel, enabled),
+    )
+
+
+def _switches(connection: Connection, tunnel: Tunnel) -> tuple[Attribute, ...]:
+    gateway = f"alicloud_vpn_customer_gateway.{customer_gateway_label(tunnel)}.id"
+    return attributes(
+        customer_gateway_id=Expression(gateway),
+        enable_dpd=True,
+        enable_nat_traversal=connection.udp_encapsulation is not UdpEncapsulation.NEVER,
+    )
+
+
+def _phases(
+    connection: Connection, tunnel: Tunnel, *, prefix: str = "", id_prefix: str = ""
+) -> Iterator[Block]:
+    ike, esp = connection.ike, connection.esp
+    phase1 = attributes(
+        ike_version=f"ikev{ike.version}",
+        ike_mode=ike.mode,
+        ike_enc_alg=ENCRYPTION[ike.encryption],
+        ike_auth_alg=ike.integrity,
+        ike_pfs=group(ike.dh_group),
+        ike_lifetime=round(ike.lifetime),
+        psk=entry("psks", str(tunnel.key)),
+    )
+    identities = (
+        Attribute(f"{id_prefix}local_id", tunnel.remote_id),
+        Attribute(f"{id_prefix}remote_id", tunnel.local_id),
+    )
+    yield Block(f"{prefix}ike_config", (), phase1 + identities)
+    phase2 = attributes(
+        ipsec_enc_alg=ENCRYPTION[esp.encryption],
+        ipsec_auth_alg=esp.integrity,
+        ipsec_pfs=group(esp.pfs_group),
+        ipsec_lifetime=round(esp.lifetime),
+    )
+    yield Block(f"{prefix}ipsec_config", (), phase2)
+
+
+def _bgp(kind: str, tunnel: Tunnel, enabled: tuple[Attribute, ...] = ()) -> Iterator[Block]:
+    """Yield the BGP section: nowhere else does the cloud have addresses inside a tunnel."""
+    if tunnel.inside_address is None:
+        return
+    inside = attributes(
+        local_asn=Expression("var.cloud_asn"),
+        tunnel_cidr=str(tunnel.inside_address.network),
+        local_bgp_ip=str(inside_peer(tunnel.inside_address)),
+    )
+    yield Block(kind, (), enabled + inside)
