@@ -24,6 +24,7 @@ from vpnagent.routing.objects import (
     MssClamp,
     Nexthop,
     NexthopGroup,
+    Peer,
     Route,
     RouteKey,
     Sysctl,
@@ -49,6 +50,7 @@ class FakeKernel:
         self.foreign_routes: set[RouteKey] = set()
         self.foreign_nexthops: set[int] = set()
         self.counters: dict[str, LinkCounters] = {}
+        self.uplink = "eth0"  #: by which every peer is reached
         self.applied: list[Action] = []  #: what was carried out, in order
         self.closed = False
         self._on_change = on_change
@@ -74,6 +76,9 @@ class FakeKernel:
             foreign_nexthops=frozenset(self.foreign_nexthops),
             counters={name: self.counters.get(name, NO_COUNTERS) for name in self.objects.links},
         )
+
+    async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
+        return dict.fromkeys(peers, self.uplink)
 
     async def apply(self, action: Action) -> None:
         for _, error in await self.apply_all([action]):

@@ -1,5 +1,6 @@
 """What the prober is told, made from the example configuration."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from tests.config_examples import make_config
@@ -8,7 +9,7 @@ from vpnagent.config.values import ProbeMethod, TunnelKey, UdpEncapsulation
 from vpnagent.desired import desired, group_ids, nexthop_ids
 from vpnagent.probe.intent import Intent
 from vpnagent.probe_wiring import intent, targets, vici_requests
-from vpnagent.routing.objects import KernelObjects, KernelState, NexthopGroup
+from vpnagent.routing.objects import KernelObjects, KernelState, NexthopGroup, Peer
 from vpnagent.selection import Verdict
 from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
 
@@ -47,6 +48,14 @@ def test_a_tunnel_is_told_with_what_is_known_of_it() -> None:
     assert (primary.encapsulated, primary.drained) == (True, False)
     assert (backup.key, backup.encapsulated, backup.drained) == (BACKUP, False, True)
     assert primary.nexthop_id == nexthop_ids(make_config())["vpn-hz-1"]
+
+
+def test_a_tunnels_outer_interface_is_its_uplink_or_what_the_kernel_takes() -> None:
+    primary, backup = make_config().tunnels()
+    reached = {Peer(t.remote_address, t.local_address): "eth7" for t in (primary, backup)}
+    assert [t.outer_interface for t in made().tunnels()] == [primary.uplink, backup.uplink]
+    told = made(kernel=replace(kernel_with(), outgoing=reached)).tunnels()
+    assert [t.outer_interface for t in told] == [primary.uplink or "eth7", backup.uplink or "eth7"]
 
 
 def test_the_groups_are_those_that_the_routes_use() -> None:

@@ -16,7 +16,7 @@ from vpnagent.ipsec import messages
 from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Target, TunnelIntent
 from vpnagent.probe.outlook import PathReport
 from vpnagent.probe.protocol import ViciRequests
-from vpnagent.routing.objects import KernelState
+from vpnagent.routing.objects import KernelState, Peer
 from vpnagent.selection import UNKNOWN, Verdicts
 from vpnagent.tunnels import SaStatus
 
@@ -40,13 +40,14 @@ def intent(
         verdict = verdicts.get(tunnel.key, UNKNOWN)
         status = statuses.get(tunnel.key, SaStatus())
         path = paths.get(tunnel.key)
+        peer = Peer(tunnel.remote_address, tunnel.local_address)
         return TunnelIntent(
             key=tunnel.key,
             role=tunnel.role,
             weight=tunnel.weight,
             nexthop_id=ids[tunnel.interface],
             interface=tunnel.interface,
-            outer_interface=tunnel.uplink,
+            outer_interface=tunnel.uplink or kernel.outgoing.get(peer),
             source=config.gateway.source_address,
             targets=targets(tunnel),
             method=tunnel.probe.method,

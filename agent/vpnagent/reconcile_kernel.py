@@ -9,12 +9,12 @@ import asyncio
 import errno
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from vpnagent.bell import rung
-from vpnagent.config.values import TunnelKey
+from vpnagent.config.values import Config, TunnelKey
 from vpnagent.desired import desired, group_ids, sharers
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
@@ -28,6 +28,7 @@ from vpnagent.routing.objects import (
     MssClamp,
     Nexthop,
     NexthopGroup,
+    Peer,
     Route,
     Sysctl,
     XfrmLink,
@@ -45,6 +46,9 @@ class Kernel(Protocol):
 
     async def observe(self, desired: KernelObjects) -> KernelState:
         """Return what is ours and what of others' stands in the way of what is desired."""
+
+    async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
+        """Return by which interface each peer is reached, without those whose interface proves nothing."""
 
     async def apply_all(self, actions: Sequence[Action]) -> list[tuple[Action, NetlinkError]]:
         """Carry out all actions in order; return those that the kernel refused."""
@@ -94,6 +98,9 @@ class KernelReconciler:
             state = await self._kernel.observe(want)
         if known.charon.state is not None and not known.probe.writes_groups(decided):
             self._note_selection(verdicts, decided, acknowledged)
+        state = replace(state, outgoing=await self._kernel.outgoing(peers(config)))
+        if known.kernel.state is None or known.kernel.state.outgoing != state.outgoing:
+            known.probe_dirty.set()  # whose loss is which tunnel's
         self._stood = standing(self._stood, decision, state.objects)
         self._publish(want, state, refused, manage)
         self.observed.set()
@@ -172,6 +179,13 @@ class KernelReconciler:
             *(_conflict(conflict) for conflict in conflicts(want, state)),
             *(_sysctl(sysctl) for sysctl in differing),
         )
+
+
+def peers(config: Config) -> Iterator[Peer]:
+    """Return the peers whose way out is the kernel's to choose."""
+    for tunnel in config.tunnels():
+        if tunnel.uplink is None:
+            yield Peer(tunnel.remote_address, tunnel.local_address)
 
 
 def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:

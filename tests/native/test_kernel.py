@@ -25,6 +25,7 @@ from vpnagent.routing.objects import (
     KernelState,
     Nexthop,
     NexthopGroup,
+    Peer,
     Route,
 )
 from vpnagent.routing.plan import conflicts, plan
@@ -332,6 +333,29 @@ def test_the_gateways_source_address_is_set_and_read_back(there: Namespace) -> N
 
     assert state.objects.routes[NETWORK, 0].source == IPv4Address("10.1.0.1")
     assert "src 10.1.0.1" in there.ip(f"route show {NETWORK} metric 0")
+
+
+def test_the_interface_by_which_a_peer_is_reached_is_known(there: Namespace) -> None:
+    there.ip_batch(
+        """link add wan type veth peer name far
+        address add 192.0.2.2/24 dev wan
+        link set far up
+        link set wan up
+        link set lo up
+        address add 198.51.100.1/32 dev lo
+        route add 203.0.113.0/24 via 192.0.2.1
+        route add unreachable 203.0.114.0/24
+        """
+    )
+    here, loopback = IPv4Address("192.0.2.2"), IPv4Address("198.51.100.1")
+    near, far = Peer(IPv4Address("192.0.2.9"), here), Peer(IPv4Address("203.0.113.1"), None)
+    from_loopback, nowhere = Peer(far.remote, loopback), Peer(IPv4Address("203.0.114.1"), None)
+
+    async def look(kernel: Kernel) -> dict[Peer, str]:
+        await kernel.observe(NOTHING)
+        return await kernel.outgoing([near, far, from_loopback, nowhere])
+
+    assert with_kernel(there, look) == {near: "wan", far: "wan"}
 
 
 def test_a_nexthop_moves_to_another_interface_under_its_group(there: Namespace) -> None:

@@ -27,10 +27,12 @@ from vpnagent.routing.objects import (
     MssClamp,
     Nexthop,
     NexthopGroup,
+    Peer,
     Route,
     Sysctl,
     XfrmLink,
 )
+from vpnagent.routing.outgoing import outgoing
 from vpnagent.routing.sysctl import write_sysctl
 
 LINK_INDEXES = range(0x56000000, 0x57000000)  #: of the interfaces that we make; the kernel counts from 1
@@ -77,6 +79,13 @@ class Kernel:
         observation = await observe(self._route, self._netfilter, desired, link_kind=self._link_kind)
         self._indexes = dict(observation.indexes)
         return observation.state
+
+    async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
+        """Return by which interface each peer is reached, as of the last observation's interfaces.
+
+        Without those whose interface proves nothing. Raises NetlinkError.
+        """
+        return await outgoing(self._route, {index: name for name, index in self._indexes.items()}, peers)
 
     async def apply(self, action: Action) -> None:
         """Carry out one action that was planned from the last observation. Raises NetlinkError."""

@@ -8,7 +8,7 @@ a shell. Ownership is explicit: protocol number 86, nexthop ids of our range, an
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 PROTOCOL = 86  #: rtm_protocol and nhm_protocol of what is ours; ``vpnagent`` in rt_protos.d
 NEXTHOP_IDS = range(0x56500000, 0x56580000)  #: ids of our nexthops, one per tunnel
@@ -147,6 +147,13 @@ class LinkCounters:
     tx_packets: int
 
 
+class Peer(NamedTuple):
+    """Where a tunnel's IKE and ESP go."""
+
+    remote: IPv4Address
+    local: IPv4Address | None  #: None: the kernel chooses
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelState:
     """One observation of the kernel: what is ours, and what of others' stands in our way."""
@@ -156,4 +163,5 @@ class KernelState:
     foreign_routes: frozenset[IPv4Network]  #: prefixes that a foreign route holds at our metric, main table
     counters: Mapping[str, LinkCounters]  #: by name of our interfaces
     foreign_nexthops: frozenset[int] = frozenset()  #: ids of our range that another protocol took
+    outgoing: Mapping[Peer, str] = field(default_factory=dict)  #: interface by which a peer is reached
     mss_clamp_readable: bool = True  #: nftables tells nothing without CAP_NET_ADMIN
