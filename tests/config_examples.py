@@ -158,4 +158,5 @@ _AGENT = Agent(
     state_directory="/var/lib/vpnagent",
     metrics_listen="127.0.0.1:9786",
     manage_sysctls=True,
+    realtime=False,
 )

@@ -57,7 +57,7 @@ class Daemon:
         self._charon_reconciler = CharonReconciler(
             self._known, lambda on_event: Charon(config.agent.vici_socket, on_event=on_event)
         )
-        self._prober = ProberLink(self._known, realtime=False)
+        self._prober = ProberLink(self._known, realtime=config.agent.realtime)
         self._stop = asyncio.Event()
         self._progress = time.monotonic()
 

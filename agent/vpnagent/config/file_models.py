@@ -93,6 +93,10 @@ class AgentSection(Section):
         "Whether the daemon sets the host-wide sysctls that it needs; `false`: it checks them and warns.",
         True,
     )
+    realtime: Annotated[bool, field_types.BOOLEAN] = key(
+        "Whether the prober runs under SCHED_FIFO, on time also on a busy machine; needs CAP_SYS_NICE.",
+        False,
+    )
 
 
 class IkeSection(Section):

@@ -100,6 +100,7 @@ class Agent:
     state_directory: str
     metrics_listen: str  #: address:port; empty: no listener
     manage_sysctls: bool
+    realtime: bool  #: the prober under SCHED_FIFO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
