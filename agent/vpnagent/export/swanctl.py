@@ -74,10 +74,15 @@ def _private_keys(config: Config) -> Iterator[str]:
     yield from (f"# Copy {name} into /etc/swanctl/private/." for name in names)
 
 
+def section_name(name: str) -> str:
+    """Return a name of ours as swanctl.conf can have it: a dot would begin another section."""
+    return name.replace(".", "/")
+
+
 def _section(section: Mapping[str, object], indent: str) -> Iterator[str]:
     for key, value in section.items():
         if isinstance(value, Mapping):
-            yield f"{indent}{key} {{"
+            yield f"{indent}{section_name(key)} {{"
             yield from _section(value, indent + INDENT)
             yield f"{indent}}}"
         else:
