@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
 PORTS = range(7000, 7256)  # one flow each
+RATE = 15  # packets per second of each stream: they are many, and run before everything else
 CONNECTIONS = range(1, 17)  # what a transit router takes for one destination
 
 
@@ -57,7 +58,7 @@ def test_flows_spread_and_a_lost_tunnel_takes_only_its_own_along(lab: Lab, two: 
     interfaces = [f"vpn-{each.name}" for each in TUNNELS]
     taken = flows(lab, interfaces)
     assert min(taken.values()) > len(PORTS) / 4, taken
-    streams = [lab.stream(port=5000 + number) for number in range(6)]
+    streams = [lab.stream(port=5000 + number, rate=RATE) for number in range(6)]
     try:
         for stream in streams:
             stream.start()
@@ -113,8 +114,9 @@ def attach(lab: Lab) -> None:
 def detach(lab: Lab) -> None:
     lab.topology["vpc"].ip(f"route del {IDC_NETWORK} via 172.31.1.1 metric 9")
     with lab.cloud.zones[PRIMARY].session() as session:
+        for name in set(session.get_conns()["conns"]) & {f"c{number}".encode() for number in CONNECTIONS}:
+            session.unload_conn({"name": name})
         for number in CONNECTIONS:
-            session.unload_conn({"name": f"c{number}"})
             session.unload_shared({"id": f"c{number}"})
     zone, net = lab.topology["zone1"], lab.topology["net-a"]
     net.ip(*(f"route del {address(n)}" for n in CONNECTIONS))
@@ -131,6 +133,7 @@ def attachment(gateway: Gateway, number: int) -> dict[str, Any]:
         "name": f"tr-{number}",
         "attachment": "transit-router",
         "remote_networks": [VPC_NETWORK],
+        "probe": {"targets": [], "interval": "300ms"},
         "tunnels": [
             {
                 "name": "only",
