@@ -239,6 +239,7 @@ async def crafted() -> Crafted:
             out, err = await process.communicate()
     except BaseException:
         process.kill()
+        await process.wait()
         raise
     if process.returncode != 0:
         last = err.decode(errors="replace").strip().splitlines()[-1:]
