@@ -19,6 +19,10 @@ SHELL = {
     "control_server.py",
     "daemon.py",
     "drains.py",
+    "drill/capture.py",
+    "drill/drain.py",
+    "drill/rehearsal.py",
+    "drill/stream.py",
     "ipsec/charon.py",
     "ipsec/vici.py",
     "knowledge.py",  # asyncio.Event only: the bells between the tasks

@@ -73,8 +73,13 @@ def _control_socket_in(config_path: str) -> str:
 
 
 def has_net_admin() -> bool:
-    """Return whether this process may change the network (capabilities(7))."""
+    """Return whether this process may change the network."""
+    return has_capability(CAP_NET_ADMIN)
+
+
+def has_capability(bit: int) -> bool:
+    """Return whether a capability is in effect (capabilities(7))."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> CAP_NET_ADMIN & 1)
+            return bool(int(line.split()[1], 16) >> bit & 1)
     return os.geteuid() == 0

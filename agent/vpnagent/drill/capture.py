@@ -1,0 +1,67 @@
+"""Listens on every interface for what a drill's probes become: in clear inside, as ESP outside.
+
+Nothing is read while it is measured: packets wait in the socket, with the kernel's receive times, until
+``collect``. Its buffer is the bound; what did not fit is counted.
+"""
+
+import contextlib
+import ctypes
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+from vpnagent.drill.capture_filter import SNAP, Packet, program
+
+_ETH_P_IP: Final = 0x0800
+_PACKET_OUTGOING: Final = 4
+_SOL_PACKET: Final = 263
+_PACKET_STATISTICS: Final = 6
+_SO_ATTACH_FILTER: Final = 26
+_SO_RCVBUFFORCE: Final = 33
+_SO_TIMESTAMPNS: Final = 35
+_BUFFER: Final = 8 * 1024 * 1024  #: bytes: some ten thousand packets
+_STAMP = struct.Struct("@qq")
+_STATISTICS = struct.Struct("@II")
+
+
+class Captured(NamedTuple):
+    """What a capture has."""
+
+    packets: list[Packet]
+    dropped: int
+
+
+class Capture:
+    """Open from its making until ``collect``."""
+
+    def __init__(self, mark: int, peers: Sequence[IPv4Address]) -> None:
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        with contextlib.suppress(PermissionError):
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        code = program(mark, peers)
+        buffer = ctypes.create_string_buffer(code, len(code))
+        # struct sock_fprog: number of instructions of eight octets, and where they are.
+        pointer = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
+        self._socket.bind(("", _ETH_P_IP))  # not before: nothing passes unfiltered
+
+    def collect(self) -> Captured:
+        """End it; return what came, on the monotonic clock."""
+        offset = time.time() - time.monotonic()
+        packets = []
+        with self._socket as sock:
+            _, dropped = _STATISTICS.unpack(
+                sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
+            )
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    data, control, _, (interface, _, kind, *_) = sock.recvmsg(SNAP, 64)
+                    seconds, nanoseconds = _STAMP.unpack_from(control[0][2])
+                    at = seconds + nanoseconds / 1e9 - offset
+                    packets.append(Packet(at, interface, kind == _PACKET_OUTGOING, data))
+        return Captured(packets, dropped)

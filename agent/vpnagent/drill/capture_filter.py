@@ -1,0 +1,84 @@
+"""What a capture of a drill keeps, as a socket filter: its own echoes, and ESP of the peers. Pure.
+
+The filter stands where the IP header begins (packet(7), SOCK_DGRAM). It cuts packets short: what is told of
+them is in their headers.
+"""
+
+import struct
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+SNAP: Final = 96  #: octets
+MARK: Final = 16  #: where `probe.icmp` puts the slot, in octets from the end of the IP header
+MOST_PEERS: Final = 32  #: a jump reaches 255 instructions
+
+ICMP: Final = 1
+UDP: Final = 17
+ESP: Final = 50
+NAT_T: Final = 4500
+
+
+class Packet(NamedTuple):
+    """A captured packet, from its IP header on."""
+
+    at: float  #: monotonic seconds
+    interface: str
+    outgoing: bool
+    data: bytes
+
+
+_INSTRUCTION = struct.Struct("=HBBI")
+_LOAD_BYTE, _LOAD_WORD = 0x30, 0x20  # at a fixed offset
+_LOAD_HEADER_LENGTH = 0xB1  # ldxb 4*([0]&0xf)
+_LOAD_HALF_X, _LOAD_WORD_X = 0x48, 0x40  # behind the IP header
+_EQUAL, _RETURN = 0x15, 0x06
+_PROTOCOL, _SOURCE, _DESTINATION = 9, 12, 16
+
+_Line = tuple[int, int, str, str]  # opcode, operand, where to go if equal, where otherwise; "" is on
+
+
+def program(mark: int, peers: Sequence[IPv4Address]) -> bytes:
+    """Return the BPF program (linux/filter.h) that keeps echoes with this mark, and the peers' ESP."""
+    lines: dict[str, list[_Line]] = {
+        "begin": [
+            (_LOAD_HEADER_LENGTH, 0, "", ""),
+            (_LOAD_BYTE, _PROTOCOL, "", ""),
+            (_EQUAL, ICMP, "icmp", ""),
+            (_EQUAL, ESP, "outer", ""),
+            (_EQUAL, UDP, "", "drop"),
+            (_LOAD_HALF_X, 0, "", ""),
+            (_EQUAL, NAT_T, "outer", ""),
+            (_LOAD_HALF_X, 2, "", ""),
+            (_EQUAL, NAT_T, "outer", "drop"),
+        ],
+        "icmp": [(_LOAD_WORD_X, MARK, "", ""), (_EQUAL, mark, "keep", "drop")],
+        "outer": [
+            line
+            for offset in (_SOURCE, _DESTINATION)
+            for line in (
+                (_LOAD_WORD, offset, "", ""),
+                *((_EQUAL, int(peer), "keep", "") for peer in peers[:MOST_PEERS]),
+            )
+        ],
+        "drop": [(_RETURN, 0, "", "")],
+        "keep": [(_RETURN, SNAP, "", "")],
+    }
+    return _assembled(lines)
+
+
+def _assembled(parts: dict[str, list[_Line]]) -> bytes:
+    """Return the parts one after the other, with their jumps resolved."""
+    starts, position = {}, 0
+    for name, lines in parts.items():
+        starts[name] = position
+        position += len(lines)
+    flat = [line for lines in parts.values() for line in lines]
+
+    def distance(here: int, label: str) -> int:
+        return starts[label] - here - 1 if label else 0
+
+    return b"".join(
+        _INSTRUCTION.pack(opcode, distance(here, equal), distance(here, other), operand)
+        for here, (opcode, operand, equal, other) in enumerate(flat)
+    )
