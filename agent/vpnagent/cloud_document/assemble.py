@@ -1,0 +1,201 @@
+"""Connections as the documents tell them, with what the command line adds: named, complete, held together.
+
+What must not be assumed is a problem where it is missing: the cloud's own pages contradict each other on the
+defaults of the algorithms. What may be answered later is left out, and becomes a question in ``layout``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from vpnagent.cloud_document.names import connection_names, tunnel_name
+from vpnagent.cloud_document.told import Facts, Source, Told, merged
+from vpnagent.cloud_document.views import ConnectionView, View
+from vpnagent.config.wording import listed
+from vpnagent.errors import Problem
+from vpnagent.secret import Secret
+
+IKE: Final = ("ike.version", "ike.mode", "ike.encryption", "ike.integrity", "ike.dh_group", "ike.lifetime")
+ESP: Final = ("esp.encryption", "esp.integrity", "esp.pfs_group", "esp.lifetime")
+
+#: What the cloud sets for each tunnel, and the YAML once for the connection.
+_SHARED: Final = (*IKE, *ESP, "udp_encapsulation")
+_REQUIRED: Final = tuple(key for key in (*IKE, *ESP) if key != "ike.mode")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the command line tells, in the words of the YAML."""
+
+    attachment: str | None = None
+    local_networks: tuple[str, ...] = ()
+    remote_networks: tuple[str, ...] = ()
+    active: tuple[str, ...] = ()  #: names or remote addresses of tunnels
+
+    def told(self, name: str) -> Facts:
+        """Return one answer as a fact, if it was given."""
+        value = getattr(self, name)
+        return {name: Told(value, (_option(name),))} if value else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A tunnel with the name that it gets, and all that is told of it."""
+
+    name: Told
+    view: View
+
+    @property
+    def facts(self) -> Facts:
+        """What is told."""
+        return self.view.facts
+
+    @property
+    def psk(self) -> Secret | None:
+        """The pre-shared key, if a document has it."""
+        told = self.facts.get("psk")
+        return told.value if told and isinstance(told.value, Secret) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection with the name that it gets, and all that is told of it."""
+
+    name: Told
+    view: View
+    tunnels: tuple[Tunnel, ...]
+
+    @property
+    def facts(self) -> Facts:
+        """What is told."""
+        return self.view.facts
+
+    def psk_file(self, tunnel: Tunnel) -> str:
+        """Return the name of a tunnel's file in the directory of pre-shared keys."""
+        return f"{self.name.value}.{tunnel.name.value}.psk"
+
+    def says(self, key: str, value: str) -> bool:
+        """Whether this is told."""
+        return key in self.facts and self.facts[key].value == value
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The whole file as facts."""
+
+    gateway: Facts
+    connections: tuple[Connection, ...]
+
+
+def assemble(views: Sequence[ConnectionView], answers: Answers, problems: list[Problem]) -> Assembly:
+    """Return the connections with names and answers. Contradictions and gaps are added to the problems."""
+    connections = [
+        Connection(
+            name, view.view, tuple(Tunnel(tunnel_name(tunnel), tunnel.view) for tunnel in view.tunnels)
+        )
+        for name, view in zip(connection_names(views), views, strict=True)
+    ]
+    active = _active(connections, answers.active, problems)
+    complete = tuple(_complete(connection, answers, active, problems) for connection in connections)
+    for connection in complete:
+        problems += _gaps(connection)
+    networks = [_only(connection.facts, ("local_networks",)) for connection in complete]
+    rule = "a gateway has the same local networks in all connections"
+    gateway = merged([*networks, answers.told("local_networks")], problems, rule)
+    return Assembly(gateway, complete)
+
+
+def _complete(
+    connection: Connection, answers: Answers, active: Mapping[object, Source], problems: list[Problem]
+) -> Connection:
+    """Return the connection with the answers, its tunnels' roles, and what the tunnels share."""
+    given = [answers.told("attachment"), answers.told("remote_networks")]
+    facts = merged([connection.facts, *given], problems)
+    connection = replace(connection, view=replace(connection.view, facts=facts))
+    connection = replace(connection, tunnels=_with_roles(connection, active, problems))
+    shared = [_only(tunnel.facts, _SHARED) for tunnel in connection.tunnels]
+    merged(shared, problems, "the tunnels of a connection have one proposal in common")
+    return replace(connection, view=replace(connection.view, facts={**facts, **shared[0]}))
+
+
+def _active(
+    connections: Sequence[Connection], named: Sequence[str], problems: list[Problem]
+) -> dict[object, Source]:
+    """Return the tunnels that ``--active`` names, as pairs of names."""
+    found: dict[object, Source] = {}
+    for word in named:
+        keys = [
+            (connection.name.value, tunnel.name.value)
+            for connection in connections
+            for tunnel in connection.tunnels
+            if word in _words(connection, tunnel)
+        ]
+        if len(keys) == 1:
+            found[keys[0]] = _option("active")
+        else:
+            known = [f"{c.name.value}/{t.name.value}" for c in connections for t in c.tunnels]
+            text = "is the name of several tunnels" if keys else "is the name of no tunnel"
+            problems.append(_option("active").problem(f"{word} {text}: there are {listed(known, 'and')}"))
+    return found
+
+
+def _words(connection: Connection, tunnel: Tunnel) -> set[object]:
+    told = [tunnel.facts[key].value for key in ("tunnel_id", "remote_address") if key in tunnel.facts]
+    return {tunnel.name.value, f"{connection.name.value}/{tunnel.name.value}", *told}
+
+
+def _with_roles(
+    connection: Connection, active: Mapping[object, Source], problems: list[Problem]
+) -> tuple[Tunnel, ...]:
+    """Return the tunnels with the roles that they have; at a transit router, all tunnels carry traffic."""
+    ours = {key for key in active if isinstance(key, tuple) and key[0] == connection.name.value}
+    if connection.says("attachment", "transit-router"):
+        for key in ours:
+            problems.append(
+                active[key].problem("has no meaning with a transit router, where all tunnels are")
+            )
+        ours = set()
+    return tuple(_with_role(connection, tunnel, ours, problems) for tunnel in connection.tunnels)
+
+
+def _with_role(
+    connection: Connection, tunnel: Tunnel, active: set[tuple[object, object]], problems: list[Problem]
+) -> Tunnel:
+    facts = dict(tunnel.facts)
+    if connection.says("attachment", "transit-router"):
+        facts.pop("role", None)
+    elif active:
+        role = "active" if (connection.name.value, tunnel.name.value) in active else "standby"
+        facts = merged([facts, {"role": Told(role, (_option("active"),))}], problems)
+    return replace(tunnel, view=replace(tunnel.view, facts=facts))
+
+
+def _gaps(connection: Connection) -> Iterator[Problem]:
+    """Return what is missing and must not be assumed, and what cannot be."""
+    where = connection.view.absent.get("traffic_selectors")
+    if where and "traffic_selectors" not in connection.facts:
+        yield where.problem("is missing, or its counterpart is: 0.0.0.0/0 at both ends, or networks at both")
+    for tunnel in connection.tunnels:
+        version = tunnel.facts.get("ike.version")
+        required = (*_REQUIRED, "ike.mode") if version and version.value == 1 else _REQUIRED
+        for key in required:
+            if key not in tunnel.facts:
+                where = tunnel.view.absent.get(key, tunnel.view.where)
+                yield where.problem("is missing, and nothing is assumed: the cloud's defaults differ by page")
+        yield from _perspective(tunnel.facts)
+
+
+def _perspective(facts: Facts) -> Iterator[Problem]:
+    """A document that calls the cloud's address ours was written, or edited, from the other end."""
+    ours, cloud = facts.get("local_id"), facts.get("remote_address")
+    if ours and cloud and ours.value == cloud.value:
+        text = f"{ours.value} should be this gateway's, and is the cloud's address in {cloud.sources[0]}"
+        yield ours.sources[0].problem(text)
+
+
+def _only(facts: Facts, keys: Sequence[str]) -> Facts:
+    return {key: facts[key] for key in keys if key in facts}
+
+
+def _option(name: str) -> Source:
+    return Source(f"--{name.removesuffix('s').replace('_', '-')}", None)

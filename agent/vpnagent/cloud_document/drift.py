@@ -1,0 +1,150 @@
+"""The configuration there is, held against what the documents tell: where the cloud has moved on.
+
+Only what is told is compared. Connections and tunnels are the same where the cloud's address is, whatever
+they are called; a connection that no document is about is nobody's drift.
+"""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from vpnagent.cloud_document.assemble import ESP, IKE, Assembly, Connection, Tunnel
+from vpnagent.cloud_document.told import Facts, Value, same, written
+from vpnagent.config import units, values
+from vpnagent.config.wording import Path, key_path
+from vpnagent.config.yaml_positions import Document
+from vpnagent.errors import Problem
+
+_OF_CONNECTION: Final = (
+    "attachment",
+    "gateway_id",
+    "bandwidth",
+    "remote_networks",
+    "traffic_selectors",
+    "udp_encapsulation",
+    *IKE,
+    *ESP,
+)
+_OF_TUNNEL: Final = ("role", "remote_address", "remote_id", "local_id", "inside_address")
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The configuration in force, and the text it was read from."""
+
+    name: str
+    document: Document
+    config: values.Config
+
+    def drift(self, path: Path, text: str) -> Problem:
+        """Return a difference at a path of the text."""
+        return Problem(self.name, self.document.line(path), key_path(path), text)
+
+
+def drift(assembly: Assembly, present: Present) -> list[Problem]:
+    """Return every difference, in the order of the file. Raises nothing: both sides are valid."""
+    found = list(
+        _values(assembly.gateway, ("local_networks",), present, ("gateway",), present.config.gateway)
+    )
+    for connection in assembly.connections:
+        index = _index(connection, present.config)
+        if index is None:
+            text = f"there is no connection {connection.name.value}, as in {connection.view.where}"
+            found.append(present.drift(("connections",), text))
+        else:
+            found += _connection(connection, present, index)
+    return sorted(found, key=lambda problem: problem.line)
+
+
+def not_compared(assembly: Assembly, config: values.Config) -> list[str]:
+    """Return the connections that no document is about."""
+    known = {_index(connection, config) for connection in assembly.connections}
+    return [connection.name for index, connection in enumerate(config.connections) if index not in known]
+
+
+def _index(connection: Connection, config: values.Config) -> int | None:
+    """Return which of the present connections a document is about."""
+    remote = {_told(tunnel.facts, "remote_address") for tunnel in connection.tunnels}
+    for index, there in enumerate(config.connections):
+        if any(str(tunnel.remote_address) in remote for tunnel in there.tunnels):
+            return index
+    names = [there.name for there in config.connections]
+    return names.index(str(connection.name.value)) if connection.name.value in names else None
+
+
+def _connection(connection: Connection, present: Present, index: int) -> Iterator[Problem]:
+    here = ("connections", index)
+    there = present.config.connections[index]
+    yield from _values(connection.facts, _OF_CONNECTION, present, here, there)
+    left = dict(enumerate(there.tunnels))
+    for tunnel in connection.tunnels:
+        match = next((number for number, old in left.items() if _is_same_tunnel(tunnel, old)), None)
+        if match is None:
+            name = _told(tunnel.facts, "remote_address") or tunnel.name.value
+            text = f"there is no tunnel to {name}, as in {tunnel.view.where}"
+            yield present.drift((*here, "tunnels"), text)
+        else:
+            yield from _tunnel(tunnel, present, (*here, "tunnels", match), left.pop(match))
+    for number, old in left.items():
+        text = f"{old.name}, to {old.remote_address}, is not in {connection.view.where}"
+        yield present.drift((*here, "tunnels", number), text)
+
+
+def _is_same_tunnel(tunnel: Tunnel, old: values.Tunnel) -> bool:
+    return _told(tunnel.facts, "remote_address") == str(old.remote_address) or tunnel.name.value == old.name
+
+
+def _tunnel(tunnel: Tunnel, present: Present, path: Path, there: values.Tunnel) -> Iterator[Problem]:
+    yield from _values(tunnel.facts, _OF_TUNNEL, present, path, there)
+    if tunnel.psk and there.psk and tunnel.psk != there.psk:
+        yield present.drift((*path, "psk_file"), f"is another key than {tunnel.facts['psk'].sources[0]}")
+
+
+def _values(
+    facts: Facts, keys: tuple[str, ...], present: Present, path: Path, there: object
+) -> Iterator[Problem]:
+    for key in keys:
+        if key not in facts:
+            continue
+        parts = key.split(".")
+        value = there
+        for part in parts:
+            value = getattr(value, part)
+        told, have = facts[key].value, _as_written(key, value)
+        if not _agrees(key, told, have):
+            text = f"{written(have)}, but {written(told)} in {facts[key].sources[0]}"
+            yield present.drift((*path, *parts), text)
+
+
+def _agrees(key: str, told: Value, have: Value) -> bool:
+    match key:
+        case "bandwidth":
+            return units.rate(told) == units.rate(have)
+        case "gateway_id":  # optional: what is not written is not wrong
+            return have in ("none", told)
+        case "udp_encapsulation":  # both agree to NAT traversal
+            return (told == "never") == (have == "never")
+        case _:
+            return same(told, have)
+
+
+def _as_written(key: str, value: object) -> Value:
+    """Return a value of the configuration as the documents' facts would write it."""
+    match value:
+        case float() if key == "bandwidth":
+            return f"{value / 1e6:g}Mbps"
+        case enum.Enum():
+            return str(value.value)
+        case tuple():
+            return tuple(map(str, value))
+        case int() | float():
+            return int(value)
+        case None:
+            return "none"
+        case _:
+            return str(value)
+
+
+def _told(facts: Facts, key: str) -> Value | None:
+    return facts[key].value if key in facts else None

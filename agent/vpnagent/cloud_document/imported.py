@@ -1,0 +1,41 @@
+"""From the bytes of documents to the text of a YAML: the stages in their order, each judged as a whole."""
+
+from collections.abc import Iterable, Mapping
+
+from vpnagent.cloud_document.assemble import Answers, Assembly, assemble
+from vpnagent.cloud_document.documents import connections_in
+from vpnagent.cloud_document.layout import layout
+from vpnagent.cloud_document.merge import merge
+from vpnagent.cloud_document.verify import verify
+from vpnagent.cloud_document.yaml_text import Rendered, rendered
+from vpnagent.config.wording import listed
+from vpnagent.errors import ConfigError, Problem
+
+
+def assembly_of(documents: Mapping[str, bytes], answers: Answers) -> Assembly:
+    """Return what documents tell, by their names. Raises ConfigError with every problem of a stage."""
+    problems: list[Problem] = []
+    views = [view for name, content in documents.items() for view in connections_in(name, content, problems)]
+    _raise_if(problems)
+    connections = merge(views, problems)
+    _raise_if(problems)
+    assembly = assemble(connections, answers, problems)
+    _raise_if(problems)
+    return assembly
+
+
+def yaml_of(assembly: Assembly, documents: Iterable[str], psk_directory: str | None) -> Rendered:
+    """Return the YAML. Raises ConfigError where the configuration's rules refuse what the documents tell.
+
+    ``psk_directory`` is what the YAML calls it; None: the keys are not going to be written.
+    """
+    entries = layout(assembly, psk_directory)
+    heading = f"Imported from {listed(documents, 'and')}. Each comment is the origin of its value."
+    result = rendered(heading, entries)
+    _raise_if(verify(result.text, entries))
+    return result
+
+
+def _raise_if(problems: list[Problem]) -> None:
+    if problems:
+        raise ConfigError(tuple(dict.fromkeys(problems)))

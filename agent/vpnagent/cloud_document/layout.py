@@ -1,0 +1,181 @@
+"""The outline of the YAML: what is told stands as keys, what is not as questions, in the file's order."""
+
+import posixpath
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from typing import Final
+
+from vpnagent.cloud_document.assemble import ESP, IKE, Assembly, Connection, Tunnel
+from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, Remark, Section, Sequence
+from vpnagent.cloud_document.told import Facts, written
+from vpnagent.config.wording import listed
+from vpnagent.secret import Secret
+
+CLOUD_SERVICES: Final = IPv4Network("100.64.0.0/10")
+
+_LOCAL_NETWORKS: Final = Question(
+    "gateway",
+    "{local_networks: [10.1.0.0/16]}",
+    "which networks of the data centre are behind this gateway? 0.0.0.0/0 in the document (destination "
+    "routing mode) does not tell. --local-network does.",
+)
+_ATTACHMENT: Final = Question(
+    "attachment",
+    "vpn-gateway",
+    "vpn-gateway or transit-router: what is the connection attached to? The document does not tell. "
+    "--attachment does.",
+)
+_BANDWIDTH: Final = Question(
+    "bandwidth",
+    "1000Mbps",
+    "which bandwidth was bought? Utilisation and alerts are measured against it; without an answer, against "
+    "1000Mbps.",
+)
+_REMOTE_NETWORKS: Final = Question(
+    "remote_networks",
+    "[100.64.0.0/10, 172.16.0.0/16]",
+    "which networks are behind the cloud's end: the VPC's, and 100.64.0.0/10 for the cloud services? "
+    "0.0.0.0/0 in the document (destination routing mode) does not tell. --remote-network does.",
+)
+_REMOTE_ADDRESS: Final = Question(
+    "remote_address",
+    "203.0.113.1",
+    "which is the cloud's address of this tunnel? The document does not tell.",
+)
+_LOCAL_ID: Final = Question(
+    "local_id",
+    "198.51.100.10",
+    "what does the cloud know this gateway by: the address of the customer gateway, behind NAT the public "
+    "one? The document does not tell.",
+)
+_ROLE: Final = Question(
+    "role",
+    "active",
+    "is this the active tunnel? DescribeVpnConnection tells (Role: master), and --active; without an answer, "
+    "the first tunnel is active.",
+)
+
+
+def layout(assembly: Assembly, psk_directory: str | None) -> tuple[Entry, ...]:
+    """Return the whole file. Without a directory, pre-shared keys are asked for like all that is missing."""
+    networks = _leaves(assembly.gateway, "local_networks")
+    return (
+        Leaf("version", 1),
+        Section("gateway", tuple(networks)) if networks else _LOCAL_NETWORKS,
+        Sequence(
+            "connections",
+            tuple(
+                Item(connection.view.where, tuple(_connection(connection, psk_directory)))
+                for connection in assembly.connections
+            ),
+        ),
+    )
+
+
+def _connection(connection: Connection, psk_directory: str | None) -> Iterator[Entry]:
+    facts = connection.facts
+    yield Leaf("name", str(connection.name.value), connection.name.sources)
+    yield from _leaves(facts, "attachment") or [_ATTACHMENT]
+    yield from _leaves(facts, "gateway_id")
+    yield from _leaves(facts, "bandwidth") or [_BANDWIDTH]
+    yield from _leaves(facts, "remote_networks") or [_REMOTE_NETWORKS]
+    yield from _leaves(facts, "traffic_selectors")
+    yield from _leaves(facts, "udp_encapsulation")
+    yield Section("ike", tuple(_leaves(facts, *IKE)))
+    yield Section("esp", tuple(_leaves(facts, *ESP)))
+    yield from _remarks(facts)
+    if any("inside_address" not in tunnel.facts for tunnel in connection.tunnels):
+        yield _probe(facts)
+    asks_role = len(connection.tunnels) > 1 and not connection.says("attachment", "transit-router")
+    asks_role = asks_role and not any("role" in tunnel.facts for tunnel in connection.tunnels)
+    yield Sequence(
+        "tunnels",
+        tuple(
+            Item(
+                tunnel.view.where,
+                (
+                    Leaf("name", str(tunnel.name.value), tunnel.name.sources),
+                    *_leaves(tunnel.facts, "role"),
+                    *([_ROLE] if asks_role and index == 0 else []),
+                    *_tunnel(tunnel, connection.psk_file(tunnel), psk_directory),
+                ),
+            )
+            for index, tunnel in enumerate(connection.tunnels)
+        ),
+    )
+
+
+def _tunnel(tunnel: Tunnel, psk_file: str, psk_directory: str | None) -> Iterator[Entry]:
+    facts = tunnel.facts
+    yield from _leaves(facts, "remote_address") or [_REMOTE_ADDRESS]
+    if "remote_id" not in facts:
+        where = tunnel.view.absent.get("remote_id", tunnel.view.where)
+        yield Remark(f"{where} tells no identity of the cloud's end: remote_address is expected.")
+    yield from _leaves(facts, "remote_id")
+    yield from _leaves(facts, "local_id") or [_LOCAL_ID]
+    if tunnel.psk and psk_directory is not None:
+        path = posixpath.normpath(posixpath.join(psk_directory, psk_file))
+        yield Leaf("psk_file", path, facts["psk"].sources)
+    else:
+        holder = f"{facts['psk'].sources[0]} has it: --psk-directory DIR puts it" if tunnel.psk else "Put it"
+        yield Question(
+            "psk_file",
+            posixpath.join(psk_directory or "psk", psk_file),
+            f"where is the pre-shared key? {holder} into a file of mode 0600.",
+        )
+    yield from _leaves(facts, "inside_address") or _inside_address(facts)
+
+
+def _inside_address(facts: Facts) -> Iterator[Question]:
+    if told := facts.get("inside_candidates"):
+        both = told.value if isinstance(told.value, tuple) else ()
+        yield Question(
+            "inside_address",
+            both[-1],
+            f"{listed(both)}: which is this gateway's end of the tunnel? {told.sources[0]} does not tell "
+            "whose LocalBgpIp is. DescribeVpnConnection does: PeerBgpIp is this gateway's.",
+        )
+
+
+def _probe(facts: Facts) -> Question:
+    health_check = facts.get("health_check")
+    return Question(
+        "probe",
+        f"{{targets: [{written(health_check.value) if health_check else '100.100.2.136'}]}}",
+        "which address behind the tunnels, in one of the remote_networks, answers pings? It is probed, to "
+        "tell whether a tunnel works.",
+    )
+
+
+def _remarks(facts: Facts) -> Iterator[Remark]:
+    if told := facts.get("bgp"):
+        yield Remark(
+            f"BGP is on ({told.sources[0]}), and vpnagent does not speak it: the cloud needs static "
+            "routes to the data centre, or this gateway a speaker such as FRR."
+        )
+    remote = facts.get("remote_networks")
+    if remote and facts["traffic_selectors"].value == "networks" and not _reaches_services(remote.value):
+        yield Remark(
+            f"the selectors do not cover {CLOUD_SERVICES}: no cloud services by these tunnels, unless it "
+            "is added in the cloud's connection first."
+        )
+
+
+def _reaches_services(networks: object) -> bool:
+    """Whether any network is of the cloud services; those of a region are narrower than the /10."""
+    for text in networks if isinstance(networks, tuple) else ():
+        try:
+            if IPv4Network(text).overlaps(CLOUD_SERVICES):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def _leaves(facts: Facts, *keys: str) -> list[Entry]:
+    """Return the keys that are told."""
+    return [
+        Leaf(key.rpartition(".")[2], value, facts[key].sources)
+        for key in keys
+        if key in facts and not isinstance(value := facts[key].value, Secret)
+    ]

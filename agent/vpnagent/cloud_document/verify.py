@@ -1,0 +1,56 @@
+"""The rules of the configuration, held against an imported YAML: what they refuse is told of the document.
+
+So the importer has no second opinion on addresses, lifetimes or algorithms, and what it writes loads as soon
+as its questions are answered.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, walk
+from vpnagent.cloud_document.told import Source
+from vpnagent.config.build import build, contradictions
+from vpnagent.config.draft import draft
+from vpnagent.config.rules import violations
+from vpnagent.config.wording import Path, Violation, key_path
+from vpnagent.config.yaml_positions import read
+from vpnagent.errors import Problem
+
+
+def verify(text: str, entries: Iterable[Entry]) -> list[Problem]:
+    """Return what the configuration's rules say against a text, except that questions are open."""
+    sources: dict[Path, Source] = {}
+    asked: list[Path] = []
+    for path, entry in walk(entries):
+        match entry:
+            case Leaf():
+                if entry.sources:
+                    sources[path] = entry.sources[0]
+            case Item():
+                sources[path] = entry.source
+            case Question():
+                asked.append(path)
+    return [
+        _source(violation.path, sources).problem(f"{violation.text} (the key {key_path(violation.path)})")
+        for violation in _violations(text)
+        if not any(_contains(one, violation.path) or _contains(violation.path, one) for one in asked)
+    ]
+
+
+def _violations(text: str) -> Iterator[Violation]:
+    document = read(text.encode())
+    yield from (Violation(fault.path, fault.text) for fault in document.faults)
+    sketch = draft(document)
+    config = build(sketch.file, hostname="gateway", folder="/", psks={})
+    yield from sketch.violations
+    yield from map(sketch.relocated, [*contradictions(sketch.file), *violations(config)])
+
+
+def _source(path: Path, sources: Mapping[Path, Source]) -> Source:
+    """Return where the value at a path is from; for what no document tells, where what is around it is."""
+    while path and path not in sources:
+        path = path[:-1]
+    return sources[path] if path in sources else next(iter(sources.values()))
+
+
+def _contains(outer: Path, inner: Path) -> bool:
+    return inner[: len(outer)] == outer

@@ -1,0 +1,264 @@
+"""``vpnagent import``: the cloud's documents become a configuration, or are compared with one."""
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from vpnagent.config.wording import key_path
+from vpnagent.control import NOT_FINE
+from vpnagent.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from vpnagent.cloud_document.assemble import Assembly
+    from vpnagent.config.values import Config
+
+STDIN: Final = "-"
+OWNER_ONLY: Final = 0o600
+READABLE: Final = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options as they were given."""
+
+    output: str | None
+    psk_directory: str | None
+    present: str | None
+    force: bool
+    attachment: str | None
+    local_networks: tuple[str, ...]
+    remote_networks: tuple[str, ...]
+    active: tuple[str, ...]
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--output", type=click.Path(dir_okay=False), help="Where the YAML goes. Default: standard output."
+)
+@click.option(
+    "--psk-directory",
+    type=click.Path(file_okay=False),
+    help="Where each pre-shared key becomes a file CONNECTION.TUNNEL.psk of mode 0600. Default: nowhere.",
+)
+@click.option(
+    "--diff",
+    "present",
+    type=click.Path(dir_okay=False),
+    help="Write nothing; print where this YAML differs from the documents.",
+)
+@click.option("--force", is_flag=True, help="Replace files that hold something else, and say so.")
+@click.option(
+    "--attachment",
+    type=click.Choice(["vpn-gateway", "transit-router"]),
+    help="What the cloud's end is attached to.",
+)
+@click.option(
+    "--local-network",
+    "local_networks",
+    multiple=True,
+    metavar="NETWORK",
+    help="A network of the data centre; may be repeated.",
+)
+@click.option(
+    "--remote-network",
+    "remote_networks",
+    multiple=True,
+    metavar="NETWORK",
+    help="A network behind the cloud's end; may be repeated.",
+)
+@click.option(
+    "--active",
+    multiple=True,
+    metavar="TUNNEL",
+    help="The active tunnel: its id or the cloud's address; may be repeated.",
+)
+def import_(files: tuple[str, ...], **options: Any) -> None:
+    """Make a configuration of what DownloadVpnConnectionConfig and DescribeVpnConnection answer.
+
+    \b
+    Example:
+      vpnagent import download.json describe.json --output vpnagent.yaml --psk-directory psk \\
+          --local-network 10.1.0.0/16 --remote-network 100.64.0.0/10 --remote-network 172.16.0.0/16
+      vpnagent import describe.json --diff /etc/vpnagent/vpnagent.yaml
+      aliyun vpc DescribeVpnConnection --VpnConnectionId vco-x | vpnagent import -
+
+    Documents of one connection are merged. What none of them tells stands in the YAML as a comment, TO FILL
+    IN, and on standard error. Exit status 0; with --diff 1 for a difference; 2 for a document that cannot be
+    used.
+    """  # noqa: D301 - click's mark is a backspace
+    from vpnagent.cloud_document.assemble import Answers
+    from vpnagent.cloud_document.imported import assembly_of
+
+    given = Options(**options)
+    documents = _documents(files)
+    answers = Answers(
+        attachment=given.attachment,
+        local_networks=given.local_networks,
+        remote_networks=given.remote_networks,
+        active=given.active,
+    )
+    assembly = assembly_of(documents, answers)
+    if given.present is None:
+        _write(assembly, documents, given)
+    else:
+        _compare(assembly, documents, given.present)
+
+
+def _documents(files: Sequence[str]) -> dict[str, bytes]:
+    """Return what is in the documents, each under the shortest name that tells it from the others."""
+    short = [os.path.basename(name) for name in files]
+    names = [one if short.count(one) == 1 else name for one, name in zip(short, files, strict=True)]
+    names = [name if name.isprintable() else repr(name) for name in names]  # they become comments
+    for file in files:
+        if os.path.isfile(file) and os.stat(file).st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            _say(f"note: {file}: others may read it, and such a document holds pre-shared keys")
+    return {name: _content(file) for name, file in zip(names, files, strict=True)}
+
+
+def _content(name: str) -> bytes:
+    if name == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        with open(name, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not the name of a file"
+        raise _problem(name, f"cannot be read: {reason}") from error
+
+
+def _write(assembly: "Assembly", documents: Iterable[str], given: Options) -> None:
+    """Write the keys, then the YAML that names them; nothing at all where a file holds something else."""
+    from vpnagent.cloud_document.imported import yaml_of
+    from vpnagent.cloud_document.outline import Question
+
+    result = yaml_of(assembly, documents, _directory_in_yaml(given))
+    files = _key_files(assembly, given.psk_directory) if given.psk_directory is not None else []
+    if given.output is not None:
+        files.append(File(given.output, result.text.encode(), READABLE))
+    for file in files:
+        file.check(replace=given.force)
+    if given.psk_directory is not None:
+        os.makedirs(given.psk_directory, mode=0o700, exist_ok=True)
+    for file in files:
+        file.write(replace=given.force)
+    if given.output is None:
+        click.echo(result.text, nl=False)
+    for line, key, said in result.said:
+        what = "to fill in" if isinstance(said, Question) else "note"
+        _say(f"{what}: {given.output or 'the YAML'}:{line}: {key_path(key)}: {said.text}")
+
+
+def _key_files(assembly: "Assembly", directory: str) -> "list[File]":
+    return [
+        File(os.path.join(directory, connection.psk_file(tunnel)), tunnel.psk.reveal(), OWNER_ONLY)
+        for connection in assembly.connections
+        for tunnel in connection.tunnels
+        if tunnel.psk
+    ]
+
+
+def _directory_in_yaml(given: Options) -> str | None:
+    """Return the directory of the keys: relative to the YAML where it is beneath, so that both can move."""
+    if given.psk_directory is None:
+        return None
+    directory = os.path.abspath(given.psk_directory)
+    if given.output is not None:
+        relative = os.path.relpath(directory, os.path.dirname(os.path.abspath(given.output)))
+        if relative.partition(os.sep)[0] != os.pardir:
+            return relative
+    return directory
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to be written."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int
+
+    def check(self, *, replace: bool) -> None:
+        """See that nothing else is there. Raises ConfigError."""
+        if self._is_there() is False and not replace:
+            raise _problem(self.path, "holds something else already; --force replaces it")
+
+    def write(self, *, replace: bool) -> None:
+        """Write the file, unless it is there already; at every moment there is the old one or the new."""
+        there = self._is_there()
+        if there:
+            if stat.S_IMODE(os.stat(self.path).st_mode) & ~self.mode:
+                os.chmod(self.path, self.mode)
+            return
+        folder = os.path.dirname(os.path.abspath(self.path))
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".vpnagent-")
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(self.content)
+                file.flush()
+                os.fchmod(descriptor, self.mode)
+                os.fsync(descriptor)
+            if replace:
+                os.replace(temporary, self.path)
+            else:
+                os.link(temporary, self.path)  # unlike a rename, refuses what came in between
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+        _say(f"{self.path}: {'written' if there is None else 'replaced: it held something else'}")
+
+    def _is_there(self) -> bool | None:
+        """Return whether this is what is there; None where nothing is. Raises ConfigError."""
+        if os.path.lexists(self.path) and not os.path.isfile(self.path):
+            raise _problem(self.path, "must be a regular file")
+        try:
+            with open(self.path, "rb") as file:
+                return file.read().rstrip(b"\r\n") == self.content.rstrip(b"\r\n")  # an editor's newline
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _problem(self.path, f"cannot be read: {error.strerror}") from error
+
+
+def _compare(assembly: "Assembly", documents: Iterable[str], name: str) -> None:
+    from vpnagent.cloud_document.drift import Present, drift, not_compared
+    from vpnagent.cloud_document.imported import yaml_of
+    from vpnagent.config.yaml_positions import read
+
+    yaml_of(assembly, documents, None)  # a document that cannot be used is no drift
+    present = Present(name, read(_content(name)), _present_config(name))
+    found = drift(assembly, present)
+    for problem in found:
+        click.echo(str(problem))
+    for connection in not_compared(assembly, present.config):
+        _say(f"note: {name}: {connection} is in no document, and not compared")
+    if found:
+        sys.exit(NOT_FINE)
+    click.echo(f"{name}: as in the documents")
+
+
+def _present_config(name: str) -> "Config":
+    """Return the configuration there is, without its keys where they are not at hand."""
+    from vpnagent.config.load import load
+
+    try:
+        return load(name)
+    except ConfigError:
+        config = load(name, read_secrets=False)
+    _say(f"note: {name}: its pre-shared keys cannot be read, and are not compared")
+    return config
+
+
+def _problem(name: str, text: str) -> ConfigError:
+    return ConfigError((Problem(name, 0, "", text),))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
