@@ -23,7 +23,17 @@ _STALLED = 0.25  #: of the shortest interval: a wake-up that much late is a stal
 class Board:
     """Everything that has a deadline."""
 
-    __slots__ = ("_domains", "_down", "_outbox", "_random", "_stall", "_timetable", "dirty", "paths")
+    __slots__ = (
+        "_domains",
+        "_down",
+        "_outbox",
+        "_random",
+        "_stall",
+        "_timetable",
+        "anxious",
+        "dirty",
+        "paths",
+    )
 
     def __init__(self, intent: Intent, outbox: Outbox, random: Callable[[], float], now: float) -> None:
         self._outbox = outbox
@@ -33,6 +43,7 @@ class Board:
         self._timetable: Timetable[Path | Domain] = Timetable()
         self._stall = 0.0  #: seconds of lateness that are a stall
         self.paths: dict[TunnelKey, Path] = {}
+        self.anxious: set[Path] = set()  #: never heard, or not since a probe was missed
         self.dirty: dict[Domain, None] = {}  #: to be advanced at once, in this order
         self.replace_intent(intent, now)
 
@@ -69,6 +80,7 @@ class Board:
         for path in self.paths.values():
             self._timetable.set(path, inf)
         self.paths = paths
+        self.anxious = {p for p in paths.values() if p.silence.quiet or p.evidence.heard_at is None}
         self._arrange(intent, remedies)
         self._stall = _STALLED * min((t.interval for t in tunnels), default=1.0)
         for path in paths.values():
@@ -87,6 +99,8 @@ class Board:
         self, path: Path, heard_on: TunnelKey | None, transitions: Iterable[Transition], at: float
     ) -> None:
         """A reply to a probe of the path arrived."""
+        if self.anxious:
+            self.anxious.discard(path)
         domain = self._domains[path.key]
         if domain.heard(path, heard_on, transitions, at):
             self._touch_all(domain)
@@ -126,6 +140,8 @@ class Board:
     def advance(self, now: float) -> None:
         """Apply the passage of time to whatever is due."""
         due = self._timetable.deadline()
+        if due > now and not self.dirty:
+            return
         if now - due > self._stall:
             self._stalled(due, now)
         actions, changes, _ = self._outbox
@@ -133,18 +149,25 @@ class Board:
             if isinstance(item, Domain):
                 self.dirty[item] = None
                 continue
-            changes.extend(Change(item, t) for t in item.advance(now, self._random, actions))
-            self._timetable.set(item, item.deadline)
-            domain = self._domains[item.key]
-            if domain.unjudged(item):
-                self.dirty[domain] = None
-            elif item.silence.quiet:
-                domain.quieted(now)
-                self._timetable.set(domain, domain.deadline)
+            for transition in item.advance(now, self._random, actions):
+                changes.append(Change(item, transition))
+            self.touch(item)
+            if item.silence.quiet:
+                self._quiet(item, now)
         due_now, self.dirty = self.dirty, {}
         for domain in due_now:
             domain.advance(now)
             self._touch_all(domain)
+
+    def _quiet(self, path: Path, now: float) -> None:
+        """The path missed a probe and was not heard since: it may be silent now, or soon."""
+        self.anxious.add(path)
+        domain = self._domains[path.key]
+        if domain.unjudged(path):
+            self.dirty[domain] = None
+        else:
+            domain.quieted(now)
+            self._timetable.set(domain, domain.deadline)
 
     def _stalled(self, since: float, until: float) -> None:
         """Nothing of us ran in between: tell all paths, and spread their probes anew."""
@@ -172,7 +195,7 @@ class Board:
 
     def _touch_all(self, domain: Domain) -> None:
         for path in domain.picture.paths.values():
-            self._timetable.set(path, path.deadline)
+            self.touch(path)
         self._timetable.set(domain, domain.deadline)
         if domain.unsettled:
             self.dirty[domain] = None

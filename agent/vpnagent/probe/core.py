@@ -152,6 +152,15 @@ class Core:
         due = self._board.deadline
         return due if due < inf else None
 
+    @property
+    def anxious(self) -> bool:
+        """Whether a path waits to be heard, so that a reply changes more than figures.
+
+        While none does, the shell need not wake up for replies: it drains the sockets at every wake-up,
+        before anything is judged, and the kernel tells when each was received.
+        """
+        return bool(self._board.anxious)
+
     def groups(self) -> Mapping[int, tuple[Member, ...]]:
         """What each group of the intent should hold now; empty: the group should not exist."""
         return self._switchover.groups.members

@@ -114,9 +114,10 @@ class Path:
     def slot(self, target: IPv4Address, sequence: int) -> Slot | None:
         """Return the probe that a reply belongs to, if it is one of ours and was not answered before."""
         slot = self.window.find(sequence)
-        if slot is None or slot.sent_at is None or slot.rtt is not None or slot.target.address != target:
+        if slot is None or slot.sent_at is None or slot.rtt is not None:
             return None
-        return slot
+        asked = slot.target.address
+        return slot if asked is target or asked == target else None
 
     def answered(self, slot: Slot, at: float) -> list[Transition]:
         """A reply to that probe arrived."""
@@ -140,9 +141,10 @@ class Path:
         """Apply the passage of time."""
         if not self.signals.usable:
             return []
-        was_quiet = self.silence.quiet
-        self.silence.advance(now, self.window.rtt.patience)
-        if self.silence.quiet and not was_quiet:
+        silence = self.silence
+        was_quiet = silence.quiet
+        silence.advance(now, self.window.rtt.patience)
+        if silence.quiet and not was_quiet:
             self.detector.missed(now)
             self.evidence.traffic.begin()
             self.read_traffic(actions)

@@ -93,7 +93,10 @@ class Prober:
         self._advance()
         if now >= self._housekeeping:
             self._housekeep(now)
-        deadline = self._core.deadline() if self._core else None
+        deadline = None
+        if self._core:
+            deadline = self._core.deadline()
+            self._shell.listen(closely=self._core.anxious)
         self._timer.arm(self._housekeeping if deadline is None else min(deadline, self._housekeeping))
 
     def _housekeep(self, now: float) -> None:

@@ -106,8 +106,10 @@ class Timetable(Generic[K]):
 
     def pop(self, now: float) -> K | None:
         """Take out the first that is due, or return None."""
-        if self.deadline() > now:
-            return None
-        what = heappop(self._heap)[2]
-        del self._due[what]
-        return what
+        heap, due = self._heap, self._due
+        while heap and heap[0][0] <= now:
+            at, _, what = heappop(heap)
+            if due.get(what) == at:
+                del due[what]
+                return what
+        return None

@@ -40,6 +40,7 @@ class Shell:
         self._kernel = kernel
         self._tell = tell
         self._sockets: dict[ProbeMethod, ProbeSocket] = {}
+        self._listening = True
         self._slots = Slots(self._socket_of)
         self._ike = IkeSockets(poller)
         self._charon = Charon(poller)
@@ -91,6 +92,19 @@ class Shell:
             for tunnel in self._ike.drain():
                 core.ike_ping_answered(tunnel, at=monotonic / 1e9)
             self._tell_overflows(core, monotonic / 1e9)
+
+    def listen(self, *, closely: bool) -> None:
+        """Wake up for every answer, or take the answers in when something else is due: half the wake-ups."""
+        if closely != self._listening:
+            self._listening = closely
+            for sock in self._sockets.values():
+                self._watch(sock)
+
+    def _watch(self, sock: ProbeSocket) -> None:
+        if self._listening:
+            self._poller.watch(sock.fileno(), lambda: None)  # drained at every wake-up
+        else:
+            self._poller.forget(sock.fileno())
 
     def _tell_overflows(self, core: Core, now: float) -> None:
         overflows = sum(sock.overflows for sock in self._sockets.values())
@@ -200,7 +214,7 @@ class Shell:
     def _socket_of(self, method: ProbeMethod) -> ProbeSocket:
         if method not in self._sockets:
             self._sockets[method] = _SOCKETS[method]()
-            self._poller.watch(self._sockets[method].fileno(), lambda: None)  # drained at every wake-up
+            self._watch(self._sockets[method])
         return self._sockets[method]
 
 

@@ -30,6 +30,7 @@ class Silence:
         "_multiplier",
         "_unanswered",
         "complete",
+        "quiet",
         "quiet_at",
     )
 
@@ -45,13 +46,9 @@ class Silence:
         self._mark = at
         self._limit = at  #: no probe covers more than this
         self._unanswered.clear()
-        self.quiet_at: float | None = None  #: when the first probe since the last reply was missed
+        self.quiet = False  #: a probe was missed since the last reply
+        self.quiet_at: float | None = None  #: when that was
         self.complete = False  #: nothing was heard for the detection time
-
-    @property
-    def quiet(self) -> bool:
-        """Whether a probe was missed since the last reply."""
-        return self.quiet_at is not None
 
     @property
     def expected_at(self) -> float:
@@ -66,7 +63,8 @@ class Silence:
     def sent(self, number: int, at: float) -> None:
         """A probe left."""
         self._cover(at)
-        self._limit = max(self._limit, at + COVER * self._interval)
+        limit = at + COVER * self._interval
+        self._limit = max(self._limit, limit)
         if len(self._unanswered) < 4 * self._multiplier:
             self._unanswered.append((number, at))
 
@@ -77,6 +75,7 @@ class Silence:
             unanswered.popleft()
         self._covered = 0.0
         self._mark = max(self._mark, at)
+        self.quiet = False
         self.quiet_at = None
         self.complete = False
 
@@ -105,7 +104,8 @@ class Silence:
         """Apply the passage of time; ``patience`` is how long a reply may take."""
         if not self.quiet and self._unanswered:
             missed_at = self._unanswered[0][1] + patience
-            self.quiet_at = missed_at if missed_at <= now else None
+            if missed_at <= now:
+                self.quiet, self.quiet_at = True, missed_at
         if self.quiet and not self.complete and self._complete_at(patience) <= now:
             self.complete = True
 
@@ -118,7 +118,7 @@ class Silence:
         return max(covered_at, self._unanswered[self._multiplier - 1][1] + patience)
 
     def _cover(self, to: float) -> None:
-        end = min(to, self._limit)
+        end = self._limit if self._limit < to else to
         if end > self._mark:
             self._covered += end - self._mark
         self._mark = max(self._mark, to)

@@ -2,13 +2,17 @@
 
 Nothing here ever times out: a slot is sent or answered, and whether it counts as lost is a question of how
 long ago it was sent. A late reply repairs the history, and the totals with it. A probe that the kernel did
-not accept was never sent. Every operation costs the same however long the window is.
+not accept was never sent. Every operation costs the same however long the window is; of a probe that was
+answered only its round-trip time is kept.
 """
+
+from array import array
+from math import inf, isnan, nan
 
 from vpnagent.probe.intent import Target
 
-SEQUENCES = 65536  #: of ICMP (RFC 792); rings divide it
-_SMALLEST, _LARGEST = 16, 4096  #: slots
+SEQUENCES = 65536  #: of ICMP (RFC 792)
+_SMALLEST, _LARGEST = 16, 4096  #: probes in view
 
 
 class Slot:
@@ -28,14 +32,26 @@ class Slot:
 class Window:
     """The last probes of one tunnel."""
 
-    __slots__ = ("_answered", "_next", "_ring", "_rtt_sum", "_settled", "lost", "rtt", "totals")
+    __slots__ = (
+        "_answered",
+        "_next",
+        "_open",
+        "_rtt_sum",
+        "_rtts",
+        "_settled",
+        "_size",
+        "lost",
+        "rtt",
+        "totals",
+    )
 
     def __init__(self, slots: int, patience: float) -> None:
         """Keep at least ``slots`` probes; ``patience`` is for the first reply, in seconds."""
-        size = _SMALLEST
-        while size < min(slots, _LARGEST):
-            size *= 2
-        self._ring: list[Slot | None] = [None] * size
+        self._size = _SMALLEST
+        while self._size < min(slots, _LARGEST):
+            self._size *= 2
+        self._open: dict[int, Slot] = {}  #: in view and not answered, or not settled, by number
+        self._rtts = array("d", [nan]) * self._size  #: of those that count as answered; a ring
         self._next = 0  #: number of the next probe
         self._settled = 0  #: every earlier one is known to be answered or lost
         self._answered = 0  #: in view
@@ -46,18 +62,17 @@ class Window:
 
     def open(self, target: Target, *, spare: bool) -> Slot:
         """Return the slot of the next probe; it does not count before it is sent."""
-        slot = Slot(self._next, target, spare=spare)
-        index = self._next % len(self._ring)
-        if (old := self._ring[index]) is not None:
-            self._forget(old)
-        self._ring[index] = slot
+        number = self._next
+        if number >= self._size:
+            self._forget(number - self._size)
+        slot = self._open[number] = Slot(number, target, spare=spare)
         self._next += 1
         return slot
 
     def find(self, sequence: int) -> Slot | None:
-        """Return the probe of that sequence, if it is still in view."""
-        slot = self._ring[sequence % len(self._ring)]
-        return slot if slot is not None and slot.number % SEQUENCES == sequence else None
+        """Return the probe of that sequence, if it is still in view and an answer to it means anything."""
+        last = self._next - 1
+        return self._open.get(last - (last - sequence) % SEQUENCES)
 
     def answer(self, slot: Slot, rtt: float) -> None:
         """Note a reply to a probe that was sent; a second one to the same probe is ignored."""
@@ -70,14 +85,15 @@ class Window:
             slot.lost = False
             self.lost -= 1
             self.totals.lost -= 1
-            self._answered += 1
-            self._rtt_sum += rtt
+            self._note(slot.number, rtt)
+        if slot.number < self._settled:
+            self._open.pop(slot.number, None)
 
     def settle(self, sent_before: float) -> None:
         """Count as lost what was sent before that time and is not answered yet."""
         while self._settled < self._next:
-            slot = self._ring[self._settled % len(self._ring)]
-            if slot is not None and slot.number == self._settled:
+            slot = self._open.get(self._settled)
+            if slot is not None:
                 if slot.sent_at is None or (slot.rtt is None and slot.sent_at >= sent_before):
                     return
                 self._count(slot)
@@ -85,7 +101,7 @@ class Window:
 
     def void(self, slot: Slot) -> None:
         """The probe was never sent."""
-        self._ring[slot.number % len(self._ring)] = None
+        self._open.pop(slot.number, None)
 
     @property
     def resolved(self) -> int:
@@ -104,37 +120,43 @@ class Window:
 
     def clear(self) -> None:
         """Begin a new view; totals, RTT estimate and what is still under way stay."""
-        for slot in self._ring:
-            if slot is not None:
-                slot.spare, slot.lost = True, False
+        for slot in self._open.values():
+            slot.spare, slot.lost = True, False
+        self._rtts = array("d", [nan]) * self._size
         self._answered = 0
         self._rtt_sum = 0.0
         self.lost = 0
 
     def _count(self, slot: Slot) -> None:
         """A probe's fate is known, for now."""
-        if slot.spare:
-            return
-        if slot.rtt is None:
+        if slot.rtt is not None:
+            del self._open[slot.number]
+            if not slot.spare:
+                self._note(slot.number, slot.rtt)
+        elif not slot.spare:
             slot.lost = True
             self.lost += 1
             self.totals.lost += 1
-        else:
-            self._answered += 1
-            self._rtt_sum += slot.rtt
 
-    def _forget(self, slot: Slot) -> None:
+    def _note(self, number: int, rtt: float) -> None:
+        """A probe counts as answered."""
+        self._rtts[number % self._size] = rtt
+        self._answered += 1
+        self._rtt_sum += rtt
+
+    def _forget(self, number: int) -> None:
         """A probe leaves the view."""
-        if slot.number >= self._settled:
-            self.settle(float("inf"))
-            self._settled = max(self._settled, slot.number + 1)
-        if slot.spare or slot.sent_at is None:
-            return
-        if slot.lost:
+        if number >= self._settled:
+            self.settle(inf)
+            self._settled = max(self._settled, number + 1)
+        slot = self._open.pop(number, None)
+        if slot is not None and slot.lost:
             self.lost -= 1
-        elif slot.rtt is not None:
+        rtt = self._rtts[number % self._size]
+        if not isnan(rtt):
+            self._rtts[number % self._size] = nan
             self._answered -= 1
-            self._rtt_sum -= slot.rtt
+            self._rtt_sum -= rtt
 
 
 class Totals:
