@@ -1,0 +1,22 @@
+"""What the printed swanctl.conf says to people; how swanctl reads it is tests/native/test_swanctl_export.py's."""
+
+from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config
+
+from vpnagent.export.swanctl import swanctl
+
+
+def test_no_pre_shared_key_is_printed_and_no_placeholder_would_pass_for_one() -> None:
+    text = swanctl(make_config())
+    assert PRIMARY_PSK.decode() not in text
+    assert BACKUP_PSK.decode() not in text
+    secrets = [line.strip() for line in text.splitlines() if "secret =" in line]
+    assert secrets == [
+        '# secret = "the pre-shared key of hangzhou/primary"',
+        '# secret = "the pre-shared key of hangzhou/backup"',
+    ]
+
+
+def test_it_tells_what_the_agent_makes_besides() -> None:
+    text = swanctl(make_config())
+    assert "#   ip link add name vpn-hz-1 mtu 1399 type xfrm if_id 0x1" in text
+    assert "#   ip route add 100.64.0.0/10 nhid " in text
