@@ -193,7 +193,7 @@ class World:
         def at_home(back: Wire) -> None:
             if self.arrives(back):
                 at = self.clock.now
-                self.shell.tell(
+                self.shell.answer(
                     lambda core: core.probe_answered(key, target.address, sequence, heard_on=back.key, at=at)
                 )
 
@@ -305,6 +305,12 @@ class Shell:
         """Something arrived at a socket of ours."""
         self._waiting.append(fact)
         self.wake()
+
+    def answer(self, fact: Callable[[Core], None]) -> None:
+        """A probe was answered: if nothing waits for that, it is taken in at the next wake-up."""
+        self._waiting.append(fact)
+        if self.core.anxious:
+            self.wake()
 
     def wake(self) -> None:
         now = self.world.clock.now

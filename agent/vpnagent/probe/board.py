@@ -16,6 +16,7 @@ from vpnagent.probe.outbox import Change, Outbox
 from vpnagent.probe.path import Path
 from vpnagent.probe.schedule import Timetable
 from vpnagent.probe.trial import Remedy
+from vpnagent.selection import PathState
 
 _STALLED = 0.25  #: of the shortest interval: a wake-up that much late is a stall of our own
 
@@ -43,7 +44,7 @@ class Board:
         self._timetable: Timetable[Path | Domain] = Timetable()
         self._stall = 0.0  #: seconds of lateness that are a stall
         self.paths: dict[TunnelKey, Path] = {}
-        self.anxious: set[Path] = set()  #: never heard, or not since a probe was missed
+        self.anxious: set[Path] = set()  #: those to which a reply means more than figures
         self.dirty: dict[Domain, None] = {}  #: to be advanced at once, in this order
         self.replace_intent(intent, now)
 
@@ -80,7 +81,7 @@ class Board:
         for path in self.paths.values():
             self._timetable.set(path, inf)
         self.paths = paths
-        self.anxious = {p for p in paths.values() if p.silence.quiet or p.evidence.heard_at is None}
+        self.anxious.clear()
         self._arrange(intent, remedies)
         self._stall = _STALLED * min((t.interval for t in tunnels), default=1.0)
         for path in paths.values():
@@ -99,13 +100,13 @@ class Board:
         self, path: Path, heard_on: TunnelKey | None, transitions: Iterable[Transition], at: float
     ) -> None:
         """A reply to a probe of the path arrived."""
-        if self.anxious:
-            self.anxious.discard(path)
         domain = self._domains[path.key]
         if domain.heard(path, heard_on, transitions, at):
             self._touch_all(domain)
         else:
             self.touch(path)
+            if path in self.anxious:
+                self._worry(path)
 
     def ike_answered(self, tunnel: TunnelKey, at: float) -> None:
         """The peer's IKE daemon gave a sign of life."""
@@ -196,9 +197,16 @@ class Board:
     def _touch_all(self, domain: Domain) -> None:
         for path in domain.picture.paths.values():
             self.touch(path)
+            self._worry(path)
         self._timetable.set(domain, domain.deadline)
         if domain.unsettled:
             self.dirty[domain] = None
+
+    def _worry(self, path: Path) -> None:
+        if path.silence.quiet or path.state not in (PathState.UP, PathState.DEGRADED):
+            self.anxious.add(path)
+        else:
+            self.anxious.discard(path)
 
     def _arrange(self, intent: Intent, remedies: dict[TunnelKey, Remedy]) -> None:
         """Put the paths into domains; one whose tunnels are the same as before keeps its doubts."""

@@ -154,9 +154,9 @@ class Core:
 
     @property
     def anxious(self) -> bool:
-        """Whether a path waits to be heard, so that a reply changes more than figures.
+        """Whether a path is quiet, down or not yet judged, so that a reply to it means more than figures.
 
-        While none does, the shell need not wake up for replies: it drains the sockets at every wake-up,
+        While none is, the shell need not wake up for replies: it drains the sockets at every wake-up,
         before anything is judged, and the kernel tells when each was received.
         """
         return bool(self._board.anxious)
