@@ -50,6 +50,8 @@ SHELL = {
     "routing/netlink_monitor.py",
     "routing/netlink_socket.py",
     "routing/sysctl.py",
+    "reloading.py",
+    "standing.py",
     "supervisor.py",
     "systemd.py",
 }

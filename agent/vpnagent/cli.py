@@ -24,9 +24,12 @@ INTERRUPTED = 130
 MODULES = {
     "check": "check",
     "completion": "completion",
+    "confirm": "daemon",
     "down": "daemon",
     "drain": "daemon",
+    "drill": "drill",
     "export": "export",
+    "import": "import_",
     "plan": "plan",
     "reload": "daemon",
     "run": "daemon",

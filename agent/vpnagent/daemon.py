@@ -16,13 +16,9 @@ from typing import Any
 
 from vpnagent import __version__, control_server, drains, metrics_endpoint, report
 from vpnagent.choice import to_plain
-from vpnagent.config.load import load
-from vpnagent.config.values import Config
-from vpnagent.config.weaknesses import weaknesses
-from vpnagent.control import NOT_FINE, USAGE
+from vpnagent.control import NOT_FINE
 from vpnagent.drill import lease
-from vpnagent.errors import ConfigError, ControlError
-from vpnagent.finding import Finding, Severity
+from vpnagent.errors import ControlError
 from vpnagent.ipsec.charon import Charon
 from vpnagent.knowledge import Knowledge
 from vpnagent.metrics import AgentCollector
@@ -30,7 +26,9 @@ from vpnagent.naming import tunnel_key
 from vpnagent.prober_link import ProberLink
 from vpnagent.reconcile_charon import CharonReconciler
 from vpnagent.reconcile_kernel import KernelReconciler
+from vpnagent.reloading import Reloader, confirm_within, weak_points
 from vpnagent.routing.netlink import Kernel
+from vpnagent.standing import Loaded, Standing
 from vpnagent.status import status
 from vpnagent.supervisor import Task, supervise
 from vpnagent.systemd import notify, watchdog_interval
@@ -42,13 +40,15 @@ REPORT_PERIOD = 0.2  #: seconds between looks at whether states or findings chan
 
 
 class Daemon:
-    """One run of the daemon. ``config_path`` is read again at each reload."""
+    """One run of the daemon, begun with ``loaded``. ``config_path`` is read again at each reload."""
 
-    def __init__(self, config_path: str, config: Config) -> None:
-        self._config_path = config_path
+    def __init__(self, config_path: str, loaded: Loaded, standing: Standing) -> None:
+        config = loaded.config
+        self._loaded = loaded
         self._known = Knowledge(
             config=config,
             loaded_at=time.time(),
+            config_error=loaded.error,
             config_findings=weak_points(config),
             drained=drains.read(config.agent.state_directory),
         )
@@ -58,6 +58,7 @@ class Daemon:
             self._known, lambda on_event: Charon(config.agent.vici_socket, on_event=on_event)
         )
         self._prober = ProberLink(self._known, realtime=config.agent.realtime)
+        self._reloader = Reloader(config_path, self._known, standing, self._wake)
         self._stop = asyncio.Event()
         self._progress = time.monotonic()
 
@@ -89,6 +90,7 @@ class Daemon:
             "report": self._report,
             "ready": self._ready,
             "reload-signal": self._reload_on_hangup,
+            "confirmation": self._reloader.watch,
         }
         if agent.metrics_listen:
             collector = AgentCollector(self._known)
@@ -103,6 +105,7 @@ class Daemon:
         gc.freeze()
         notify("READY=1", f"STATUS=vpnagent {__version__}")
         log.info("ready")
+        await self._reloader.started(self._loaded)
 
     async def _report(self) -> None:
         while True:
@@ -126,7 +129,7 @@ class Daemon:
             await hangup.wait()
             hangup.clear()
             with contextlib.suppress(ControlError):
-                await self._reload()
+                await self._reloader.reload()
 
     async def _answer(self, request: dict[str, Any]) -> Any:
         match request["command"]:
@@ -136,38 +139,15 @@ class Daemon:
             case "plan":
                 return to_plain(self._known.verdicts(), self._known.carrying())
             case "reload":
-                return await self._reload()
+                return await self._reloader.reload(within=confirm_within(request))
+            case "confirm":
+                return await self._reloader.confirm()
             case "drain" | "undrain":
                 return await self._drain(request)
             case "drill":
                 return self._drill(request)
             case _:
                 return await self._down()
-
-    async def _reload(self) -> dict[str, Any]:
-        """Read the file again; on any problem the configuration in force stays."""
-        known = self._known
-        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        try:
-            config = await asyncio.to_thread(load, self._config_path)
-        except ConfigError as error:
-            known.config_error = str(error)
-            log.error("reload-refused %s", str(error).replace("\n", "; "))  # noqa: TRY400 - no traceback
-            raise ControlError(str(error), USAGE) from None
-        finally:
-            notify("READY=1")
-        findings = weak_points(config)
-        if config.agent != known.config.agent:
-            findings = (*findings, _restart_needed())
-            config = replace(
-                config, agent=replace(known.config.agent, manage_sysctls=config.agent.manage_sysctls)
-            )
-        changed = config != known.config
-        known.config, known.config_error, known.config_findings = config, None, findings
-        known.loaded_at = time.time()
-        self._wake()
-        log.info("reloaded changed=%s connections=%d", changed, len(config.connections))
-        return {"changed": changed}
 
     async def _drain(self, request: dict[str, Any]) -> dict[str, Any]:
         key = tunnel_key(self._known.config, str(request.get("tunnel", "")))
@@ -212,18 +192,3 @@ class Daemon:
         self._known.kernel_dirty.set()
         self._known.charon_dirty.set()
         self._known.probe_dirty.set()
-
-
-def weak_points(config: Config) -> tuple[Finding, ...]:
-    """Return the configuration's weaknesses as findings."""
-    return tuple(replace(w, text=f"{w.subject}: {w.text}") for w in weaknesses(config))
-
-
-def _restart_needed() -> Finding:
-    return Finding(
-        code="RestartNeeded",
-        subject="agent",
-        severity=Severity.WARNING,
-        text="a changed path or listener under agent: takes effect at the next start",
-        hint="systemctl restart vpnagent; tunnels and routes stay in place",
-    )

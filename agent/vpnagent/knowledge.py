@@ -162,6 +162,7 @@ class Knowledge:
     loaded_at: float  #: wall clock, seconds
     config_error: str | None = None  #: why the last reload was refused
     config_findings: tuple[Finding, ...] = ()
+    taken_back_at: float | None = None  #: wall clock; when it will be, unless it is confirmed
     drained: frozenset[TunnelKey] = frozenset()  #: written by drain and undrain
     drills: Leases = field(default_factory=Leases)  #: written by drill
     charon: CharonKnowledge = field(default_factory=CharonKnowledge)

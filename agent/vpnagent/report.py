@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from vpnagent.config.values import Config, Forwarding
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
+from vpnagent.status import rfc3339
 from vpnagent.tunnels import SaStatus, TunnelState, TunnelView
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,14 @@ def findings(known: Knowledge) -> Iterator[Finding]:
             severity=Severity.CRITICAL,
             text=f"the configuration on disk is not in force: {known.config_error.splitlines()[0]}",
             hint="run vpnagent check, mend the file, then vpnagent reload",
+        )
+    if known.taken_back_at is not None:
+        yield Finding(
+            code="ConfigUnconfirmed",
+            subject="",
+            severity=Severity.WARNING,
+            text=f"the configuration takes itself back at {rfc3339(known.taken_back_at)}",
+            hint="run vpnagent confirm if all is well",
         )
     if known.charon.error is not None:
         yield Finding(

@@ -23,7 +23,7 @@ BANDWIDTH = "800kbps"
 PACKET = bytes(1200)
 FLOOD_RATE = 250  # packets per second: three times what passes
 SATURATED = 15.0  # seconds
-FLAPS = 5
+FLAPS = 3
 
 
 @contextlib.contextmanager

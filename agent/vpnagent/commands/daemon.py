@@ -11,10 +11,11 @@ import click
 
 from vpnagent import __version__
 from vpnagent.commands.options import (
+    DEFAULT_STATE,
+    agent_key,
     config_option,
     has_net_admin,
     json_option,
-    load_config,
     socket_for,
     socket_option,
 )
@@ -41,12 +42,18 @@ def run(config_path: str, debug: bool) -> None:
 
     if not has_net_admin():
         raise ControlError("run needs root or the capability CAP_NET_ADMIN", NOT_PERMITTED)
-    config = load_config(config_path)
+    from vpnagent.standing import Standing
+
+    standing = Standing(config_path, agent_key(config_path, "state_directory", DEFAULT_STATE))
+    loaded = standing.start()
     log.configure(debug=debug)
     from vpnagent.daemon import Daemon
 
-    _log_parameters(config_path, config)
-    asyncio.run(Daemon(config_path, config).run())
+    _log_parameters(config_path, loaded.config)
+    if loaded.error:
+        problem = loaded.error.replace("\n", "; ")
+        logging.getLogger("vpnagent").error("configuration-refused the last good one runs: %s", problem)
+    asyncio.run(Daemon(config_path, loaded, standing).run())
 
 
 def _log_parameters(config_path: str, config: "Config") -> None:
@@ -93,16 +100,53 @@ def status(config_path: str, socket_path: str | None, as_json: bool) -> None:
 @click.command()
 @config_option
 @socket_option
-def reload(config_path: str, socket_path: str | None) -> None:
+@click.option(
+    "--confirm",
+    metavar="DURATION",
+    help="Take the change back by itself after this time, unless vpnagent confirm is run: 5m, 90s.",
+)
+def reload(config_path: str, socket_path: str | None, confirm: str | None) -> None:
     r"""Have the daemon read its configuration again.
 
     \b
     Example:
-      vpnagent check && vpnagent reload
+      vpnagent plan; vpnagent reload --confirm 5m
+      vpnagent status && vpnagent confirm
     What did not change is not touched. A configuration with errors is refused and the one in force stays.
+    A change that was not confirmed in time, or before a restart of the machine, is not used again until it
+    is reloaded; the file is left as it is.
     """
-    answer = ask(socket_for(socket_path, config_path), "reload", timeout=30)
+    within = None if confirm is None else _seconds(confirm)
+    answer = ask(socket_for(socket_path, config_path), "reload", timeout=30, confirm_within=within)
     click.echo("reloaded" if answer["changed"] else "nothing changed")
+    if within is not None:
+        click.echo(f"takes itself back in {confirm} unless you run: vpnagent confirm")
+    if answer["warning"]:
+        click.echo(f"vpnagent: {answer['warning']}", err=True)
+
+
+def _seconds(text: str) -> float:
+    from vpnagent.config.units import duration
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--confirm") from None
+
+
+@click.command()
+@config_option
+@socket_option
+def confirm(config_path: str, socket_path: str | None) -> None:
+    r"""Let the change of ``reload --confirm`` stand.
+
+    \b
+    Example:
+      vpnagent confirm
+    Exit status 1 when no change waits for it.
+    """
+    ask(socket_for(socket_path, config_path), "confirm")
+    click.echo("confirmed")
 
 
 @click.command()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = "/etc/vpnagent/vpnagent.yaml"
 DEFAULT_SOCKET = "/run/vpnagent/control.sock"
+DEFAULT_STATE = "/var/lib/vpnagent"
 CAP_NET_ADMIN = 12  #: bit, linux/capability.h
 
 Command = Callable[..., Any]
@@ -57,19 +58,19 @@ def socket_for(socket_path: str | None, config_path: str) -> str:
         return socket_path
     if config_path == DEFAULT_CONFIG and Path(DEFAULT_SOCKET).exists():
         return DEFAULT_SOCKET
-    return _control_socket_in(config_path)
+    return agent_key(config_path, "control_socket", DEFAULT_SOCKET)
 
 
-def _control_socket_in(config_path: str) -> str:
-    """Return ``agent.control_socket`` of a file without judging the rest: pydantic costs 150 ms."""
+def agent_key(config_path: str, key: str, default: str) -> str:
+    """Return a key of ``agent`` in a file without judging the rest: pydantic costs 150 ms."""
     import yaml
 
     try:
         content = yaml.load(Path(config_path).read_bytes(), Loader=yaml.CSafeLoader)
-        found = content["agent"]["control_socket"]
+        found = content["agent"][key]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
-        return DEFAULT_SOCKET
-    return str(found)
+        return default
+    return found if isinstance(found, str) else default
 
 
 def has_net_admin() -> bool:

@@ -22,14 +22,22 @@ from vpnagent.secret import Secret
 DEFAULT_PATH: Final = "/etc/vpnagent/vpnagent.yaml"
 
 
-def load(path: str | os.PathLike[str], *, read_secrets: bool = True, hostname: str | None = None) -> Config:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    content: bytes | None = None,
+    read_secrets: bool = True,
+    hostname: str | None = None,
+) -> Config:
     """Return the configuration in a file. Raises ConfigError with every problem there is.
+
+    ``content`` is used instead of the file's, as if the file held it.
 
     With ``read_secrets=False``, for ``plan`` on a laptop, only the YAML is opened, and every psk is None.
     ``hostname`` is the default of gateway.name; None asks the kernel.
     """
     name = os.fspath(path)
-    document = read(_content(name))
+    document = read(content_of(name) if content is None else content)
     if document.faults and not document.data:
         raise ConfigError(_problems(name, document, ()))
     sketch = draft(document)
@@ -43,7 +51,8 @@ def load(path: str | os.PathLike[str], *, read_secrets: bool = True, hostname: s
     return config
 
 
-def _content(name: str) -> bytes:
+def content_of(name: str) -> bytes:
+    """Return what a file holds, as far as it may be a configuration. Raises ConfigError."""
     try:
         with open(name, "rb") as file:
             return file.read(MAX_BYTES + 1)

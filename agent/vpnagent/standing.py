@@ -1,0 +1,141 @@
+"""The configuration that stands, kept so that a file which is bad or not confirmed costs nothing.
+
+Kept, in the state directory, is the text of the file, never a secret. A start with a file that cannot be
+used runs what stands instead. A change that was made with ``reload --confirm`` does not stand before
+``confirm``: its digest and deadline are noted, also for a start meanwhile, and past the deadline, or after a
+reboot, that very text is not used again until an operator reloads it. Deadlines are on CLOCK_BOOTTIME: no
+step of the wall clock confirms or refuses anything.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from vpnagent.config.load import content_of, load
+from vpnagent.config.values import Config
+from vpnagent.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+STANDING, UNCONFIRMED = "standing.yaml", "unconfirmed.json"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Unconfirmed(NamedTuple):
+    """A change that was made on condition."""
+
+    digest: str  #: of the file's content
+    deadline: float  #: seconds of CLOCK_BOOTTIME
+    boot_id: str
+
+    def expired(self, boot_id: str, now: float) -> bool:
+        """Whether it is to be taken back: its time is over, or its boot."""
+        return self.boot_id != boot_id or now >= self.deadline
+
+
+class Loaded(NamedTuple):
+    """A configuration, the text it is from, and why it is not the one on disk, if it is not."""
+
+    config: Config
+    content: bytes
+    error: str | None
+
+
+class Standing:
+    """What is kept of the configuration of one path."""
+
+    def __init__(self, config_path: str, directory: str) -> None:
+        self._config_path = config_path
+        self._directory = Path(directory)
+
+    def start(self) -> Loaded:
+        """Return what a start is to run. Raises ConfigError if neither the file nor what stands is usable."""
+        try:
+            content = content_of(self._config_path)
+            loaded = Loaded(load(self._config_path, content=content), content, None)
+        except ConfigError as error:
+            return self._instead(error)
+        unconfirmed = self.unconfirmed()
+        if unconfirmed and unconfirmed.digest == _digest(content) and unconfirmed.expired(*_now()):
+            try:
+                return self.taken_back()
+            except ConfigError as error:
+                log.warning("take-back-failed %s", str(error).replace("\n", "; "))
+        return loaded
+
+    def taken_back(self) -> Loaded:
+        """Return what stood before an unconfirmed change. Raises ConfigError if that cannot be used."""
+        content = content_of(str(self._directory / STANDING))
+        text = f"{self._config_path}: taken back: the change was not confirmed in time"
+        return Loaded(load(self._config_path, content=content), content, text)
+
+    def _instead(self, error: ConfigError) -> Loaded:
+        try:
+            content = content_of(str(self._directory / STANDING))
+            config = load(self._config_path, content=content)
+        except ConfigError:
+            raise error from None
+        return Loaded(config, content, str(error))
+
+    def keep(self, content: bytes) -> str | None:
+        """Let this stand, confirmed; return what went wrong, in one line, or None."""
+        return self._write(STANDING, content) or self._forget()
+
+    def await_confirmation(self, content: bytes, seconds: float) -> str | None:
+        """Note that this is to be taken back in so many seconds; return what went wrong, or None."""
+        boot_id, now = _now()
+        record = Unconfirmed(_digest(content), now + seconds, boot_id)
+        return self._write(UNCONFIRMED, json.dumps(record._asdict()).encode())
+
+    def unconfirmed(self) -> Unconfirmed | None:
+        """Return the change that was not confirmed, be its time over or not."""
+        path = self._directory / UNCONFIRMED
+        try:
+            record = json.loads(path.read_bytes())
+            return Unconfirmed(str(record["digest"]), float(record["deadline"]), str(record["boot_id"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            log.warning("unconfirmed-unreadable file=%s error=%r: nothing is taken back", path, str(error))
+            return None
+
+    def remaining(self, content: bytes) -> float:
+        """Return the seconds until this is taken back; 0 if that is due, or it was never on condition."""
+        record, (boot_id, now) = self.unconfirmed(), _now()
+        if record is None or record.digest != _digest(content) or record.expired(boot_id, now):
+            return 0.0
+        return record.deadline - now
+
+    def _forget(self) -> str | None:
+        try:
+            (self._directory / UNCONFIRMED).unlink(missing_ok=True)
+        except OSError as error:
+            return f"{error.filename}: {error.strerror}: a restart may take the change back"
+        return None
+
+    def _write(self, name: str, content: bytes) -> str | None:
+        """Replace a file as a whole."""
+        path = self._directory / name
+        scratch = path.with_name(f"{name}.new")
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        except OSError as error:
+            return f"{path}: {error.strerror or error}: it will not survive a restart"
+        return None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _now() -> tuple[str, float]:
+    return BOOT_ID.read_text(encoding="ascii").strip(), time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,158 @@
+"""Reload, confirm and take back, with real files and no daemon."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from tests.test_standing import BROKEN, place, text, write
+
+from vpnagent.errors import ControlError
+from vpnagent.knowledge import Knowledge
+from vpnagent.reloading import Reloader, confirm_within
+from vpnagent.standing import Standing
+
+__all__ = ["place"]
+
+
+class World:
+    """A daemon's configuration, begun with the file named old."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        write(place, text("old"))
+        self.standing = Standing(str(place / "vpnagent.yaml"), str(place / "state"))
+        self.loaded = self.standing.start()
+        self.known = Knowledge(config=self.loaded.config, loaded_at=0.0)
+        self.woken = 0
+        self.reloader = Reloader(str(place / "vpnagent.yaml"), self.known, self.standing, self.wake)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    @property
+    def name(self) -> str:
+        return self.known.config.gateway.name
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - nobody rings here
+                await asyncio.sleep(0.02)
+
+
+def play(place: Path, scene: Callable[[World], Awaitable[None]]) -> None:
+    async def run() -> None:
+        world = World(place)
+        await world.reloader.started(world.loaded)
+        watch = asyncio.get_running_loop().create_task(world.reloader.watch())
+        try:
+            await scene(world)
+        finally:
+            watch.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_reload_stands_at_once(place: Path) -> None:
+    async def scene(world: World) -> None:
+        write(place, text("new"))
+        assert (await world.reloader.reload())["changed"]
+        write(place, BROKEN)
+        assert world.standing.start().config.gateway.name == "new"
+
+    play(place, scene)
+
+
+def test_a_refused_reload_changes_nothing_and_is_told(place: Path) -> None:
+    async def scene(world: World) -> None:
+        write(place, BROKEN)
+        with pytest.raises(ControlError):
+            await world.reloader.reload(within=60)
+        assert (world.name, world.woken) == ("old", 0)
+        assert world.known.config_error is not None
+        assert world.known.taken_back_at is None
+
+    play(place, scene)
+
+
+def test_an_unconfirmed_change_is_taken_back(place: Path) -> None:
+    async def scene(world: World) -> None:
+        write(place, text("new"))
+        await world.reloader.reload(within=1)
+        assert world.name == "new"
+        assert world.known.taken_back_at is not None
+        await world.until(lambda: world.name == "old")
+        assert world.known.taken_back_at is None
+        assert "not confirmed" in (world.known.config_error or "")
+        with pytest.raises(ControlError):
+            await world.reloader.confirm()
+
+    play(place, scene)
+
+
+def test_a_confirmed_change_stands(place: Path) -> None:
+    async def scene(world: World) -> None:
+        write(place, text("new"))
+        await world.reloader.reload(within=1)
+        await world.reloader.confirm()
+        assert world.standing.unconfirmed() is None
+        assert world.known.taken_back_at is None
+        assert world.standing.start().config.gateway.name == "new"
+
+    play(place, scene)
+
+
+def test_a_change_that_was_taken_back_can_be_reloaded_for_good(place: Path) -> None:
+    async def scene(world: World) -> None:
+        write(place, text("new"))
+        await world.reloader.reload(within=1)
+        await world.until(lambda: world.name == "old")
+        await world.reloader.reload()
+        assert (world.name, world.known.config_error) == ("new", None)
+        assert world.standing.start().config.gateway.name == "new"
+
+    play(place, scene)
+
+
+def test_a_daemon_that_is_started_meanwhile_goes_on_waiting(place: Path) -> None:
+    async def scene(world: World) -> None:
+        write(place, text("new"))
+        await world.reloader.reload(within=2)
+        again = World.__new__(World)
+        again.standing = world.standing
+        again.loaded = world.standing.start()
+        again.known = Knowledge(config=again.loaded.config, loaded_at=0.0)
+        assert again.name == "new"
+        reloader = Reloader(str(place / "vpnagent.yaml"), again.known, again.standing, world.wake)
+        await reloader.started(again.loaded)
+        assert again.known.taken_back_at is not None
+        watch = asyncio.get_running_loop().create_task(reloader.watch())
+        await world.until(lambda: again.name == "old")
+        watch.cancel()
+
+    play(place, scene)
+
+
+def test_without_a_place_for_the_note_a_conditional_change_is_not_made(place: Path) -> None:
+    async def scene(world: World) -> None:
+        write(place, text("new"))
+        for file in (place / "state").iterdir():
+            file.unlink()
+        (place / "state").rmdir()
+        (place / "state").write_text("a file")
+        with pytest.raises(ControlError, match="not reloaded"):
+            await world.reloader.reload(within=60)
+        assert world.name == "old"
+
+    play(place, scene)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, -1, 86401, True, "5m", float("nan"), [1]])
+def test_an_impossible_time_is_refused(seconds: object) -> None:
+    with pytest.raises(ControlError, match="1 s to 24 h"):
+        confirm_within({"confirm_within": seconds})
+
+
+def test_a_reload_without_a_condition_has_none() -> None:
+    assert confirm_within({"command": "reload"}) is None
+    assert confirm_within({"confirm_within": 300}) == 300.0
