@@ -1,4 +1,4 @@
-"""What the printed swanctl.conf says to people; how swanctl reads it is tests/native/test_swanctl_export.py's."""
+"""What swanctl.conf says to people. How swanctl reads it: tests/native/test_swanctl_export.py."""
 
 from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config
 

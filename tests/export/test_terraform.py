@@ -1,5 +1,6 @@
 """The Terraform as python-hcl2 parses it, compared with the configuration."""
 
+import json
 import os
 import re
 import shutil
@@ -31,6 +32,7 @@ from vpnagent.config.values import (
 )
 from vpnagent.config.wording import key_path
 from vpnagent.export.cloud_terms import unspeakable
+from vpnagent.export.hcl import expression
 from vpnagent.export.terraform import terraform
 
 Json = dict[str, Any]
@@ -121,12 +123,14 @@ def _expected_tunnel(connection: Connection, tunnel: Tunnel) -> Any:
     )
 
 
+needs_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="Terraform is not installed")
+
 encryptions = st.sampled_from(sorted(CLOUD_ENCRYPTION.values()))
 integrities = st.sampled_from(["md5", "sha1", "sha256", "sha384", "sha512"])
 lifetimes = st.integers(300, 86400).map(float)
 identities = st.one_of(
     st.sampled_from(["198.51.100.10", "10.0.0.2", "idc.example.com"]),
-    st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1).map(lambda text: f"C={text}$"),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="{"), min_size=1),
 )
 
 
@@ -315,14 +319,33 @@ def test_what_the_provider_has_no_word_for_is_named(changes: Json, key: str) -> 
     assert [key_path(path) for path, _ in unspeakable(make_config(**changes))] == [f"connections[0].{key}"]
 
 
-@pytest.mark.skipif(shutil.which("terraform") is None, reason="Terraform is not installed")
+@pytest.mark.parametrize("text", ["${a}", "$${a}", "C=${a}$"])
+def test_no_template_is_read_from_a_value(text: str) -> None:
+    config = make_config(primary={"local_id": text})
+    assert read_back(Parsed(terraform(config)).connections()["hangzhou"])["hangzhou/primary"][0] == text
+
+
+@needs_terraform
 @settings(max_examples=3, deadline=None)
 @given(configs())
 def test_terraform_itself_reads_it_and_would_lay_it_out_no_otherwise(config: Config) -> None:
+    run_terraform("fmt", "-check", "-diff", "-", standard_input=terraform(config))
+
+
+@needs_terraform
+def test_terraform_itself_reads_a_string_as_it_was() -> None:
+    text = 'C=%{ if x } ${y $${ %%{ "z" \\ $'
+    assert (
+        json.loads(json.loads(run_terraform("console", standard_input=f"jsonencode({expression(text)})")))
+        == text
+    )
+
+
+def run_terraform(*arguments: str, standard_input: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "TF_CLI_CONFIG_FILE"}
     done = subprocess.run(
-        ["terraform", "fmt", "-check", "-diff", "-"],
-        input=terraform(config),
+        ["terraform", *arguments],
+        input=standard_input,
         env={**environment, "CHECKPOINT_DISABLE": "1"},
         check=False,
         capture_output=True,
@@ -330,3 +353,4 @@ def test_terraform_itself_reads_it_and_would_lay_it_out_no_otherwise(config: Con
         timeout=30,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
