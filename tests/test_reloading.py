@@ -34,6 +34,10 @@ class World:
     def name(self) -> str:
         return self.known.config.gateway.name
 
+    def waits(self) -> bool:
+        """Whether the configuration in force waits to be confirmed."""
+        return self.known.taken_back_at is not None
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
             while not condition():  # noqa: ASYNC110 - nobody rings here
@@ -70,7 +74,7 @@ def test_a_refused_reload_changes_nothing_and_is_told(place: Path) -> None:
             await world.reloader.reload(within=60)
         assert (world.name, world.woken) == ("old", 0)
         assert world.known.config_error is not None
-        assert world.known.taken_back_at is None
+        assert not world.waits()
 
     play(place, scene)
 
@@ -80,9 +84,9 @@ def test_an_unconfirmed_change_is_taken_back(place: Path) -> None:
         write(place, text("new"))
         await world.reloader.reload(within=1)
         assert world.name == "new"
-        assert world.known.taken_back_at is not None
+        assert world.waits()
         await world.until(lambda: world.name == "old")
-        assert world.known.taken_back_at is None
+        assert not world.waits()
         assert "not confirmed" in (world.known.config_error or "")
         with pytest.raises(ControlError):
             await world.reloader.confirm()
@@ -96,7 +100,7 @@ def test_a_confirmed_change_stands(place: Path) -> None:
         await world.reloader.reload(within=1)
         await world.reloader.confirm()
         assert world.standing.unconfirmed() is None
-        assert world.known.taken_back_at is None
+        assert not world.waits()
         assert world.standing.start().config.gateway.name == "new"
 
     play(place, scene)
@@ -125,7 +129,7 @@ def test_a_daemon_that_is_started_meanwhile_goes_on_waiting(place: Path) -> None
         assert again.name == "new"
         reloader = Reloader(str(place / "vpnagent.yaml"), again.known, again.standing, world.wake)
         await reloader.started(again.loaded)
-        assert again.known.taken_back_at is not None
+        assert again.waits()
         watch = asyncio.get_running_loop().create_task(reloader.watch())
         await world.until(lambda: again.name == "old")
         watch.cancel()
