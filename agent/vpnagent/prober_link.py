@@ -237,10 +237,12 @@ async def crafted() -> Crafted:
     try:
         async with asyncio.timeout(CRAFT_TIMEOUT):
             out, err = await process.communicate()
-    except BaseException:
-        process.kill()
-        await process.wait()
-        raise
+    except TimeoutError:
+        raise AgentError(f"the probe packets were not made within {CRAFT_TIMEOUT:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode != 0:
         last = err.decode(errors="replace").strip().splitlines()[-1:]
         raise AgentError(f"the probe packets cannot be made: {' '.join(last)}")
