@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from tests.lab.lab import Lab
     from tests.lab.topology import Tunnel
 
-HOGS = 4
+# One for each processor under emulation: with more, the kernel's own ksoftirqd falls a second behind there,
+# packets are reordered beyond the peer's replay window, and the path is bad indeed.
+HOGS = 2 if EMULATED else 4
 STRESS = 8.0  # seconds
 REKEYS = 20
 HOUR = 3600.0
