@@ -129,7 +129,8 @@ def _timeline(recordings: "list[Recording]") -> "Iterator[str]":
         return
     from vpnagent.drill.timeline import timeline
 
-    for (packets, dropped), moments, begin, until in recordings:
+    for title, (packets, dropped), moments, begin, until in recordings:
+        yield f"{title}:"
         yield from timeline(packets, moments, begin=begin, until=until)
         if dropped:
             yield f"{dropped} packets did not fit into the capture's buffer"

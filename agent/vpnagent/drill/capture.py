@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from vpnagent.drill.capture_filter import SNAP, Packet, program
 
-_ETH_P_IP: Final = 0x0800
+_ETH_P_ALL: Final = 3  #: what leaves is shown to those who ask for everything only
 _PACKET_OUTGOING: Final = 4
 _SOL_PACKET: Final = 263
 _PACKET_STATISTICS: Final = 6
@@ -38,7 +38,8 @@ class Capture:
     """Open from its making until ``collect``."""
 
     def __init__(self, mark: int, peers: Sequence[IPv4Address]) -> None:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_ALL))
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         with contextlib.suppress(PermissionError):
@@ -48,7 +49,13 @@ class Capture:
         # struct sock_fprog: number of instructions of eight octets, and where they are.
         pointer = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
-        self._socket.bind(("", _ETH_P_IP))  # not before: nothing passes unfiltered
+        self._discard()
+
+    def _discard(self) -> None:
+        """Drop what came before the filter stood."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.recv(SNAP)
 
     def collect(self) -> Captured:
         """End it; return what came, on the monotonic clock."""

@@ -29,7 +29,9 @@ class Packet(NamedTuple):
 
 
 _INSTRUCTION = struct.Struct("=HBBI")
-_LOAD_BYTE, _LOAD_WORD = 0x30, 0x20  # at a fixed offset
+_LOAD_BYTE, _LOAD_HALF, _LOAD_WORD = 0x30, 0x28, 0x20  # at a fixed offset
+_PACKET_PROTOCOL = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL
+_ETH_P_IP = 0x0800
 _LOAD_HEADER_LENGTH = 0xB1  # ldxb 4*([0]&0xf)
 _LOAD_HALF_X, _LOAD_WORD_X = 0x48, 0x40  # behind the IP header
 _EQUAL, _RETURN = 0x15, 0x06
@@ -42,6 +44,8 @@ def program(mark: int, peers: Sequence[IPv4Address]) -> bytes:
     """Return the BPF program (linux/filter.h) that keeps echoes with this mark, and the peers' ESP."""
     lines: dict[str, list[_Line]] = {
         "begin": [
+            (_LOAD_HALF, _PACKET_PROTOCOL, "", ""),
+            (_EQUAL, _ETH_P_IP, "", "drop"),
             (_LOAD_HEADER_LENGTH, 0, "", ""),
             (_LOAD_BYTE, _PROTOCOL, "", ""),
             (_EQUAL, ICMP, "icmp", ""),

@@ -46,6 +46,7 @@ class Options:
 class Recording(NamedTuple):
     """The packets around one switch. Monotonic seconds."""
 
+    title: str
     captured: Captured
     moments: dict[str, float]
     begin: float
@@ -150,7 +151,7 @@ class _Rehearsal:
             self._problem(f"{title}: no answer on the new path within {ANSWERED_WITHIN:g} s")
         if capture:
             told = {what: asked + at for what, at in switch.moments()}
-            self.recordings.append(Recording(capture.collect(), told, since, reply or since))
+            self.recordings.append(Recording(title, capture.collect(), told, since, reply or since))
 
     def _moved(self, *, away: bool) -> dict[str, Any] | None:
         """Return the connection's status once traffic is off the tunnel, or on it again."""

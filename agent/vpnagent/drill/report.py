@@ -47,7 +47,8 @@ class Switch:
             ("told by the daemon", self.moved),
             ("first reply on the new path", self.first_reply),
         )
-        yield from ((what, at) for what, at in told if at is not None)
+        known = [(what, at) for what, at in told if at is not None]
+        yield from sorted(known, key=lambda moment: moment[1])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,8 +83,9 @@ class Report:
         if self.timeline:
             yield "packets (times from the switch; ESP of other traffic is among them):"
             yield from (f"  {line}" for line in self.timeline)
-        yield "not rehearsed:"
-        yield from (f"  - {what}" for what in self._not_rehearsed())
+        if self.switches:
+            yield "not rehearsed:"
+            yield from (f"  - {what}" for what in self._not_rehearsed())
 
     def plain(self) -> dict[str, Any]:
         """Return the report for JSON."""

@@ -1,0 +1,225 @@
+"""The drill as a person types it, against a real daemon, its real prober, and a kernel that forwards."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.native.drill_daemon import drill_config, kernel_commands
+from tests.native.prober_process import installed_environment, until
+from tests.native.two_tunnels import SHARED, TwoTunnels, ip, two_tunnels
+
+from vpnagent.control_client import ask
+from vpnagent.drill.drain import LEASE
+from vpnagent.errors import ControlError
+from vpnagent.probe.client import ProberClient
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")
+
+EXPIRY = LEASE + 1.5  #: seconds in which the daemon has ended a lease that nobody renews
+
+
+class Site:
+    """A gateway with two tunnels, its daemon, and whatever drills it."""
+
+    def __init__(self, world: TwoTunnels, directory: Path) -> None:
+        self.world = world
+        self._directory = directory
+        self._socket = str(directory / "control.sock")
+        self._prober = str(directory / "prober.sock")
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start_daemon(self) -> None:
+        """Start it, and wait until both paths are heard."""
+        self.daemon = self._start("-m", "tests.native.drill_daemon", str(self._directory))
+        until(lambda: self.paths() == ["up", "up"], within=20)
+
+    def drill(self, *options: str) -> subprocess.Popen[str]:
+        """Start `vpnagent drill`."""
+        return self._start("-m", "vpnagent", "drill", "--socket", self._socket, *options)
+
+    def report(self, *options: str) -> tuple[int, dict[str, Any]]:
+        """Run a drill to its end; its exit status and its report."""
+        process = self.drill("--json", *options)
+        out, _ = process.communicate(timeout=60)
+        return process.returncode, json.loads(out)
+
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", self.world.gw, sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if "vpnagent" in arguments else subprocess.DEVNULL,
+            text=True,
+            env=installed_environment(),
+        )
+        self._processes.append(process)
+        return process
+
+    def connection(self) -> dict[str, Any]:
+        """What `status` tells of the one connection; nothing while no daemon answers."""
+        with contextlib.suppress(ControlError):
+            return dict(ask(self._socket, "status")["connections"][0])
+        return {"active": [], "tunnels": []}
+
+    def active(self) -> list[str]:
+        """The tunnel that carries traffic."""
+        return list(self.connection()["active"])
+
+    def paths(self) -> list[str]:
+        """The states of the paths."""
+        return [tunnel["path"]["state"] for tunnel in self.connection()["tunnels"]]
+
+    def wait_active(self, name: str, *, within: float = 10) -> float:
+        """Until a tunnel carries traffic; the seconds that took."""
+        begin = time.monotonic()
+        until(lambda: self.active() == [name], within=within, every=0.02)
+        return time.monotonic() - begin
+
+    def close(self) -> None:
+        """End what was started, by pid, and the prober."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        asyncio.run(ProberClient(self._prober, start=lambda _: None, on_message=lambda _: None).quit())
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[TwoTunnels]:
+    with two_tunnels() as made:
+        yield made
+
+
+@pytest.fixture
+def site(world: TwoTunnels) -> Iterator[Site]:
+    with tempfile.TemporaryDirectory() as made:
+        directory = Path(made)
+        ip(*kernel_commands(drill_config(directory)), namespace=world.gw)
+        site = Site(world, directory)
+        try:
+            site.start_daemon()
+            yield site
+        finally:
+            site.close()
+            world.heal()
+
+
+def test_a_drill_moves_traffic_there_and_back_without_loss(site: Site) -> None:
+    status, report = site.report("--dwell", "500ms", "--capture", "--interval", "2ms")
+    assert (status, report["problems"]) == (0, [])
+    assert report["stream"]["target"] == SHARED
+    there, back = report["switches"]
+    assert (there["from"], there["to"], back["from"], back["to"]) == (
+        ["primary"],
+        ["backup"],
+        ["backup"],
+        ["primary"],
+    )
+    for switch in (there, back):
+        assert switch["lost"] == 0
+        assert 0 < switch["netlink_sent_seconds"] < switch["netlink_acknowledged_seconds"]
+        assert switch["netlink_acknowledged_seconds"] < switch["first_reply_seconds"]
+    requests = [line for line in report["timeline"] if "out ICMP echo request" in line]
+    assert any("t0" in line for line in requests)
+    assert any("t1" in line for line in requests)
+    assert site.active() == ["primary"]
+
+
+def test_a_silent_standby_is_refused_and_a_forced_drill_finds_it_out(site: Site) -> None:
+    site.world.lose("m1")
+    until(lambda: site.paths() == ["up", "down"])
+    status, report = site.report()
+    assert status == 1
+    assert "no healthy standby for hangzhou/primary: backup: path down" in report["problems"][0]
+    assert report["switches"] == []
+    status, report = site.report("--force", "--dwell", "0")
+    assert status == 1
+    assert "there: no answer on the new path within 3 s" in report["problems"]
+    assert report["switches"][0]["lost"] > 0
+    assert report["switches"][1]["to"] == ["primary"]
+    assert site.active() == ["primary"]
+
+
+def test_a_drill_outlasts_its_lease_and_ends_early_when_the_standby_dies(site: Site) -> None:
+    drill = site.drill("--json", "--dwell", "60s")
+    site.wait_active("backup")
+    with pytest.raises(AssertionError):
+        site.wait_active("primary", within=EXPIRY)
+    site.world.lose("m1")
+    site.wait_active("primary", within=5)
+    out, _ = drill.communicate(timeout=20)
+    assert drill.returncode == 1
+    assert any("the drill was ended early" in problem for problem in json.loads(out)["problems"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_drill_that_is_asked_to_end_takes_the_traffic_back_at_once(
+    site: Site, number: signal.Signals
+) -> None:
+    drill = site.drill("--dwell", "60s")
+    site.wait_active("backup")
+    drill.send_signal(number)
+    assert site.wait_active("primary") < 1.0
+    _, complaint = drill.communicate(timeout=10)
+    assert drill.returncode == 130
+    assert "Traceback" not in complaint
+
+
+def test_a_drill_that_is_killed_is_over_when_its_lease_is(site: Site) -> None:
+    drill = site.drill("--dwell", "60s")
+    site.wait_active("backup")
+    drill.kill()
+    site.wait_active("primary", within=EXPIRY)
+
+
+def test_a_drill_that_was_stopped_does_not_drain_again(site: Site) -> None:
+    drill = site.drill("--dwell", "60s")
+    site.wait_active("backup")
+    until(lambda: site.connection()["last_failover"]["first_reply_seconds"])
+    drill.send_signal(signal.SIGSTOP)
+    site.wait_active("primary", within=EXPIRY)
+    drill.send_signal(signal.SIGCONT)
+    _, complaint = drill.communicate(timeout=10)
+    assert drill.returncode == 1
+    assert "has ended: it was not renewed in time" in complaint
+    assert site.active() == ["primary"]
+
+
+def test_no_drain_of_a_drill_outlives_the_daemon(site: Site) -> None:
+    drill = site.drill("--dwell", "60s")
+    site.wait_active("backup")
+    site.daemon.kill()
+    site.daemon.wait()
+    _, complaint = drill.communicate(timeout=20)
+    assert drill.returncode == 3
+    assert complaint.startswith("vpnagent: the daemon does not run")
+    site.start_daemon()
+    site.wait_active("primary", within=5)
+
+
+def test_a_second_drill_is_refused_while_one_is_under_way(site: Site) -> None:
+    first = site.drill("--dwell", "60s")
+    site.wait_active("backup")
+    second = site.drill("backup", "--force")
+    _, complaint = second.communicate(timeout=20)
+    assert second.returncode == 1
+    assert "another drill is under way: it has drained hangzhou/primary" in complaint
+    assert site.active() == ["backup"]
+    first.terminate()
+    site.wait_active("primary")
+
+
+def test_without_the_capability_it_says_so(site: Site) -> None:
+    command = ["setpriv", "--bounding-set", "-net_raw", sys.executable, "-m", "vpnagent", "drill"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 4
+    assert "CAP_NET_RAW" in done.stderr
