@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from tests.lab.gateway import Gateway
     from tests.lab.lab import Lab
 
-POLICED = 100  # kbytes/s, with the outer headers
-BANDWIDTH = "800kbps"
-PACKET = bytes(1200)
-FLOOD_RATE = 250  # packets per second: three times what passes
+POLICED = 40  # kbytes/s, with the outer headers
+BANDWIDTH = "320kbps"
+BURST, PAUSE = 5, 0.02  # packets of 1200 bytes, seconds: several times what passes
 SATURATED = 15.0  # seconds
 FLAPS = 3
 
@@ -32,9 +31,10 @@ def flood(lab: Lab) -> Iterator[None]:
 
     def main(pipe: Connection) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            while not pipe.poll(1 / FLOOD_RATE):
-                with contextlib.suppress(OSError):
-                    sender.sendto(PACKET, (ECS_HOST, 9))
+            while not pipe.poll(PAUSE):
+                for _ in range(BURST):
+                    with contextlib.suppress(OSError):
+                        sender.sendto(bytes(1200), (ECS_HOST, 9))
 
     process, pipe = lab.topology["idc"].fork(main)
     try:
