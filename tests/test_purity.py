@@ -11,7 +11,11 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "agent" / "vpnagent"
 SHELL = {
     "__main__.py",
     "bell.py",
+    "checks/observe.py",
+    "checks/packet_filter.py",
+    "checks/readings.py",
     "cli.py",
+    "commands/check.py",
     "commands/daemon.py",
     "commands/plan.py",
     "config/load.py",

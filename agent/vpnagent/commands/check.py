@@ -1,5 +1,6 @@
 """``vpnagent check``."""
 
+import asyncio
 import json
 import sys
 
@@ -7,36 +8,58 @@ import click
 
 from vpnagent.commands.options import config_option, json_option, load_config
 from vpnagent.control import NOT_FINE
-from vpnagent.finding import Severity
+from vpnagent.finding import Finding, Severity
+
+COLOURS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
 
 
 @click.command()
 @config_option
 @json_option
-def check(config_path: str, as_json: bool) -> None:
-    r"""Check the configuration; print every problem and every weakness.
+@click.option("--file-only", is_flag=True, help="Check the file, and not this machine.")
+def check(config_path: str, as_json: bool, file_only: bool) -> None:
+    r"""Check the configuration and this machine; say what breaks and what to do. Changes nothing.
 
     \b
     Example:
-      vpnagent check --config vpnagent.yaml
-    Exit status 0 when there is nothing to say, 1 for a warning, 2 when the file cannot be used.
+      vpnagent check
+      vpnagent check --config vpnagent.yaml --file-only
+      vpnagent check --json | jq '.findings[] | select(.severity != "info")'
+    It needs neither the daemon nor root, and says what it could not look at. To learn the path's MTU it
+    sends one packet of full size to each tunnel's peer. docs/check.md has every code.
+    Exit status 0 when there is nothing to say but infos, 1 for a warning, 2 when the file cannot be used.
     """
     config = load_config(config_path)
     from vpnagent.config.weaknesses import weaknesses
 
     found = weaknesses(config)
+    if not file_only:
+        from vpnagent.checks.judge import judge
+        from vpnagent.checks.observe import observe
+
+        found += judge(config, asyncio.run(observe(config, config_path, thorough=True)))
     if as_json:
-        rows = [
-            {"code": w.code, "severity": w.severity.value, "key": w.subject}
-            | {"text": w.text, "hint": w.hint}
-            for w in found
-        ]
-        click.echo(json.dumps({"config": config_path, "findings": rows}, indent=2))
+        click.echo(json.dumps({"config": config_path, "findings": list(map(_row, found))}, indent=2))
     else:
-        for weakness in found:
-            click.echo(
-                f"{weakness.severity.value}: {weakness.subject}: {weakness.text}\n    -> {weakness.hint}"
-            )
+        click.echo("".join(map(_lines, found)), nl=False)
         tunnels = len(config.tunnels())
         click.echo(f"{config_path}: valid: {len(config.connections)} connections, {tunnels} tunnels")
-    sys.exit(NOT_FINE if any(w.severity is not Severity.INFO for w in found) else 0)
+    sys.exit(NOT_FINE if any(f.severity is not Severity.INFO for f in found) else 0)
+
+
+def _row(finding: Finding) -> dict[str, str]:
+    """Return a finding as JSON has it; ``key``, the subject's first name, stays for who reads it."""
+    return {
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "key": finding.subject,
+        "subject": finding.subject,
+        "text": finding.text,
+        "hint": finding.hint,
+    }
+
+
+def _lines(finding: Finding) -> str:
+    severity = click.style(finding.severity.value, fg=COLOURS[finding.severity])
+    subject = f" {finding.subject}:" if "[" in finding.subject else ""  # a key of the file
+    return f"{severity}: {finding.code}:{subject} {finding.text}\n    -> {finding.hint}\n"

@@ -1,0 +1,141 @@
+"""What is known to go wrong with the running charon: its version, its plugins, what it lacks. Pure.
+
+Versions are upstream's, from strongSwan's NEWS and issues. A distribution may have mended a fault without
+changing the number: so most of these are for information.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from vpnagent.checks.host import version
+from vpnagent.checks.observation import Charon, Observation
+from vpnagent.config.values import Config, TrafficSelectors
+from vpnagent.desired import ipsec_connections
+from vpnagent.finding import Finding, Severity
+from vpnagent.ipsec.algorithms import missing_algorithms
+
+OLDEST: Final = (5, 8, 0)  #: XFRM interfaces (NEWS of 5.8.0)
+
+
+class Trap(NamedTuple):
+    """A fault of the versions from ``since`` to before ``until``."""
+
+    name: str
+    since: tuple[int, ...]
+    until: tuple[int, ...]
+    text: str
+    certificates: bool = False  #: only where certificates are used, and then a warning
+
+
+TRAPS: Final = (
+    Trap(
+        "vici-deadlock",
+        (0,),
+        (5, 9, 11),
+        "before 5.9.11 charon's VICI may lock up when many connections are negotiated at once: "
+        "tunnels stay, and nothing can be changed or seen until it is restarted",
+    ),
+    Trap(
+        "rekey-collision",
+        (0,),
+        (6, 0, 0),
+        "before 6.0.0 a CHILD_SA that both ends rekey at once may lose its outbound SA until the next time: "
+        "the probes notice, and the tunnel is negotiated anew",
+    ),
+    Trap(
+        "link-bounce",
+        (6, 0, 4),
+        (6, 0, 5),
+        "6.0.4 may delete the new IKE_SA when a link goes down and up while it is rekeyed "
+        "(strongswan/strongswan#3042): the tunnel is negotiated anew",
+    ),
+    Trap(
+        "name-constraints",
+        (0,),
+        (6, 0, 6),
+        "before 6.0.6 certificates that violate their CA's name constraints are accepted (CVE-2026-35331)",
+        certificates=True,
+    ),
+)
+
+KERNEL_LIBIPSEC: Final = "kernel-libipsec"
+PLUGINS: Final = {
+    KERNEL_LIBIPSEC: (
+        Severity.CRITICAL,
+        "does ESP in user space and knows no XFRM interfaces: SAs come up, and no packet passes a tunnel",
+    ),
+    "bypass-lan": (
+        Severity.WARNING,
+        "keeps what is in a subnet of this machine out of IPsec, with routes before the main table: "
+        "a subnet that meets a remote network wins over the tunnel",
+    ),
+    "farp": (
+        Severity.INFO,
+        "answers ARP for the traffic selectors' remote addresses: "
+        "it claims the remote networks on the LAN where traffic_selectors is networks",
+    ),
+    "dhcp": (
+        Severity.INFO,
+        "holds the DHCP client's port to get addresses for road warriors, which the cloud is not: "
+        "a DHCP client or relay on this machine may not get its answers",
+    ),
+}  #: plugin -> severity, what it breaks
+
+
+def charon_traps(config: Config, seen: Observation) -> Iterator[Finding]:
+    """Yield what is wrong with the running charon."""
+    if seen.charon is None:
+        return
+    yield from _version(config, seen.charon)
+    for plugin, (severity, breaks) in PLUGINS.items():
+        if plugin in seen.charon.plugins:
+            yield Finding(
+                code="PluginConflict",
+                subject=plugin,
+                severity=_worse(config, plugin, severity),
+                text=f"charon has loaded the plugin {plugin}, which {breaks}",
+                hint=f"load = no in strongswan.d/charon/{plugin}.conf, unless another connection needs it",
+            )
+    for name, connection in ipsec_connections(config).items():
+        if lacking := missing_algorithms(connection, seen.charon.algorithms):
+            yield algorithm_missing(name, lacking)
+
+
+def algorithm_missing(name: str, lacking: tuple[str, ...]) -> Finding:
+    """Return the finding that charon lacks algorithms of a connection."""
+    return Finding(
+        code="AlgorithmMissing",
+        subject=name,
+        severity=Severity.CRITICAL,
+        text=f"{name}: this charon does not register {', '.join(lacking)}; the connection is not loaded",
+        hint="load the strongSwan plugin that has it, or choose another proposal on both ends",
+    )
+
+
+def _worse(config: Config, plugin: str, severity: Severity) -> Severity:
+    narrow = any(c.traffic_selectors is TrafficSelectors.NETWORKS for c in config.connections)
+    return Severity.WARNING if plugin == "farp" and narrow else severity
+
+
+def _version(config: Config, charon: Charon) -> Iterator[Finding]:
+    running = version(charon.version)
+    if not running:
+        return
+    if running < OLDEST:
+        yield Finding(
+            code="CharonTooOld",
+            subject=charon.version,
+            severity=Severity.CRITICAL,
+            text=f"strongSwan {charon.version} is older than 5.8.0 and knows no XFRM interfaces",
+            hint="install strongSwan 5.9.8 or later (Debian 12 has it)",
+        )
+    certificates = any(tunnel.certificates for tunnel in config.tunnels())
+    for trap in TRAPS:
+        if trap.since <= running < trap.until and (certificates or not trap.certificates):
+            yield Finding(
+                code="CharonTrap",
+                subject=trap.name,
+                severity=Severity.WARNING if trap.certificates else Severity.INFO,
+                text=f"strongSwan {charon.version}: {trap.text}",
+                hint="upgrade strongSwan when you can; a distribution may have mended it: see its changelog",
+            )

@@ -1,0 +1,210 @@
+"""What a packet filter does to a packet: nftables' and iptables' rules as values, and a walk through them.
+
+A filter is judged by sending imagined packets through it, hook by hook, chain by chain, as netfilter does
+(nft(8), "Chains"): so a policy of drop without an exception is found as well as a rule in a far corner. A
+match that is not understood, or is about something that the imagined packet leaves open, may hold or not:
+then both ways are walked, and the answer may be that one cannot tell. Pure.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+Value = tuple[int, int] | str  #: a range of numbers, or a name that may end in ``*``
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A condition: the packet's field is one of the values. Without a field: something not understood."""
+
+    field: str
+    values: tuple[Value, ...] = ()
+    negated: bool = False
+    mask: int = 0xFFFFFFFF
+
+    def holds(self, packet: "Packet") -> bool | None:
+        """Return whether a packet fulfils it; None if that cannot be told."""
+        value = packet.fields.get(self.field)
+        if value is None:
+            return None
+        found = any(_is(value, wanted, self.mask) for wanted in self.values)
+        return found is not self.negated
+
+
+def _is(value: int | str, wanted: Value, mask: int) -> bool:
+    if isinstance(wanted, str):
+        return value == wanted or (wanted.endswith("*") and str(value).startswith(wanted[:-1]))
+    return isinstance(value, int) and wanted[0] <= value & mask <= wanted[1]
+
+
+UNKNOWN = Match("")  #: a condition that is not understood
+
+
+class Action(Enum):
+    """What a rule does with a packet that it matches."""
+
+    NOTHING = "nothing"  #: counts, logs: the next rule follows
+    MARK = "mark"  #: the packet's mark is set, and the next rule follows
+    ACCEPT = "accept"  #: the next chain of the hook, or the next hook, follows
+    DROP = "drop"
+    TRANSLATE = "translate"  #: the source address becomes another
+    REDIRECT = "redirect"  #: the destination address becomes another
+    JUMP = "jump"
+    GOTO = "goto"
+    RETURN = "return"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule: all its matches hold, then its action is taken."""
+
+    matches: tuple[Match, ...]
+    action: Action
+    target: str = ""  #: the chain of a jump or goto
+    text: str = ""
+
+    def holds(self, packet: "Packet") -> bool | None:
+        """Return whether all matches hold; None if that cannot be told."""
+        known = [match.holds(packet) for match in self.matches]
+        if False in known:
+            return False
+        return None if None in known else True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A chain; one with a hook is where packets come in."""
+
+    name: str  #: ``ip filter INPUT``: unique
+    hook: str = ""
+    priority: int = 0
+    translates: bool = False  #: of type nat: only the first packet of a flow passes
+    policy: Action = Action.ACCEPT
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """All chains of a network namespace that IPv4 packets pass, by name."""
+
+    chains: Mapping[str, Chain] = field(default_factory=dict)
+
+    def at(self, hook: str) -> list[Chain]:
+        """Return the chains of a hook, in their order."""
+        return sorted((c for c in self.chains.values() if c.hook == hook), key=lambda c: c.priority)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """An imagined packet. A field that is not there is not known; ``first`` opens a flow."""
+
+    hooks: tuple[str, ...]
+    fields: Mapping[str, int | str]
+    first: bool = True
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hit:
+    """Where something happened to a packet."""
+
+    chain: str
+    rule: str  #: its text; ``policy drop`` for the chain's policy
+
+    def __str__(self) -> str:
+        return f"{self.chain}: {self.rule}"
+
+
+Outcome = tuple[Action, Hit]
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of a packet."""
+
+    dropped: Hit | None = None  #: it surely is dropped here
+    doubtful: Hit | None = None  #: it may be dropped here
+    translated: Hit | None = None  #: it surely gets another source here
+    redirected: Hit | None = None  #: it surely gets another destination here
+
+
+def fate(ruleset: Ruleset, packet: Packet) -> Fate:
+    """Return what becomes of a packet on its way through its hooks."""
+    doubtful = None
+    changed: dict[Action, Hit] = {}
+    walk = _Walk(ruleset, packet)
+    for hook in packet.hooks:
+        for chain in ruleset.at(hook):
+            if chain.translates and not packet.first:
+                continue
+            outcomes = walk.base(chain)
+            drops = [hit for action, hit in outcomes if action is Action.DROP]
+            if drops and len(drops) == len(outcomes):
+                return Fate(dropped=min(drops))
+            if drops:
+                doubtful = doubtful or min(drops)
+            elif len(outcomes) == 1:
+                [(action, hit)] = outcomes
+                changed.setdefault(action, hit)
+    return Fate(
+        doubtful=doubtful,
+        translated=changed.get(Action.TRANSLATE),
+        redirected=changed.get(Action.REDIRECT),
+    )
+
+
+MAX_DEPTH = 16  #: of jumps; the kernel's own limit (NFT_JUMP_STACK_SIZE)
+FALLS_THROUGH = (Action.NOTHING, Action.RETURN)
+
+
+class _Walk:
+    """One packet's walk through chains."""
+
+    def __init__(self, ruleset: Ruleset, packet: Packet) -> None:
+        self._chains = ruleset.chains
+        self._packet = packet
+        self._known: dict[str, frozenset[Outcome]] = {}
+
+    def base(self, chain: Chain) -> frozenset[Outcome]:
+        """Return the possible outcomes of a chain with a hook."""
+        policy = (chain.policy, Hit(chain.name, f"policy {chain.policy.value}"))
+        inner = self._chain(chain, 0)
+        return frozenset(policy if action in FALLS_THROUGH else (action, hit) for action, hit in inner)
+
+    def _chain(self, chain: Chain, depth: int) -> frozenset[Outcome]:
+        if chain.name not in self._known:
+            self._known[chain.name] = frozenset(self._rules(chain, depth))
+        return self._known[chain.name]
+
+    def _rules(self, chain: Chain, depth: int) -> Iterator[Outcome]:
+        for rule in chain.rules:
+            holds = rule.holds(self._packet)
+            if holds is False:
+                continue
+            if rule.action is Action.MARK:
+                self._marked()
+                continue
+            outcomes = self._outcomes(chain, rule, depth)
+            ends = {outcome for outcome in outcomes if outcome[0] is not Action.NOTHING}
+            yield from ends
+            if holds and len(ends) == len(outcomes):
+                return
+        yield Action.NOTHING, Hit(chain.name, "end")
+
+    def _marked(self) -> None:
+        """From here on the packet's mark is not known."""
+        fields = {name: value for name, value in self._packet.fields.items() if name != "mark"}
+        self._packet = replace(self._packet, fields=fields)
+        self._known.clear()
+
+    def _outcomes(self, chain: Chain, rule: Rule, depth: int) -> set[Outcome]:
+        """Return what may follow from a rule that matches; NOTHING: the next rule."""
+        if rule.action not in (Action.JUMP, Action.GOTO):
+            return {(rule.action, Hit(chain.name, rule.text))}
+        target = self._chains.get(rule.target)
+        if target is None or depth == MAX_DEPTH:
+            return {(Action.NOTHING, Hit(chain.name, rule.text))}
+        comes_back = Action.NOTHING if rule.action is Action.JUMP else Action.RETURN
+        return {
+            (comes_back if action in FALLS_THROUGH else action, hit)
+            for action, hit in self._chain(target, depth + 1)
+        }

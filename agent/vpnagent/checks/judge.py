@@ -1,0 +1,36 @@
+"""What is wrong with a machine, as findings: every check, in one place. Pure."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from vpnagent.checks.charon_traps import charon_traps
+from vpnagent.checks.filtering import filtering
+from vpnagent.checks.host import host
+from vpnagent.checks.observation import Observation, Unseen
+from vpnagent.checks.occupancy import occupancy
+from vpnagent.checks.underlay import underlay
+from vpnagent.config.values import Config
+from vpnagent.finding import Finding, Severity
+
+Check = Callable[[Config, Observation], Iterator[Finding]]
+
+CHECKS: Final[tuple[Check, ...]] = (occupancy, filtering, underlay, charon_traps, host)
+
+
+def judge(config: Config, seen: Observation) -> list[Finding]:
+    """Return everything that is wrong, worst first, and what could not be looked at."""
+    found = [finding for check in CHECKS for finding in check(config, seen)]
+    found += [_not_looked_at(unseen) for unseen in seen.unseen]
+    found.sort(key=lambda finding: -list(Severity).index(finding.severity))
+    return list({(finding.code, finding.subject): finding for finding in found}.values())
+
+
+def _not_looked_at(unseen: Unseen) -> Finding:
+    what = unseen.what.replace("_", " ")
+    return Finding(
+        code="NotLookedAt",
+        subject=unseen.what,
+        severity=Severity.INFO,
+        text=f"{what}: could not be looked at: {unseen.why}",
+        hint="run vpnagent check as root" if unseen.forbidden else "see the reason; the rest was looked at",
+    )

@@ -1,0 +1,153 @@
+"""What a machine looks like, as far as the tunnels depend on it. Values only.
+
+``None`` is what was not looked at; why stands in ``unseen``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from vpnagent.checks.firewall import Ruleset
+from vpnagent.config.values import TunnelKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """Something that could not be looked at."""
+
+    what: str  #: the reading's name: a field of the observation
+    why: str
+    forbidden: bool = False  #: more privilege would do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modules:
+    """What the kernel can and cannot do, as far as it tells without being asked to do it."""
+
+    lacking: frozenset[str]  #: modules that are neither loaded, built in, nor installed
+    unloaded: frozenset[str]  #: modules that are installed and not loaded
+    loading_forbidden: bool  #: kernel.modules_disabled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A network interface."""
+
+    name: str
+    kind: str  #: of rtnl_link_ops: bridge, xfrm, tun, …; empty for hardware
+    mtu: int  #: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """An address of this machine, with its prefix."""
+
+    interface: str
+    address: IPv4Interface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route of others that meets a remote network; in the main table only those within one."""
+
+    table: int
+    prefix: IPv4Network
+    kind: int  #: rtm_type: RTN_UNICAST, RTN_THROW, …
+    interface: str  #: empty: several, a nexthop object, or none
+    metric: int
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """An ``ip rule`` for IPv4."""
+
+    priority: int
+    source: IPv4Network
+    destination: IPv4Network
+    incoming: str  #: interface, or empty
+    table: int
+    action: int  #: FR_ACT_TO_TBL, FR_ACT_BLACKHOLE, …
+    selective: bool  #: only for a mark, a user, a port, …: nothing that plain packets have
+    suppressed_length: int  #: routes with prefixes of at most this length are ignored; -1: none
+    protocol: int
+
+    def __str__(self) -> str:
+        destination = f" to {self.destination}" if self.destination.prefixlen else ""
+        source = str(self.source) if self.source.prefixlen else "all"
+        incoming = f" iif {self.incoming}" if self.incoming else ""
+        what = f"lookup {self.table}" if self.action == TO_TABLE else ACTIONS.get(self.action, "")
+        return f"{self.priority}: from {source}{destination}{incoming} {what}"
+
+
+TO_TABLE = 1  #: FR_ACT_TO_TBL
+ACTIONS = {6: "blackhole", 7: "unreachable", 8: "prohibit"}  #: linux/fib_rules.h
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A UDP socket that is bound to a port of IKE."""
+
+    port: int
+    address: IPv4Address
+    process: str  #: empty: not told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charon:
+    """The running charon."""
+
+    version: str
+    plugins: frozenset[str]
+    algorithms: Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Underlay:
+    """The way of a tunnel's IKE and ESP packets."""
+
+    tunnel: TunnelKey
+    source: IPv4Address | None  #: that the kernel picks; None without a route
+    mtu: int  #: bytes of IP packet that fit, as far as the kernel knows; 0 without a route
+    error: str  #: why there is no way; else empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFile:
+    """A file, folder or socket that others may write to."""
+
+    path: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A range from which a container engine takes networks."""
+
+    network: IPv4Network
+    where: str  #: the file that says so
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """Everything that was looked at."""
+
+    unseen: tuple[Unseen, ...] = ()
+    release: str | None = None  #: of the kernel
+    modules: Modules | None = None
+    nexthop_objects: bool | None = None
+    sysctls: Mapping[str, str] | None = None
+    interfaces: tuple[Interface, ...] | None = None
+    addresses: tuple[Address, ...] | None = None
+    routes: tuple[Route, ...] | None = None
+    default_interfaces: frozenset[str] | None = None  #: that have a default route in the main table
+    rules: tuple[Rule, ...] | None = None
+    listeners: tuple[Listener, ...] | None = None
+    firewall: Ruleset | None = None
+    charon: Charon | None = None
+    underlays: tuple[Underlay, ...] | None = None
+    clock_synchronised: bool | None = None
+    hardware_aes: bool | None = None
+    open_files: tuple[OpenFile, ...] | None = None
+    pools: tuple[Pool, ...] | None = None
+    resolvers: tuple[IPv4Address, ...] | None = None

@@ -1,0 +1,184 @@
+"""Look at the whole machine: every reading by itself, with a deadline, and none that spoils the others."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from ipaddress import IPv4Address
+from typing import Any, Final
+
+from vpnagent.checks import fib_messages, readings
+from vpnagent.checks.observation import Address, Charon, Interface, Observation, Underlay, Unseen
+from vpnagent.checks.packet_filter import firewall
+from vpnagent.checks.readings import UnreadableError
+from vpnagent.config.values import Config, Tunnel
+from vpnagent.errors import AgentError, NetlinkError
+from vpnagent.ipsec import messages, vici
+from vpnagent.ipsec.section import texts
+from vpnagent.routing import dumps
+from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
+
+DEADLINE: Final = 12.0  #: seconds for one reading; they run side by side
+VICI_DEADLINE: Final = 3.0
+IP_MTU: Final = 14  #: ip(7)
+IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
+NAT_T_PORT: Final = 4500
+UDP_IPV4_HEADERS: Final = 28  #: bytes
+PATIENCE: Final = 1.0  #: seconds for a router on the way to say that a packet is too large
+NOT_AN_IKE_MESSAGE: Final = b"\xff"  #: RFC 3948 §2: an SPI, of no SA; a peer drops it without a word
+
+Reading = Callable[[], Awaitable[Any]]
+Seen = dict[str, Any]
+
+
+async def observe(config: Config, config_path: str, *, thorough: bool) -> Observation:
+    """Return what the machine looks like.
+
+    ``thorough``: also what sends packets, takes long, or is forbidden to the service: whether the path takes
+    packets as large as the interface's, who listens on the ports, and the clock.
+    """
+    release = os.uname().release
+    todo: dict[str, Reading] = {
+        "modules": _plain(lambda: readings.modules(release)),
+        "sysctls": _plain(lambda: readings.sysctls(config)),
+        "listeners": _plain(lambda: readings.listeners(owners=thorough)),
+        "hardware_aes": _plain(readings.hardware_aes),
+        "open_files": _plain(lambda: readings.open_files(config, config_path)),
+        "pools": _plain(readings.pools),
+        "resolvers": _plain(readings.resolvers),
+        "firewall": firewall,
+        "charon": lambda: _charon(config.agent.vici_socket),
+        "underlays": lambda: _underlays(config.tunnels(), ask=thorough),
+        "network": lambda: _network(config),
+    }
+    if thorough:
+        todo["clock_synchronised"] = _plain(readings.clock_synchronised)
+    results = await asyncio.gather(*(_read(name, reading) for name, reading in todo.items()))
+    seen: Seen = {"release": release}
+    unseen: list[Unseen] = []
+    for name, result in zip(todo, results, strict=True):
+        if isinstance(result, Unseen):
+            unseen.append(result)
+        elif name == "network":
+            seen |= result
+        else:
+            seen[name] = result
+    return Observation(**seen, unseen=tuple(unseen))
+
+
+def _plain(reading: Callable[[], Any]) -> Reading:
+    """Make a reading of files one of the others: they are of /proc and /etc, and answer at once."""
+
+    async def read() -> Any:
+        return reading()
+
+    return read
+
+
+async def _read(name: str, reading: Reading) -> Any:
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await reading()
+    except TimeoutError:
+        return Unseen(what=name, why=f"no answer within {DEADLINE:g} s")
+    except PermissionError as error:
+        return Unseen(what=name, why=error.strerror or "not permitted", forbidden=True)
+    except OSError as error:
+        return Unseen(what=name, why=f"{error.filename or name}: {error.strerror}")
+    except (AgentError, UnreadableError, ValueError) as error:
+        return Unseen(what=name, why=str(error).partition("\n")[0])
+
+
+async def _network(config: Config) -> Seen:
+    """Return what netlink tells: interfaces, addresses, routes, rules, and whether it knows nexthops."""
+    networks = tuple(dict.fromkeys(n for c in config.connections for n in c.remote_networks))
+    route = NetlinkSocket(NETLINK_ROUTE)
+    try:
+        links = await route.dump(dumps.LINKS, dumps.link_row)
+        names = {link.index: link.name for link in links}
+        addresses = await route.dump(dumps.ADDRESSES, dumps.address_row)
+        routes = await route.dump(
+            fib_messages.ALL_ROUTES, lambda body: fib_messages.route_row(body, names, networks)
+        )
+        rules = await route.dump(fib_messages.RULES, fib_messages.rule_row)
+        return {
+            "interfaces": tuple(Interface(name=link.name, kind=link.kind, mtu=link.mtu) for link in links),
+            "addresses": tuple(
+                Address(interface=names.get(index, ""), address=address) for index, address in addresses
+            ),
+            "routes": tuple(routes),
+            "default_interfaces": frozenset(r.interface for r in routes if fib_messages.is_default(r)),
+            "rules": tuple(sorted(rules, key=lambda rule: rule.priority)),
+            "nexthop_objects": await _knows_nexthops(route),
+        }
+    finally:
+        route.close()
+
+
+async def _knows_nexthops(route: NetlinkSocket) -> bool:
+    try:
+        await route.dump(dumps.NEXTHOPS, dumps.nexthop_row)
+    except NetlinkError as error:
+        if not error.errno:
+            raise
+        return False
+    return True
+
+
+async def _charon(path: str) -> Charon:
+    connection = await vici.connect(path, deadline=VICI_DEADLINE)
+    try:
+        return Charon(
+            version=messages.version(await connection.request("version")),
+            plugins=frozenset(texts(await connection.request("stats"), "plugins")),
+            algorithms=messages.algorithms(await connection.request("get-algorithms")),
+        )
+    finally:
+        connection.close()
+
+
+async def _underlays(tunnels: Iterable[Tunnel], *, ask: bool) -> tuple[Underlay, ...]:
+    """Return each tunnel's way. ``ask``: send one packet of full size each, and hear what routers say."""
+    sockets = [(tunnel, _way(tunnel)) for tunnel in tunnels]
+    ways = [sock for _, sock in sockets if isinstance(sock, socket.socket)]
+    try:
+        if ask and [sock for sock in ways if _fills(sock)]:
+            await asyncio.sleep(PATIENCE)
+        return tuple(_underlay(tunnel, sock) for tunnel, sock in sockets)
+    finally:
+        for sock in ways:
+            sock.close()
+
+
+def _way(tunnel: Tunnel) -> socket.socket | OSError:
+    """Return a socket that is connected to the tunnel's peer: the kernel chooses route and source."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+        if tunnel.uplink:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, tunnel.uplink.encode())
+        if tunnel.local_address:
+            sock.bind((str(tunnel.local_address), 0))
+        sock.connect((str(tunnel.remote_address), NAT_T_PORT))
+    except OSError as error:
+        sock.close()
+        return error
+    return sock
+
+
+def _fills(sock: socket.socket) -> bool:
+    """Send a packet as large as the way is said to take; return whether it was sent."""
+    size = sock.getsockopt(socket.IPPROTO_IP, IP_MTU) - UDP_IPV4_HEADERS
+    try:
+        sock.send(NOT_AN_IKE_MESSAGE * size)
+    except OSError:
+        return False  # what is known already is known
+    return True
+
+
+def _underlay(tunnel: Tunnel, way: socket.socket | OSError) -> Underlay:
+    if isinstance(way, OSError):
+        return Underlay(tunnel=tunnel.key, source=None, mtu=0, error=way.strerror or str(way))
+    source = IPv4Address(way.getsockname()[0])
+    mtu = way.getsockopt(socket.IPPROTO_IP, IP_MTU)
+    return Underlay(tunnel=tunnel.key, source=source, mtu=mtu, error="")

@@ -1,0 +1,99 @@
+"""Whether each tunnel's own packets find their way, and fit on it. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from vpnagent.checks.observation import Observation, Underlay
+from vpnagent.config.values import Config, Connection, Esp, Tunnel, UdpEncapsulation
+from vpnagent.finding import Finding, Severity
+
+IPV4_HEADER: Final = 20  #: bytes
+UDP_HEADER: Final = 8
+ESP_HEADER: Final = 8  #: SPI and sequence number (RFC 4303 §2)
+ESP_TRAILER: Final = 2  #: pad length and next header, within the padding's alignment
+SMALLEST: Final = 576  #: bytes that every host takes (RFC 791)
+
+#: length of the initialisation vector, and what the text is padded to (RFC 3602, 2451, 2405, 4106)
+CIPHERS: Final = {
+    "aes128": (16, 16),
+    "aes192": (16, 16),
+    "aes256": (16, 16),
+    "sm4": (16, 16),
+    "3des": (8, 8),
+    "des": (8, 8),
+    "aes128gcm16": (8, 4),
+    "aes256gcm16": (8, 4),
+}
+#: length of the integrity check value (RFC 2403, 2404, 4868); AES-GCM has its own of 16
+CHECKS: Final = {"md5": 12, "sha1": 12, "sm3": 12, "sha256": 16, "sha384": 24, "sha512": 32}
+GCM_CHECK: Final = 16
+
+
+def packet_size(inner: int, esp: Esp, *, udp: bool) -> int:
+    """Return the bytes on the wire of an inner packet of ``inner`` bytes, in ESP tunnel mode."""
+    vector, block = CIPHERS[esp.encryption]
+    check = GCM_CHECK if "gcm" in esp.encryption else CHECKS[esp.integrity]
+    text = inner + ESP_TRAILER
+    padded = text + -text % block
+    return IPV4_HEADER + (UDP_HEADER if udp else 0) + ESP_HEADER + vector + padded + check
+
+
+def largest_inner(outer: int, esp: Esp, *, udp: bool) -> int:
+    """Return the largest inner packet, in bytes, that fits in one of ``outer`` bytes; at least 0."""
+    return next((size for size in range(outer, 0, -1) if packet_size(size, esp, udp=udp) <= outer), 0)
+
+
+def underlay(config: Config, seen: Observation) -> Iterator[Finding]:
+    """Yield tunnels whose packets do not leave, leave through a tunnel, or do not fit."""
+    ours = {tunnel.interface for tunnel in config.tunnels()}
+    owners = {address.address.ip: address.interface for address in seen.addresses or ()}
+    found = {way.tunnel: way for way in seen.underlays or ()}
+    for connection in config.connections:
+        for tunnel in connection.tunnels:
+            way = found.get(tunnel.key)
+            if way is None:
+                continue
+            if way.error:
+                yield _no_way(tunnel, way)
+            elif way.source is not None and owners.get(way.source) in ours:
+                yield _through_a_tunnel(tunnel, owners[way.source])
+            else:
+                yield from _too_small(connection, tunnel, way)
+
+
+def _no_way(tunnel: Tunnel, way: Underlay) -> Finding:
+    return Finding(
+        code="NoWayToPeer",
+        subject=str(tunnel.key),
+        severity=Severity.CRITICAL,
+        text=f"no packet can be sent to {tunnel.remote_address} ({way.error}): {tunnel.key} stays down",
+        hint=f"give this machine a route: ip route get {tunnel.remote_address}; "
+        "local_address and uplink must be of an interface that is up",
+    )
+
+
+def _through_a_tunnel(tunnel: Tunnel, interface: str) -> Finding:
+    return Finding(
+        code="PeerThroughTunnel",
+        subject=str(tunnel.key),
+        severity=Severity.CRITICAL,
+        text=f"the way to {tunnel.remote_address} goes through our own {interface}: "
+        f"the packets of tunnel {tunnel.key} would be wrapped without end",
+        hint=f"a host route past it: ip route add {tunnel.remote_address} via <the provider's gateway>",
+    )
+
+
+def _too_small(connection: Connection, tunnel: Tunnel, way: Underlay) -> Iterator[Finding]:
+    udp = connection.udp_encapsulation is not UdpEncapsulation.NEVER
+    size = packet_size(connection.mtu, connection.esp, udp=udp)
+    if size > way.mtu:
+        fitting = largest_inner(way.mtu, connection.esp, udp=udp)
+        advice = f"set its mtu: {fitting}" if fitting >= SMALLEST else "use another uplink"
+        yield Finding(
+            code="PathMtuTooSmall",
+            subject=str(tunnel.key),
+            severity=Severity.WARNING,
+            text=f"packets of {connection.mtu} bytes become {size} in ESP, and {way.mtu} fit on the way to "
+            f"{tunnel.remote_address}: they are fragmented or lost, and large transfers stall",
+            hint=f"connection {connection.name}: {advice}",
+        )
