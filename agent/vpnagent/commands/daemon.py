@@ -1,6 +1,7 @@
 """The daemon and what is asked of it: run, status, reload, down, drain, undrain."""
 
 import asyncio
+import gc
 import json
 import logging
 import sys
@@ -38,6 +39,7 @@ def run(config_path: str, debug: bool) -> None:
       vpnagent run --config /etc/vpnagent/vpnagent.yaml
     SIGHUP reads the configuration again; SIGTERM stops and leaves tunnels and routes in place.
     """
+    gc.disable()  # while loading, where nothing is garbage: looking for some took a sixth of the start
     from vpnagent import log
 
     if not has_net_admin():
@@ -49,6 +51,8 @@ def run(config_path: str, debug: bool) -> None:
     log.configure(debug=debug)
     from vpnagent.daemon import Daemon
 
+    gc.freeze()
+    gc.enable()
     _log_parameters(config_path, loaded.config)
     if loaded.error:
         problem = loaded.error.replace("\n", "; ")
