@@ -22,8 +22,10 @@ from tests.lab.namespace import Namespace
 MODULES = (
     "vpnagent.cli",
     "vpnagent.commands.daemon",
+    "vpnagent.commands.drill",
     "vpnagent.commands.plan",
     "vpnagent.daemon",
+    "vpnagent.drill.rehearsal",
     "vpnagent.planning",
     "vpnagent.render",
 )
