@@ -29,6 +29,9 @@ CLOUD_PLUGINS = "random nonce aes sha1 sha2 hmac kdf openssl kernel-netlink sock
 # A zone that has lost its peer should notice within a scenario's time: 1 + 1 + 1 + 1 s after dpd_delay.
 CLOUD_SETTINGS = "retransmit_tries = 3\nretransmit_timeout = 1\nretransmit_base = 1"
 
+# Emulated processors stall one at a time, for up to a second, which reorders packets far beyond charon's 32.
+REPLAY_WINDOW = "2048"
+
 CONFIGURATION = """
 charon-systemd {{
     {modular}
@@ -207,6 +210,7 @@ def connection(
                     "life_time": "86400s",
                     "if_id_in": str(if_id),
                     "if_id_out": str(if_id),
+                    "replay_window": REPLAY_WINDOW,
                     "start_action": "none",
                     "dpd_action": "clear",
                     "close_action": "none",
