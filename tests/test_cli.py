@@ -163,5 +163,5 @@ def test_every_command_has_a_help_with_an_example(name: str) -> None:
     command = commands.get_command(click.Context(commands), name)
     assert command is not None
     text = command.get_help(click.Context(command, info_name=name))
-    assert "Example:" in text
+    assert "  Example:\n" in text
     assert f"vpnagent {name}" in text

@@ -52,7 +52,15 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"vpnagent.commands.{MODULES[cmd_name]}")
         attribute = f"{cmd_name}_" if cmd_name in keyword.kwlist else cmd_name
         command = getattr(module, attribute)
-        return command if isinstance(command, click.Command) else None
+        if not isinstance(command, click.Command):
+            return None
+        command.help = _laid_out(command.help)
+        return command
+
+
+def _laid_out(text: str | None) -> str | None:
+    """Turn the mark before what is not to be rewrapped into click's: raw docstrings spell it out."""
+    return text and text.replace("\\b\n", "\b\n")
 
 
 @click.group(
@@ -67,6 +75,9 @@ def commands() -> None:
       vpnagent check --config /etc/vpnagent/vpnagent.yaml
       vpnagent status
     """
+
+
+commands.help = _laid_out(commands.help)
 
 
 def main() -> NoReturn:
