@@ -113,6 +113,8 @@ def _complete(
     facts = merged([connection.facts, *given], problems)
     connection = replace(connection, view=replace(connection.view, facts=facts))
     connection = replace(connection, tunnels=_with_roles(connection, active, problems))
+    if connection.says("traffic_selectors", "networks"):  # which BGP is not among
+        connection = replace(connection, tunnels=tuple(_without_inside(one) for one in connection.tunnels))
     shared = [_only(tunnel.facts, _SHARED) for tunnel in connection.tunnels]
     merged(shared, problems, "the tunnels of a connection have one proposal in common")
     return replace(connection, view=replace(connection.view, facts={**facts, **shared[0]}))
@@ -168,6 +170,11 @@ def _with_role(
         role = "active" if (connection.name.value, tunnel.name.value) in active else "standby"
         facts = merged([facts, {"role": Told(role, (_option("active"),))}], problems)
     return replace(tunnel, view=replace(tunnel.view, facts=facts))
+
+
+def _without_inside(tunnel: Tunnel) -> Tunnel:
+    kept = {key: told for key, told in tunnel.facts.items() if not key.startswith("inside_")}
+    return replace(tunnel, view=replace(tunnel.view, facts=kept))
 
 
 def _gaps(connection: Connection) -> Iterator[Problem]:

@@ -2,7 +2,8 @@
 
 import posixpath
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent.cloud_document.assemble import ESP, IKE, Assembly, Connection, Tunnel
@@ -138,13 +139,22 @@ def _inside_address(facts: Facts) -> Iterator[Question]:
 
 
 def _probe(facts: Facts) -> Question:
-    health_check = facts.get("health_check")
     return Question(
         "probe",
-        f"{{targets: [{written(health_check.value) if health_check else '100.100.2.136'}]}}",
+        f"{{targets: [{_probable_target(facts)}]}}",
         "which address behind the tunnels, in one of the remote_networks, answers pings? It is probed, to "
         "tell whether a tunnel works.",
     )
+
+
+def _probable_target(facts: Facts) -> str:
+    """Return an example: where the cloud's own health check comes from, or the DNS of the cloud services."""
+    if told := facts.get("health_check"):
+        return written(told.value)
+    networks = _networks(facts)
+    dns = IPv4Address("100.100.2.136")
+    reached = not networks or any(dns in network for network in networks)
+    return str(dns if reached else next(iter(networks[0].hosts())))
 
 
 def _remarks(facts: Facts) -> Iterator[Remark]:
@@ -153,23 +163,25 @@ def _remarks(facts: Facts) -> Iterator[Remark]:
             f"BGP is on ({told.sources[0]}), and vpnagent does not speak it: the cloud needs static "
             "routes to the data centre, or this gateway a speaker such as FRR."
         )
-    remote = facts.get("remote_networks")
-    if remote and facts["traffic_selectors"].value == "networks" and not _reaches_services(remote.value):
+    if facts["traffic_selectors"].value != "networks":
+        return
+    if told:
+        yield Remark("the addresses inside the tunnels are left out: the selectors do not let them through.")
+    if not any(network.overlaps(CLOUD_SERVICES) for network in _networks(facts)):
         yield Remark(
-            f"the selectors do not cover {CLOUD_SERVICES}: no cloud services by these tunnels, unless it "
-            "is added in the cloud's connection first."
+            f"the selectors do not cover {CLOUD_SERVICES}: no cloud services by these tunnels, unless it is "
+            "added in the cloud's connection first."
         )
 
 
-def _reaches_services(networks: object) -> bool:
-    """Whether any network is of the cloud services; those of a region are narrower than the /10."""
-    for text in networks if isinstance(networks, tuple) else ():
-        try:
-            if IPv4Network(text).overlaps(CLOUD_SERVICES):
-                return True
-        except ValueError:
-            continue
-    return False
+def _networks(facts: Facts) -> list[IPv4Network]:
+    """Return the remote networks that are any; the rest is for the configuration's rules to refuse."""
+    told = facts.get("remote_networks")
+    found = []
+    for text in told.value if told and isinstance(told.value, tuple) else ():
+        with suppress(ValueError):
+            found.append(IPv4Network(text))
+    return found
 
 
 def _leaves(facts: Facts, *keys: str) -> list[Entry]:

@@ -31,18 +31,23 @@ def verify(text: str, entries: Iterable[Entry]) -> list[Problem]:
                 asked.append(path)
     return [
         _source(violation.path, sources).problem(f"{violation.text} (the key {key_path(violation.path)})")
-        for violation in _violations(text)
-        if not any(_contains(one, violation.path) or _contains(violation.path, one) for one in asked)
+        for violation in _violations(text, asked)
     ]
 
 
-def _violations(text: str) -> Iterator[Violation]:
+def _violations(text: str, asked: Iterable[Path]) -> Iterator[Violation]:
+    """Return what a text violates, and would violate with the questions answered."""
     document = read(text.encode())
     yield from (Violation(fault.path, fault.text) for fault in document.faults)
     sketch = draft(document)
     config = build(sketch.file, hostname="gateway", folder="/", psks={})
-    yield from sketch.violations
-    yield from map(sketch.relocated, [*contradictions(sketch.file), *violations(config)])
+    for violation in (*sketch.violations, *map(sketch.relocated, contradictions(sketch.file))):
+        # What is missing is missed where it would be, or by what is around it.
+        if not any(_contains(one, violation.path) or _contains(violation.path, one) for one in asked):
+            yield violation
+    for violation in map(sketch.relocated, violations(config)):
+        if not any(_contains(one, violation.path) for one in asked):
+            yield violation
 
 
 def _source(path: Path, sources: Mapping[Path, Source]) -> Source:

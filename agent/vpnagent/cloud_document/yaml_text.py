@@ -18,7 +18,7 @@ from vpnagent.config.yaml_positions import read
 COMMENT_COLUMN: Final = 44
 WIDTH: Final = 110
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./-]*", re.ASCII)
+_PLAIN: Final = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./-]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

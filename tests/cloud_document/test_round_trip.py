@@ -1,0 +1,109 @@
+"""Whatever a connection is, its documents import to the configuration that it is."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.cloud_document.importing import loaded
+from tests.cloud_document.models import (
+    CLOUD,
+    ENCRYPTION,
+    GROUPS,
+    OUR_ID,
+    OURS,
+    Model,
+    describe,
+    download,
+    models,
+)
+
+from vpnagent.cloud_document.assemble import Answers
+from vpnagent.config.values import Attachment, Config, Esp, Ike, Role, TrafficSelectors, UdpEncapsulation
+
+ANSWERS = Answers(local_networks=(OURS,), remote_networks=(CLOUD,))
+
+
+def check_common(model: Model, config: Config) -> None:
+    """Assert what both views tell."""
+    [connection] = config.connections
+    assert config.gateway.local_networks == (IPv4Network(OURS),)
+    assert connection.remote_networks == (IPv4Network(CLOUD),)
+    assert connection.traffic_selectors is TrafficSelectors("any" if model.any_networks else "networks")
+    encryption, integrity, group, lifetime = model.ike
+    assert connection.ike == Ike(
+        version=int(model.version[-1]),
+        mode=model.mode if model.version == "ikev1" else "main",
+        encryption=ENCRYPTION[encryption],
+        integrity=integrity,
+        dh_group=GROUPS[group],
+        lifetime=lifetime,
+        dpd_delay=10,
+    )
+    encryption, integrity, group, lifetime = model.esp
+    assert connection.esp == Esp(
+        encryption=ENCRYPTION[encryption],
+        integrity=integrity,
+        pfs_group=GROUPS.get(group),
+        lifetime=lifetime,
+    )
+    assert len(connection.tunnels) == len(model.tunnels)
+    for tunnel, expected in zip(connection.tunnels, model.tunnels, strict=True):
+        assert tunnel.remote_address == IPv4Address(expected.remote_address)
+        assert tunnel.remote_id == expected.remote_address
+        assert tunnel.local_id == OUR_ID
+        assert tunnel.psk is not None
+        assert tunnel.psk.reveal().decode() == expected.psk
+        assert tunnel.name == (expected.tunnel_id if model.dual else "tunnel")
+
+
+def check_described(model: Model, config: Config) -> None:
+    """Assert what only the cloud's view tells."""
+    [connection] = config.connections
+    vpn_gateway = model.attachment == "VPNGW"
+    assert connection.name == "hangzhou"
+    assert connection.attachment is (Attachment.VPN_GATEWAY if vpn_gateway else Attachment.TRANSIT_ROUTER)
+    assert connection.bandwidth == {"Standard": 1e9, "Large": 3e9}[model.bandwidth]
+    assert connection.udp_encapsulation is UdpEncapsulation("always" if model.nat_traversal else "never")
+    assert connection.gateway_id == ("vpn-1" if vpn_gateway else None)
+    for tunnel, expected in zip(connection.tunnels, model.tunnels, strict=True):
+        assert tunnel.inside_address == (
+            IPv4Interface(f"{expected.slash_30[2]}/30") if model.inside else None
+        )
+        if model.dual and vpn_gateway:
+            assert tunnel.role is (Role.ACTIVE if expected.role == "master" else Role.STANDBY)
+
+
+@settings(max_examples=60)
+@given(models(), st.booleans())
+def test_both_views_together_are_the_whole_connection(model: Model, cloud_first: bool) -> None:
+    documents = {"download": download(model), "describe": describe(model)}
+    if cloud_first:
+        documents = dict(reversed(documents.items()))
+    config = loaded(documents, ANSWERS)
+    check_common(model, config)
+    check_described(model, config)
+
+
+@settings(max_examples=60)
+@given(models())
+def test_the_cloud_view_is_the_whole_connection(model: Model) -> None:
+    config = loaded({"describe": describe(model)}, ANSWERS)
+    check_common(model, config)
+    check_described(model, config)
+
+
+@settings(max_examples=60)
+@given(models())
+def test_the_gateway_view_needs_but_the_attachment_and_the_active_tunnel(model: Model) -> None:
+    attachment = "vpn-gateway" if model.attachment == "VPNGW" else "transit-router"
+    asks = model.dual and attachment == "vpn-gateway"
+    active = tuple(tunnel.tunnel_id for tunnel in model.tunnels if asks and tunnel.role == "master")
+    answers = replace(ANSWERS, attachment=attachment, active=active)
+    config = loaded({"download": download(model)}, answers)
+    check_common(model, config)
+    [connection] = config.connections
+    for tunnel, expected in zip(connection.tunnels, model.tunnels, strict=True):
+        assert (tunnel.inside_address is not None) == (model.inside and model.dual)
+        if asks:
+            assert tunnel.role is (Role.ACTIVE if expected.role == "master" else Role.STANDBY)
