@@ -1,4 +1,4 @@
-"""Probes of TCP ports and name servers: heard through the tunnels, leaving nothing behind, missed when dead."""
+"""Probes of TCP ports and name servers: heard through the tunnels, and leaving nothing behind."""
 
 from __future__ import annotations
 
