@@ -11,8 +11,10 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "agent" / "vpnagent"
 SHELL = {
     "__main__.py",
     "bell.py",
+    "checks/__main__.py",
     "checks/observe.py",
     "checks/packet_filter.py",
+    "checks/patrol.py",
     "checks/readings.py",
     "cli.py",
     "commands/check.py",

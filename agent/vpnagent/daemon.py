@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from vpnagent import __version__, control_server, drains, metrics_endpoint, report
+from vpnagent.checks.patrol import Patrol
 from vpnagent.choice import to_plain
 from vpnagent.control import NOT_FINE
 from vpnagent.drill import lease
@@ -59,6 +60,7 @@ class Daemon:
         )
         self._prober = ProberLink(self._known, realtime=config.agent.realtime)
         self._reloader = Reloader(config_path, self._known, standing, self._wake)
+        self._patrol = Patrol(self._known, config_path)
         self._stop = asyncio.Event()
         self._progress = time.monotonic()
 
@@ -88,6 +90,7 @@ class Daemon:
             "prober-packets": self._prober.craft,
             "control": lambda: control_server.serve(agent.control_socket, self._answer),
             "report": self._report,
+            "patrol": self._patrol.run,
             "ready": self._ready,
             "reload-signal": self._reload_on_hangup,
             "confirmation": self._reloader.watch,
@@ -192,3 +195,4 @@ class Daemon:
         self._known.kernel_dirty.set()
         self._known.charon_dirty.set()
         self._known.probe_dirty.set()
+        self._known.check_dirty.set()

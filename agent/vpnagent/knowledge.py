@@ -162,6 +162,7 @@ class Knowledge:
     loaded_at: float  #: wall clock, seconds
     config_error: str | None = None  #: why the last reload was refused
     config_findings: tuple[Finding, ...] = ()
+    machine_findings: tuple[Finding, ...] = ()  #: written by the patrol, every minute
     taken_back_at: float | None = None  #: wall clock; when it will be, unless it is confirmed
     drained: frozenset[TunnelKey] = frozenset()  #: written by drain and undrain
     drills: Leases = field(default_factory=Leases)  #: written by drill
@@ -173,6 +174,7 @@ class Knowledge:
     charon_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     kernel_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     probe_dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    check_dirty: asyncio.Event = field(default_factory=asyncio.Event)
 
     def verdicts(self) -> dict[TunnelKey, Verdict]:
         """Return a verdict for every configured tunnel."""

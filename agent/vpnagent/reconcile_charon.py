@@ -10,12 +10,13 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from vpnagent import probe_wiring
 from vpnagent.bell import rung
+from vpnagent.checks.charon_traps import algorithm_missing
 from vpnagent.config.values import TunnelKey
 from vpnagent.desired import ipsec_connections
 from vpnagent.errors import ViciError, ViciUnavailableError
@@ -208,7 +209,7 @@ class Session:
         for step in due:
             await self._start(step)
         known.charon.findings = (
-            *(_missing(name, parts) for name, parts in impossible.items()),
+            *(algorithm_missing(name, parts) for name, parts in impossible.items()),
             *(_refusal(name, refusal.error) for name, refusal in self._refusals.items() if name in want),
         )
         return bool(actions or due)
@@ -300,16 +301,6 @@ class Session:
 
 def _loads(action: Action, names: Set[str]) -> bool:
     return isinstance(action, LoadConnection | LoadSecret) and action.connection.name in names
-
-
-def _missing(name: str, parts: Iterable[str]) -> Finding:
-    return Finding(
-        code="AlgorithmMissing",
-        subject=name,
-        severity=Severity.CRITICAL,
-        text=f"{name}: this charon does not register {', '.join(parts)}; the connection is not loaded",
-        hint="load the strongSwan plugin that has it, or choose another proposal on both ends",
-    )
 
 
 def _refusal(name: str, error: ViciError) -> Finding:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from vpnagent.bell import rung
+from vpnagent.checks.host import sysctl_differs
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.desired import desired, group_ids, sharers
 from vpnagent.errors import NetlinkError
@@ -177,7 +178,7 @@ class KernelReconciler:
         known.findings = (
             *(_refused(action, error) for action, error in root_causes(refused).items()),
             *(_conflict(conflict) for conflict in conflicts(want, state)),
-            *(_sysctl(sysctl) for sysctl in differing),
+            *(sysctl_differs(sysctl) for sysctl in differing),
         )
 
 
@@ -308,14 +309,4 @@ def _conflict(conflict: Conflict) -> Finding:
         severity=Severity.CRITICAL,
         text=conflict.text,
         hint="remove or rename what is not ours; vpnagent never touches it",
-    )
-
-
-def _sysctl(sysctl: Sysctl) -> Finding:
-    return Finding(
-        code="SysctlDiffers",
-        subject=sysctl.key,
-        severity=Severity.WARNING,
-        text=f"{sysctl.key} is not {sysctl.value} and manage_sysctls is false",
-        hint=f"sysctl -w {sysctl}",
     )

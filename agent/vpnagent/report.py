@@ -54,6 +54,7 @@ def refresh(known: Knowledge, at: float) -> None:
 def findings(known: Knowledge) -> Iterator[Finding]:
     """Yield everything that is wrong or worth knowing now."""
     yield from known.config_findings
+    yield from known.machine_findings
     if known.config_error is not None:
         yield Finding(
             code="ConfigReloadFailed",

@@ -4,7 +4,6 @@ Each kind of packet is imagined once for each tunnel and sent through the rules 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -13,6 +12,7 @@ from vpnagent.checks.nft_json import IPV4, PROTOCOLS
 from vpnagent.checks.observation import Observation
 from vpnagent.config.values import Config, Connection, Tunnel, UdpEncapsulation
 from vpnagent.finding import Finding, Severity
+from vpnagent.record import dataclass
 
 IKE_PORTS: Final = (500, 4500)  #: RFC 7296 §2, RFC 3948
 INPUT: Final = ("prerouting", "input")

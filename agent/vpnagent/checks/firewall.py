@@ -7,8 +7,9 @@ then both ways are walked, and the answer may be that one cannot tell. Pure.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum
+
+from vpnagent.record import dataclass, replace
 
 Value = tuple[int, int] | str  #: a range of numbers, or a name that may end in ``*``
 
@@ -87,7 +88,7 @@ class Chain:
 class Ruleset:
     """All chains of a network namespace that IPv4 packets pass, by name."""
 
-    chains: Mapping[str, Chain] = field(default_factory=dict)
+    chains: Mapping[str, Chain]
 
     def at(self, hook: str) -> list[Chain]:
         """Return the chains of a hook, in their order."""
@@ -103,7 +104,7 @@ class Packet:
     first: bool = True
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Hit:
     """Where something happened to a packet."""
 
@@ -139,9 +140,9 @@ def fate(ruleset: Ruleset, packet: Packet) -> Fate:
             outcomes = walk.base(chain)
             drops = [hit for action, hit in outcomes if action is Action.DROP]
             if drops and len(drops) == len(outcomes):
-                return Fate(dropped=min(drops))
+                return Fate(dropped=min(drops, key=str))
             if drops:
-                doubtful = doubtful or min(drops)
+                doubtful = doubtful or min(drops, key=str)
             elif len(outcomes) == 1:
                 [(action, hit)] = outcomes
                 changed.setdefault(action, hit)

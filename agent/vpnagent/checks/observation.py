@@ -4,11 +4,11 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from vpnagent.checks.firewall import Ruleset
 from vpnagent.config.values import TunnelKey
+from vpnagent.record import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,29 @@
+"""One look at the machine in a process of its own, for the daemon: a configuration in, findings out.
+
+In its own process a ruleset of 100,000 rules costs the daemon's loop nothing, and a look that hangs can be
+killed. The daemon, which starts this, gives the configuration as a pickle without secrets; the findings go
+back as JSON.
+"""
+
+import asyncio
+import json
+import os
+import pickle
+import sys
+
+from vpnagent.checks.judge import judge
+from vpnagent.checks.observe import observe
+
+LEAST_URGENT = 19
+
+
+def main() -> None:
+    """Read standard input, look, and write to standard output."""
+    os.nice(LEAST_URGENT)
+    config, config_path = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon that started us
+    found = judge(config, asyncio.run(observe(config, config_path, thorough=False)))
+    json.dump([[f.code, f.subject, f.severity.value, f.text, f.hint] for f in found], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Have the machine looked at every minute while the daemon runs, without ever waiting for it on the loop."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import pickle
+import sys
+from dataclasses import replace
+from typing import Final
+
+from vpnagent.bell import rung
+from vpnagent.config.values import Config
+from vpnagent.finding import Finding, Severity
+from vpnagent.knowledge import Knowledge
+
+log = logging.getLogger(__name__)
+
+PERIOD: Final = 60.0  #: seconds between two looks
+FIRST: Final = 2.0  #: seconds after the start: the tunnels come first
+DEADLINE: Final = 30.0  #: seconds for a look
+COMMAND: Final = (sys.executable, "-m", "vpnagent.checks")
+#: The daemon tells these itself, and a minute earlier.
+TOLD_ANYHOW: Final = frozenset({"SysctlDiffers", "AlgorithmMissing"})
+CHARON_UNSEEN: Final = ("NotLookedAt", "charon")  #: CharonUnreachable says it
+
+
+class Patrol:
+    """One look after another. ``known.machine_findings`` is its to write."""
+
+    def __init__(self, known: Knowledge, config_path: str) -> None:
+        self._known = known
+        self._config_path = config_path
+
+    async def run(self) -> None:
+        """Look until cancelled, and at once when the configuration changes."""
+        await asyncio.sleep(FIRST)
+        while True:
+            self._known.check_dirty.clear()
+            self._known.machine_findings = await self.look()
+            await rung(self._known.check_dirty, PERIOD)
+
+    async def look(self) -> tuple[Finding, ...]:
+        """Return what is wrong with the machine; if that cannot be told, then this."""
+        question = pickle.dumps((without_secrets(self._known.config), self._config_path))
+        try:
+            async with asyncio.timeout(DEADLINE):
+                found = [
+                    Finding(code=code, subject=subject, severity=Severity(severity), text=text, hint=hint)
+                    for code, subject, severity, text, hint in json.loads(await _answer(question))
+                ]
+        except (TimeoutError, OSError, ValueError) as error:
+            log.warning("machine-not-looked-at error=%r", error)
+            return (_unseen(error),)
+        return tuple(f for f in found if f.code not in TOLD_ANYHOW and (f.code, f.subject) != CHARON_UNSEEN)
+
+
+async def _answer(question: bytes) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        answer, _ = await process.communicate(question)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    return answer
+
+
+def without_secrets(config: Config) -> Config:
+    """Return a configuration that may leave the process."""
+    connections = [
+        replace(connection, tunnels=tuple(replace(tunnel, psk=None) for tunnel in connection.tunnels))
+        for connection in config.connections
+    ]
+    return replace(config, connections=tuple(connections))
+
+
+def _unseen(error: Exception) -> Finding:
+    return Finding(
+        code="NotLookedAt",
+        subject="machine",
+        severity=Severity.INFO,
+        text=f"the machine could not be looked at: {str(error) or f'no answer within {DEADLINE:g} s'}",
+        hint="see the log; vpnagent check looks at once",
+    )
