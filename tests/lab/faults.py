@@ -72,9 +72,9 @@ class Faults:
         rules = "\n".join(f"{side}{match} drop" for match in MATCHES[what])
         self._nft[tunnel].run(TABLE.format(rules=rules))
 
-    def police(self, tunnel: Tunnel, kilobytes: int) -> None:
-        """Drop what exceeds so many kilobytes per second, towards the cloud, as its own policer does."""
-        rule = f'iifname "gw" limit rate over {kilobytes} kbytes/second burst 10 kbytes drop'
+    def police(self, tunnel: Tunnel, packets: int) -> None:
+        """Drop what exceeds so many packets per second, towards the cloud, as its own policer does."""
+        rule = f'iifname "gw" limit rate over {packets}/second burst 5 packets drop'
         self._nft[tunnel].run(TABLE.format(rules=rule))
 
     def carrier(self, tunnel: Tunnel, *, up: bool) -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from tests.lab.gateway import Gateway
     from tests.lab.lab import Lab
 
-POLICED = 40  # kbytes/s, with the outer headers
-BANDWIDTH = "320kbps"
-BURST, PAUSE = 5, 0.02  # packets of 1200 bytes, seconds: several times what passes
+POLICED = 150  # packets per second: one by bytes lets small probes pass while it drops large packets
+BURST, PAUSE = 6, 0.02  # packets, seconds: twice what passes
+STREAM_RATE = 40
 SATURATED = 15.0  # seconds
 FLAPS = 3
 
@@ -46,9 +46,9 @@ def flood(lab: Lab) -> Iterator[None]:
 
 
 def test_a_saturated_tunnel_is_kept(lab: Lab, gateway: Gateway) -> None:
-    start(gateway, bandwidth=BANDWIDTH)
+    start(gateway, packet_rate=POLICED)
     ike_sas = lab.charon.children("vpnagent.hangzhou.primary")
-    stream = lab.stream()
+    stream = lab.stream(rate=STREAM_RATE)
     with stream.running():
         lab.faults.police(PRIMARY, POLICED)
         with flood(lab):
