@@ -112,9 +112,7 @@ class Daemon:
 
     async def _report(self) -> None:
         while True:
-            for tunnel in self._known.drills.expire(time.monotonic()):
-                log.warning("drill-ended tunnel=%s: it was not renewed in time", tunnel)
-                self._wake()
+            self._expire_drills()
             report.refresh(self._known, time.time())
             self._progress = time.monotonic()
             await asyncio.sleep(REPORT_PERIOD)
@@ -165,11 +163,16 @@ class Daemon:
 
     def _drill(self, request: dict[str, Any]) -> dict[str, Any]:
         asked = lease.request_of(self._known.config, request)
-        self._known.drills.take(asked, time.monotonic())
-        if not asked.renewal:
-            log.info("drill tunnel=%s seconds=%g", asked.tunnel, asked.seconds)
+        self._expire_drills()
+        if self._known.drills.take(asked, time.monotonic()):
+            log.info("drill-%s tunnel=%s", "began" if asked.seconds else "ended", asked.tunnel)
             self._wake()
         return lease.stream_of(self._known.config, asked.tunnel)
+
+    def _expire_drills(self) -> None:
+        for tunnel in self._known.drills.expire(time.monotonic()):
+            log.warning("drill-ended tunnel=%s: it was not renewed in time", tunnel)
+            self._wake()
 
     async def _down(self) -> dict[str, Any]:
         """Remove everything that is ours, then stop: the same reconcilers, with nothing desired."""

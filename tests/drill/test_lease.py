@@ -39,8 +39,8 @@ def test_a_lease_holds_until_its_time() -> None:
 
 def test_a_renewed_lease_holds_from_then_on() -> None:
     leases = Leases()
-    leases.take(ask(), 0.0)
-    leases.take(ask(renewal=True), 4.0)
+    assert leases.take(ask(), 0.0)
+    assert not leases.take(ask(renewal=True), 4.0)
     assert leases.expire(8.9) == []
     assert leases.expire(9.0) == [PRIMARY]
 
@@ -48,6 +48,7 @@ def test_a_renewed_lease_holds_from_then_on() -> None:
 def test_a_lease_that_ran_out_is_not_renewed() -> None:
     leases = Leases()
     leases.take(ask(), 0.0)
+    leases.expire(5.0)
     with pytest.raises(ControlError, match="not renewed in time"):
         leases.take(ask(renewal=True), 5.0)
     assert leases.tunnels == frozenset()
@@ -89,6 +90,7 @@ def test_whatever_is_asked_one_tunnel_a_connection_and_never_longer_than_the_lon
     leases, now = Leases(), 0.0
     for request, pause in asked:
         now += pause
+        leases.expire(now)
         try:
             leases.take(request, now)
         except ControlError:

@@ -81,10 +81,10 @@ class Address(click.ParamType[IPv4Address]):
 )
 @click.option(
     "--max-gap",
-    type=Duration(0, 3600),
+    type=Duration(0.05, 60),
     default="1s",
     show_default=True,
-    help="A longer time without an answer is a failure.",
+    help="A longer time without an answer is a failure, and ends the drill.",
 )
 def drill(
     tunnel: str | None, config_path: str, socket_path: str | None, as_json: bool, **options: Any

@@ -45,9 +45,13 @@ class Leases:
         """The tunnels that drills have drained."""
         return frozenset(self._leases)
 
-    def take(self, request: Request, now: float) -> None:
-        """Begin, renew or end a lease. Raises ControlError when it is another's, or has run out."""
-        self.expire(now)
+    def take(self, request: Request, now: float) -> bool:
+        """Begin, renew or end a lease; return whether that drains a tunnel, or undrains it.
+
+        ``expire(now)`` comes first, so that who must act on what ran out is told. Raises ControlError when
+        the lease is another's, or is no more.
+        """
+        before = self.tunnels
         tunnel, holder = request.tunnel, request.holder
         for key, lease in self._leases.items():
             if key.connection == tunnel.connection and (key, lease.holder) != (tunnel, holder):
@@ -60,6 +64,7 @@ class Leases:
             )
         else:
             self._leases[tunnel] = Lease(holder, now + request.seconds)
+        return self.tunnels != before
 
     def expire(self, now: float) -> list[TunnelKey]:
         """End what has run out; return the tunnels."""

@@ -22,8 +22,6 @@ from vpnagent.errors import ControlError
 POLL: Final = 0.05  #: seconds between looks
 BASELINE: Final = 1.0  #: seconds of stream before the first switch, and after each one back
 MOVED_WITHIN: Final = 10.0  #: seconds in which the daemon has to say that traffic has moved
-ANSWERED_WITHIN: Final = 3.0  #: seconds in which an answer has to come on the new path
-SILENCE: Final = 1.0  #: seconds without an answer that end the drill early
 GRACE: Final = 0.5  #: seconds for the last answers
 
 T = TypeVar("T")
@@ -40,7 +38,7 @@ class Options:
     dwell: float  #: seconds on the standby
     count: int  #: times there and back
     capture: bool
-    longest_gap: float  #: seconds; a longer one is a failure
+    longest_gap: float  #: seconds; a longer one is a failure, and ends the drill
 
 
 class Recording(NamedTuple):
@@ -132,7 +130,8 @@ class _Rehearsal:
         moments = moments_since(failover, wall)
         since = asked + moments.get("acknowledged", moved)
         ledger = self._stream.ledger
-        reply = self._until(lambda: ledger.first_answer(since), ANSWERED_WITHIN) if connection else None
+        patience = self._options.longest_gap
+        reply = self._until(lambda: ledger.first_answer(since), patience) if connection else None
         switch = Switch(
             title=title,
             asked=wall,
@@ -148,7 +147,7 @@ class _Rehearsal:
         if not connection:
             self._problem(f"{title}: the daemon did not move traffic within {MOVED_WITHIN:g} s")
         elif reply is None:
-            self._problem(f"{title}: no answer on the new path within {ANSWERED_WITHIN:g} s")
+            self._problem(f"{title}: no answer on the new path within {patience:g} s")
         if capture:
             told = {what: asked + at for what, at in switch.moments()}
             self.recordings.append(Recording(title, capture.collect(), told, since, reply or since))
@@ -163,12 +162,13 @@ class _Rehearsal:
 
     def _dwell(self) -> None:
         """Stay on the standby while it answers."""
-        silent = self._until(self._silent, self._options.dwell)
-        if silent:
-            self._problem(f"there: no answer for {SILENCE:g} s: the drill was ended early")
+        patience, ledger = self._options.longest_gap, self._stream.ledger
 
-    def _silent(self) -> bool | None:
-        return True if self._stream.ledger.first_answer(time.monotonic() - SILENCE) is None else None
+        def silent() -> bool | None:
+            return True if ledger.first_answer(time.monotonic() - patience) is None else None
+
+        if self._until(silent, self._options.dwell):
+            self._problem(f"there: no answer for {patience:g} s: the drill was ended early")
 
     def _until(self, found: Callable[[], T | None], within: float) -> T | None:
         """Return what is found in so many seconds, or None; the drain is kept meanwhile."""

@@ -11,8 +11,8 @@ from vpnagent.drill.ledger import Measure
 DETECTION: Final = (
     "detection: a drill asks for the switch, a fault is noticed first, within the tunnel's detection time"
 )
-CLOCKS: Final = 0.002  #: seconds by which a time that the daemon tells may seem to be before its cause
 CLOUD: Final = "the cloud's direction: it moves only when the cloud decides"
+CLOCKS: Final = 0.002  #: seconds by which a time that the daemon tells may seem to be before its cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
