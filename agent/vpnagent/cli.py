@@ -28,6 +28,7 @@ MODULES = {
     "down": "daemon",
     "drain": "daemon",
     "drill": "drill",
+    "explain": "explain",
     "export": "export",
     "import": "import_",
     "plan": "plan",

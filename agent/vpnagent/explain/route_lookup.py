@@ -1,0 +1,66 @@
+"""Ask the kernel for the way to an address, as ``ip route get`` does: the request, and its answers. No I/O.
+
+Two questions: the way itself, and the route that gives it (RTM_F_FIB_MATCH, since Linux 4.13).
+net/ipv4/route.c, inet_rtm_getroute().
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from vpnagent.routing.dumps import RTA_DST, RTA_PREFSRC, RTA_TABLE, RTM_GETROUTE, RTMSG, U32
+from vpnagent.routing.message import AF_INET, NLM_F_ACK, attribute, attributes, message
+
+RTA_OIF, RTA_GATEWAY, RTA_METRICS = 4, 5, 8
+RTAX_MTU = 2
+RTN_LOCAL = 2
+RTM_F_LOOKUP_TABLE = 0x1000
+RTM_F_FIB_MATCH = 0x2000
+HOST = 32  #: prefix length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One RTM_NEWROUTE in answer to a question."""
+
+    prefix: IPv4Network
+    interface_index: int  #: 0: a multipath route
+    gateway: IPv4Address | None
+    source: IPv4Address | None
+    mtu: int  #: bytes; 0: the interface's
+    local: bool
+    table: int
+    protocol: int
+
+
+def request(destination: IPv4Address, *, fib_match: bool = False) -> bytes:
+    """Return the question for the way to an address, or for the route in the table that gives it."""
+    flags = RTM_F_LOOKUP_TABLE | (RTM_F_FIB_MATCH if fib_match else 0)
+    header = RTMSG.pack(AF_INET, HOST, 0, 0, 0, 0, 0, 0, flags)
+    return message(RTM_GETROUTE, NLM_F_ACK, header + attribute(RTA_DST, destination.packed))
+
+
+def way(body: bytes) -> Way | None:
+    """Read an RTM_NEWROUTE; None for what is not of IPv4."""
+    family, length, _, _, table, protocol, _, kind, _ = RTMSG.unpack_from(body)
+    if family != AF_INET:
+        return None
+    found = attributes(body, RTMSG.size)
+    metrics = attributes(found.get(RTA_METRICS, b""))
+    return Way(
+        prefix=IPv4Network((found.get(RTA_DST, bytes(4)), length)),
+        interface_index=_number(found.get(RTA_OIF)),
+        gateway=_address(found.get(RTA_GATEWAY)),
+        source=_address(found.get(RTA_PREFSRC)),
+        mtu=_number(metrics.get(RTAX_MTU)),
+        local=kind == RTN_LOCAL,
+        table=_number(found.get(RTA_TABLE)) or table,
+        protocol=protocol,
+    )
+
+
+def _number(value: bytes | None) -> int:
+    return int(U32.unpack(value)[0]) if value else 0
+
+
+def _address(value: bytes | None) -> IPv4Address | None:
+    return IPv4Address(value) if value else None
