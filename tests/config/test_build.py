@@ -156,6 +156,14 @@ def test_identities_are_the_addresses_unless_written() -> None:
     assert any_.local_id == ""
 
 
+def test_shared_targets_are_known_though_no_tunnel_is_asked_them() -> None:
+    [connection] = built(
+        {"inside_address": "169.254.10.2/30"}, probe={"targets": ["172.16.0.10"]}
+    ).connections
+    assert connection.shared_targets == (IPv4Address("172.16.0.10"),)
+    assert connection.tunnels[0].probe.targets == (IPv4Address("169.254.10.1"),)
+
+
 @pytest.mark.parametrize(
     ("tunnel", "targets"),
     [

@@ -129,6 +129,12 @@ def test_only_addresses_that_are_routed_into_the_tunnels_can_be_measured_with() 
     assert stream_of(config, PRIMARY)["source"] == "10.1.0.1"
 
 
+def test_a_shared_target_serves_though_the_tunnels_are_asked_inside() -> None:
+    shared = (IPv4Address("192.0.2.9"), IPv4Address("100.100.2.136"))
+    config = make_config(connection={"shared_targets": shared})
+    assert stream_of(config, PRIMARY)["targets"] == ["100.100.2.136"]
+
+
 def known_with_a_drill() -> Knowledge:
     known = Knowledge(config=make_config(), loaded_at=0.0)
     known.charon.verdicts = dict.fromkeys((PRIMARY, BACKUP), Verdict(child_sa_installed=True))

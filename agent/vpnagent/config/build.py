@@ -125,6 +125,7 @@ def _connection(section: ConnectionSection, folder: str, psks: Sequence[Secret |
         udp_encapsulation=section.udp_encapsulation,
         on_path_down=section.on_path_down,
         gateway_id=section.gateway_id,
+        shared_targets=section.probe.targets,
         tunnels=tuple(
             _tunnel(section, tunnel, role=role, folder=folder, psk=psk)
             for tunnel, role, psk in zip(section.tunnels, _roles(section), psks, strict=True)

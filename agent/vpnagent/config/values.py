@@ -195,6 +195,7 @@ class Connection:
     on_path_down: OnPathDown
     gateway_id: str | None
     tunnels: tuple[Tunnel, ...]
+    shared_targets: tuple[IPv4Address, ...] = ()  #: behind all tunnels, whether or not a tunnel is asked them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

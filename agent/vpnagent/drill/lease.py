@@ -92,7 +92,8 @@ def request_of(config: Config, plain: Mapping[str, Any]) -> Request:
 def stream_of(config: Config, tunnel: TunnelKey) -> dict[str, Any]:
     """Return what a drill of this tunnel can measure with: addresses that are routed into its connection."""
     [connection] = (c for c in config.connections if c.name == tunnel.connection)
-    probed = dict.fromkeys(target for t in connection.tunnels for target in t.probe.targets)
+    asked = (target for t in connection.tunnels for target in t.probe.targets)
+    probed = dict.fromkeys((*connection.shared_targets, *asked))
     routed = [t for t in probed if any(t in network for network in connection.remote_networks)]
     source = config.gateway.source_address
     return {
