@@ -156,20 +156,26 @@ def _instances_only(e: Explanation) -> Iterator[Finding]:
 
 
 def _no_answer(e: Explanation) -> Iterator[Finding]:
-    answer = e.seen.answer
-    if answer.outcome is Outcome.REFUSED:
-        text, hint = f"answers, but nothing listens: {answer.method}", "try the service's port"
-        yield _finding("refused", str(e.address), Severity.WARNING, text, hint)
-    if answer.outcome is Outcome.SILENT and e.tunnel is None:
-        text, hint = f"does not answer: {answer.method}", "look at firewalls on the way, and the host itself"
-        yield _finding("silent", str(e.address), Severity.WARNING, text, hint)
-    elif answer.outcome is Outcome.SILENT:
-        text = f"goes into {e.tunnel}, and nothing comes back: {answer.method}"
-        yield _finding("silent", str(e.address), Severity.CRITICAL, text, _beyond_the_tunnel(e))
-    elif answer.outcome is Outcome.UNREACHABLE and isinstance(e.seen.route, Route):
-        text = f"is told to be unreachable: {answer.reason}"
-        hint = SEE_STATUS if e.tunnel else "look at the routers on the way"
-        yield _finding("unreachable", str(e.address), Severity.CRITICAL, text, hint)
+    answer, subject = e.seen.answer, str(e.address)
+    if e.service is not None and e.service.instances_only:
+        return
+    match answer.outcome:
+        case Outcome.REFUSED:
+            text, hint = f"answers, but nothing listens: {answer.method}", "try the service's port"
+            yield _finding("refused", subject, Severity.WARNING, text, hint)
+        case Outcome.SILENT if e.tunnel is None:
+            text, hint = (
+                f"does not answer: {answer.method}",
+                "look at the firewalls on the way",
+            )
+            yield _finding("silent", subject, Severity.WARNING, text, hint)
+        case Outcome.SILENT:
+            text = f"goes into {e.tunnel}, and nothing comes back: {answer.method}"
+            yield _finding("silent", subject, Severity.CRITICAL, text, _beyond_the_tunnel(e))
+        case Outcome.UNREACHABLE if isinstance(e.seen.route, Route):
+            text = f"is told to be unreachable: {answer.reason}"
+            hint = SEE_STATUS if e.tunnel else "look at the routers on the way"
+            yield _finding("unreachable", subject, Severity.CRITICAL, text, hint)
 
 
 def _beyond_the_tunnel(e: Explanation) -> str:
@@ -177,9 +183,7 @@ def _beyond_the_tunnel(e: Explanation) -> str:
     if e.kind is not Kind.CLOUD_SERVICE:
         return "in the cloud, look at the target's security group and at the VPC's route to this data centre"
     if any(c.attachment is Attachment.TRANSIT_ROUTER for c in e.connections):
-        needed = (
-            f"a route to {e.prefix} by the attachment of a VPC of its region, in the transit router's table"
-        )
+        needed = f"a route to {e.prefix} in the transit router's table, by a VPC attachment of its region"
     else:
         needed = f"a custom advertised route {e.prefix} on the VPN gateway, which serves its own region only"
     return f"in the cloud, it needs {needed}; ask a port, as not all services answer ping; or {PRIVATE_LINK}"
