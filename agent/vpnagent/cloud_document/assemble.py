@@ -154,7 +154,7 @@ def _with_roles(
     if connection.says("attachment", "transit-router"):
         for key in ours:
             problems.append(
-                active[key].problem("has no meaning with a transit router, where all tunnels are")
+                active[key].problem("has no meaning with a transit router: all tunnels are active")
             )
         ours = set()
     return tuple(_with_role(connection, tunnel, ours, problems) for tunnel in connection.tunnels)

@@ -141,7 +141,7 @@ def _as_written(key: str, value: object) -> Value:
         case int() | float():
             return int(value)
         case None:
-            return "none"
+            return "disabled" if key == "esp.pfs_group" else "none"
         case _:
             return str(value)
 

@@ -1,0 +1,149 @@
+"""Answers complete what documents tell, and never override it; what must not be assumed is not."""
+
+import copy
+from typing import Any
+
+import pytest
+from tests.cloud_document.importing import assembled, document, problems
+
+from vpnagent.cloud_document.assemble import Answers
+
+DOWNLOAD = document("download-dual-bgp.json")
+DESCRIBE = document("describe-dual-bgp.json")
+SINGLE = document("download-single.json")
+
+
+def roles(documents: dict[str, Any], answers: Answers) -> list[Any]:
+    [connection] = assembled(documents, answers).connections
+    return [t.facts["role"].value if "role" in t.facts else None for t in connection.tunnels]
+
+
+@pytest.mark.parametrize("word", ["tun-aaa2", "file/tun-aaa2", "203.0.113.2"])
+def test_the_active_tunnel_is_named_by_id_path_or_address(word: str) -> None:
+    assert roles({"file": DOWNLOAD}, Answers(active=(word,))) == ["standby", "active"]
+
+
+def test_a_name_of_no_tunnel_is_answered_with_those_there_are() -> None:
+    expected = "--active: primary is the name of no tunnel: there are file/tun-aaa1 and file/tun-aaa2"
+    assert problems({"file": DOWNLOAD}, Answers(active=("primary",))) == [expected]
+
+
+def test_a_name_of_several_tunnels_is_refused() -> None:
+    other = copy.deepcopy(SINGLE)
+    config = other["VpnConnectionConfig"]
+    config["Remote"] = config["IkeConfig"]["RemoteId"] = "203.0.113.9"
+    found = problems({"a": SINGLE, "b": other}, Answers(active=("tunnel",)))
+    assert found == ["--active: tunnel is the name of several tunnels: there are a/tunnel and b/tunnel"]
+
+
+def test_an_active_tunnel_that_the_document_calls_standby_is_refused() -> None:
+    found = problems({"file": DESCRIBE}, Answers(active=("tun-aaa2",)))
+    role = "$.TunnelOptionsSpecification.TunnelOptions[0].Role"
+    assert found[0] == f"--active: means role active, but file {role} means standby"
+
+
+def test_at_a_transit_router_no_tunnel_has_a_role() -> None:
+    tree = DESCRIBE | {"AttachType": "CEN", "VpnGatewayId": ""}
+    assert roles({"file": tree}, Answers()) == [None, None]
+    assert problems({"file": tree}, Answers(active=("tun-aaa1",))) == [
+        "--active: has no meaning with a transit router: all tunnels are active"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "problem"),
+    [
+        (
+            Answers(attachment="vpn-gateway"),
+            "--attachment: means attachment vpn-gateway, but file $.AttachType means transit-router",
+        ),
+        (
+            Answers(remote_networks=("10.9.0.0/16",)),
+            "--remote-network: means remote_networks 10.9.0.0/16, "
+            "but file $.LocalSubnet means 192.168.0.0/16",
+        ),
+        (
+            Answers(local_networks=("10.9.0.0/16",)),
+            "--local-network: means local_networks 10.9.0.0/16, but file $.RemoteSubnet means 10.0.0.0/8: "
+            "a gateway has the same local networks in all connections",
+        ),
+    ],
+)
+def test_an_answer_against_the_document_is_refused(answers: Answers, problem: str) -> None:
+    assert problems({"file": document("describe-single.json")}, answers) == [problem]
+
+
+def test_an_answer_that_the_configuration_refuses_is_blamed_on_the_option() -> None:
+    [problem] = problems({"file": DOWNLOAD}, Answers(local_networks=("10.1.2.3/16",)))
+    assert problem.startswith("--local-network: 10.1.2.3/16 has host bits set: the network is 10.1.0.0/16")
+
+
+@pytest.mark.parametrize(
+    "key", ["IkeVersion", "IkeEncAlg", "IkeAuthAlg", "IkePfs", "IkeLifetime", "IpsecEncAlg", "IpsecPfs"]
+)
+@pytest.mark.parametrize("value", ["", None])
+def test_no_algorithm_is_assumed(key: str, value: Any) -> None:
+    tree = copy.deepcopy(SINGLE)
+    section = "IpsecConfig" if key.startswith("Ipsec") else "IkeConfig"
+    tree["VpnConnectionConfig"][section][key] = value
+    [problem] = problems({"file": tree})
+    assert problem.startswith(
+        f"file: $.VpnConnectionConfig.{section}.{key}: is missing, and nothing is assumed"
+    )
+
+
+def test_the_mode_of_ikev1_is_not_assumed() -> None:
+    tree = copy.deepcopy(SINGLE)
+    tree["VpnConnectionConfig"]["IkeConfig"] |= {"IkeVersion": "ikev1", "IkeMode": ""}
+    [problem] = problems({"file": tree})
+    assert problem.startswith("file: $.VpnConnectionConfig.IkeConfig.IkeMode: is missing")
+
+
+def test_tunnels_of_different_proposals_are_refused() -> None:
+    tree = copy.deepcopy(DOWNLOAD)
+    tree["VpnConnectionConfig"]["TunnelsConfig"]["TunnelConfig"][1]["IkeConfig"]["IkePfs"] = "group5"
+    [problem] = problems({"file": tree})
+    assert problem.endswith("means 14: the tunnels of a connection have one proposal in common")
+
+
+def test_a_document_that_calls_the_clouds_address_ours_is_refused() -> None:
+    tree = copy.deepcopy(SINGLE)
+    ike = tree["VpnConnectionConfig"]["IkeConfig"]
+    ike["LocalId"], ike["RemoteId"] = ike["RemoteId"], ike["LocalId"]
+    assert problems({"file": tree}) == [
+        "file: $.VpnConnectionConfig.IkeConfig.LocalId: 203.0.113.1 should be this gateway's, and is the "
+        "cloud's address in file $.VpnConnectionConfig.Remote"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key"),
+    [
+        (("Remote",), "203.0.113", "connections[0].tunnels[0].remote_address"),
+        (("RemoteSubnet",), "192.168.0.1/16", "connections[0].remote_networks[0]"),
+        (("IkeConfig", "IkeLifetime"), "0", "connections[0].ike.lifetime"),
+        (("IkeConfig", "IkeLifetime"), 86401, "connections[0].ike.lifetime"),
+        (("IkeConfig", "RemoteId"), "%any", "connections[0].tunnels[0].remote_id"),
+        (("RemoteSubnet",), "10.2.0.0/16", "connections[0].remote_networks[0]"),
+    ],
+)
+def test_what_the_configuration_refuses_is_refused_at_its_json_path(
+    path: tuple[str, ...], value: Any, key: str
+) -> None:
+    tree = copy.deepcopy(SINGLE)
+    holder = tree["VpnConnectionConfig"]
+    for part in path[:-1]:
+        holder = holder[part]
+    holder[path[-1]] = value
+    [problem] = problems({"file": tree}, Answers(attachment="vpn-gateway"))
+    assert problem.startswith(f"file: $.VpnConnectionConfig.{'.'.join(path)}: ")
+    assert problem.endswith(f"(the key {key})")
+
+
+@pytest.mark.parametrize("key", ["IkeEncAlg", "IkeAuthAlg"])
+def test_guomi_is_refused_by_name_or_taken_by_name(key: str) -> None:
+    word = {"IkeEncAlg": "sm4", "IkeAuthAlg": "sm3"}[key]
+    tree = copy.deepcopy(SINGLE)
+    tree["VpnConnectionConfig"]["IkeConfig"][key] = word
+    [problem] = problems({"file": tree})
+    assert problem.startswith(f"file: $.VpnConnectionConfig.IkeConfig.{key}: {word} ")

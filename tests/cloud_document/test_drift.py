@@ -1,0 +1,153 @@
+"""Drift is what the cloud says and the configuration does not; neither names nor what is untold."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from tests.cloud_document.importing import NO_ANSWERS, answered, assembled, document, loaded
+from tests.cloud_document.models import CLOUD, OURS, Model, describe, download, models
+
+from vpnagent.cloud_document.assemble import Answers
+from vpnagent.cloud_document.drift import Present, drift, not_compared
+from vpnagent.cloud_document.imported import yaml_of
+from vpnagent.config.values import Attachment, Config, Connection, TrafficSelectors, Tunnel, UdpEncapsulation
+from vpnagent.config.yaml_positions import read
+from vpnagent.secret import Secret
+
+ANSWERS = Answers(local_networks=(OURS,), remote_networks=(CLOUD,))
+DESCRIBE = document("describe-dual-bgp.json")
+
+
+def present(documents: dict[str, Any], answers: Answers = ANSWERS) -> Present:
+    """Return the configuration that was once imported from documents."""
+    text = answered(yaml_of(assembled(documents, answers), documents, "psk"))
+    return Present("vpnagent.yaml", read(text.encode()), loaded(documents, answers))
+
+
+def found(documents: dict[str, Any], there: Present, answers: Answers = NO_ANSWERS) -> list[str]:
+    return [str(problem) for problem in drift(assembled(documents, answers), there)]
+
+
+def changed(config: Config, connection: dict[str, Any], tunnel: dict[str, Any]) -> Config:
+    """Return a configuration with another first connection and another first tunnel in it."""
+    old: Connection = config.connections[0]
+    first: Tunnel = replace(old.tunnels[0], **tunnel)
+    new = replace(old, **{"tunnels": (first, *old.tunnels[1:]), **connection})
+    return replace(config, connections=(new, *config.connections[1:]))
+
+
+@settings(max_examples=40)
+@given(models())
+def test_what_was_imported_has_not_drifted_in_either_view(model: Model) -> None:
+    there = present({"describe": describe(model)})
+    assert found({"describe": describe(model)}, there) == []
+    assert found({"download": download(model)}, there) == []
+
+
+def test_names_are_ours() -> None:
+    there = present({"file": DESCRIBE})
+    tunnel = there.config.connections[0].tunnels[0]
+    key = tunnel.key._replace(connection="prod", tunnel="primary")
+    config = changed(there.config, {"name": "prod", "gateway_id": None}, {"key": key})
+    assert found({"file": DESCRIBE}, replace(there, config=config)) == []
+
+
+@pytest.mark.parametrize(
+    ("connection", "tunnel", "expected"),
+    [
+        (
+            {"attachment": Attachment.TRANSIT_ROUTER},
+            {},
+            "attachment: transit-router, but vpn-gateway in",
+        ),
+        (
+            {"traffic_selectors": TrafficSelectors.NETWORKS},
+            {},
+            "traffic_selectors: networks, but any in",
+        ),
+        ({"udp_encapsulation": UdpEncapsulation.NEVER}, {}, "udp_encapsulation: never, but always in file"),
+        ({"gateway_id": "vpn-y"}, {}, "gateway_id: vpn-y, but vpn-x in file $.VpnGatewayId"),
+        ({}, {"local_id": "@gateway"}, "tunnels[0].local_id: @gateway, but 198.51.100.10 in file"),
+        ({}, {"inside_address": None}, "tunnels[0].inside_address: none, but 169.254.10.6/30 in file"),
+        ({}, {"psk": Secret(b"another-Hush")}, "tunnels[0].psk_file: is another key than file $."),
+    ],
+)
+def test_what_differs_is_told_with_both_places(
+    connection: dict[str, Any], tunnel: dict[str, Any], expected: str
+) -> None:
+    there = present({"file": DESCRIBE})
+    [line] = found({"file": DESCRIBE}, replace(there, config=changed(there.config, connection, tunnel)))
+    place, _, text = line.partition(": ")
+    assert text.startswith(f"connections[0].{expected}")
+    number = int(place.removeprefix("vpnagent.yaml:"))
+    key = expected.partition(":")[0].rpartition(".")[2]
+    there_text = answered(yaml_of(assembled({"file": DESCRIBE}, ANSWERS), ["file"], "psk")).splitlines()
+    assert there_text[number - 1].strip().startswith(key)
+    assert "Hush" not in line
+
+
+@pytest.mark.parametrize("kind", [UdpEncapsulation.ALWAYS, UdpEncapsulation.AUTO])
+def test_both_ways_of_encapsulation_agree_to_nat_traversal(kind: UdpEncapsulation) -> None:
+    there = present({"file": DESCRIBE})
+    config = changed(there.config, {"udp_encapsulation": kind}, {})
+    assert found({"file": DESCRIBE}, replace(there, config=config)) == []
+
+
+def test_proposals_and_bandwidth_are_compared() -> None:
+    old = document("describe-single.json")
+    new = copy.deepcopy(old) | {"TunnelBandwidth": "Standard"}
+    new["IkeConfig"]["IkeEncAlg"] = "aes256"
+    new["IpsecConfig"]["IpsecPfs"] = "disabled"
+    lines = [line.partition(": ")[2] for line in found({"new": new}, present({"old": old}, NO_ANSWERS))]
+    assert lines == [
+        "connections[0].bandwidth: 3000Mbps, but 1Gbps in new $.TunnelBandwidth",
+        "connections[0].ike.encryption: aes128, but aes256 in new $.IkeConfig.IkeEncAlg",
+        "connections[0].esp.pfs_group: 2, but disabled in new $.IpsecConfig.IpsecPfs",
+    ]
+
+
+def test_the_upgrade_to_two_tunnels_is_one_tunnel_more() -> None:
+    dual = document("describe-dual-bgp.json")
+    [one, other] = dual["TunnelOptionsSpecification"]["TunnelOptions"]
+    single = {key: value for key, value in dual.items() if key != "TunnelOptionsSpecification"}
+    told = {key: value for key, value in other.items() if key not in ("TunnelId", "Role")}
+    single |= {key.removeprefix("Tunnel"): value for key, value in told.items()}
+    single["VpnBgpConfig"] = single.pop("BgpConfig") | {"EnableBgp": "true"}
+    there = present({"single": single})
+    [line] = found({"dual": dual}, there)
+    assert line.endswith(
+        "connections[0].tunnels: there is no tunnel to 203.0.113.2, as in dual "
+        "$.TunnelOptionsSpecification.TunnelOptions[0]"
+    )
+    [line] = found({"single": single}, present({"dual": dual}))
+    assert line.endswith("connections[0].tunnels[0]: tun-aaa2, to 203.0.113.2, is not in single $")
+    assert one["InternetIp"] == "203.0.113.2"
+
+
+def test_a_connection_that_only_the_cloud_has_is_drift_and_one_that_only_we_have_is_not() -> None:
+    there = present({"file": DESCRIBE})
+    new = {"new.json": document("download-dual-bgp.json")}
+    for number, tunnel in enumerate(new["new.json"]["VpnConnectionConfig"]["TunnelsConfig"]["TunnelConfig"]):
+        tunnel["Remote"] = tunnel["IkeConfig"]["RemoteId"] = f"203.0.113.{101 + number}"
+    [line] = found(new, there)
+    assert line.endswith("connections: there is no connection new, as in new.json $.VpnConnectionConfig")
+    assert not_compared(assembled(new), there.config) == ["hang-zhou-prod"]
+
+
+def test_a_moved_tunnel_is_known_by_its_name() -> None:
+    new = copy.deepcopy(DESCRIBE)
+    for tunnel in new["TunnelOptionsSpecification"]["TunnelOptions"]:
+        tunnel["InternetIp"] = tunnel["InternetIp"].replace("203.0.113", "198.51.100")
+    lines = found({"file": new}, present({"file": DESCRIBE}))
+    assert [line.split(": ")[1] for line in lines] == [
+        "connections[0].tunnels[0].remote_address",
+        "connections[0].tunnels[1].remote_address",
+    ]
+
+
+def test_networks_have_no_order() -> None:
+    old = document("describe-single.json") | {"LocalSubnet": "192.168.0.0/16,172.16.0.0/16"}
+    new = old | {"LocalSubnet": "172.16.0.0/16,192.168.0.0/16"}
+    assert found({"file": new}, present({"file": old}, NO_ANSWERS)) == []
