@@ -133,8 +133,11 @@ def _verdict_map(value: Json, table: str, matches: list[Match], text: str) -> It
 def _match(value: Json, table: str, sets: Sets) -> list[Match]:
     left, right, operator = value.get("left"), value.get("right"), value.get("op")
     mask = 0xFFFFFFFF
-    if isinstance(left, dict) and "&" in left and isinstance(left["&"][1], int):
-        left, mask = left["&"]
+    match left:
+        case {"&": [inner, int(number)]}:
+            left, mask = inner, number
+        case _:
+            pass
     name = _field(left)
     if not name or operator not in ("==", "!=", "in"):
         return [UNKNOWN]
@@ -188,8 +191,7 @@ def _values(name: str, right: object) -> tuple[Value, ...]:
         case {"elem": {"val": inner}} | {"elem": inner}:
             return _values(name, inner)
         case {"prefix": {"addr": str(address), "len": int(length)}}:
-            network = IPv4Network((address, length), strict=False)
-            return ((int(network[0]), int(network[-1])),)
+            return _network(address, length)
         case {"range": [low, high]}:
             ends = (_number(name, low), _number(name, high))
             return () if ends[0] is None or ends[1] is None else ((ends[0], ends[1]),)
@@ -198,6 +200,14 @@ def _values(name: str, right: object) -> tuple[Value, ...]:
         case _:
             number = _number(name, right)
             return () if number is None else ((number, number),)
+
+
+def _network(address: str, length: int) -> tuple[Value, ...]:
+    try:
+        network = IPv4Network((address, length), strict=False)
+    except ValueError:
+        return ()
+    return ((int(network[0]), int(network[-1])),)
 
 
 def _number(name: str, value: object) -> int | None:

@@ -21,6 +21,13 @@ PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"  #: a plain user's own path lacks 
 async def firewall() -> Ruleset:
     """Return all rules for IPv4. Raises UnreadableError, or PermissionError without CAP_NET_ADMIN."""
     by_nft = await _output("nft", "-j", "list", "ruleset")
+    try:
+        return await _read(by_nft)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:  # of another version, in another shape
+        raise UnreadableError(f"what nft or iptables-save print is not understood: {error!r}") from error
+
+
+async def _read(by_nft: str | None) -> Ruleset:
     document = json.loads(by_nft) if by_nft else {}
     unreadable = nft_json.tables_of_iptables(document)
     chains: dict[str, Chain] = {}
