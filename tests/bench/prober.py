@@ -2,23 +2,21 @@
 
 32 tunnels on two stand-ins, at 320 and at 3200 probes a second, beside fping at the same rate in the same
 minute; then lateness under four busy processes, with and without SCHED_FIFO; resident memory; and the time
-from its start to its first probe. Needs root and fping (Debian package).
+to the first probe, from its start and from a SIGKILL of the one before. Needs root and fping.
 """
 
 import argparse
-import contextlib
-import os
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from tests.bench.figures import bench, busy, judged
 from tests.native.prober_process import (
     ControlDaemon,
     configure,
@@ -53,23 +51,23 @@ class Cost:
     transitions: int
 
 
-def targets() -> list[IPv4Address]:
+def targets(count: int) -> list[IPv4Address]:
     """Return an address for each tunnel, at the far end."""
-    return [IPv4Address("100.100.3.0") + n for n in range(TUNNELS)]
+    return [IPv4Address("100.100.3.0") + n for n in range(count)]
 
 
-def many_tunnels(interval: float) -> Configure:
-    """Return a configuration of 32 tunnels that share the two stand-ins and move no traffic."""
+def many_tunnels(interval: float, count: int, multiplier: int) -> Configure:
+    """Return a configuration of so many tunnels that share the two stand-ins and move no traffic."""
     tunnels = tuple(
         tunnel_intent(
             n % 2,
             key=TunnelKey("many", f"t{n}"),
             nexthop_id=n + 1,
             interval=interval,
-            detect_multiplier=max(3, round(0.3 / interval)),
+            detect_multiplier=multiplier,
             targets=(Target(address=address, inside_peer=True),),
         )
-        for n, address in enumerate(targets())
+        for n, address in enumerate(targets(count))
     )
     connection = ConnectionIntent(
         name="many", forwarding=Forwarding.ECMP, on_path_down=OnPathDown.KEEP, tunnels=tunnels
@@ -77,14 +75,14 @@ def many_tunnels(interval: float) -> Configure:
     return replace(configure(), intent=Intent(generation=0, connections=(connection,), groups=()))
 
 
-def measured(world: TwoTunnels, interval: float, seconds: float, *options: str) -> Cost:
+def measured(world: TwoTunnels, wanted: Configure, seconds: float, *options: str) -> Cost:
     """Run a prober for a while."""
     with (
         tempfile.TemporaryDirectory() as directory,
         ControlDaemon(world, Path(directory) / "prober.sock", *options) as daemon,
     ):
         try:
-            daemon.configure(many_tunnels(interval))
+            daemon.configure(wanted)
             until(lambda: daemon.report, within=20)
             time.sleep(_WARM_UP)
             return _measured(daemon, seconds)
@@ -129,7 +127,7 @@ def fping_cost(world: TwoTunnels, interval: float, seconds: float) -> float:
     process = inside(
         world.gw,
         lambda: subprocess.Popen(
-            [*command, *map(str, targets())], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, *map(str, targets(TUNNELS))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ),
     )
     try:
@@ -140,18 +138,6 @@ def fping_cost(world: TwoTunnels, interval: float, seconds: float) -> float:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
-
-
-@contextlib.contextmanager
-def busy(processes: int) -> Iterator[None]:
-    """Keep the cores busy."""
-    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
-    try:
-        yield
-    finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
 
 
 def starts(world: TwoTunnels) -> list[float]:
@@ -180,34 +166,68 @@ def _start(world: TwoTunnels, path: Path) -> float:
             process.wait()
 
 
+def revivals(world: TwoTunnels) -> list[float]:
+    """Return the seconds from the SIGKILL of a prober to the next one's first probe, of several."""
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        ControlDaemon(world, Path(directory) / "prober.sock") as daemon,
+    ):
+        try:
+            daemon.configure(configure(interval=0.1))
+            return [_revival(world, daemon) for _ in range(STARTS)]
+        finally:
+            daemon.quit()
+            daemon.end_probers()
+
+
+def _revival(world: TwoTunnels, daemon: ControlDaemon) -> float:
+    until(lambda: daemon.client.connected, within=10)
+    time.sleep(0.5)
+    with Requests(world) as requests:
+        killed = daemon.started[-1]
+        killed.kill()
+        killed_at = time.monotonic()
+        killed.wait()
+        ended_at = time.monotonic()
+        return until(lambda: next((t for t in requests.times if t > ended_at), 0.0), within=10) - killed_at
+
+
 def main() -> None:
     """Measure, and print a table."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--seconds", type=float, default=10.0, help="of each run")
+    arguments.add_argument("--seconds", type=float, default=30.0, help="of each run")
     seconds = arguments.parse_args().seconds
-    print(f"load average before: {os.getloadavg()[0]:.2f}")
-    with two_tunnels() as world:
-        ip(*(f"addr add {address}/32 dev lo" for address in targets()), namespace=world.far)
-        print("probes/s  cpu prober  cpu fping  answered/s  late p50<=  late p99<=  RSS MiB  transitions")
-        for interval in (0.1, 0.01):
-            show(interval, measured(world, interval, seconds), fping_cost(world, interval, seconds))
+    with bench("the prober"), two_tunnels() as world:
+        ip(*(f"addr add {address}/32 dev lo" for address in targets(TUNNELS)), namespace=world.far)
+        print(COLUMNS)
+        for interval, most in ((0.1, 8), (0.01, 30)):
+            wanted = many_tunnels(interval, TUNNELS, max(3, round(0.3 / interval)))
+            cost = measured(world, wanted, seconds)
+            show(TUNNELS / interval, cost, fping_cost(world, interval, seconds))
+            judged("CPU of one core, %", cost.cpu * 100, most, "{:.1f}")
+            judged("resident memory, MiB", cost.resident / 1024, 16, "{:.1f}")
         print("under four busy processes:")
         for options in ((), ("--realtime",)):
             with busy(4):
-                cost = measured(world, 0.1, seconds, *options)
-            show(0.1, cost, None, " ".join(options))
-        times = starts(world)
-        print(
-            f"start to first probe: median {statistics.median(times) * 1000:.0f} ms, "
-            f"min {min(times) * 1000:.0f}, max {max(times) * 1000:.0f} of {len(times)}"
-        )
-    print(f"load average after: {os.getloadavg()[0]:.2f}")
+                cost = measured(world, many_tunnels(0.1, TUNNELS, 3), seconds, *options)
+            show(TUNNELS / 0.1, cost, None, " ".join(options))
+            judged("transitions", cost.transitions, 0, "{:.0f}")
+        for name, times, most in (
+            ("start to first probe", starts(world), 100),
+            ("SIGKILL to the next one's first probe", revivals(world), 200),
+        ):
+            milliseconds = [1000 * value for value in times]
+            print(f"{name}: min {min(milliseconds):.0f} ms, max {max(milliseconds):.0f} of {len(times)}")
+            judged("median, ms", statistics.median(milliseconds), most, "{:.0f}")
 
 
-def show(interval: float, cost: Cost, fping: float | None, note: str = "") -> None:
+COLUMNS = "probes/s  cpu prober  cpu fping  answered/s  late p50<=  late p99<=  RSS MiB  transitions"
+
+
+def show(rate: float, cost: Cost, fping: float | None, note: str = "") -> None:
     """Print one row."""
     print(
-        f"{TUNNELS / interval:8.0f}  {cost.cpu:10.1%}  {'-' if fping is None else f'{fping:.1%}':>9}  "
+        f"{rate:8.0f}  {cost.cpu:10.1%}  {'-' if fping is None else f'{fping:.1%}':>9}  "
         f"{cost.rate:10.0f}  {cost.late_p50 * 1000:7.2f} ms  {cost.late_p99 * 1000:7.2f} ms  "
         f"{cost.resident / 1024:7.1f}  {cost.transitions:11d}  {note}",
         flush=True,

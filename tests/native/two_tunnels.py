@@ -78,9 +78,9 @@ def inside(namespace: str, action: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def two_tunnels() -> Iterator[TwoTunnels]:
-    """Make the world, and unmake it."""
-    gw, mid, far = (f"vpna-{os.getpid()}-{role}" for role in ("gw", "mid", "far"))
+def two_tunnels(name: str = "") -> Iterator[TwoTunnels]:
+    """Make the world, and unmake it; a second one at the same time needs a name."""
+    gw, mid, far = (f"vpna-{os.getpid()}{name}-{role}" for role in ("gw", "mid", "far"))
     world = TwoTunnels(gw, mid, far)
     try:
         for namespace in (world.gw, world.mid, world.far):
