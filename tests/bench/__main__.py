@@ -12,13 +12,16 @@ import sys
 def main() -> int:
     """Run all benches; return the worst exit status."""
     arguments = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    arguments.add_argument("--short", action="store_true", help="a few minutes instead of twenty")
+    arguments.add_argument("--short", action="store_true", help="six minutes instead of forty")
     short = arguments.parse_args().short
-    trials, seconds = ("10", "5") if short else ("50", "30")
+    trials, seconds, steady = ("5", "4", "30") if short else ("50", "30", "600")
     benches = (
         ("tests.bench.failover_native", "--trials", trials),
-        ("tests.bench.failover_native", "--trials", trials, "--realtime"),
+        ("tests.bench.references", "--trials", trials),
+        ("tests.bench.two_way", "--trials", trials),
+        ("tests.bench.switch_time",),
         ("tests.bench.prober", "--seconds", seconds),
+        ("tests.bench.steadiness", "--seconds", steady),
     )
     worst = 0
     for module, *options in benches:

@@ -104,14 +104,15 @@ def show(name: str, rhythm: Rhythm, gaps: list[float]) -> None:
 
 
 def main() -> None:
-    """Measure all rhythms, with and without SCHED_FIFO."""
+    """Measure all rhythms with SCHED_FIFO, as installed, and the first without."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--trials", type=int, default=50)
     trials = arguments.parse_args().trials
     with bench("outbound blackout"), two_tunnels() as world:
         group = Group(world.gw)
-        for options in (("--realtime",), ()):
-            for rhythm, (p50, p99) in TARGETS.items():
+        for options, rhythms in ((("--realtime",), tuple(TARGETS)), ((), tuple(TARGETS)[:1])):
+            for rhythm in rhythms:
+                p50, p99 = TARGETS[rhythm]
                 gaps, switches = blackouts(world, group, rhythm, trials, *options)
                 show("vpnagent " + " ".join(options), rhythm, gaps)
                 judged("p50, ms", at(gaps, 0.5) * 1000, p50 * 1000, "{:.0f}")
