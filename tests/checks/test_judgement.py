@@ -15,6 +15,7 @@ from vpnagent.checks import readings
 from vpnagent.checks.charon_traps import charon_traps
 from vpnagent.checks.host import MODULES, host, version
 from vpnagent.checks.judge import judge
+from vpnagent.checks.narrow import with_ranges
 from vpnagent.checks.observation import (
     Address,
     Charon,
@@ -29,6 +30,7 @@ from vpnagent.checks.observation import (
 from vpnagent.checks.occupancy import occupancy
 from vpnagent.checks.underlay import CHECKS, CIPHERS, largest_inner, packet_size
 from vpnagent.config.values import CertificateFiles, Config, Esp, TrafficSelectors
+from vpnagent.explain.observe import catalogue
 from vpnagent.finding import Severity
 
 CERTIFICATES = {"certificates": CertificateFiles(certificate="/c", private_key="/k", ca="/ca"), "psk": None}
@@ -108,6 +110,13 @@ def test_a_kernel_that_refuses_nexthop_objects() -> None:
 )
 def test_a_module_must_be_there_or_loadable(found: Modules, codes: list[str]) -> None:
     assert [f.code for f in host(make_config(), Observation(modules=found))] == codes
+
+
+@pytest.mark.parametrize(("root", "severity"), [(True, Severity.CRITICAL), (False, Severity.INFO)])
+def test_root_without_the_capabilities_cannot_run_the_daemon(root: bool, severity: Severity) -> None:
+    seen = Observation(lacking_capabilities=frozenset({"CAP_NET_RAW"}), root=root)
+
+    assert [(f.code, f.severity) for f in host(make_config(), seen)] == [("CapabilityMissing", severity)]
 
 
 def test_the_clock_matters_to_certificates() -> None:
@@ -216,6 +225,19 @@ def test_an_address_is_a_conflict_exactly_if_its_network_meets_a_remote_one(
     assert [f.code for f in found] == (["AddressInRemote"] if own.overlaps(remote) else [])
     if found and remote.subnet_of(own):
         assert found[0].severity is Severity.CRITICAL
+
+
+def test_the_hint_names_the_narrow_ranges_of_the_region() -> None:
+    address = Address(interface="lan", address=IPv4Interface("100.70.3.1/24"))
+    [found] = occupancy(make_config(), Observation(addresses=(address,)))
+
+    named = with_ranges(found, catalogue(), "cn-hangzhou")
+
+    assert "vpnagent check --region" in found.hint
+    assert "100.118.28.0/24, 100.114.102.0/24, 100.98.170.0/24, 100.118.31.0/24" in named.hint
+    assert "100.100.2.136/32" in named.hint
+    assert "PrivateLink" in named.hint
+    assert (named.code, named.subject) == (found.code, found.subject)
 
 
 def test_many_routes_through_one_interface_are_one_finding_with_examples() -> None:

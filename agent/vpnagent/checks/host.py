@@ -29,6 +29,7 @@ DISABLE_POLICY: Final = "net.ipv4.conf.{}.disable_policy"
 
 def host(config: Config, seen: Observation) -> Iterator[Finding]:
     """Yield what is wrong with the machine."""
+    yield from _capabilities(seen)
     yield from _kernel(seen)
     yield from _settings(config, seen.sysctls or {})
     yield from _ports(seen)
@@ -56,6 +57,18 @@ def host(config: Config, seen: Observation) -> Iterator[Finding]:
                 else "any user may put another file in the place of a key or of the configuration"
             ),
             hint=f"chmod o-w {file.path}",
+        )
+
+
+def _capabilities(seen: Observation) -> Iterator[Finding]:
+    for name in sorted(seen.lacking_capabilities or ()):
+        yield Finding(
+            code="CapabilityMissing",
+            subject=name,
+            severity=Severity.CRITICAL if seen.root else Severity.INFO,
+            text=f"this process has no {name}: "
+            + ("the daemon cannot work in this container" if seen.root else "the daemon needs it"),
+            hint="give the container the capability; outside of one root and the service's unit have it",
         )
 
 

@@ -134,6 +134,8 @@ class Observation:
 
     unseen: tuple[Unseen, ...] = ()
     release: str | None = None  #: of the kernel
+    lacking_capabilities: frozenset[str] | None = None  #: of this process, among those that the daemon needs
+    root: bool = False  #: this process is root's
     modules: Modules | None = None
     nexthop_objects: bool | None = None
     sysctls: Mapping[str, str] | None = None

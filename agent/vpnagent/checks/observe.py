@@ -39,6 +39,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
     """
     release = os.uname().release
     todo: dict[str, Reading] = {
+        "lacking_capabilities": _plain(readings.lacking_capabilities),
         "modules": _plain(lambda: readings.modules(release)),
         "sysctls": _plain(lambda: readings.sysctls(config)),
         "listeners": _plain(lambda: readings.listeners(owners=thorough)),
@@ -54,7 +55,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
     if thorough:
         todo["clock_synchronised"] = _plain(readings.clock_synchronised)
     results = await asyncio.gather(*(_read(name, reading) for name, reading in todo.items()))
-    seen: Seen = {"release": release}
+    seen: Seen = {"release": release, "root": os.geteuid() == 0}
     unseen: list[Unseen] = []
     for name, result in zip(todo, results, strict=True):
         if isinstance(result, Unseen):

@@ -22,10 +22,8 @@ RTPROT_KERNEL: Final = 2
 CONTAINER_INTERFACES: Final = ("docker", "br-", "cni", "podman", "flannel", "cilium", "cali", "weave", "kube")
 SHOWN: Final = 3  #: examples in one line
 
-NARROW: Final = (
-    "route only the region's narrow ranges instead of 100.64.0.0/10 "
-    "(docs/check.md, Narrow ranges), or reach the service through PrivateLink"
-)
+NARROW_RANGES: Final = "the region's narrow ranges (vpnagent check --region REGION names them)"
+NARROW: Final = f"instead of 100.64.0.0/10 route {NARROW_RANGES}, or reach the service through PrivateLink"
 
 
 def occupancy(config: Config, seen: Observation) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 import sys
+import time
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 PERIOD: Final = 60.0  #: seconds between two looks
 FIRST: Final = 2.0  #: seconds after the start: the tunnels come first
+PAUSES: Final = 50.0  #: a look that takes long is taken less often: at most 1/50 of the time
 DEADLINE: Final = 30.0  #: seconds for a look
 COMMAND: Final = (sys.executable, "-m", "vpnagent.checks")
 #: The daemon tells these itself, and a minute earlier.
@@ -37,8 +39,9 @@ class Patrol:
         await asyncio.sleep(FIRST)
         while True:
             self._known.check_dirty.clear()
+            began = time.monotonic()
             self._known.machine_findings = await self.look()
-            await rung(self._known.check_dirty, PERIOD)
+            await rung(self._known.check_dirty, max(PERIOD, PAUSES * (time.monotonic() - began)))
 
     async def look(self) -> tuple[Finding, ...]:
         """Return what is wrong with the machine; if that cannot be told, then this."""

@@ -17,13 +17,15 @@ COLOURS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL:
 @config_option
 @json_option
 @click.option("--file-only", is_flag=True, help="Check the file, and not this machine.")
-def check(config_path: str, as_json: bool, file_only: bool) -> None:
+@click.option("--region", help="Name this region's narrow ranges in the hints; for example cn-hangzhou.")
+def check(config_path: str, as_json: bool, file_only: bool, region: str | None) -> None:
     r"""Check the configuration and this machine; say what breaks and what to do. Changes nothing.
 
     \b
     Example:
       vpnagent check
       vpnagent check --config vpnagent.yaml --file-only
+      vpnagent check --region cn-hangzhou
       vpnagent check --json | jq '.findings[] | select(.severity != "info")'
     It needs neither the daemon nor root, and says what it could not look at. To learn the path's MTU it
     sends one packet of full size to each tunnel's peer. docs/check.md has every code.
@@ -38,6 +40,8 @@ def check(config_path: str, as_json: bool, file_only: bool) -> None:
         from vpnagent.checks.observe import observe
 
         found += judge(config, asyncio.run(observe(config, config_path, thorough=True)))
+    if region is not None:
+        found = _with_ranges(found, region)
     if as_json:
         click.echo(json.dumps({"config": config_path, "findings": list(map(_row, found))}, indent=2))
     else:
@@ -45,6 +49,16 @@ def check(config_path: str, as_json: bool, file_only: bool) -> None:
         tunnels = len(config.tunnels())
         click.echo(f"{config_path}: valid: {len(config.connections)} connections, {tunnels} tunnels")
     sys.exit(NOT_FINE if any(f.severity is not Severity.INFO for f in found) else 0)
+
+
+def _with_ranges(found: list[Finding], region: str) -> list[Finding]:
+    from vpnagent.checks.narrow import regions, with_ranges
+    from vpnagent.explain.observe import catalogue
+
+    services = catalogue()
+    if region not in regions(services):
+        raise click.BadParameter(f"must be one of {', '.join(regions(services))}", param_hint="--region")
+    return [with_ranges(finding, services, region) for finding in found]
 
 
 def _row(finding: Finding) -> dict[str, str]:
