@@ -45,6 +45,14 @@ def test_what_is_not_set_is_absent_and_no_problem(value: Any) -> None:
     assert not holder.problems
 
 
+@pytest.mark.parametrize("value", ["a\nb", "\x7f", "\ud800", 7, True])
+def test_what_is_no_printable_text_is_refused_and_not_shown(value: Any) -> None:
+    holder = made(Name=value)
+    assert holder.text("Name") is None
+    assert refused(holder)[0].startswith("file: $.A.Name: must be a text, not ")
+    assert repr(value) not in refused(holder)[0]
+
+
 def test_an_unknown_word_is_refused_with_those_that_are_known() -> None:
     holder = made(IkePfs="group15")
     assert holder.word("IkePfs", {"group1": 1, "group2": 2}) is None

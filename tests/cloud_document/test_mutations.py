@@ -104,7 +104,7 @@ def meaning(tree: Json) -> Any:
     ]
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     st.sampled_from(NAMES),
     st.lists(st.sampled_from(HARMLESS), unique=True),
@@ -128,7 +128,7 @@ ODD: list[Json] = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True),
     st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from(ODD)), max_size=4),
