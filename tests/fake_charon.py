@@ -17,6 +17,7 @@ from vpnagent.ipsec.plan import (
     Action,
     LoadConnection,
     LoadSecret,
+    Renew,
     Terminate,
     TerminateChild,
     UnloadConnection,
@@ -42,6 +43,7 @@ class FakeCharon:
         self._connections: dict[str, Connection] = {}
         self._foreign: set[str] = set()
         self._secrets: set[str] = set()
+        self._settings: dict[str, Connection] = {}  #: of each CHILD_SA, when it was negotiated
         self._sas: dict[str, IkeSa] = {}
         self._refusals: dict[str, str] = {}
         self._silent: set[str] = set()
@@ -83,6 +85,8 @@ class FakeCharon:
                 self._secrets.discard(id_)
             case Terminate():
                 self._terminate(action.ike_sa)
+            case Renew():
+                pass
             case TerminateChild():
                 self._terminate_child(action.child_sa)
         self.log.append(str(action))
@@ -110,6 +114,7 @@ class FakeCharon:
             sa
             for sa in self._sas.values()
             if sa.connection == key.owner and sa.state is IkeState.ESTABLISHED and not anew
+            if all(self._settings[c.unique_id].ike == connection.ike for c in sa.children)
         ]
         sa = reusable[0] if reusable else self._add(key.owner, IkeState.ESTABLISHED)
         if not reusable:
@@ -126,6 +131,7 @@ class FakeCharon:
             installed_for=0.0,
             encapsulated=True,
         )
+        self._settings[new.unique_id] = connection
         self._sas[sa.unique_id] = replace(sa, children=(*sa.children, new))
         self._on_event(ChildUpDown(connection=key.owner, child=new.name, child_sa=new.unique_id, up=True))
         return sa.unique_id
@@ -250,9 +256,9 @@ class FakeCharon:
             )
 
     def _carries(self, connection: str, child: str) -> bool:
-        """Charon makes no second CHILD_SA of a kind in one IKE_SA."""
+        """Charon makes no second CHILD_SA of a kind in one IKE_SA, unless its settings have changed."""
         return any(
-            carrying.name == child
+            carrying.name == child and self._settings[carrying.unique_id] == self._connections[connection]
             for sa in self._sas.values()
             if sa.connection == connection
             for carrying in sa.carrying_children

@@ -27,7 +27,15 @@ from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
 from vpnagent.ipsec.initiation import Initiate, Initiation
 from vpnagent.ipsec.negotiation_failure import Diagnosis
-from vpnagent.ipsec.plan import Action, LoadConnection, Loaded, LoadSecret, Traffic, plan
+from vpnagent.ipsec.plan import (
+    Action,
+    LoadConnection,
+    Loaded,
+    LoadSecret,
+    Traffic,
+    plan,
+    without_superseded,
+)
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge import Knowledge
 from vpnagent.selection import Verdict, usable
@@ -205,12 +213,14 @@ class Session:
         actions = [action for action in planned if not _loads(action, held)]
         for action in actions:
             await self._apply(action)
-        due = self._initiation.due(self._clock(), want, state.sas, held=held | self._refused(want, now))
+        sas = without_superseded(state.sas, self._loaded)
+        due = self._initiation.due(self._clock(), want, sas, held=held | self._refused(want, now))
         for step in due:
             await self._start(step)
         known.charon.findings = (
             *(algorithm_missing(name, parts) for name, parts in impossible.items()),
             *(_refusal(name, refusal.error) for name, refusal in self._refusals.items() if name in want),
+            *(_not_in_force(name) for name in (*self._loaded.outdated, *self._loaded.superseded)),
         )
         return bool(actions or due)
 
@@ -301,6 +311,16 @@ class Session:
 
 def _loads(action: Action, names: Set[str]) -> bool:
     return isinstance(action, LoadConnection | LoadSecret) and action.connection.name in names
+
+
+def _not_in_force(name: str) -> Finding:
+    return Finding(
+        code="SettingsNotInForce",
+        subject=name,
+        severity=Severity.WARNING,
+        text=f"{name} carries with SAs of its former settings until new ones can take their place",
+        hint="change the cloud's end too: a new SA is tried beside the old one, one tunnel after the other",
+    )
 
 
 def _refusal(name: str, error: ViciError) -> Finding:

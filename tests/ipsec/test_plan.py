@@ -27,6 +27,7 @@ from vpnagent.ipsec.plan import (
     LoadConnection,
     Loaded,
     LoadSecret,
+    Renew,
     Terminate,
     TerminateChild,
     Traffic,
@@ -169,7 +170,7 @@ def touched(action: Action) -> str:
             return connection.name
         case UnloadConnection(name) | UnloadSecret(name):
             return name
-        case Terminate() | TerminateChild():
+        case Terminate() | TerminateChild() | Renew():
             return action.connection
 
 
@@ -341,7 +342,8 @@ def test_an_outdated_duplicate_is_terminated_once() -> None:
 
 
 def test_the_first_load_outdates_nothing() -> None:
-    assert Loaded().after(LoadConnection(PRIMARY), digest) == loaded(PRIMARY)
+    after = Loaded().after(LoadConnection(PRIMARY), digest)
+    assert (after.digests, after.outdated) == (loaded(PRIMARY).digests, frozenset())
 
 
 def test_a_changed_load_outdates() -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.ipsec.charon_contract import bring_up, carries, load, until
@@ -27,8 +28,16 @@ from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, LogLine, Rekeyed
 from vpnagent.ipsec.initiation import Initiate, Initiation
 from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed, Reason
-from vpnagent.ipsec.plan import DUPLICATE_AGE, LoadConnection, Loaded, Terminate, Traffic, plan
-from vpnagent.ipsec.sa import CharonState
+from vpnagent.ipsec.plan import (
+    DUPLICATE_AGE,
+    LoadConnection,
+    Loaded,
+    Terminate,
+    Traffic,
+    plan,
+    without_superseded,
+)
+from vpnagent.ipsec.sa import CharonState, IkeSa
 from vpnagent.secret import Secret
 
 if os.geteuid() != 0:
@@ -73,7 +82,8 @@ class Agent:
         for action in actions:
             await self.charon.apply(action)
             self._loaded = self._loaded.after(action, self._digest)
-        for step in self._initiation.due(time.monotonic(), self.desired, state.sas):
+        sas = without_superseded(state.sas, self._loaded)
+        for step in self._initiation.due(time.monotonic(), self.desired, sas):
             if isinstance(step, Initiate):
                 await self.charon.initiate(step.key, step.child)
             else:
@@ -198,6 +208,43 @@ def test_of_two_ike_sas_that_carry_the_newer_stays(hosts: tuple[Host, Host]) -> 
     state = asyncio.run(scenario())
     assert [sa.initiator for sa in state.sas if sa.carrying_children] == [False]
     ping(a, b)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ike": make_ike(encryption="aes256")}, {"esp": make_esp(encryption="aes256")}],
+    ids=["ike", "esp"],
+)
+def test_changed_settings_are_negotiated_beside_what_carries_which_stays_while_they_are_refused(
+    hosts: tuple[Host, Host], changes: dict[str, Any]
+) -> None:
+    a, b = hosts
+    here, there = connection(a, b), connection(b, a)
+
+    async def scenario() -> None:
+        async with agents(a, b, here, there) as (agent, peer), running(agent):
+            [old] = (await until(agent.charon, _one_carries)).sas
+            agent.desired = by_name(replace(here, **changes))
+            await agent.told(lambda: bool(agent.failures))
+            [still] = (await agent.charon.observe()).sas
+            assert still.carrying_children[0].unique_id == old.carrying_children[0].unique_id
+            ping(a, b)
+            await peer.charon.apply(LoadConnection(replace(there, **changes)))
+            await until(agent.charon, _renewed(old), deadline=SETTLED)
+
+    asyncio.run(scenario())
+    ping(a, b)
+
+
+def _renewed(old: IkeSa) -> Holds:
+    """Return whether one CHILD_SA carries, and not the one of before."""
+    before = {child.unique_id for child in old.carrying_children}
+
+    def renewed(state: CharonState) -> bool:
+        children = [child.unique_id for sa in state.sas for child in sa.carrying_children]
+        return len(children) == 1 and before.isdisjoint(children)
+
+    return renewed
 
 
 def test_two_agents_agree_on_one(hosts: tuple[Host, Host]) -> None:

@@ -19,6 +19,7 @@ from vpnagent.ipsec.plan import (
     Action,
     LoadConnection,
     LoadSecret,
+    Renew,
     Terminate,
     TerminateChild,
     UnloadConnection,
@@ -108,6 +109,8 @@ class Charon:
                 await commands.request("unload-shared", {"id": id_})
             case Terminate():
                 await _terminate(commands, messages.terminate(action.ike_sa, force=action.force))
+            case Renew():
+                pass  # what begins is initiation's, and what ends comes later
             case TerminateChild():
                 await _terminate(commands, messages.terminate_child(action.child_sa))
 

@@ -7,9 +7,11 @@ What charon has loaded is judged by the digests of what this process loaded into
 list-conns tells neither proposals nor if_id. At first everything of ours is loaded once, which harms
 nothing: with ``start_action = none``, load-conn leaves the SAs of an earlier load alone, changed or not.
 
-SAs that were negotiated with settings that have changed are renegotiated: terminated, and then initiated
-like any tunnel that is down. One at a time, those that carry nothing first, and only while another
-tunnel can carry the traffic: a change that does not work stops at the first tunnel.
+SAs that were negotiated with settings that have changed are replaced, one tunnel at a time, those that
+carry nothing first: a change that does not work stops at the first tunnel. Where charon can negotiate new
+SAs beside them, make before break: they go when the new ones stand, and stay while the peer refuses. Else
+(IKEv1, another key or certificate: charon would put the new CHILD_SA under the old IKE_SA) they are
+terminated, and then initiated like any tunnel that is down, only while another tunnel can carry the traffic.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from vpnagent.config.values import OWNER_PREFIX, TunnelKey
 from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.messages import child_names
 from vpnagent.ipsec.sa import CharonState, IkeSa
 
 #: Seconds for which two IKE_SAs of one connection must both have stood before one of them is a
@@ -27,6 +30,7 @@ DUPLICATE_AGE = 5.0
 UNCONFIGURED = "no longer configured"
 DUPLICATE = "a newer one carries the same"
 OUTDATED = "negotiated with other settings"
+REPLACED = "replaced by one with the present settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,18 @@ class TerminateChild:
         return f"terminate {self.connection}{{{self.child_sa}}} ({self.reason})"
 
 
-Action = LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate | TerminateChild
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Negotiate new CHILD_SAs beside these; they go when the new ones stand. Charon is not told of it."""
+
+    connection: str
+    child_sas: frozenset[str]  #: unique ids
+
+    def __str__(self) -> str:
+        return f"renew {self.connection} ({OUTDATED})"
+
+
+Action = LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate | TerminateChild | Renew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +121,19 @@ class Loaded:
     """What this process has loaded into this charon. Start anew with each connection to charon."""
 
     digests: Mapping[str, str] = field(default_factory=dict)  #: by VICI name
+    connections: Mapping[str, Connection] = field(default_factory=dict)  #: as they were loaded
     outdated: frozenset[str] = frozenset()  #: connections with SAs of earlier settings
+    renewable: frozenset[str] = frozenset()  #: those of them beside whose SAs new ones can be negotiated
+    superseded: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: CHILD_SAs to be replaced
     renegotiating: frozenset[str] = frozenset()  #: connections whose SAs of earlier settings were terminated
 
     def observed(self, state: CharonState) -> "Loaded":
         """Return what remains to be done about earlier settings, given what charon has now."""
+        carrying = {child.unique_id for sa in state.sas for child in sa.carrying_children}
+        left = {name: children & carrying for name, children in self.superseded.items()}
         return replace(
             self,
+            superseded={name: children for name, children in left.items() if children},
             outdated=self.outdated & {sa.connection for sa in state.sas if not sa.deleting},
             renegotiating=self.renegotiating
             - {
@@ -127,19 +148,31 @@ class Loaded:
         match action:
             case LoadConnection(connection):
                 name, new = connection.name, digest(connection)
-                changed = self.digests.get(name, new) != new
-                return replace(
+                same = self.digests.get(name, new) == new
+                beside = name in self.connections and _beside(self.connections[name], connection)
+                loaded = replace(
                     self,
                     digests={**self.digests, name: new},
-                    outdated=self.outdated | {name} if changed else self.outdated,
+                    connections={**self.connections, name: connection},
                 )
+                return loaded if same else loaded._with_outdated(name, renewable=beside)
             case UnloadConnection(name):
                 kept = {other: digest for other, digest in self.digests.items() if other != name}
                 return replace(
                     self,
                     digests=kept,
+                    connections={other: c for other, c in self.connections.items() if other != name},
                     outdated=self.outdated - {name},
+                    renewable=self.renewable - {name},
+                    superseded={other: ids for other, ids in self.superseded.items() if other != name},
                     renegotiating=self.renegotiating - {name},
+                )
+            case Renew(name, children):
+                return replace(
+                    self,
+                    outdated=self.outdated - {name},
+                    renewable=self.renewable - {name},
+                    superseded={**self.superseded, name: children},
                 )
             case Terminate(reason=reason) if reason == OUTDATED:
                 return replace(
@@ -149,6 +182,26 @@ class Loaded:
                 )
             case _:
                 return self
+
+    def _with_outdated(self, name: str, *, renewable: bool) -> "Loaded":
+        """Return this with SAs of earlier settings; what cannot be renewed once, cannot until it is done."""
+        once = renewable and (name in self.renewable or name not in self.outdated)
+        return replace(
+            self,
+            outdated=self.outdated | {name},
+            renewable=self.renewable | {name} if once else self.renewable - {name},
+        )
+
+
+def _beside(old: Connection, new: Connection) -> bool:
+    """Whether charon negotiates SAs with the new settings while those with the old stand.
+
+    An IKE_SA whose configuration it takes to be the same is used again, and neither key nor certificate
+    counts there (seen with 5.9.8: a changed IKE proposal makes a new IKE_SA, a changed ESP proposal a second
+    CHILD_SA in the old one).
+    """
+    same_credentials = (old.psk, old.certificates) == (new.psk, new.certificates)
+    return same_credentials and 1 not in (old.ike.version, new.ike.version) and old.if_id == new.if_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +232,12 @@ def plan(
     actions += _loads(desired, state, loaded, digest)
     if prune:
         actions += (_terminate(sa, UNCONFIGURED) for sa in _ours(state) if sa.connection not in desired)
-    outdated = _renegotiation(desired, state, loaded, traffic)
-    going = {action.ike_sa for action in outdated}
+    begun = _renegotiation(desired, state, loaded, traffic)
+    changing = {action.connection for action in begun} | loaded.superseded.keys()
     actions += _duplicates(
-        sa for sa in _ours(state) if sa.connection in desired and sa.unique_id not in going
+        sa for sa in _ours(state) if sa.connection in desired and sa.connection not in changing
     )
-    return actions + outdated
+    return [*actions, *_replaced(desired, state, loaded), *begun]
 
 
 def _unloads(desired: Mapping[str, Connection], state: CharonState) -> Iterator[Action]:
@@ -252,26 +305,61 @@ def _duplicate_child(sas: list[IkeSa]) -> Iterator[Action]:
 
 def _renegotiation(
     desired: Mapping[str, Connection], state: CharonState, loaded: Loaded, traffic: Traffic
-) -> list[Terminate]:
-    """Return the termination of the SAs of one outdated tunnel, or nothing while that must wait."""
+) -> list[Renew | Terminate]:
+    """Return what begins to replace the SAs of one outdated tunnel, or nothing while that must wait."""
     candidates = [
         connection
         for name, connection in desired.items()
         if name in loaded.outdated or _wrong_if_id(connection, state)
     ]
     candidates.sort(key=lambda connection: connection.key in traffic.forwarding)
-    renegotiating = {desired[name].key for name in loaded.renegotiating if name in desired}
+    under_way = {desired[n].key for n in (*loaded.renegotiating, *loaded.superseded) if n in desired}
     for connection in candidates:
-        if _may_go(connection.key, traffic, renegotiating):
-            return [_terminate(sa, OUTDATED) for sa in _ours(state) if sa.connection == connection.name]
+        sas = [sa for sa in _ours(state) if sa.connection == connection.name]
+        if connection.name in loaded.renewable:
+            if not traffic.alternatives.get(connection.key, frozenset()) & under_way:
+                carrying = (child.unique_id for sa in sas for child in sa.carrying_children)
+                return [Renew(connection.name, frozenset(carrying))]
+        elif _may_go(connection.key, traffic, under_way):
+            return [_terminate(sa, OUTDATED) for sa in sas]
     return []
 
 
-def _may_go(key: TunnelKey, traffic: Traffic, renegotiating: Set[TunnelKey]) -> bool:
+def _may_go(key: TunnelKey, traffic: Traffic, under_way: Set[TunnelKey]) -> bool:
     alternatives = traffic.alternatives.get(key, frozenset())
     if key not in traffic.usable or not alternatives:
         return True
-    return not alternatives & renegotiating and bool(alternatives & traffic.usable)
+    return not alternatives & under_way and bool(alternatives & traffic.usable)
+
+
+def _replaced(desired: Mapping[str, Connection], state: CharonState, loaded: Loaded) -> Iterator[Action]:
+    """Yield the end of SAs beside which new ones stand."""
+    for name, old in loaded.superseded.items():
+        sas = [sa for sa in _ours(state) if sa.connection == name]
+        new = {c.name for sa in sas for c in sa.carrying_children if c.unique_id not in old}
+        if name not in desired or not new.issuperset(child_names(desired[name])):
+            continue
+        for sa in sas:
+            ending = [child for child in sa.carrying_children if child.unique_id in old]
+            if ending and len(ending) == len(sa.carrying_children):
+                yield _terminate(sa, REPLACED)
+            else:
+                yield from (TerminateChild(name, child.unique_id, REPLACED) for child in ending)
+
+
+def without_superseded(sas: Iterable[IkeSa], loaded: Loaded) -> list[IkeSa]:
+    """Return the SAs as initiation is to see them: what is to be replaced carries nothing."""
+    return [
+        replace(
+            sa,
+            children=tuple(
+                child
+                for child in sa.children
+                if child.unique_id not in loaded.superseded.get(sa.connection, ())
+            ),
+        )
+        for sa in sas
+    ]
 
 
 def _wrong_if_id(connection: Connection, state: CharonState) -> bool:
