@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Final
 
-from vpnagent.config.values import Config
+from vpnagent.config.values import Config, ProbeMethod
 from vpnagent.errors import AgentError
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.client import ProberClient, Spawner, prober_command
@@ -65,7 +65,11 @@ class ProberLink:
             self._update()
 
     async def craft(self) -> None:
-        """Have the intricate packets made, once; until then ICMP must do."""
+        """Have the intricate packets made, once.
+
+        Until then no IKE daemon is asked, and no prober configured that would need them: ICMP does not stand
+        in, because where somebody chose TCP or DNS a firewall may well drop it.
+        """
         self._crafted = await crafted()
         self._known.probe_dirty.set()
 
@@ -78,7 +82,7 @@ class ProberLink:
     def _update(self) -> None:
         known = self._known
         kernel = known.kernel.state
-        if kernel is None or known.charon.state is None:
+        if kernel is None or known.charon.state is None or self._packets_missing():
             return
         if self._requests_for != known.config:
             self._requests, self._requests_for = vici_requests(known.config), known.config
@@ -97,6 +101,10 @@ class ProberLink:
                 vici=self._requests,
             )
         )
+
+    def _packets_missing(self) -> bool:
+        methods = {tunnel.probe.method for tunnel in self._known.config.tunnels()}
+        return bool(methods - {ProbeMethod.ICMP}) and not self._crafted.tcp_syn
 
     def _lost(self) -> None:
         probe = self._known.probe

@@ -99,7 +99,6 @@ def test_a_dead_path_is_left_by_probes_of(
         gateway.wait_up()
         lab.topology["ecs"].nft(COUNTED)
         try:
-            # ICMP stands in until the packets are made, which takes scapy a while.
             eventually(lambda: probes_seen(lab) > 20, f"probes by {method} come", within=20 * PATIENCE)
             gateway.wait(paths_are_up, "both paths answer", within=10 * PATIENCE)
             lab.faults.drop(PRIMARY, "esp")
