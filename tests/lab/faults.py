@@ -74,7 +74,7 @@ class Faults:
 
     def police(self, tunnel: Tunnel, packets: int) -> None:
         """Drop what exceeds so many packets per second, towards the cloud, as its own policer does."""
-        rule = f'iifname "gw" limit rate over {packets}/second burst 5 packets drop'
+        rule = f'iifname "gw" limit rate over {packets}/second burst 1 packets drop'
         self._nft[tunnel].run(TABLE.format(rules=rule))
 
     def carrier(self, tunnel: Tunnel, *, up: bool) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tests.lab.gateway import Gateway
     from tests.lab.lab import Lab
 
-POLICED = 150  # packets per second: one by bytes lets small probes pass while it drops large packets
-BURST, PAUSE = 6, 0.02  # packets, seconds: twice what passes
+POLICED = 60  # packets per second: one by bytes lets small probes pass while it drops large packets
+BURST, PAUSE = 6, 0.02  # packets, seconds: several times what passes
 STREAM_RATE = 40
 SATURATED = 15.0  # seconds
 FLAPS = 3

@@ -1,0 +1,140 @@
+"""Any edit takes effect live: the rest is not touched, and a new SA is negotiated beside the old one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.lab.deadline import PATIENCE, eventually
+from tests.lab.gateway import is_up, tunnel
+from tests.lab.topology import BACKUP, PRIMARY, TUNNELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.lab.gateway import Gateway, Status
+    from tests.lab.lab import Lab
+    from tests.lab.topology import Tunnel
+
+NEW = {"encryption": "aes256", "integrity": "sha256"}
+NEW_IKE, NEW_ESP = "aes256-sha256-modp1024", "aes256-sha256-modp1024"
+
+
+def identities(lab: Lab, name: str) -> frozenset[bytes]:
+    """The IKE_SAs of a tunnel."""
+    with lab.charon.session() as session:
+        sas = list(session.list_sas({"ike": f"vpnagent.hangzhou.{name}"}))
+    return frozenset(sa["uniqueid"] for each in sas for sa in each.values())
+
+
+def start(gateway: Gateway, *, without: Tunnel | None = None) -> dict[str, Any]:
+    """Start an agent; its document, to be changed."""
+    document = gateway.document()
+    tunnels = document["connections"][0]["tunnels"]
+    if without is not None:
+        tunnels.pop(TUNNELS.index(without))
+    gateway.write(document)
+    gateway.start()
+    gateway.wait_up()
+    return document
+
+
+def reload(gateway: Gateway, document: dict[str, Any], wanted: Callable[[Status], object], what: str) -> None:
+    gateway.write(document)
+    assert gateway.ask("reload")["changed"]
+    gateway.wait(wanted, what, within=20 * PATIENCE)
+
+
+def test_a_second_tunnel_is_added_and_removed_without_loss_on_the_first(lab: Lab, gateway: Gateway) -> None:
+    document = start(gateway, without=BACKUP)
+    first = identities(lab, "primary")
+    tunnels = document["connections"][0]["tunnels"]
+    stream = lab.stream()
+    with stream.running():
+        tunnels.append(gateway.document()["connections"][0]["tunnels"][1])
+        reload(gateway, document, lambda s: is_up(s) and tunnel(s, BACKUP), "both are up")
+        tunnels.pop()
+        reload(gateway, document, lambda s: len(s["connections"][0]["tunnels"]) == 1, "one is left")
+        eventually(lambda: not identities(lab, "backup"), "no SA of it is left", within=10 * PATIENCE)
+        eventually(lambda: len(lab.gateway.links("xfrm")) == 1, "nor its interface", within=10 * PATIENCE)
+        result = stream.stop()
+    print(f"\nadded and removed: {result}")
+    assert result.lost == 0, lab.drops()
+    assert identities(lab, "primary") == first
+
+
+def test_changed_proposals_are_negotiated_beside_the_old_ones(lab: Lab, gateway: Gateway) -> None:
+    document = start(gateway)
+    before = {each: identities(lab, each.name) for each in TUNNELS}
+    [connection] = document["connections"]
+    connection |= {"ike": NEW, "esp": NEW}
+    stream = lab.stream()
+    with stream.running():
+        # The cloud's ends are still as they were: refused, and nothing is lost by it.
+        reload(gateway, document, in_waiting, "it is tried and told")
+        for each in (BACKUP, PRIMARY):
+            lab.cloud.load(each, changes={"proposals": [NEW_IKE]}, child={"esp_proposals": [NEW_ESP]})
+            eventually(
+                lambda each=each: before[each].isdisjoint(identities(lab, each.name)),  # type: ignore[misc]
+                f"{each.name} has new SAs only",
+                within=60 * PATIENCE**0.5,
+            )
+        gateway.wait(lambda s: is_up(s) and not in_waiting(s), "it is over", within=10 * PATIENCE)
+        result = stream.stop()
+    print(f"\nproposals changed: {result}")
+    assert result.outbound.lost == 0, lab.drops()
+    # The peer sends into the new SA some milliseconds before its answer has reached us.
+    assert result.inbound.blackout <= 0.5 * PATIENCE**0.5, result
+    assert gateway.status()["connections"][0]["last_failover"] is None
+
+
+def in_waiting(status: Status) -> bool:
+    return "SettingsNotInForce" in {warning["code"] for warning in status["warnings"]}
+
+
+def test_a_new_key_is_used_tunnel_by_tunnel(lab: Lab, gateway: Gateway) -> None:
+    start(gateway)
+    before = {each: identities(lab, each.name) for each in TUNNELS}
+    for each in TUNNELS:
+        lab.cloud.load(each, psk=f"new-{each.psk}")
+        gateway.write_key(each, f"new-{each.psk}")
+    stream = lab.stream()
+    with stream.running():
+        assert gateway.ask("reload")["changed"]
+        gateway.wait(
+            lambda s: is_up(s) and all(before[e].isdisjoint(identities(lab, e.name)) for e in TUNNELS),
+            "both tunnels have SAs of the new key",
+            within=30 * PATIENCE,
+        )
+        result = stream.stop()
+    print(f"\nkeys changed: {result}")
+    assert result.outbound.blackout <= 0.5 * PATIENCE, result
+
+
+def test_a_renamed_tunnel_is_the_same_tunnel_to_the_traffic(lab: Lab, gateway: Gateway) -> None:
+    document = start(gateway)
+    [connection] = document["connections"]
+    connection["tunnels"][1]["name"] = "spare"
+    first = identities(lab, "primary")
+    stream = lab.stream()
+    with stream.running():
+        reload(gateway, document, lambda s: is_up(s) and names(s) == ["primary", "spare"], "it is renamed")
+        result = stream.stop()
+    print(f"\nstandby renamed: {result}")
+    assert result.lost == 0, lab.drops()
+    assert identities(lab, "primary") == first
+    assert not identities(lab, "backup")
+
+
+def names(status: Status) -> list[str]:
+    return [each["name"] for each in status["connections"][0]["tunnels"]]
+
+
+def test_a_change_that_nobody_confirms_is_taken_back(lab: Lab, gateway: Gateway) -> None:
+    document = start(gateway)
+    document["connections"][0]["tunnels"].pop()
+    gateway.write(document)
+    gateway.ask("reload", confirm_within=3.0)
+    gateway.wait(lambda s: names(s) == ["primary"], "the change is made", within=5 * PATIENCE)
+    status = gateway.wait(lambda s: is_up(s) and len(names(s)) == 2, "taken back", within=20 * PATIENCE)
+    assert "not confirmed" in status["config"]["error"]
+    assert identities(lab, PRIMARY.name)
