@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config, make_connection, make_tunnel
 from tests.export.provider_arguments import ARGUMENTS
+from tests.ipsec.connections import make_esp, make_ike
 
 from vpnagent.config.values import (
     Attachment,
@@ -308,10 +309,10 @@ FILES = CertificateFiles(certificate="/c", private_key="/k", ca="/ca")
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"connection": {"ike": replace(make_connection().ike, dh_group=19)}}, "ike.dh_group"),
-        ({"connection": {"ike": replace(make_connection().ike, encryption="aes128gcm16")}}, "ike.encryption"),
-        ({"connection": {"esp": replace(make_connection().esp, pfs_group=31)}}, "esp.pfs_group"),
-        ({"connection": {"esp": replace(make_connection().esp, integrity="sm3")}}, "esp.integrity"),
+        ({"connection": {"ike": make_ike(dh_group=19)}}, "ike.dh_group"),
+        ({"connection": {"ike": make_ike(encryption="aes128gcm16")}}, "ike.encryption"),
+        ({"connection": {"esp": make_esp(pfs_group=31)}}, "esp.pfs_group"),
+        ({"connection": {"esp": make_esp(integrity="sm3")}}, "esp.integrity"),
         ({"primary": {"certificates": FILES}}, "tunnels[0].certificate"),
     ],
 )

@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config
+from tests.ipsec.connections import make_esp, make_ike
 from tests.native.charon_pair import Host, charon_pair
 from vici.protocol import FiniteStream, Message, Packet
 
 from vpnagent.config.values import (
     CertificateFiles,
     Config,
-    Esp,
-    Ike,
     TrafficSelectors,
     UdpEncapsulation,
 )
@@ -38,25 +37,9 @@ if os.geteuid() != 0:
 
 ODD_IDENTITY = 'C=CN, O=a "b" #c {d} \\e, CN=f'
 
-GCM = Ike(
-    version=2,
-    mode="main",
-    encryption="aes256gcm16",
-    integrity="sha256",
-    dh_group=19,
-    lifetime=7200.0,
-    dpd_delay=3.0,
-)
-AGGRESSIVE = Ike(
-    version=1,
-    mode="aggressive",
-    encryption="3des",
-    integrity="md5",
-    dh_group=2,
-    lifetime=3600.0,
-    dpd_delay=10.0,
-)
-NO_PFS = Esp(encryption="aes192", integrity="sha512", pfs_group=None, lifetime=3600.0)
+GCM = make_ike(encryption="aes256gcm16", integrity="sha256", dh_group=19, lifetime=7200.0, dpd_delay=3.0)
+AGGRESSIVE = make_ike(version=1, mode="aggressive", encryption="3des", integrity="md5", lifetime=3600.0)
+NO_PFS = make_esp(encryption="aes192", integrity="sha512", pfs_group=None, lifetime=3600.0)
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "defaults": {},

@@ -1,7 +1,8 @@
 """See what is: how a name resolves here, which way the kernel sends, whether something answers.
 
 Everything has a deadline, and nothing needs a privilege but the echo request, which without one is not sent
-(a raw socket, or net.ipv4.ping_group_range). One TCP connection or one echo request is all that is sent.
+(a raw socket, or net.ipv4.ping_group_range). One TCP connection or one echo request an address is all that
+is sent.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
 
 RESOLVE_DEADLINE = 6.0  #: seconds; resolv.conf(5) gives a server 5
 ANSWER_DEADLINE = 3.0  #: seconds
+MOST_ADDRESSES = 8  #: of a name; each is asked
 ECHO = "ICMP echo"
 ICMP_DATA = 8  #: offset of what comes back as it was, in an ICMP message
 LARGEST = 2048  #: bytes of an answer
@@ -49,7 +51,8 @@ def resolve(host: str, deadline: float = RESOLVE_DEADLINE) -> tuple[tuple[IPv4Ad
     def ask() -> None:
         try:
             found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
-            answers.put((tuple(dict.fromkeys(IPv4Address(entry[4][0]) for entry in found)), ""))
+            addresses = dict.fromkeys(IPv4Address(entry[4][0]) for entry in found)
+            answers.put((tuple(addresses)[:MOST_ADDRESSES], ""))
         except (OSError, UnicodeError) as error:
             answers.put(((), getattr(error, "strerror", None) or str(error)))
 

@@ -49,7 +49,6 @@ def _is_first(config: Config, connection: Connection) -> bool:
 
 def by_transit_router(config: Config, connection: Connection) -> Iterator[Block]:
     """Yield the attachment of a connection to the transit router, and its routes to this data centre."""
-    attachment = resource_id(connection)
     label = identifier(connection.name)
     zone = attributes(zone_id=Expression("var.transit_router_zone_id"))
     yield Block(
@@ -59,7 +58,7 @@ def by_transit_router(config: Config, connection: Connection) -> Iterator[Block]
             *attributes(
                 transit_router_vpn_attachment_name=connection.name,
                 transit_router_id=Expression("var.transit_router_id"),
-                vpn_id=attachment,
+                vpn_id=resource_id(connection),
             ),
             *([] if len(connection.tunnels) == DUAL else [Block("zone", (), zone)]),
         ),
@@ -83,7 +82,7 @@ def by_transit_router(config: Config, connection: Connection) -> Iterator[Block]
 
 def to_cloud_services(config: Config) -> Iterator[Block]:
     """Yield the transit router's routes to 100.64.0.0/10, or to what of it is configured."""
-    for network in _service_networks(config, Attachment.TRANSIT_ROUTER):
+    for network in _service_networks(config):
         body = attributes(
             transit_router_route_table_id=Expression("var.transit_router_route_table_id"),
             transit_router_route_entry_destination_cidr_block=str(network),
@@ -116,16 +115,17 @@ def variables(config: Config) -> Iterator[tuple[str, str]]:
         yield "transit_router_route_table_id", "Id of its route table: vtb-…"
     if any(len(c.tunnels) != DUAL for c in attached):
         yield "transit_router_zone_id", "Zone of the attachments of connections with one tunnel."
-    if _service_networks(config, Attachment.TRANSIT_ROUTER):
+    if _service_networks(config):
         text = "Id of the attachment of a VPC in the services' region: tr-attach-…"
         yield "service_vpc_attachment_id", text
 
 
-def _service_networks(config: Config, attachment: Attachment) -> list[IPv4Network]:
+def _service_networks(config: Config) -> list[IPv4Network]:
+    """Return what transit routers are to route of 100.64.0.0/10, each network once."""
     found = {
         network: None
         for connection in config.connections
-        if connection.attachment is attachment
+        if connection.attachment is Attachment.TRANSIT_ROUTER
         for network in connection.remote_networks
         if network.overlaps(CLOUD_SERVICES)
     }
