@@ -15,7 +15,9 @@ def tunnel(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def status(*tunnels: dict[str, Any], prober: bool = True) -> dict[str, Any]:
-    return {"prober": {"connected": prober}, "connections": [{"name": "hangzhou", "tunnels": list(tunnels)}]}
+    active = [t["name"] for t in tunnels if t["forwarding"]]
+    connection = {"name": "hangzhou", "active": active, "tunnels": list(tunnels)}
+    return {"prober": {"connected": prober}, "connections": [connection]}
 
 
 PRIMARY = tunnel("primary", forwarding=True)

@@ -29,7 +29,7 @@ def report(**changes: Any) -> Report:
     subject = Subject(
         connection="hangzhou",
         tunnel="primary",
-        forwarding=True,
+        active=("primary",),
         standbys=(Standby(name="backup", problems=()),),
     )
     values: dict[str, Any] = {

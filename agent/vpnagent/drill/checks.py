@@ -24,7 +24,7 @@ class Subject:
 
     connection: str
     tunnel: str
-    forwarding: bool
+    active: tuple[str, ...]  #: names of the tunnels that carry the connection's traffic
     standbys: tuple[Standby, ...]
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Subject:
         """Return why there is nothing to rehearse, whoever insists."""
         if not self.standbys:
             return f"{self} is the only tunnel of its connection: there is none to fail over to"
-        if not self.forwarding:
+        if self.tunnel not in self.active:
             return f"{self} carries no traffic: there is nothing to move off it"
         return None
 
@@ -67,7 +67,7 @@ def subject_of(status: Json, name: str | None) -> Subject:
     return Subject(
         connection=connection["name"],
         tunnel=tunnel["name"],
-        forwarding=tunnel["forwarding"],
+        active=tuple(connection["active"]),
         standbys=tuple(Standby(name=t["name"], problems=tuple(_problems(t, probed))) for t in others),
     )
 

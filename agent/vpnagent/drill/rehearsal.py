@@ -126,8 +126,7 @@ class _Rehearsal:
         act()
         connection = self._until(lambda: self._moved(away=away), MOVED_WITHIN)
         moved = time.monotonic() - asked
-        failover: dict[str, Any] | None = connection["last_failover"] if connection else None
-        moments = moments_since(failover, wall)
+        moments = moments_since(connection["last_failover"], wall) if connection else {}
         since = asked + moments.get("acknowledged", moved)
         ledger = self._stream.ledger
         patience = self._options.longest_gap
@@ -136,7 +135,7 @@ class _Rehearsal:
             title=title,
             asked=wall,
             moved=moved if connection else None,
-            old=tuple(failover["from"]) if failover and moments else (),
+            old=self._switches[-1][1].new if self._switches else self._subject.active,
             new=tuple(connection["active"]) if connection else (),
             sent=moments.get("sent"),
             acknowledged=moments.get("acknowledged"),

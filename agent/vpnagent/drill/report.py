@@ -31,8 +31,8 @@ class Switch:
     title: str  #: what was asked for
     asked: float  #: wall clock, seconds
     moved: float | None = None  #: the daemon told that other tunnels carry; None: it did not
-    old: tuple[str, ...] = ()
-    new: tuple[str, ...] = ()
+    old: tuple[str, ...]
+    new: tuple[str, ...]  #: empty: not known, as the daemon did not move it
     sent: float | None = None  #: the netlink message that replaces the nexthop group
     acknowledged: float | None = None
     first_reply: float | None = None  #: to a probe that was sent on the new path
@@ -112,7 +112,7 @@ class Report:
         }
 
     def _switch(self, switch: Switch) -> Iterator[str]:
-        path = f"{'+'.join(switch.old) or '?'} -> {'+'.join(switch.new) or '?'}"
+        path = f"{'+'.join(switch.old)} -> {'+'.join(switch.new) or '?'}"
         yield f"  {switch.title}: {path} at {_time(switch.asked)}"
         yield "    " + ", ".join(what if at == 0 else f"{what} +{_ms(at)}" for what, at in switch.moments())
         yield f"    {self._told(switch.measure)}"
