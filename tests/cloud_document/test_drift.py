@@ -147,6 +147,15 @@ def test_a_moved_tunnel_is_known_by_its_name() -> None:
     ]
 
 
+def test_an_address_says_more_than_a_name() -> None:
+    there = present({"file": DESCRIBE})
+    [connection] = there.config.connections
+    one, other = connection.tunnels
+    swapped = (replace(one, key=other.key), replace(other, key=one.key))
+    config = changed(there.config, {"tunnels": swapped}, {})
+    assert found({"file": DESCRIBE}, replace(there, config=config)) == []
+
+
 def test_networks_have_no_order() -> None:
     old = document("describe-single.json") | {"LocalSubnet": "192.168.0.0/16,172.16.0.0/16"}
     new = old | {"LocalSubnet": "172.16.0.0/16,192.168.0.0/16"}

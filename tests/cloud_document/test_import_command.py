@@ -157,6 +157,12 @@ def test_a_place_that_is_no_file_is_refused(run: Run, folder: Path) -> None:
     assert (status, errors) == (2, "keys/vco-single.tunnel.psk: must be a regular file\n")
 
 
+def test_a_folder_that_is_not_there_is_an_error(run: Run, folder: Path) -> None:
+    expected = "new/vpnagent.yaml: cannot be written: No such file or directory\n"
+    assert run(BOTH[1], "--output", "new/vpnagent.yaml") == (2, "", expected)
+    assert not (folder / "new").exists()
+
+
 def test_a_document_may_come_from_standard_input(
     run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:

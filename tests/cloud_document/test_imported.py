@@ -64,6 +64,13 @@ def test_a_document_imports_to_the_expected_yaml(case: Case) -> None:
 
 
 @CASE
+def test_every_value_has_its_origin_in_a_comment(case: Case) -> None:
+    for line in case.yaml.splitlines()[2:]:  # after the heading and the version
+        key, _, rest = line.partition(": ")
+        assert key.strip().startswith("#") or key.endswith(":") or "  # " in rest, line
+
+
+@CASE
 def test_the_yaml_loads_once_its_questions_are_answered(case: Case) -> None:
     assert loaded(case.read(), case.answers).connections
 

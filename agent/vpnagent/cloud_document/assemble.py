@@ -4,12 +4,12 @@ What must not be assumed is a problem where it is missing: the cloud's own pages
 defaults of the algorithms. What may be answered later is left out, and becomes a question in ``layout``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnagent.cloud_document.names import connection_names, tunnel_name
-from vpnagent.cloud_document.told import Facts, Source, Told, merged
+from vpnagent.cloud_document.told import Facts, Source, Told, Value, merged
 from vpnagent.cloud_document.views import ConnectionView, View
 from vpnagent.config.wording import listed
 from vpnagent.errors import Problem
@@ -21,6 +21,9 @@ ESP: Final = ("esp.encryption", "esp.integrity", "esp.pfs_group", "esp.lifetime"
 #: What the cloud sets for each tunnel, and the YAML once for the connection.
 _SHARED: Final = (*IKE, *ESP, "udp_encapsulation")
 _REQUIRED: Final = tuple(key for key in (*IKE, *ESP) if key != "ike.mode")
+
+
+_Names = tuple[Value, Value]  #: of a connection and of a tunnel in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,37 +109,36 @@ def assemble(views: Sequence[ConnectionView], answers: Answers, problems: list[P
 
 
 def _complete(
-    connection: Connection, answers: Answers, active: Mapping[object, Source], problems: list[Problem]
+    connection: Connection, answers: Answers, active: set[_Names], problems: list[Problem]
 ) -> Connection:
     """Return the connection with the answers, its tunnels' roles, and what the tunnels share."""
     given = [answers.told("attachment"), answers.told("remote_networks")]
     facts = merged([connection.facts, *given], problems)
     connection = replace(connection, view=replace(connection.view, facts=facts))
-    connection = replace(connection, tunnels=_with_roles(connection, active, problems))
-    if connection.says("traffic_selectors", "networks"):  # which BGP is not among
-        connection = replace(connection, tunnels=tuple(_without_inside(one) for one in connection.tunnels))
-    shared = [_only(tunnel.facts, _SHARED) for tunnel in connection.tunnels]
+    tunnels = _with_roles(connection, active, problems)
+    if connection.says("traffic_selectors", "networks"):  # BGP is not among what they let through
+        tunnels = [_without(tunnel, "inside_address", "inside_candidates") for tunnel in tunnels]
+    shared = [_only(tunnel.facts, _SHARED) for tunnel in tunnels]
     merged(shared, problems, "the tunnels of a connection have one proposal in common")
-    return replace(connection, view=replace(connection.view, facts={**facts, **shared[0]}))
+    view = replace(connection.view, facts={**facts, **shared[0]})
+    return replace(connection, view=view, tunnels=tuple(tunnels))
 
 
-def _active(
-    connections: Sequence[Connection], named: Sequence[str], problems: list[Problem]
-) -> dict[object, Source]:
-    """Return the tunnels that ``--active`` names, as pairs of names."""
-    found: dict[object, Source] = {}
+def _active(connections: Sequence[Connection], named: Sequence[str], problems: list[Problem]) -> set[_Names]:
+    """Return the tunnels that ``--active`` names."""
+    found: set[_Names] = set()
     for word in named:
-        keys = [
+        meant = [
             (connection.name.value, tunnel.name.value)
             for connection in connections
             for tunnel in connection.tunnels
             if word in _words(connection, tunnel)
         ]
-        if len(keys) == 1:
-            found[keys[0]] = _option("active")
+        if len(meant) == 1:
+            found.add(meant[0])
         else:
             known = [f"{c.name.value}/{t.name.value}" for c in connections for t in c.tunnels]
-            text = "is the name of several tunnels" if keys else "is the name of no tunnel"
+            text = "is the name of several tunnels" if meant else "is the name of no tunnel"
             problems.append(_option("active").problem(f"{word} {text}: there are {listed(known, 'and')}"))
     return found
 
@@ -146,35 +148,29 @@ def _words(connection: Connection, tunnel: Tunnel) -> set[object]:
     return {tunnel.name.value, f"{connection.name.value}/{tunnel.name.value}", *told}
 
 
-def _with_roles(
-    connection: Connection, active: Mapping[object, Source], problems: list[Problem]
-) -> tuple[Tunnel, ...]:
-    """Return the tunnels with the roles that they have; at a transit router, all tunnels carry traffic."""
-    ours = {key for key in active if isinstance(key, tuple) and key[0] == connection.name.value}
+def _with_roles(connection: Connection, active: set[_Names], problems: list[Problem]) -> list[Tunnel]:
+    """Return the tunnels with the roles that they have; at a transit router, all of them carry traffic."""
+    ours = {tunnel for name, tunnel in active if name == connection.name.value}
     if connection.says("attachment", "transit-router"):
-        for key in ours:
-            problems.append(
-                active[key].problem("has no meaning with a transit router: all tunnels are active")
-            )
-        ours = set()
-    return tuple(_with_role(connection, tunnel, ours, problems) for tunnel in connection.tunnels)
+        if ours:
+            text = "has no meaning with a transit router: all tunnels are active"
+            problems.append(_option("active").problem(text))
+        return [_without(tunnel, "role") for tunnel in connection.tunnels]
+    if not ours:
+        return list(connection.tunnels)
+    roles = ["active" if tunnel.name.value in ours else "standby" for tunnel in connection.tunnels]
+    return [
+        _with(tunnel, merged([tunnel.facts, {"role": Told(role, (_option("active"),))}], problems))
+        for tunnel, role in zip(connection.tunnels, roles, strict=True)
+    ]
 
 
-def _with_role(
-    connection: Connection, tunnel: Tunnel, active: set[tuple[object, object]], problems: list[Problem]
-) -> Tunnel:
-    facts = dict(tunnel.facts)
-    if connection.says("attachment", "transit-router"):
-        facts.pop("role", None)
-    elif active:
-        role = "active" if (connection.name.value, tunnel.name.value) in active else "standby"
-        facts = merged([facts, {"role": Told(role, (_option("active"),))}], problems)
+def _without(tunnel: Tunnel, *keys: str) -> Tunnel:
+    return _with(tunnel, {key: told for key, told in tunnel.facts.items() if key not in keys})
+
+
+def _with(tunnel: Tunnel, facts: Facts) -> Tunnel:
     return replace(tunnel, view=replace(tunnel.view, facts=facts))
-
-
-def _without_inside(tunnel: Tunnel) -> Tunnel:
-    kept = {key: told for key, told in tunnel.facts.items() if not key.startswith("inside_")}
-    return replace(tunnel, view=replace(tunnel.view, facts=kept))
 
 
 def _gaps(connection: Connection) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ they are called; a connection that no document is about is nobody's drift.
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,7 +79,7 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
     yield from _values(connection.facts, _OF_CONNECTION, present, here, there)
     left = dict(enumerate(there.tunnels))
     for tunnel in connection.tunnels:
-        match = next((number for number, old in left.items() if _is_same_tunnel(tunnel, old)), None)
+        match = _match(tunnel, left)
         if match is None:
             name = _told(tunnel.facts, "remote_address") or tunnel.name.value
             text = f"there is no tunnel to {name}, as in {tunnel.view.where}"
@@ -91,8 +91,12 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
         yield present.drift((*here, "tunnels", number), text)
 
 
-def _is_same_tunnel(tunnel: Tunnel, old: values.Tunnel) -> bool:
-    return _told(tunnel.facts, "remote_address") == str(old.remote_address) or tunnel.name.value == old.name
+def _match(tunnel: Tunnel, present: Mapping[int, values.Tunnel]) -> int | None:
+    """Return which of the present tunnels this one is: by its address, else by its name."""
+    remote = _told(tunnel.facts, "remote_address")
+    by_address = [number for number, old in present.items() if str(old.remote_address) == remote]
+    by_name = [number for number, old in present.items() if old.name == tunnel.name.value]
+    return next(iter(by_address + by_name), None)
 
 
 def _tunnel(tunnel: Tunnel, present: Present, path: Path, there: values.Tunnel) -> Iterator[Problem]:

@@ -36,7 +36,7 @@ def tunnel_name(tunnel: TunnelView) -> Told:
     told = tunnel.view.facts.get("tunnel_id")
     if told and (name := _permitted(str(told.value))):
         return Told(name, told.sources)
-    return Told(ONLY_TUNNEL, ())
+    return Told(ONLY_TUNNEL, (Source("the only one, which has no id", None),))
 
 
 def _named(connection: ConnectionView, *keys: str) -> Told:

@@ -191,12 +191,19 @@ class File:
             raise _problem(self.path, "holds something else already; --force replaces it")
 
     def write(self, *, replace: bool) -> None:
-        """Write the file, unless it is there already; at every moment there is the old one or the new."""
+        """Write the file, unless it is there already. Raises ConfigError."""
         there = self._is_there()
-        if there:
-            if stat.S_IMODE(os.stat(self.path).st_mode) & ~self.mode:
+        try:
+            if not there:
+                self._place(replace=replace)
+                _say(f"{self.path}: {'written' if there is None else 'replaced: it held something else'}")
+            elif stat.S_IMODE(os.stat(self.path).st_mode) & ~self.mode:
                 os.chmod(self.path, self.mode)
-            return
+        except OSError as error:
+            raise _problem(self.path, f"cannot be written: {error.strerror}") from error
+
+    def _place(self, *, replace: bool) -> None:
+        """Put the file in its place: at every moment there is the old one or the new, and whole."""
         folder = os.path.dirname(os.path.abspath(self.path))
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".vpnagent-")
         try:
@@ -212,7 +219,6 @@ class File:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-        _say(f"{self.path}: {'written' if there is None else 'replaced: it held something else'}")
 
     def _is_there(self) -> bool | None:
         """Return whether this is what is there; None where nothing is. Raises ConfigError."""
