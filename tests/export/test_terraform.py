@@ -180,7 +180,7 @@ def configs(draw: st.DrawFn) -> Config:
     return replace(make_config(), connections=tuple(draw(connections(name)) for name in draw(names)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(configs())
 def test_read_back_from_the_cloud_s_side_it_is_the_configuration(config: Config) -> None:
     found = [read_back(body) for body in Parsed(terraform(config)).connections().values()]
@@ -188,7 +188,7 @@ def test_read_back_from_the_cloud_s_side_it_is_the_configuration(config: Config)
     assert sorted(found, key=str) == sorted(wanted, key=str)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(configs())
 def test_every_argument_is_one_of_the_provider_s(config: Config) -> None:
     for kind, _, body in Parsed(terraform(config)).all_resources():
@@ -203,7 +203,7 @@ def check_arguments(block: str, body: Json) -> None:
                 check_arguments(f"{block.rsplit('.', 1)[-1]}.{name}", inner)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(configs())
 def test_every_reference_leads_somewhere(config: Config) -> None:
     text = terraform(config)
@@ -215,7 +215,7 @@ def test_every_reference_leads_somewhere(config: Config) -> None:
     assert set(re.findall(r"(?<!\.)\b(alicloud_\w+)\.([\w-]+)", outside)) <= labels
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(configs())
 def test_nothing_sends_cloud_services_to_this_data_centre(config: Config) -> None:
     parsed = Parsed(terraform(config))
