@@ -55,6 +55,7 @@ def match(left: Any, right: Any, operator: str = "==") -> dict[str, Any]:
             match({"&": [{"meta": {"key": "mark"}}, 0xFF0000]}, 0x80000),
             (Match("mark", ((0x80000, 0x80000),), mask=0xFF0000),),
         ),
+        (match({"&": [{"meta": {"key": "mark"}}, "@m"]}, 0x80000), (UNKNOWN,)),
         (match({"fib": {"result": "oif", "flags": ["saddr"]}}, False), (UNKNOWN,)),
         (match(UDP_DPORT, "@nowhere"), (UNKNOWN,)),
         ({"limit": {"rate": 5, "per": "second"}}, (UNKNOWN,)),
@@ -91,6 +92,16 @@ def test_a_verdict_map_is_a_rule_for_each_element() -> None:
         (("invalid",), Action.DROP, ""),
         (("new",), Action.JUMP, "ip t x"),
     ]
+
+
+def test_of_all_that_a_rule_may_change_only_the_mark_matters() -> None:
+    mark, size = {"meta": {"key": "mark"}}, {"tcp option": {"name": "maxseg", "field": "size"}}
+
+    assert [r.action for r in rule({"mangle": {"key": mark, "value": 5}}, {"accept": None})] == [
+        Action.MARK,
+        Action.ACCEPT,
+    ]
+    assert [r.action for r in rule({"mangle": {"key": size, "value": 1359}})] == [Action.NOTHING]
 
 
 def test_tables_of_other_families_are_none_of_ours() -> None:

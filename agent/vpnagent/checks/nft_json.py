@@ -108,8 +108,9 @@ def _rules(body: Json, sets: Sets) -> Iterator[Rule]:
             action = SIMPLE.get(kind) or XT_TARGETS[value["name"]]
             yield Rule(tuple(matches), action, text=text)
             return
-        elif kind == "mangle":
-            yield Rule(tuple(matches), Action.MARK)
+        elif kind == "mangle":  # of all that a rule may change, only the mark is matched again
+            changes = value.get("key") == {"meta": {"key": "mark"}}
+            yield Rule(tuple(matches), Action.MARK if changes else Action.NOTHING)
         elif kind not in HARMLESS:
             matches.append(UNKNOWN)  # limit, quota, queue, xt, and whatever comes
 
