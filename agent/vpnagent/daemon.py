@@ -138,7 +138,8 @@ class Daemon:
                 report.refresh(self._known, time.time())
                 return status(self._known)
             case "plan":
-                return to_plain(self._known.verdicts(), self._known.carrying())
+                seen = to_plain(self._known.verdicts(), self._known.carrying())
+                return {**seen, "reload": await self._reloader.preview()}
             case "reload":
                 return await self._reloader.reload(within=confirm_within(request))
             case "confirm":

@@ -17,6 +17,7 @@ from vpnagent.control import NOT_FINE, USAGE
 from vpnagent.errors import ConfigError, ControlError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
+from vpnagent.live_change import tunnel_changes
 from vpnagent.standing import Loaded, Standing
 from vpnagent.systemd import notify
 
@@ -69,6 +70,15 @@ class Reloader:
             self._wait_for_confirmation(loaded.content, within)
         log.info("reloaded changed=%s confirm_within=%s", changed, within or "-")
         return {"changed": changed, "warning": problem}
+
+    async def preview(self) -> dict[str, Any]:
+        """Return what a reload would do to each tunnel's SAs, or why the file would be refused."""
+        try:
+            loaded = await asyncio.to_thread(self._read)
+        except ConfigError as error:
+            return {"refused": str(error), "tunnels": []}
+        changes = sorted(map(str, tunnel_changes(self._known.config, loaded.config)))
+        return {"refused": None, "tunnels": changes}
 
     async def confirm(self) -> dict[str, Any]:
         """Let the change that waits for it stand. Raises ControlError when none does."""

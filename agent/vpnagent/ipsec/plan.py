@@ -149,7 +149,7 @@ class Loaded:
             case LoadConnection(connection):
                 name, new = connection.name, digest(connection)
                 same = self.digests.get(name, new) == new
-                beside = name in self.connections and _beside(self.connections[name], connection)
+                beside = name in self.connections and negotiable_beside(self.connections[name], connection)
                 loaded = replace(
                     self,
                     digests={**self.digests, name: new},
@@ -193,7 +193,7 @@ class Loaded:
         )
 
 
-def _beside(old: Connection, new: Connection) -> bool:
+def negotiable_beside(old: Connection, new: Connection) -> bool:
     """Whether charon negotiates SAs with the new settings while those with the old stand.
 
     An IKE_SA whose configuration it takes to be the same is used again, and neither key nor certificate

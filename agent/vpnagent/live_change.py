@@ -1,0 +1,56 @@
+"""What a reload does to the SAs of each tunnel, told before it happens. Pure.
+
+The same judgement as `ipsec.plan` takes when it happens; interruptions are what the lab has seen.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vpnagent.config.values import Config, TunnelKey
+from vpnagent.desired import ipsec_connections
+from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.plan import negotiable_beside
+
+ADDED = "is added"
+REMOVED = "is removed: its SAs end"
+RENEWED = "gets new SAs beside the present ones, which go when the new ones stand"
+TAKEN_DOWN = "is taken down and negotiated again: another key, certificate, interface id, or IKEv1"
+
+NOTHING = "no interruption"
+INBOUND = "inbound: less than a round trip"
+MOVED = "its traffic moves to the other tunnels meanwhile, in some milliseconds"
+ALONE = "interrupted for one negotiation, usually below a second; until the cloud's end has changed as well"
+ENDED = "interrupted for good: no tunnel of the connection is left"
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelChange:
+    """What happens to one tunnel."""
+
+    tunnel: TunnelKey
+    change: str
+    interruption: str
+
+    def __str__(self) -> str:
+        return f"{self.tunnel} {self.change} ({self.interruption})"
+
+
+def tunnel_changes(old: Config, new: Config) -> Iterator[TunnelChange]:
+    """Yield what a reload from one configuration to another does to SAs; what is not named is not touched."""
+    before = {connection.key: connection for connection in ipsec_connections(old).values()}
+    after = {connection.key: connection for connection in ipsec_connections(new).values()}
+    for key in before.keys() - after.keys():
+        left = any(other.connection == key.connection for other in after)
+        yield TunnelChange(key, REMOVED, MOVED if left else ENDED)
+    for key, connection in after.items():
+        if key not in before:
+            yield TunnelChange(key, ADDED, NOTHING)
+        elif (change := _change(before[key], connection)) is not None:
+            others = any(other.connection == key.connection and other != key for other in after)
+            yield TunnelChange(key, change, INBOUND if change == RENEWED else MOVED if others else ALONE)
+
+
+def _change(old: Connection, new: Connection) -> str | None:
+    if old == new:
+        return None
+    return RENEWED if negotiable_beside(old, new) else TAKEN_DOWN

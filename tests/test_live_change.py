@@ -1,0 +1,71 @@
+"""What is said before a reload."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.config_examples import make_config
+
+from vpnagent.config.values import Config, Tunnel
+from vpnagent.live_change import (
+    ADDED,
+    ALONE,
+    ENDED,
+    INBOUND,
+    MOVED,
+    REMOVED,
+    RENEWED,
+    TAKEN_DOWN,
+    tunnel_changes,
+)
+from vpnagent.secret import Secret
+
+CONFIG = make_config()
+PRIMARY, BACKUP = CONFIG.tunnels()
+
+
+def with_tunnels(*tunnels: Tunnel) -> Config:
+    [connection] = CONFIG.connections
+    return replace(CONFIG, connections=(replace(connection, tunnels=tunnels),))
+
+
+def said(old: Config, new: Config) -> list[tuple[str, str, str]]:
+    return [(c.tunnel.tunnel, c.change, c.interruption) for c in tunnel_changes(old, new)]
+
+
+def test_without_a_change_nothing_is_said() -> None:
+    assert said(CONFIG, CONFIG) == []
+
+
+def test_a_second_tunnel_touches_no_other() -> None:
+    [(name, change, _)] = said(with_tunnels(PRIMARY), CONFIG)
+    assert (name, change) == ("backup", ADDED)
+
+
+def test_the_last_tunnel_that_goes_interrupts() -> None:
+    assert said(CONFIG, with_tunnels(PRIMARY)) == [("backup", REMOVED, MOVED)]
+    assert [row[2] for row in said(CONFIG, replace(CONFIG, connections=()))] == [ENDED, ENDED]
+
+
+def test_another_proposal_is_negotiated_beside() -> None:
+    [connection] = CONFIG.connections
+    changed = replace(connection, ike=replace(connection.ike, encryption="aes256"))
+    assert said(CONFIG, replace(CONFIG, connections=(changed,))) == [
+        ("primary", RENEWED, INBOUND),
+        ("backup", RENEWED, INBOUND),
+    ]
+
+
+def test_another_key_takes_the_tunnel_down() -> None:
+    other = replace(PRIMARY, psk=Secret(b"another"))
+    assert said(CONFIG, with_tunnels(other, BACKUP)) == [("primary", TAKEN_DOWN, MOVED)]
+    assert said(with_tunnels(PRIMARY), with_tunnels(other)) == [("primary", TAKEN_DOWN, ALONE)]
+
+
+subsets = st.lists(st.sampled_from([PRIMARY, BACKUP]), max_size=2, unique=True)
+
+
+@given(subsets, subsets)
+def test_what_is_said_is_what_differs(old: list[Tunnel], new: list[Tunnel]) -> None:
+    named = {name for name, _, _ in said(with_tunnels(*old), with_tunnels(*new))}
+    assert named == {t.name for t in {*old} ^ {*new}}
