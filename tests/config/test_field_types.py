@@ -47,12 +47,17 @@ REFUSED: list[tuple[Kind, object, str]] = [
         "%any",
         "must name one peer, without wildcards and white space around it, not '%any'",
     ),
+    (
+        field_types.IDENTITY,
+        "gé",
+        "must be an address, a name or a certificate's subject of 1 to 100 ASCII characters, not 'gé'",
+    ),
     (field_types.IDENTITY, "*", "must name one peer, without wildcards and white space around it, not '*'"),
     (field_types.IDENTITY, " a", "must name one peer, without wildcards and white space around it, not ' a'"),
     (
         field_types.IDENTITY,
         "",
-        "must be an address, a name or a certificate's subject of 1 to 100 characters, not ''",
+        "must be an address, a name or a certificate's subject of 1 to 100 ASCII characters, not ''",
     ),
     (
         field_types.INTERFACE,

@@ -6,13 +6,12 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
+from vpnagent.cloud import CLOUD_SERVICES
 from vpnagent.cloud_document.assemble import ESP, IKE, Assembly, Connection, Tunnel
 from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, Remark, Section, Sequence
 from vpnagent.cloud_document.told import Facts, written
 from vpnagent.config.wording import listed
 from vpnagent.secret import Secret
-
-CLOUD_SERVICES: Final = IPv4Network("100.64.0.0/10")
 
 _LOCAL_NETWORKS: Final = Question(
     "gateway",

@@ -123,8 +123,10 @@ IDENTITY_LENGTH: Final = 100  #: characters; the cloud's LocalId and RemoteId (C
 
 
 def _identity(value: object) -> str:
-    rule = f"must be an address, a name or a certificate's subject of 1 to {IDENTITY_LENGTH} characters"
+    rule = f"must be an address, a name or a certificate's subject of 1 to {IDENTITY_LENGTH} ASCII characters"
     if not isinstance(value, str) or not 1 <= len(value) <= IDENTITY_LENGTH or not value.isprintable():
+        raise ValueError(f"{rule}, not {shown(value)}")
+    if not value.isascii():  # load-conn of strongSwan 5.9.8: "invalid value for: id"
         raise ValueError(f"{rule}, not {shown(value)}")
     # charon takes both as patterns: a peer of any name would be let in.
     if value != value.strip() or value.startswith("%") or "*" in value:

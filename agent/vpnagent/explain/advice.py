@@ -6,9 +6,10 @@ resolvers or to a resolver endpoint, PrivateLink where a service has public addr
 
 from collections.abc import Callable, Iterator
 
+from vpnagent.cloud import CLOUD_SERVICES
 from vpnagent.config.values import Attachment
 from vpnagent.explain.catalogue import Catalogue
-from vpnagent.explain.reasoning import CLOUD_SERVICES, Explanation, Kind
+from vpnagent.explain.reasoning import Explanation, Kind
 from vpnagent.explain.seen import NoRoute, Outcome, Route
 from vpnagent.explain.target import Target
 from vpnagent.finding import Finding, Severity

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from vpnagent.cloud import CLOUD_SERVICES
 from vpnagent.config.values import Config, Connection, Tunnel, TunnelKey
 from vpnagent.desired import ipsec_connections
 from vpnagent.explain.catalogue import Catalogue, Service
 from vpnagent.explain.seen import Route, Seen, TunnelSeen
-
-CLOUD_SERVICES = IPv4Network("100.64.0.0/10")
 
 
 class Kind(enum.Enum):

@@ -10,11 +10,11 @@ connection (CreateVpnRouteEntry, "Limits").
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
+from vpnagent.cloud import CLOUD_SERVICES
 from vpnagent.config.values import Attachment, Config, Connection, TrafficSelectors
 from vpnagent.export.cloud_connection import DUAL, resource_id, vpn_gateway_id
 from vpnagent.export.hcl import Block, Expression, attributes, identifier
 
-CLOUD_SERVICES = IPv4Network("100.64.0.0/10")  #: the services outside of VPCs
 PREFERRED, STANDBY = 100, 0  #: the only weights that there are
 
 BY_HAND = (
