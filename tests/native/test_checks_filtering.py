@@ -6,12 +6,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Network
 
 import pytest
 from tests.config_examples import make_config
 from tests.native.machine import Machine, machine
 
-from vpnagent.config.values import Config, UdpEncapsulation
+from vpnagent.config.values import UdpEncapsulation
 from vpnagent.finding import Severity
 
 if os.geteuid() != 0:
@@ -94,10 +95,6 @@ def filtered(hook: str, *rules: str, policy: str = "accept") -> str:
     return f"table inet t {{\nchain c {{\n{lines}\n}}\n}}\n"
 
 
-def with_esp() -> Config:
-    return make_config(connection={"udp_encapsulation": UdpEncapsulation.NEVER})
-
-
 def test_a_firewall_that_lets_the_tunnels_work_has_no_finding(tidy: Machine) -> None:
     nft(tidy, GOOD)
 
@@ -174,7 +171,9 @@ def test_esp_matters_where_it_is_not_in_udp(tidy: Machine) -> None:
     nft(tidy, filtered("input", "meta l4proto esp drop"))
 
     assert tidy.findings() == []
-    assert {finding.code for finding in tidy.findings(with_esp())} == {"EspDropped"}
+    for encapsulation, severity in (("never", Severity.CRITICAL), ("auto", Severity.WARNING)):
+        esp = make_config(connection={"udp_encapsulation": UdpEncapsulation(encapsulation)})
+        assert {(f.code, f.severity) for f in tidy.findings(esp)} == {("EspDropped", severity)}
 
 
 def test_what_cannot_be_judged_is_said_and_is_no_warning(tidy: Machine) -> None:
@@ -263,6 +262,16 @@ def test_without_the_privilege_it_is_said_that_the_rules_were_not_seen(tidy: Mac
     program = "import asyncio; from vpnagent.checks.packet_filter import firewall; asyncio.run(firewall())"
 
     assert "PermissionError" in tidy.gateway.without_net_admin(program)
+
+
+def test_networks_of_one_address_are_networks(tidy: Machine) -> None:
+    nft(tidy, filtered("input", "ip saddr 100.100.2.136 drop"))
+    single = make_config(
+        gateway={"local_networks": (IPv4Network("10.1.0.1/32"),)},
+        connection={"remote_networks": (IPv4Network("100.100.2.136/32"),)},
+    )
+
+    assert {finding.code for finding in tidy.findings(single)} == {"TunnelInputDropped"}
 
 
 def test_both_tunnels_are_looked_at(tidy: Machine) -> None:

@@ -95,6 +95,7 @@ def test_tailscale_with_its_address_its_rules_and_its_table(tidy: Machine) -> No
     found = {finding.code: finding for finding in tidy.findings()}
 
     assert found.keys() == {"AddressInRemote", "RuleBeforeMain"}
+    assert found["AddressInRemote"].severity is Severity.INFO  # one address; the rest is the rule's doing
     rule = found["RuleBeforeMain"]
     assert "ip rule 5270: from all lookup 52 comes before the main table, and has 4 routes" in rule.text
     assert "ip rule add to 100.64.0.0/10 priority 5269 lookup main" in rule.hint

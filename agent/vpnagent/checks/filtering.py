@@ -20,6 +20,8 @@ OUTPUT: Final = ("output", "postrouting")
 FORWARD: Final = ("prerouting", "forward", "postrouting")
 
 Fields = dict[str, int | str]
+NEW: Final[Fields] = {"ctstate": "new"}
+OLD: Final[Fields] = {"ctstate": "established"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +130,20 @@ def _outside(
 ) -> Iterator[Trial]:
     """IKE both ways, and ESP where it is not in UDP."""
     peer = tunnel.remote_address
-    kinds: list[tuple[str, str, Fields]] = [
-        (f"IKE (UDP {port})", "IkeDropped", _udp(port)) for port in IKE_PORTS
+    kinds: list[tuple[str, str, Severity, Fields]] = [
+        (f"IKE (UDP {port})", "IkeDropped", Severity.CRITICAL, _udp(port)) for port in IKE_PORTS
     ]
-    if connection.udp_encapsulation is not UdpEncapsulation.ALWAYS:
-        kinds.append(("ESP (protocol 50)", "EspDropped", {"l4proto": PROTOCOLS["esp"]}))
-    for name, code, fields in kinds:
+    encapsulation = connection.udp_encapsulation
+    if encapsulation is not UdpEncapsulation.ALWAYS:
+        # With auto it is in UDP after all where there is a NAT.
+        severity = Severity.CRITICAL if encapsulation is UdpEncapsulation.NEVER else Severity.WARNING
+        kinds.append(("ESP (protocol 50)", "EspDropped", severity, {"l4proto": PROTOCOLS["esp"]}))
+    for name, code, severity, fields in kinds:
         here = _fields(fields, peer, source, incoming=uplink)
         there = _fields(fields, source, peer, outgoing=uplink)
-        breaks = f"tunnel {tunnel.key} cannot come up"
-        yield Trial(f"{name} to {peer}", Packet(OUTPUT, there | NEW), code, Severity.CRITICAL, breaks)
-        yield Trial(
-            f"{name} from {peer}", Packet(INPUT, here | OLD, first=False), code, Severity.CRITICAL, breaks
-        )
+        breaks = f"tunnel {tunnel.key} " + ("cannot come up" if code == "IkeDropped" else "carries nothing")
+        yield Trial(f"{name} to {peer}", Packet(OUTPUT, there | NEW), code, severity, breaks)
+        yield Trial(f"{name} from {peer}", Packet(INPUT, here | OLD, first=False), code, severity, breaks)
         yield Trial(
             f"{name} from {peer}, when the cloud begins,",
             Packet(INPUT, here | NEW),
@@ -151,18 +154,13 @@ def _outside(
         )
 
 
-NEW: Final[Fields] = {"ctstate": "new"}
-OLD: Final[Fields] = {"ctstate": "established"}
-
-
 def _udp(port: int) -> Fields:
     return {"l4proto": PROTOCOLS["udp"], "sport": port, "dport": port}
 
 
 def _inside(config: Config, tunnel: Tunnel, network: IPv4Network, lan: str) -> Iterator[Trial]:
     """Answers to the gateway itself, and both ways between the local and the remote networks."""
-    remote = network[min(1, network.num_addresses - 1)]
-    local = config.gateway.local_networks[0][1]
+    remote, local = _a_host(network), _a_host(config.gateway.local_networks[0])
     own = config.gateway.source_address or (tunnel.inside_address.ip if tunnel.inside_address else None)
     icmp: Fields = {"l4proto": PROTOCOLS["icmp"]}
     tcp: Fields = {"l4proto": PROTOCOLS["tcp"], "sport": 50000, "dport": 443}
@@ -193,6 +191,10 @@ def _inside(config: Config, tunnel: Tunnel, network: IPv4Network, lan: str) -> I
         Severity.CRITICAL,
         breaks,
     )
+
+
+def _a_host(network: IPv4Network) -> IPv4Address:
+    return network[1] if network.num_addresses > 1 else network[0]
 
 
 def _fields(

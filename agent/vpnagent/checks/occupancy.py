@@ -41,7 +41,7 @@ def occupancy(config: Config, seen: Observation) -> Iterator[Finding]:
         for pool in seen.pools or ():
             if pool.network.overlaps(network):
                 yield _pool(str(pool.network), network, pool.where)
-        for resolver in set(seen.resolvers or ()) - set(CLOUD_RESOLVERS):
+        for resolver in sorted({*(seen.resolvers or ())} - {*CLOUD_RESOLVERS}):
             if resolver in network:
                 yield _resolver(resolver, network)
 
@@ -59,14 +59,22 @@ def _address(
         elif kind and _is_container_bridge(kind):
             yield _pool(str(own), network, f"interface {address.interface}")
         else:
-            yield Finding(
-                code="AddressInRemote",
-                subject=f"{address.interface} {address.address}",
-                severity=_severity(own, network),
-                text=f"this machine has {address.address} on {address.interface}, within the remote network "
-                f"{network}: what the cloud has in {_common(own, network)} cannot be reached",
-                hint=_hint(network, f"give {address.interface} an address from elsewhere"),
-            )
+            yield _here(address, network)
+
+
+def _here(address: Address, network: IPv4Network) -> Finding:
+    own = address.address.network
+    severity = _severity(own, network)
+    if own.num_addresses == 1 and severity is Severity.WARNING:
+        severity = Severity.INFO  # a single address, as every node of Tailscale has one
+    return Finding(
+        code="AddressInRemote",
+        subject=f"{address.interface} {address.address}",
+        severity=severity,
+        text=f"this machine has {address.address} on {address.interface}, within the remote network "
+        f"{network}: what the cloud has in {_common(own, network)} cannot be reached",
+        hint=_hint(network, f"give {address.interface} an address from elsewhere"),
+    )
 
 
 def _is_wan(address: Address, seen: Observation) -> bool:

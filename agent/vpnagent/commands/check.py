@@ -40,6 +40,7 @@ def check(config_path: str, as_json: bool, file_only: bool, region: str | None) 
         from vpnagent.checks.observe import observe
 
         found += judge(config, asyncio.run(observe(config, config_path, thorough=True)))
+    found.sort(key=lambda finding: list(COLOURS).index(finding.severity), reverse=True)
     if region is not None:
         found = _with_ranges(found, region)
     if as_json:
