@@ -22,6 +22,7 @@ from vpnagent.ipsec.plan import (
     TerminateChild,
     UnloadConnection,
     UnloadSecret,
+    Vacate,
 )
 from vpnagent.ipsec.sa import CharonState, ChildSa, ChildState, IkeSa, IkeState
 
@@ -85,7 +86,7 @@ class FakeCharon:
                 self._secrets.discard(id_)
             case Terminate():
                 self._terminate(action.ike_sa)
-            case Renew():
+            case Renew() | Vacate():
                 pass
             case TerminateChild():
                 self._terminate_child(action.child_sa)

@@ -88,6 +88,7 @@ class CharonKnowledge:
     error: str | None = None  #: why there is no connection
     statuses: Mapping[TunnelKey, SaStatus] = field(default_factory=dict)
     verdicts: Verdicts = field(default_factory=dict)
+    vacating: frozenset[TunnelKey] = frozenset()  #: they are renegotiated: no traffic into them
     troubles: Mapping[TunnelKey, str] = field(default_factory=dict)  #: why a tunnel is not up
     hints: Mapping[TunnelKey, str] = field(default_factory=dict)  #: what to do about it
     findings: tuple[Finding, ...] = ()
@@ -184,7 +185,7 @@ class Knowledge:
         path = self.probe.paths.get(key)
         return Verdict(
             child_sa_installed=key in self.charon.verdicts and self.charon.verdicts[key].child_sa_installed,
-            drained=key in self.drained or key in self.drills.tunnels,
+            drained=key in self.drained or key in self.drills.tunnels or key in self.charon.vacating,
             path=path.state if path else PathState.INIT,
             blameless=path is not None and path.state is PathState.DEGRADED and path.cause in BLAMELESS,
         )

@@ -141,6 +141,8 @@ class ProberLink:
             self._known.kernel.selected = dict(report.selected)
         if before != (report.groups, report.selected):
             self._known.kernel_dirty.set()
+            if self._known.charon.vacating:
+                self._known.charon_dirty.set()
         if held != {path.tunnel for path in report.paths if path.held}:
             self._known.charon_dirty.set()
 

@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from vpnagent import probe_wiring
@@ -213,6 +213,7 @@ class Session:
         actions = [action for action in planned if not _loads(action, held)]
         for action in actions:
             await self._apply(action)
+        self._note_vacating()
         sas = without_superseded(state.sas, self._loaded)
         due = self._initiation.due(self._clock(), want, sas, held=held | self._refused(want, now))
         for step in due:
@@ -223,6 +224,13 @@ class Session:
             *(_not_in_force(name) for name in (*self._loaded.outdated, *self._loaded.superseded)),
         )
         return bool(actions or due)
+
+    def _note_vacating(self) -> None:
+        known = self._known
+        if known.charon.vacating != self._loaded.vacating:
+            known.charon.vacating = self._loaded.vacating
+            known.kernel_dirty.set()
+            known.probe_dirty.set()
 
     def patience(self) -> float:
         """Return the seconds until the next round, should nothing happen before."""
@@ -270,13 +278,18 @@ class Session:
         tunnels = self._known.config.tunnels()
         keys = [t.key for t in tunnels]
         return Traffic(
-            usable={key for key in keys if usable(verdicts[key])},
+            usable={key for key in keys if usable(self._without_vacating(key, verdicts[key]))},
             forwarding={key for key in keys if key.tunnel in selected.get(key.connection, ())},
             alternatives={
                 key: {other for other in keys if other.connection == key.connection and other != key}
                 for key in keys
             },
         )
+
+    def _without_vacating(self, key: TunnelKey, verdict: Verdict) -> Verdict:
+        """Return the verdict as it is apart from what we do ourselves: a drain of the operator stays one."""
+        ours = key in self._loaded.vacating and key not in self._known.drained
+        return replace(verdict, drained=False) if ours else verdict
 
     async def _apply(self, action: Action) -> None:
         try:

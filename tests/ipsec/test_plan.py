@@ -33,6 +33,7 @@ from vpnagent.ipsec.plan import (
     Traffic,
     UnloadConnection,
     UnloadSecret,
+    Vacate,
     plan,
 )
 from vpnagent.ipsec.sa import CharonState, IkeSa, IkeState
@@ -170,7 +171,7 @@ def touched(action: Action) -> str:
             return connection.name
         case UnloadConnection(name) | UnloadSecret(name):
             return name
-        case Terminate() | TerminateChild() | Renew():
+        case Terminate() | TerminateChild() | Renew() | Vacate():
             return action.connection
 
 
@@ -296,7 +297,7 @@ def test_the_active_waits_until_the_standby_is_back() -> None:
     alone = state_with(sa_of(PRIMARY, "1"))
     assert planned(NEW, alone, waiting, traffic=traffic(frozenset({PRIMARY.key}))) == []
     back = state_with(sa_of(PRIMARY, "1"), sa_of(BACKUP, "3"))
-    assert planned(NEW, back, waiting, traffic=traffic(UP)) == [Terminate(PRIMARY.name, "1", OUTDATED)]
+    assert planned(NEW, back, waiting, traffic=traffic(UP)) == [Vacate(PRIMARY.key)]
 
 
 def test_one_tunnel_is_renegotiated_at_a_time_though_a_third_could_carry() -> None:

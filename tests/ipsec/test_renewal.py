@@ -10,6 +10,7 @@ from tests.ipsec.connections import make_child, make_connection, make_ike, make_
 from vpnagent.config.values import CertificateFiles
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.plan import (
+    OUTDATED,
     REPLACED,
     Action,
     LoadConnection,
@@ -19,6 +20,7 @@ from vpnagent.ipsec.plan import (
     TerminateChild,
     Traffic,
     UnloadSecret,
+    Vacate,
     plan,
     without_superseded,
 )
@@ -143,6 +145,37 @@ def test_the_active_waits_until_the_standby_is_renewed() -> None:
     assert planned(loaded, now, *news, traffic=traffic) == []
     now = state(sa(PRIMARY, "1", "11"), sa(BACKUP, "3", "33"))
     assert planned(loaded, now, *news, traffic=traffic) == [Renew(PRIMARY.name, frozenset({"11"}))]
+
+
+OTHER_KEY = replace(PRIMARY, psk=Secret(b"another"))
+BOTH_USABLE = Traffic(
+    usable=KEYS,
+    forwarding={PRIMARY.key},
+    alternatives={PRIMARY.key: {BACKUP.key}, BACKUP.key: {PRIMARY.key}},
+)
+
+
+def test_traffic_is_moved_off_before_a_tunnel_is_taken_down() -> None:
+    loaded, now = changed(OTHER_KEY), state(sa(PRIMARY, "1", "11"), sa(BACKUP, "2", "22"))
+    [vacate] = planned(loaded, now, OTHER_KEY, traffic=BOTH_USABLE)
+    assert vacate == Vacate(PRIMARY.key)
+    loaded = loaded.after(vacate, digest).observed(now)
+    assert planned(loaded, now, OTHER_KEY, traffic=BOTH_USABLE) == []
+    moved = replace(BOTH_USABLE, forwarding={BACKUP.key})
+    assert planned(loaded, now, OTHER_KEY, traffic=moved) == [Terminate(PRIMARY.name, "1", OUTDATED)]
+
+
+def test_a_tunnel_is_not_taken_down_while_it_is_the_only_one_that_can_carry() -> None:
+    loaded = changed(OTHER_KEY).after(Vacate(PRIMARY.key), digest)
+    alone = replace(BOTH_USABLE, usable={PRIMARY.key})
+    assert planned(loaded, state(sa(PRIMARY, "1", "11")), OTHER_KEY, traffic=alone) == []
+
+
+def test_traffic_may_return_when_the_new_sa_stands() -> None:
+    loaded = changed(OTHER_KEY).after(Vacate(PRIMARY.key), digest)
+    loaded = loaded.after(Terminate(PRIMARY.name, "1", OUTDATED), digest)
+    assert loaded.observed(state()).vacating == {PRIMARY.key}
+    assert loaded.observed(state(sa(PRIMARY, "3", "33"))).vacating == frozenset()
 
 
 @given(st.sets(st.integers(1, 9)), st.sets(st.integers(1, 9)))

@@ -24,6 +24,7 @@ from vpnagent.ipsec.plan import (
     TerminateChild,
     UnloadConnection,
     UnloadSecret,
+    Vacate,
 )
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.ipsec.section import Section
@@ -109,8 +110,8 @@ class Charon:
                 await commands.request("unload-shared", {"id": id_})
             case Terminate():
                 await _terminate(commands, messages.terminate(action.ike_sa, force=action.force))
-            case Renew():
-                pass  # what begins is initiation's, and what ends comes later
+            case Renew() | Vacate():
+                pass  # what begins is initiation's or the selection's, and what ends comes later
             case TerminateChild():
                 await _terminate(commands, messages.terminate_child(action.child_sa))
 

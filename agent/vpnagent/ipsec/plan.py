@@ -113,7 +113,23 @@ class Renew:
         return f"renew {self.connection} ({OUTDATED})"
 
 
-Action = LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate | TerminateChild | Renew
+@dataclass(frozen=True, slots=True)
+class Vacate:
+    """Move the traffic off a tunnel before its SAs are terminated. Charon is not told of it."""
+
+    key: TunnelKey
+
+    @property
+    def connection(self) -> str:
+        """The VICI connection name."""
+        return self.key.owner
+
+    def __str__(self) -> str:
+        return f"vacate {self.connection} ({OUTDATED})"
+
+
+Change = Renew | Vacate  #: begins here, and is no message to charon
+Action = LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate | TerminateChild | Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,22 +141,23 @@ class Loaded:
     outdated: frozenset[str] = frozenset()  #: connections with SAs of earlier settings
     renewable: frozenset[str] = frozenset()  #: those of them beside whose SAs new ones can be negotiated
     superseded: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: CHILD_SAs to be replaced
+    vacating: frozenset[TunnelKey] = frozenset()  #: tunnels that no traffic is to be sent into meanwhile
     renegotiating: frozenset[str] = frozenset()  #: connections whose SAs of earlier settings were terminated
 
     def observed(self, state: CharonState) -> "Loaded":
         """Return what remains to be done about earlier settings, given what charon has now."""
         carrying = {child.unique_id for sa in state.sas for child in sa.carrying_children}
         left = {name: children & carrying for name, children in self.superseded.items()}
+        outdated = self.outdated & {sa.connection for sa in state.sas if not sa.deleting}
+        renegotiating = self.renegotiating - {
+            sa.connection for sa in state.sas if sa.carrying_children and sa.connection not in self.outdated
+        }
         return replace(
             self,
             superseded={name: children for name, children in left.items() if children},
-            outdated=self.outdated & {sa.connection for sa in state.sas if not sa.deleting},
-            renegotiating=self.renegotiating
-            - {
-                sa.connection
-                for sa in state.sas
-                if sa.carrying_children and sa.connection not in self.outdated
-            },
+            outdated=outdated,
+            renegotiating=renegotiating,
+            vacating=frozenset(key for key in self.vacating if key.owner in outdated | renegotiating),
         )
 
     def after(self, action: Action, digest: Callable[[Connection], str]) -> "Loaded":
@@ -174,6 +191,8 @@ class Loaded:
                     renewable=self.renewable - {name},
                     superseded={**self.superseded, name: children},
                 )
+            case Vacate(key):
+                return replace(self, vacating=self.vacating | {key})
             case Terminate(reason=reason) if reason == OUTDATED:
                 return replace(
                     self,
@@ -305,7 +324,7 @@ def _duplicate_child(sas: list[IkeSa]) -> Iterator[Action]:
 
 def _renegotiation(
     desired: Mapping[str, Connection], state: CharonState, loaded: Loaded, traffic: Traffic
-) -> list[Renew | Terminate]:
+) -> list[Change | Terminate]:
     """Return what begins to replace the SAs of one outdated tunnel, or nothing while that must wait."""
     candidates = [
         connection
@@ -321,8 +340,15 @@ def _renegotiation(
                 carrying = (child.unique_id for sa in sas for child in sa.carrying_children)
                 return [Renew(connection.name, frozenset(carrying))]
         elif _may_go(connection.key, traffic, under_way):
-            return [_terminate(sa, OUTDATED) for sa in sas]
+            if not _must_be_vacated(connection.key, traffic):
+                return [_terminate(sa, OUTDATED) for sa in sas]
+            return [] if connection.key in loaded.vacating else [Vacate(connection.key)]
     return []
+
+
+def _must_be_vacated(key: TunnelKey, traffic: Traffic) -> bool:
+    """Whether traffic is sent into the tunnel that another can carry."""
+    return key in traffic.forwarding and bool(traffic.alternatives.get(key, frozenset()) & traffic.usable)
 
 
 def _may_go(key: TunnelKey, traffic: Traffic, under_way: Set[TunnelKey]) -> bool:
