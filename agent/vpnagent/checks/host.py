@@ -12,7 +12,7 @@ from vpnagent.routing.objects import Sysctl
 from vpnagent.routing.plan import RP_FILTER, STRICT
 
 OLDEST_KERNEL: Final = (5, 3)  #: nexthop objects; XFRM interfaces came with 4.19 (kernelnewbies.org)
-CHARONS: Final = frozenset({"charon", "charon-systemd", "charon-cmd", "ike-thread"})
+CHARONS: Final = frozenset({"charon", "charon-systemd"})  #: names of the process in Debian and others
 FAST: Final = 200e6  #: bits per second from which the cloud advises AES for speed
 MODULES: Final[Mapping[str, str]] = {
     "xfrm_interface": "there are no XFRM interfaces, on which every tunnel rests",
@@ -50,7 +50,7 @@ def host(config: Config, seen: Observation) -> Iterator[Finding]:
             code="WritableByOthers",
             subject=file.path,
             severity=Severity.CRITICAL,
-            text=f"{file.path} has mode {file.mode:04o}: "
+            text=f"{file.path} has mode {stat.S_IMODE(file.mode):04o}: "
             + (
                 "any user may have charon run a program as root"
                 if stat.S_ISSOCK(file.mode)

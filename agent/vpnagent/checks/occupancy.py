@@ -109,15 +109,16 @@ def _routes(routes: list[Route], networks: tuple[IPv4Network, ...], seen: Observ
             by_interface.setdefault(route.interface, []).append(route)
     for interface, found in by_interface.items():
         prefixes = sorted({route.prefix for route in found})
-        network = next(n for n in networks if prefixes[0].subnet_of(n))
+        taken = [(prefix, n) for prefix in prefixes for n in networks if prefix.subnet_of(n)]
+        network = taken[0][1]
         yield Finding(
             code="RouteInRemote",
             subject=interface,
-            severity=max((_severity(prefix, network) for prefix in prefixes), key=list(Severity).index),
+            severity=max((_severity(prefix, n) for prefix, n in taken), key=list(Severity).index),
             text=f"{_counted('route', prefixes)} of others ({_some(prefixes)}), "
             f"{f'through {interface}' if interface else 'not through one interface'}, within the "
             f"remote network {network}: more specific than ours, they keep that part out of the tunnels",
-            hint=_hint(network, "remove them if they are left over (ip route show root the remote network)"),
+            hint=_hint(network, f"remove them if they are left over: ip route show root {network}"),
         )
 
 

@@ -173,7 +173,8 @@ def pools(root: Path = ROOT) -> tuple[Pool, ...]:
     docker = root / "etc/docker/daemon.json"
     settings = _json(docker) if docker.exists() else {}
     found = [*_subnets(settings, ("base", "bip"), docker)]
-    if (root / "run/docker.sock").exists() and "default-address-pools" not in settings:
+    own_pools = isinstance(settings, dict) and "default-address-pools" in settings
+    if (root / "run/docker.sock").exists() and not own_pools:
         found += [Pool(network=IPv4Network(n), where="Docker's defaults") for n in DOCKER_DEFAULT_POOLS]
     folders = (root / "etc/cni/net.d", root / "etc/containers/networks")
     for path in sorted(path for folder in folders for path in folder.glob("*.*")):
