@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface
 from typing import Any
 
+import vpnagent.routing.pyroute2_in_part  # noqa: F401 - before what follows
+
+# isort: split
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
