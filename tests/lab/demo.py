@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import CONNECTION, Gateway, tunnel
+from tests.lab.gateway import CONNECTION, Gateway, Status, tunnel
 from tests.lab.lab import Lab
 from tests.lab.observer import Packet, decoded
 from tests.lab.topology import (
+    BACKUP,
     ECS_HOST,
     IDC_HOST,
     NEVER_IN_CLEAR,
@@ -19,6 +21,7 @@ from tests.lab.topology import (
     SERVICE_HOST,
     SERVICE_NETWORK,
     TUNNELS,
+    Tunnel,
 )
 
 BEGIN = time.monotonic()
@@ -55,6 +58,7 @@ def main() -> int:
         carry(lab)
         observe(lab)
         repair(lab, gateway)
+        fail_over(lab, gateway)
         remove(lab, gateway)
     finally:
         lab.save("demo")
@@ -141,6 +145,34 @@ def routed(lab: Lab) -> bool:
     """Whether the service network has its route, not the guard alone."""
     lines = lab.gateway.run("ip", "route", "show", SERVICE_NETWORK).splitlines()
     return any(not line.startswith("unreachable") for line in lines)
+
+
+def fail_over(lab: Lab, gateway: Gateway) -> None:
+    title("ESP of the active tunnel is dropped somewhere on the internet, while its IKE lives")
+    gateway.wait(paths_are_up, "both paths are heard", within=20 * PATIENCE)
+    stream = lab.stream()
+    with stream.running():
+        lab.faults.drop(PRIMARY, "esp")
+        gateway.wait(is_on(BACKUP), "traffic is on the backup", within=10 * PATIENCE)
+        lab.cloud.wait_returning(BACKUP)
+        result = stream.stop()
+    tell(f"what the hosts missed of a steady stream: {result}")
+    print("  gw$ vpnagent status")
+    show(gateway.run("status", check=False))
+    no_leak(lab.observer.packets())
+    lab.faults.clear()
+    tell("the fault is gone; the tunnel is tried, must be heard for its hold-down, and carries again")
+    gateway.wait(is_on(PRIMARY), "traffic is back", within=60 * PATIENCE)
+    lab.cloud.wait_returning(PRIMARY)
+    tell(f"the cloud returns traffic on: {', '.join(lab.cloud.returning())}")
+
+
+def paths_are_up(status: Status) -> bool:
+    return all(tunnel(status, each)["path"]["state"] == "up" for each in TUNNELS)
+
+
+def is_on(wanted: Tunnel) -> Callable[[Status], bool]:
+    return lambda status: status["connections"][0]["active"] == [wanted.name]
 
 
 def remove(lab: Lab, gateway: Gateway) -> None:
