@@ -21,6 +21,7 @@ def main() -> int:
         ("tests.bench.two_way", "--trials", trials),
         ("tests.bench.switch_time",),
         ("tests.bench.prober", "--seconds", seconds),
+        ("tests.bench.daemon_start",),
         ("tests.bench.steadiness", "--seconds", steady),
     )
     worst = 0
