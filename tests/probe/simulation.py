@@ -309,7 +309,7 @@ class Shell:
     def answer(self, fact: Callable[[Core], None]) -> None:
         """A probe was answered: if nothing waits for that, it is taken in at the next wake-up."""
         self._waiting.append(fact)
-        if self.core.anxious:
+        if self.core.anxious():
             self.wake()
 
     def wake(self) -> None:

@@ -152,7 +152,6 @@ class Core:
         due = self._board.deadline
         return due if due < inf else None
 
-    @property
     def anxious(self) -> bool:
         """Whether a path is quiet, down or not yet judged, so that a reply to it means more than figures.
 

@@ -96,7 +96,7 @@ class Prober:
         deadline = None
         if self._core:
             deadline = self._core.deadline()
-            self._shell.listen(closely=self._core.anxious)
+            self._shell.listen(closely=self._core.anxious())
         self._timer.arm(self._housekeeping if deadline is None else min(deadline, self._housekeeping))
 
     def _housekeep(self, now: float) -> None:
