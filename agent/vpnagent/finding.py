@@ -39,12 +39,7 @@ class Findings:
     @property
     def current(self) -> tuple[Finding, ...]:
         """Worst first, then oldest first."""
-        order = list(Severity)
-        return tuple(
-            sorted(
-                self._current.values(), key=lambda w: (-order.index(w.severity), w.since, w.code, w.subject)
-            )
-        )
+        return tuple(sorted(self._current.values(), key=_urgency))
 
     def update(self, found: Iterable[Finding], at: float) -> tuple[list[Finding], list[Finding]]:
         """Take in all warnings found at wall time ``at``; return which began and which ended."""
