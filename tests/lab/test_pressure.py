@@ -40,7 +40,7 @@ def flood(lab: Lab) -> Iterator[None]:
     try:
         yield
     finally:
-        pipe.send(None)
+        process.kill()
         process.join(5 * PATIENCE)
         pipe.close()
 

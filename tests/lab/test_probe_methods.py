@@ -80,8 +80,9 @@ def serving(lab: Lab, main: Callable[[Connection], None]) -> Iterator[Connection
         pipe.recv()
         yield pipe
     finally:
-        pipe.close()
+        process.kill()
         process.join(5 * PATIENCE)
+        pipe.close()
 
 
 @pytest.mark.parametrize(("method", "main"), [("tcp", accept), ("dns", resolve)])
