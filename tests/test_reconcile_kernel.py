@@ -188,9 +188,9 @@ def test_a_round_about_an_older_configuration_does_not_count_as_converged() -> N
     world.round()
     observe = world.kernel.observe
 
-    async def observe_late(wanted: KernelObjects) -> KernelState:
+    async def observe_late(desired: KernelObjects) -> KernelState:
         world.known.config = replace(world.known.config, connections=())  # down, while the round waits
-        return await observe(wanted)
+        return await observe(desired)
 
     world.kernel.observe = observe_late  # type: ignore[method-assign]
     world.round()
