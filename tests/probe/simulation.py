@@ -18,6 +18,7 @@ from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, Tu
 from vpnagent.probe import actions
 from vpnagent.probe.core import Core
 from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits, Target, TunnelIntent
+from vpnagent.probe.prober import SLACK
 
 SHARED = IPv4Address("172.16.0.10")
 SECOND = IPv4Address("172.16.0.11")
@@ -328,6 +329,8 @@ class Shell:
                 break
         else:
             raise AssertionError("the core is never done")
+        if deadline is not None and deadline > now and not self.core.anxious():
+            deadline += SLACK * min(t.interval for t in self.world.intent.tunnels())
         if deadline is not None and deadline != self._armed:
             self._armed = deadline
             self.world.clock.at(deadline, lambda: self._on_timer(deadline))

@@ -38,6 +38,7 @@ from vpnagent.probe.shell import Event, Shell
 from vpnagent.probe.timer import Timer
 from vpnagent.record import replace
 
+SLACK = 0.02  #: of the shortest interval, by which a probe may be late to save a wake-up: what COVER leaves
 HOUSEKEEPING = 1.0  #: seconds between comparisons with the kernel, and between reports
 REPAIR = 0.02  #: seconds from an event that concerns a group to the comparison: others' writes are not raced
 
@@ -61,6 +62,7 @@ class Prober:
         self._configure: Configure | None = None
         self._now = time.monotonic()  #: of this wake-up
         self._housekeeping = 0.0  #: when it is next due
+        self._slack = 0.0  #: seconds that a wake-up may wait for the next
         self._quit = False
 
     def restore(self, messages: Iterable[Configure | Change]) -> None:
@@ -93,11 +95,19 @@ class Prober:
         self._advance()
         if now >= self._housekeeping:
             self._housekeep(now)
-        deadline = None
-        if self._core:
-            deadline = self._core.deadline()
-            self._shell.listen(closely=self._core.anxious())
-        self._timer.arm(self._housekeeping if deadline is None else min(deadline, self._housekeeping))
+        self._timer.arm(self._next_wake_up(now))
+
+    def _next_wake_up(self, now: float) -> float:
+        if self._core is None:
+            return self._housekeeping
+        anxious = self._core.anxious()
+        self._shell.listen(closely=anxious)
+        deadline = self._core.deadline()
+        if deadline is None:
+            return self._housekeeping
+        if deadline > now and not anxious:
+            deadline += self._slack  # nothing but probes is due, and perhaps two or three by then
+        return min(deadline, self._housekeeping)
 
     def _housekeep(self, now: float) -> None:
         self._housekeeping = now + HOUSEKEEPING
@@ -163,6 +173,7 @@ class Prober:
         except (ValueError, NetlinkError) as error:
             return self._refused(generation, str(error))
         self._configure = configure
+        self._slack = SLACK * min((t.interval for t in intent.tunnels()), default=0.0)
         self._shell.configure(configure, self._links.interfaces)
         self._links.tell(self._core, configure.intent, now)
         return Accepted(generation=generation)

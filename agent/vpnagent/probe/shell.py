@@ -16,7 +16,7 @@ from vpnagent.probe.kernel import Kernel
 from vpnagent.probe.meter import RoundTrips
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import Configure, FailedOver, FirstReply, PathChanged, ViciRequests
-from vpnagent.probe.slots import Asked, Slots
+from vpnagent.probe.slots import Slots
 from vpnagent.probe.sockets import DnsSocket, EchoSocket, ProbeSocket, SynSocket
 from vpnagent.probe.switch import Switch, Written
 from vpnagent.probe.vici_stream import Charon, Done
@@ -153,7 +153,7 @@ class Shell:
     def _send_probe(self, action: SendProbe, core: Core) -> None:
         tunnel, sequence = action.tunnel, action.sequence
         at = time.monotonic()
-        error = self._error_of_send((tunnel, action.target.address), sequence)
+        error = self._error_of_send(action)
         if error:
             self.send_errors += 1
             core.probe_failed(tunnel, sequence, error, at=at)
@@ -161,14 +161,14 @@ class Shell:
             core.probe_sent(tunnel, sequence, at=at)
             self.round_trips[tunnel].sent(sequence, at)
 
-    def _error_of_send(self, asked: Asked, sequence: int) -> int:
+    def _error_of_send(self, probe: SendProbe) -> int:
         """Send a probe; return 0 or the kernel's errno: ENETDOWN, ENOBUFS, EPERM of a firewall."""
-        found = self._slots.slots.get(asked)
+        found = self._slots.find(probe.tunnel, probe.target.address)
         if found is None:
             return errno.ENODEV
         sock, slot = found
         try:
-            sock.send(slot, sequence)
+            sock.send(slot, probe.sequence)
         except OSError as error:
             return error.errno or errno.EIO
         return 0

@@ -22,13 +22,20 @@ class Slots:
         self._socket_of = socket_of
         self._numbers: dict[Asked, int] = {}
         self._next_number = 0
-        self.slots: dict[Asked, tuple[ProbeSocket, Slot]] = {}
+        self._slots: dict[TunnelKey, list[tuple[IPv4Address, ProbeSocket, Slot]]] = {}
         self.asked: dict[int, Asked] = {}  #: by number of the slot
         self.tunnels: dict[int, TunnelKey] = {}  #: by index of the tunnel's interface
 
+    def find(self, tunnel: TunnelKey, target: IPv4Address) -> tuple[ProbeSocket, Slot] | None:
+        """Return what asks a target through a tunnel; None while the tunnel's interface is not there."""
+        for address, sock, slot in self._slots.get(tunnel, ()):
+            if address is target or address == target:  # in most cases it is, and comparing costs more
+                return sock, slot
+        return None
+
     def rebuild(self, configure: Configure, interfaces: Interfaces) -> None:
         """Make all slots anew, with the numbers they had; one whose interface is not there is left out."""
-        self.slots = {}
+        self._slots = {}
         self.tunnels = {}
         self._keep_numbers(configure)
         for tunnel in configure.intent.tunnels():
@@ -61,7 +68,8 @@ class Slots:
                 control=sockets.egress(index, source),
                 packet=packet,
             )
-            self.slots[asked] = self._socket_of(tunnel.method), slot
+            found = self._slots.setdefault(tunnel.key, [])
+            found.append((target.address, self._socket_of(tunnel.method), slot))
 
 
 def _packet(

@@ -23,6 +23,7 @@ from vpnagent.probe.icmp import Echo
 from vpnagent.probe.stamp import ReceiveTime
 from vpnagent.probe.tcp_syn import Syn
 
+_IP, _SOCKET = socket.IPPROTO_IP, socket.SOL_SOCKET
 _IP_PKTINFO = 8
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
@@ -117,12 +118,12 @@ class _Inbox:
     def _interface_and_time(self, control: list[tuple[int, int, bytes]]) -> tuple[int, int]:
         interface, stamp = 0, None
         for level, kind, value in control:
-            if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+            if level == _IP and kind == _IP_PKTINFO:
                 interface = _PKTINFO.unpack_from(value)[0]
-            elif level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            elif level == _SOCKET and kind == _SO_TIMESTAMPNS:
                 seconds, nanoseconds = _TIMESPEC.unpack_from(value)
                 stamp = seconds * 1_000_000_000 + nanoseconds
-            elif level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL:
+            elif level == _SOCKET and kind == _SO_RXQ_OVFL:
                 self.overflows = _U32.unpack_from(value)[0]
         return interface, self.clock.of(stamp)
 

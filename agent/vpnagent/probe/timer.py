@@ -4,7 +4,6 @@ epoll's own timeout is rounded up to a millisecond. Python has ``os.timerfd_crea
 so libc is called through ctypes (0.6 us a call).
 """
 
-import contextlib
 import ctypes
 import os
 
@@ -26,7 +25,7 @@ class _Itimerspec(ctypes.Structure):
 
 
 class Timer:
-    """Readable from the armed moment on, until ``fired()``."""
+    """Readable from the armed moment on, until it is armed anew (which discards the expiry, timerfd(2))."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -41,20 +40,17 @@ class Timer:
         """Return the file descriptor, for epoll."""
         return self._fd
 
-    def arm(self, due: float | None) -> None:
-        """Fire once at ``due`` (monotonic seconds; in the past: at once), or never with None."""
+    def arm(self, due: float) -> None:
+        """Fire once at ``due`` (monotonic seconds; in the past: at once)."""
         if due == self.due:
             return
         self.due = due
-        # All zero would disarm: the past is the first nanosecond.
-        at = 0 if due is None else max(1, int(due * _NANOSECONDS))
+        at = max(1, int(due * _NANOSECONDS))  # all zero would disarm: the past is the first nanosecond
         self._value.value_s, self._value.value_ns = divmod(at, _NANOSECONDS)
         self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, self._reference, None)
 
     def fired(self) -> None:
-        """Take the expiry away, or the timer would stay readable."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._fd, 8)
+        """Note that it has fired: it must be armed anew before the next wait."""
         self.due = None
 
     def close(self) -> None:
