@@ -87,9 +87,11 @@ class Host:
         return False
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to charon: ``ip netns exec`` has become it."""
+        """Send a signal to charon: ``ip netns exec`` has become it. After SIGSTOP it stands still."""
         assert self._process is not None
         self._process.send_signal(number)
+        if number is signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def kill(self) -> None:
         """Kill charon without mercy, and wait until it is gone."""
