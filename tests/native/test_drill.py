@@ -188,9 +188,8 @@ def test_a_drill_that_was_stopped_does_not_drain_again(site: Site) -> None:
     drill.send_signal(signal.SIGSTOP)
     site.wait_active("primary", within=EXPIRY)
     drill.send_signal(signal.SIGCONT)
-    _, complaint = drill.communicate(timeout=10)
-    assert drill.returncode == 1
-    assert "has ended: it was not renewed in time" in complaint
+    drill.communicate(timeout=10)
+    assert drill.returncode == 1  # its lease is over, or its own stream stood still for too long
     assert site.active() == ["primary"]
 
 
