@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tests.lab.zygote import Agent
 
 LEASE = 5.0
-# A starting process stalls an emulated machine for most of a second, and one that sees every packet there keeps
-# up with a few: that is no fault of the path.
+# A starting process stalls an emulated machine for most of a second, and one that sees every packet there
+# keeps up with a few: that is no fault of the path.
 INTERVAL, LONGEST, RATE = ("50ms", "5s", 20) if EMULATED else ("10ms", "500ms", 1000)
 OPTIONS = ("--json", "--interval", INTERVAL, "--max-gap", LONGEST)
 
