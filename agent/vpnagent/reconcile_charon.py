@@ -307,6 +307,7 @@ class Session:
             self._loaded = self._loaded.after(action, self._digest)
             if isinstance(action, LoadConnection):
                 self._refusals.pop(action.connection.name, None)
+                self._initiation.forget(action.connection.name)
 
     async def _start(self, step: Action | Initiate) -> None:
         if not isinstance(step, Initiate):

@@ -114,6 +114,15 @@ def test_what_did_not_last_was_a_failed_attempt() -> None:
     assert tunnels.due(FIRST_DELAY, DESIRED, ()) == [START]
 
 
+def test_other_settings_are_tried_at_once_whatever_failed_before() -> None:
+    tunnels = initiation()
+    for failures in range(5):
+        tunnels.due(2.0**failures, DESIRED, ())
+    assert tunnels.due(17.0, DESIRED, ()) == []
+    tunnels.forget(CONNECTION.name)
+    assert tunnels.due(17.0, DESIRED, ()) == [START]
+
+
 def test_a_connection_that_is_no_longer_desired_is_forgotten() -> None:
     tunnels = initiation()
     tunnels.due(0.0, DESIRED, ())

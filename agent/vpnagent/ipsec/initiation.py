@@ -89,6 +89,10 @@ class Initiation:
             for action in self._due(now, self._tunnels[name], connection, by_connection[name])
         ]
 
+    def forget(self, name: str) -> None:
+        """Have a connection tried at once: it has other settings now, and what failed before says nothing."""
+        self._tunnels.pop(name, None)
+
     def deadline(self) -> float | None:
         """Return when ``due()`` may have something to do that no event announces; None: never."""
         waiting = [self._deadline(tunnel) for tunnel in self._tunnels.values() if tunnel.up_since is None]
