@@ -64,10 +64,10 @@ class Address(click.ParamType[IPv4Address]):
 @click.option("--target", type=Address(), help="Measure with this host. Default: a probe target.")
 @click.option(
     "--interval",
-    type=Duration(0.001, 0.01),
+    type=Duration(0.001, 0.1),
     default="5ms",
     show_default=True,
-    help="Time between the stream's probes, 1ms to 10ms.",
+    help="Time between the stream's probes, 1ms to 100ms.",
 )
 @click.option(
     "--dwell",
