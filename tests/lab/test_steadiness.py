@@ -153,13 +153,13 @@ def test_healthy_tunnels_see_no_transition(
 
 
 def newest(lab: Lab, each: Tunnel, what: str) -> int:
-    """The unique id of the youngest SA; charon counts up."""
+    """The unique id of the youngest SA, for charon counts up; 0 while none stands."""
     with lab.charon.session() as session:
         sas = [sa for sas in session.list_sas({"ike": OWNER + each.name}) for sa in sas.values()]
     if what == "ike":
-        return max(int(sa["uniqueid"]) for sa in sas)
+        return max((int(sa["uniqueid"]) for sa in sas), default=0)
     children = [child for sa in sas for child in sa["child-sas"].values()]
-    return max(int(child["uniqueid"]) for child in children if child["state"] == b"INSTALLED")
+    return max((int(c["uniqueid"]) for c in children if c["state"] == b"INSTALLED"), default=0)
 
 
 def rekey(lab: Lab, each: Tunnel, what: str) -> None:
