@@ -25,6 +25,7 @@ from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, ip, two_tunnels
 
 RHYTHMS = (Rhythm(0.1, 3), Rhythm(0.02, 3))
 NETWORK = "100.64.0.0/10"
+SETTLE = 1.5  #: seconds: keepalived's session comes up at its idle rhythm of a second
 
 # Between the ends stands a router, and BFD over one hop insists on a TTL of 255 (RFC 5881 section 5).
 KEEP_TTL = """table ip bench {
@@ -174,18 +175,20 @@ def trials(place: Place, count: int, *, longest: float) -> list[float]:
     """Lose the active tunnel so many times; return the gaps in seconds."""
     world = place.world
     until(lambda: place.leg() == "t0", within=30, every=0.05)
-    stream = Stream(world.gw, world.far, SOURCE, SHARED)
     spans = []
-    for _ in range(count):
-        until(lambda: place.leg() == "t0", within=30, every=0.05)
-        time.sleep(0.3 + random.random() * place.rhythm.interval)
-        lost_at = time.monotonic()
-        world.lose("m0")
-        time.sleep(longest)
-        assert place.leg() == "t1", "it did not move"
-        spans.append((lost_at, time.monotonic()))
-        world.heal()
-    arrivals = stream.stop()
+    stream = Stream(world.gw, world.far, SOURCE, SHARED)
+    try:
+        for _ in range(count):
+            until(lambda: place.leg() == "t0", within=30, every=0.05)
+            time.sleep(SETTLE + random.random() * place.rhythm.interval)
+            lost_at = time.monotonic()
+            world.lose("m0")
+            time.sleep(longest)
+            assert place.leg() == "t1", "it did not move"
+            spans.append((lost_at, time.monotonic()))
+            world.heal()
+    finally:
+        arrivals = stream.stop()
     return [arrivals.longest_gap(after=after, before=before) for after, before in spans]
 
 
