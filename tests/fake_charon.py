@@ -10,10 +10,7 @@ from dataclasses import replace
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.errors import ViciError, ViciUnavailableError
-from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown
-from vpnagent.ipsec.messages import child_names, esp_proposal, ike_proposal
-from vpnagent.ipsec.plan import (
+from vpnagent.ipsec.actions import (
     Action,
     LoadConnection,
     LoadSecret,
@@ -24,6 +21,9 @@ from vpnagent.ipsec.plan import (
     UnloadSecret,
     Vacate,
 )
+from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown
+from vpnagent.ipsec.messages import child_names, esp_proposal, ike_proposal
 from vpnagent.ipsec.sa import CharonState, ChildSa, ChildState, IkeSa, IkeState
 
 ALGORITHMS = {

@@ -22,20 +22,13 @@ from vpnagent.desired import ipsec_connections
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec import messages
+from vpnagent.ipsec.actions import Action, LoadConnection, LoadSecret
 from vpnagent.ipsec.algorithms import missing_algorithms
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
 from vpnagent.ipsec.initiation import Initiate, Initiation
 from vpnagent.ipsec.negotiation_failure import Diagnosis
-from vpnagent.ipsec.plan import (
-    Action,
-    LoadConnection,
-    Loaded,
-    LoadSecret,
-    Traffic,
-    plan,
-    without_superseded,
-)
+from vpnagent.ipsec.plan import Loaded, Traffic, plan, without_superseded
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge import Knowledge
 from vpnagent.selection import Verdict, usable

@@ -14,8 +14,7 @@ from tests.ipsec.connections import make_ike
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.errors import ViciError
-from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.plan import (
+from vpnagent.ipsec.actions import (
     Action,
     LoadConnection,
     LoadSecret,
@@ -24,6 +23,7 @@ from vpnagent.ipsec.plan import (
     UnloadConnection,
     UnloadSecret,
 )
+from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.sa import CharonState, IkeState
 
 

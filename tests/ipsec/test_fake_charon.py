@@ -6,8 +6,8 @@ from tests.ipsec.charon_contract import LAWS, Law, bring_up
 from tests.ipsec.connections import make_connection
 
 from vpnagent.errors import ViciError, ViciUnavailableError
+from vpnagent.ipsec.actions import LoadConnection
 from vpnagent.ipsec.events import ConnectionLost, Event
-from vpnagent.ipsec.plan import LoadConnection
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)

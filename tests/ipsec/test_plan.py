@@ -17,25 +17,22 @@ from tests.ipsec.connections import (
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.ipsec import messages
-from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.plan import (
+from vpnagent.ipsec.actions import (
     DUPLICATE,
-    DUPLICATE_AGE,
     OUTDATED,
     UNCONFIGURED,
     Action,
     LoadConnection,
-    Loaded,
     LoadSecret,
     Renew,
     Terminate,
     TerminateChild,
-    Traffic,
     UnloadConnection,
     UnloadSecret,
     Vacate,
-    plan,
 )
+from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.plan import DUPLICATE_AGE, Loaded, Traffic, plan
 from vpnagent.ipsec.sa import CharonState, IkeSa, IkeState
 from vpnagent.secret import Secret
 

@@ -8,22 +8,19 @@ from hypothesis import strategies as st
 from tests.ipsec.connections import make_child, make_connection, make_ike, make_ike_sa, make_state
 
 from vpnagent.config.values import CertificateFiles
-from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.plan import (
+from vpnagent.ipsec.actions import (
     OUTDATED,
     REPLACED,
     Action,
     LoadConnection,
-    Loaded,
     Renew,
     Terminate,
     TerminateChild,
-    Traffic,
     UnloadSecret,
     Vacate,
-    plan,
-    without_superseded,
 )
+from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.plan import Loaded, Traffic, plan, without_superseded
 from vpnagent.ipsec.sa import CharonState, ChildSa, IkeSa
 from vpnagent.secret import Secret
 

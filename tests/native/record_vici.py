@@ -17,10 +17,10 @@ from tests.ipsec.connections import make_esp, make_ike
 from tests.native.charon_pair import Host, charon_pair, connection
 
 from vpnagent.ipsec import vici
+from vpnagent.ipsec.actions import Terminate, UnloadConnection, UnloadSecret
 from vpnagent.ipsec.charon import EVENTS, Charon
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import Event, LogLine
-from vpnagent.ipsec.plan import Terminate, UnloadConnection, UnloadSecret
 from vpnagent.secret import Secret
 
 DATA = pathlib.Path(__file__).parent.parent / "data" / "vici"

@@ -23,20 +23,13 @@ from tests.native.charon_pair import Host, charon_pair, connection
 from vpnagent.config.values import CertificateFiles
 from vpnagent.errors import ViciUnavailableError
 from vpnagent.ipsec import messages, vici
+from vpnagent.ipsec.actions import LoadConnection, Terminate
 from vpnagent.ipsec.charon import Charon
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, LogLine, Rekeyed
 from vpnagent.ipsec.initiation import Initiate, Initiation
 from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed, Reason
-from vpnagent.ipsec.plan import (
-    DUPLICATE_AGE,
-    LoadConnection,
-    Loaded,
-    Terminate,
-    Traffic,
-    plan,
-    without_superseded,
-)
+from vpnagent.ipsec.plan import DUPLICATE_AGE, Loaded, Traffic, plan, without_superseded
 from vpnagent.ipsec.sa import CharonState, IkeSa
 from vpnagent.secret import Secret
 

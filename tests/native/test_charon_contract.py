@@ -8,8 +8,8 @@ import pytest
 from tests.ipsec.charon_contract import LAWS, Law, load, until
 from tests.native.charon_pair import Host, charon_pair, connection
 
+from vpnagent.ipsec.actions import Terminate, UnloadConnection, UnloadSecret
 from vpnagent.ipsec.charon import Charon
-from vpnagent.ipsec.plan import Terminate, UnloadConnection, UnloadSecret
 
 if os.geteuid() != 0:
     pytest.skip("real charons need root: ./dev test runs these", allow_module_level=True)

@@ -27,9 +27,9 @@ from vpnagent.config.values import (
 from vpnagent.desired import ipsec_connections
 from vpnagent.export.swanctl import section_name, swanctl
 from vpnagent.ipsec import messages
+from vpnagent.ipsec.actions import LoadConnection
 from vpnagent.ipsec.charon import Charon
 from vpnagent.ipsec.connection import Connection, Credentials
-from vpnagent.ipsec.plan import LoadConnection
 from vpnagent.secret import Secret
 
 if os.geteuid() != 0:

@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping
 from vpnagent.config.values import OWNER_PREFIX, CertificateFiles, TunnelKey
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec import messages, vici
-from vpnagent.ipsec.connection import Connection, Credentials
-from vpnagent.ipsec.events import ConnectionLost, Event
-from vpnagent.ipsec.plan import (
+from vpnagent.ipsec.actions import (
     Action,
     LoadConnection,
     LoadSecret,
@@ -26,6 +24,8 @@ from vpnagent.ipsec.plan import (
     UnloadSecret,
     Vacate,
 )
+from vpnagent.ipsec.connection import Connection, Credentials
+from vpnagent.ipsec.events import ConnectionLost, Event
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.ipsec.section import Section
 from vpnagent.secret import Secret

@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.ipsec.actions import Terminate
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.messages import child_names
-from vpnagent.ipsec.plan import Terminate
 from vpnagent.ipsec.sa import IkeSa
 
 FIRST_DELAY = 1.0  #: seconds from the start of a failed attempt to the next

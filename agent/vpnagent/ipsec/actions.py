@@ -1,0 +1,110 @@
+"""What can be done to charon, one value each; ``plan`` orders them, ``charon`` carries them out. Pure."""
+
+from dataclasses import dataclass
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.ipsec.connection import Connection
+
+UNCONFIGURED = "no longer configured"
+DUPLICATE = "a newer one carries the same"
+OUTDATED = "negotiated with other settings"
+REPLACED = "replaced by one with the present settings"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSecret:
+    """Load or replace the pre-shared key of a connection."""
+
+    connection: Connection
+
+    def __str__(self) -> str:
+        return f"load-shared {self.connection.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadConnection:
+    """Load or replace a connection; its SAs stay."""
+
+    connection: Connection
+
+    def __str__(self) -> str:
+        return f"load-conn {self.connection.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadConnection:
+    """Unload a connection; its SAs stay."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"unload-conn {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadSecret:
+    """Unload a shared secret."""
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"unload-shared {self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Delete an IKE_SA with all its CHILD_SAs.
+
+    ``force`` tells the peer once, if at all, and forgets; otherwise charon repeats its DELETE until the
+    peer has answered or is given up, which takes minutes.
+    """
+
+    connection: str
+    ike_sa: str  #: unique id
+    reason: str
+    force: bool = False
+
+    def __str__(self) -> str:
+        return f"terminate {self.connection}[{self.ike_sa}] ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateChild:
+    """Delete one CHILD_SA; its IKE_SA stays."""
+
+    connection: str
+    child_sa: str  #: unique id
+    reason: str
+
+    def __str__(self) -> str:
+        return f"terminate {self.connection}{{{self.child_sa}}} ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Negotiate new CHILD_SAs beside these; they go when the new ones stand. Charon is not told of it."""
+
+    connection: str
+    child_sas: frozenset[str]  #: unique ids
+
+    def __str__(self) -> str:
+        return f"renew {self.connection} ({OUTDATED})"
+
+
+@dataclass(frozen=True, slots=True)
+class Vacate:
+    """Move the traffic off a tunnel before its SAs are terminated. Charon is not told of it."""
+
+    key: TunnelKey
+
+    @property
+    def connection(self) -> str:
+        """The VICI connection name."""
+        return self.key.owner
+
+    def __str__(self) -> str:
+        return f"vacate {self.connection} ({OUTDATED})"
+
+
+Change = Renew | Vacate  #: begins here, and is no message to charon
+Action = LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate | TerminateChild | Change
