@@ -238,7 +238,12 @@ def tunnel(status: Status, wanted: Tunnel) -> dict[str, Any]:
 
 
 def is_up(status: Status) -> bool:
-    """Whether the gateway and all its tunnels are up, and each connection's traffic has somewhere to go."""
+    """Whether the gateway and all its tunnels are up, and each connection's traffic has somewhere to go.
+
+    A tunnel is up some moments before its routes: the prober writes the group, and then the daemon the routes.
+    """
+    if any(route["state"] != "installed" for route in status["routes"]):
+        return False
     connections = status["connections"]
     tunnels = (tunnel for connection in connections for tunnel in connection["tunnels"])
     active = all(connection["active"] for connection in connections)
