@@ -238,7 +238,7 @@ def tunnel(status: Status, wanted: Tunnel) -> dict[str, Any]:
 
 
 def is_up(status: Status) -> bool:
-    """Whether the gateway and all its tunnels are up, and each connection's traffic has somewhere to go.
+    """Whether the gateway and all its tunnels are up, and the traffic of each connection has a way to go.
 
     A tunnel is up some moments before its routes: the prober writes the group, and then the daemon the routes.
     """
