@@ -240,7 +240,7 @@ def tunnel(status: Status, wanted: Tunnel) -> dict[str, Any]:
 def is_up(status: Status) -> bool:
     """Whether the gateway and all its tunnels are up, and the traffic of each connection has a way to go.
 
-    A tunnel is up some moments before its routes: the prober writes the group, and then the daemon the routes.
+    A tunnel is up some moments before its routes: the prober writes the group, then the daemon the routes.
     """
     if any(route["state"] != "installed" for route in status["routes"]):
         return False
