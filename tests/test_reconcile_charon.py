@@ -118,6 +118,45 @@ def test_a_lost_child_sa_is_noticed_and_the_kernel_woken() -> None:
     play(scene)
 
 
+def test_a_child_sa_that_is_not_seen_once_is_not_lost() -> None:
+    """While an IKE_SA is rekeyed its CHILD_SAs may be listed under neither."""
+
+    async def scene(world: World) -> None:
+        await both_up(world)
+        observe, looks = world.charon.observe, 0
+
+        async def observe_between() -> CharonState:
+            nonlocal looks
+            looks += 1
+            state = await observe()
+            return replace(state, sas=()) if looks == 1 else state
+
+        log = list(world.charon.log)
+        world.known.kernel_dirty.clear()
+        world.charon.observe = observe_between  # type: ignore[method-assign]
+        await world.until(lambda: looks > 2)
+        assert world.up() == {"primary", "backup"}
+        assert not world.known.kernel_dirty.is_set()
+        assert world.charon.log == log
+
+    play(scene)
+
+
+def test_a_child_sa_that_stays_away_is_lost_without_a_word_too() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        observe = world.charon.observe
+
+        async def observe_without() -> CharonState:
+            state = await observe()
+            return replace(state, sas=tuple(sa for sa in state.sas if sa.connection != PRIMARY.owner))
+
+        world.charon.observe = observe_without  # type: ignore[method-assign]
+        await world.until(lambda: world.up() == {"backup"})
+
+    play(scene)
+
+
 def test_what_was_lost_is_initiated_again() -> None:
     async def scene(world: World) -> None:
         await both_up(world)

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 PERIOD: Final = 1.0  #: seconds between observations when nothing happens
 RETRY: Final = (0.1, 0.2, 0.5, 1.0, 2.0)  #: seconds before the n-th attempt to connect; the last one stays
 REFUSED_FOR: Final = 30.0  #: seconds before a connection that charon refused is tried again unchanged
+CONFIRM: Final = (0.02, 0.1)  #: seconds before a look again at a CHILD_SA that vanished without a word
 GRACE: Final = 10.0  #: seconds for which a tunnel counts as up after charon came back without its SA
 
 
@@ -130,6 +131,8 @@ class CharonReconciler:
         match event:
             case IkeUpDown() | ChildUpDown():
                 known.signalled_at = self._clock()
+                if not event.up:
+                    self._session.told_down(event.connection)
                 log.debug("charon-event %s", event)
             case Rekeyed():
                 self._count_rekey(event)
@@ -168,6 +171,8 @@ class Session:
         self._initiation = Initiation(random=random.random)
         self._grace_until = self._clock() + GRACE
         self._up_before = frozenset(k for k, v in known.charon.verdicts.items() if v.child_sa_installed)
+        self._carried: frozenset[str] = frozenset()  #: connections that carried when last observed
+        self._told_down: set[str] = set()  #: of which charon has told since then that an SA went
         self._refusals: dict[str, Refusal] = {}
         self._diagnosis = Diagnosis()
 
@@ -194,7 +199,7 @@ class Session:
         """Observe, report, apply, initiate once; return whether there was anything to do."""
         known = self._known
         want = ipsec_connections(known.config)
-        state = await self._charon.observe()
+        state = await self._observe()
         now = self._clock()
         self._publish(state, now)
         for name, connection in want.items():
@@ -224,6 +229,26 @@ class Session:
             known.charon.vacating = self._loaded.vacating
             known.kernel_dirty.set()
             known.probe_dirty.set()
+
+    def told_down(self, connection: str) -> None:
+        """Charon told that an SA of this connection went away."""
+        self._told_down.add(connection)
+
+    async def _observe(self) -> CharonState:
+        """Observe; and again, if a CHILD_SA is gone of which charon told nothing.
+
+        list-sas is no snapshot: while an IKE_SA is rekeyed its CHILD_SAs move to the new one, and may be seen
+        in neither (5.9.8, in the lab). When they really went, an event comes first, or soon.
+        """
+        state = await self._charon.observe()
+        for pause in CONFIRM:
+            if self._carried <= _carrying(state) | self._told_down:
+                break
+            await asyncio.sleep(pause)
+            state = await self._charon.observe()
+        self._carried = _carrying(state)
+        self._told_down.clear()
+        return state
 
     def patience(self) -> float:
         """Return the seconds until the next round, should nothing happen before."""
@@ -314,6 +339,10 @@ class Session:
             log.warning("refused %s error=%r", step, error.reason)
         else:
             log.info("applied %s", step)
+
+
+def _carrying(state: CharonState) -> frozenset[str]:
+    return frozenset(sa.connection for sa in state.sas if sa.carrying_children)
 
 
 def _loads(action: Action, names: Set[str]) -> bool:
