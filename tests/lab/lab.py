@@ -14,7 +14,7 @@ from tests.lab.faults import Faults
 from tests.lab.namespace import Namespace
 from tests.lab.observer import Observer
 from tests.lab.stream import Stream
-from tests.lab.topology import IDC_HOST, NAMES, Topology
+from tests.lab.topology import IDC_HOST, NAMES, TUNNELS, Topology
 from tests.lab.zygote import Zygote
 
 RESULTS = Path(__file__).parents[2] / "build" / "lab"
@@ -81,6 +81,11 @@ class Lab:
         self.observer.begin()
         self._marks = {log: log.stat().st_size for log in self._logs()}
         self._dropped = {name: dropped(self.topology[name]) for name in NAMES}
+
+    def lost_in_the_cloud(self) -> int:
+        """What the cloud's own kernels had no SA for since `begin`: the gateway could not receive it."""
+        zones = [self.topology[tunnel.zone] for tunnel in TUNNELS]
+        return sum((dropped(zone) - self._dropped[zone.name])["XfrmOutNoStates"] for zone in zones)
 
     def drops(self) -> str:
         """What the kernels dropped since `begin`: said when a scenario loses what it must not."""

@@ -183,6 +183,9 @@ def test_rekeying_loses_no_packet(lab: Lab, running: Gateway, what: str) -> None
         result = stream.stop()
     print(f"\n{REKEYS} rekeys of {what}: {result}")
     counted = [value for key, value in running.metrics().items() if "rekeys" in key]
-    assert result.lost == 0, lab.drops()
+    assert result.outbound.lost == 0, lab.drops()
+    # The cloud's charon, which answers, replaces SA and policy one after the other: now and then its kernel
+    # has no SA for a packet in between.
+    assert result.inbound.lost <= lab.lost_in_the_cloud(), lab.drops()
     assert transitions(running) == []
     assert sum(counted) == REKEYS, counted
