@@ -29,6 +29,16 @@ class Finding:
     hint: str
     since: float = 0.0  #: wall clock, seconds
 
+    def plain(self) -> dict[str, str]:
+        """Return it as JSON has it everywhere; ``since`` is only status's to tell."""
+        return {
+            "code": self.code,
+            "subject": self.subject,
+            "severity": self.severity.value,
+            "text": self.text,
+            "hint": self.hint,
+        }
+
 
 class Findings:
     """The findings in force. Drive it with ``update()``."""

@@ -164,11 +164,4 @@ def _failover(failover: Failover) -> Json:
 
 
 def _finding(finding: Finding) -> Json:
-    return {
-        "code": finding.code,
-        "subject": finding.subject,
-        "severity": finding.severity.value,
-        "text": finding.text,
-        "hint": finding.hint,
-        "since": rfc3339(finding.since),
-    }
+    return {**finding.plain(), "since": rfc3339(finding.since)}

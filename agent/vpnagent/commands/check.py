@@ -64,14 +64,7 @@ def _with_ranges(found: list[Finding], region: str) -> list[Finding]:
 
 def _row(finding: Finding) -> dict[str, str]:
     """Return a finding as JSON has it; ``key``, the subject's first name, stays for who reads it."""
-    return {
-        "code": finding.code,
-        "severity": finding.severity.value,
-        "key": finding.subject,
-        "subject": finding.subject,
-        "text": finding.text,
-        "hint": finding.hint,
-    }
+    return {**finding.plain(), "key": finding.subject}
 
 
 def _lines(finding: Finding) -> str:

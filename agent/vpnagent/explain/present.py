@@ -90,17 +90,7 @@ def as_json(
         "services_read": catalogue.read,
         "remark": remark or None,
         "addresses": [_address(e) for e in explanations],
-        "findings": [_finding(finding) for finding in findings],
-    }
-
-
-def _finding(finding: Finding) -> Json:
-    return {
-        "code": finding.code,
-        "subject": finding.subject,
-        "severity": finding.severity.value,
-        "text": finding.text,
-        "hint": finding.hint,
+        "findings": [finding.plain() for finding in findings],
     }
 
 
