@@ -12,25 +12,25 @@ from typing import Final
 from vpnagent.checks.observation import Route, Rule
 from vpnagent.routing.dumps import (
     RTA_DST,
+    RTA_OIF,
     RTA_PRIORITY,
     RTA_TABLE,
     RTM_F_CLONED,
     RTM_GETROUTE,
     RTMSG,
+    u32,
 )
 from vpnagent.routing.message import AF_INET, NLM_F_DUMP, attributes, message, string
 from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL
 
 RTM_GETRULE: Final = 34
 LOCAL_TABLE: Final = 255
-RTA_OIF: Final = 4
 
 FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY = 1, 2, 3, 6
 FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_PROTOCOL = 14, 15, 21
 #: FWMARK, TUN_ID, SUPPRESS_IFGROUP, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT_RANGE, DPORT_RANGE, DSCP
 SELECTIVE: Final = (10, 12, 13, 17, 19, 20, 22, 23, 24, 25)
 
-U32: Final = struct.Struct("=I")
 I32: Final = struct.Struct("=i")
 
 ALL_ROUTES: Final = message(RTM_GETROUTE, NLM_F_DUMP, RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
@@ -48,7 +48,7 @@ def route_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Netw
     if family != AF_INET or protocol == PROTOCOL or tos or flags & RTM_F_CLONED:
         return None
     found = attributes(body, RTMSG.size)
-    table = _number(found.get(RTA_TABLE))
+    table = u32(found.get(RTA_TABLE))
     if table == LOCAL_TABLE:
         return None
     prefix = IPv4Network((found.get(RTA_DST, bytes(4)), length))
@@ -58,8 +58,8 @@ def route_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Netw
         table=table,
         prefix=prefix,
         kind=kind,
-        interface=names.get(_number(found.get(RTA_OIF)), ""),
-        metric=_number(found.get(RTA_PRIORITY)),
+        interface=names.get(u32(found.get(RTA_OIF)), ""),
+        metric=u32(found.get(RTA_PRIORITY)),
         protocol=protocol,
     )
 
@@ -76,11 +76,11 @@ def rule_row(body: bytes) -> Rule | None:
     found = attributes(body, RTMSG.size)
     suppressed = found.get(FRA_SUPPRESS_PREFIXLEN)
     return Rule(
-        priority=_number(found.get(FRA_PRIORITY)),
+        priority=u32(found.get(FRA_PRIORITY)),
         source=IPv4Network((found.get(FRA_SRC, bytes(4)), source_length)),
         destination=IPv4Network((found.get(FRA_DST, bytes(4)), destination_length)),
         incoming=string(found.get(FRA_IIFNAME, b"")),
-        table=_number(found.get(FRA_TABLE)) or table,
+        table=u32(found.get(FRA_TABLE)) or table,
         action=action,
         selective=bool(tos) or any(_set(found, attribute) for attribute in SELECTIVE),
         suppressed_length=I32.unpack(suppressed)[0] if suppressed else -1,
@@ -92,7 +92,3 @@ def _set(found: Mapping[int, bytes], attribute: int) -> bool:
     """Whether a selector is there and not the kernel's word for none: SUPPRESS_IFGROUP -1, FWMARK 0."""
     value = found.get(attribute, b"")
     return any(value) and value != b"\xff\xff\xff\xff"
-
-
-def _number(value: bytes | None) -> int:
-    return U32.unpack(value)[0] if value is not None and len(value) == U32.size else 0

@@ -21,11 +21,10 @@ from ipaddress import IPv4Address
 import yaml
 
 from vpnagent.errors import NetlinkError
-from vpnagent.explain import route_lookup
 from vpnagent.explain.catalogue import Catalogue, catalogue_of
 from vpnagent.explain.seen import Answer, NoRoute, Outcome, Route, Seen
 from vpnagent.probe.icmp import ECHO_REPLY, Echo
-from vpnagent.routing import dumps
+from vpnagent.routing import dumps, route_lookup
 from vpnagent.routing.dumps import LinkRow
 from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
 

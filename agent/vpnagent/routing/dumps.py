@@ -33,7 +33,8 @@ IFADDRMSG = struct.Struct("=BBBBI")  #: family, prefixlen, flags, scope, index
 IFA_LOCAL = 2
 
 RTMSG = struct.Struct("=BBBBBBBBI")  #: family, dst_len, src_len, tos, table, protocol, scope, type, flags
-RTA_DST, RTA_PRIORITY, RTA_PREFSRC, RTA_TABLE, RTA_NH_ID = 1, 6, 7, 15, 30
+RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY = 1, 2, 4, 5
+RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_TABLE, RTA_NH_ID = 6, 7, 8, 15, 30
 RTN_UNICAST, RTN_UNREACHABLE = 1, 7
 RTM_F_CLONED = 0x200
 
@@ -94,8 +95,8 @@ def link_row(body: bytes) -> LinkRow:
         name=string(found.get(IFLA_IFNAME, b"")),
         alias=string(found.get(IFLA_IFALIAS, b"")),
         kind=kind,
-        if_id=_u32(data.get(IFLA_XFRM_IF_ID)),
-        mtu=_u32(found.get(IFLA_MTU)),
+        if_id=u32(data.get(IFLA_XFRM_IF_ID)),
+        mtu=u32(found.get(IFLA_MTU)),
         up=bool(flags & IFF_UP),
         counters=LinkCounters(
             rx_bytes=rx_bytes, tx_bytes=tx_bytes, rx_packets=rx_packets, tx_packets=tx_packets
@@ -116,14 +117,14 @@ def nexthop_row(body: bytes) -> NexthopRow | None:
     """Read an RTM_NEWNEXTHOP; None outside of our ranges."""
     _, _, protocol, _, _ = NHMSG.unpack_from(body)
     found = attributes(body, NHMSG.size)
-    id_ = _u32(found.get(NHA_ID))
+    id_ = u32(found.get(NHA_ID))
     if id_ not in NEXTHOP_IDS and id_ not in GROUP_IDS:
         return None
     plain = NHA_GATEWAY not in found and NHA_BLACKHOLE not in found
     return NexthopRow(
         id=id_,
         protocol=protocol,
-        interface_index=_u32(found.get(NHA_OIF)) if plain else 0,
+        interface_index=u32(found.get(NHA_OIF)) if plain else 0,
         members=_members(found) if NHA_GROUP in found else None,
     )
 
@@ -135,15 +136,15 @@ def our_route(body: bytes) -> Route | None:
     if family != AF_INET or protocol != PROTOCOL or tos or flags & RTM_F_CLONED:
         return None
     found = attributes(body, RTMSG.size)
-    if _u32(found.get(RTA_TABLE)) != MAIN_TABLE:
+    if u32(found.get(RTA_TABLE)) != MAIN_TABLE:
         return None
     source = found.get(RTA_PREFSRC)
-    nexthop = _u32(found.get(RTA_NH_ID)) if kind == RTN_UNICAST else 0
+    nexthop = u32(found.get(RTA_NH_ID)) if kind == RTN_UNICAST else 0
     return Route(
         prefix=IPv4Network((found.get(RTA_DST, bytes(4)), length)),
         group=None if kind == RTN_UNREACHABLE else nexthop,
         source=IPv4Address(source) if source else None,
-        metric=_u32(found.get(RTA_PRIORITY)),
+        metric=u32(found.get(RTA_PRIORITY)),
     )
 
 
@@ -153,7 +154,7 @@ def foreign_route(body: bytes, places: Mapping[Place, IPv4Network]) -> IPv4Netwo
     if family != AF_INET or protocol == PROTOCOL or tos or flags & RTM_F_CLONED:
         return None
     found = attributes(body, RTMSG.size)
-    if _u32(found.get(RTA_TABLE)) != MAIN_TABLE or _u32(found.get(RTA_PRIORITY)) != ROUTE_METRIC:
+    if u32(found.get(RTA_TABLE)) != MAIN_TABLE or u32(found.get(RTA_PRIORITY)) != ROUTE_METRIC:
         return None
     return places.get((found.get(RTA_DST, bytes(4)), length))
 
@@ -165,5 +166,6 @@ def _members(found: dict[int, bytes]) -> tuple[tuple[int, int], ...]:
     return tuple(sorted((id_, (low | high << 8) + 1) for id_, low, high, _ in legs))
 
 
-def _u32(value: bytes | None) -> int:
+def u32(value: bytes | None) -> int:
+    """Read an attribute that is a number; 0 for one that is missing, or of another size."""
     return U32.unpack(value)[0] if value is not None and len(value) == U32.size else 0

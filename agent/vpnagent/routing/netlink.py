@@ -1,8 +1,9 @@
 """The kernel: observe what there is, carry out actions, hear of changes.
 
 The shell around ``netlink_requests``, ``dumps`` and ``mss_clamp``. What there is, is read and never
-remembered; all that is kept between calls is the interfaces' indexes of the last observation, for the
-actions that were planned from it. No program is run: what ip(8) and nft(8) do is done over netlink.
+remembered; all that is kept between calls is the indexes and addresses of the last observation, for the
+actions that were planned from it and for the ways out. No program is run: what ip(8) and nft(8) do is done
+over netlink.
 """
 
 import errno
@@ -32,7 +33,7 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
-from vpnagent.routing.outgoing import outgoing
+from vpnagent.routing.outgoing import Place, outgoing
 from vpnagent.routing.sysctl import write_sysctl
 
 LINK_INDEXES = range(0x56000000, 0x57000000)  #: of the interfaces that we make; the kernel counts from 1
@@ -52,6 +53,7 @@ class Kernel:
         self._route = NetlinkSocket(NETLINK_ROUTE)
         self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
         self._indexes: dict[str, int] = {}
+        self._places: frozenset[Place] = frozenset()
 
     async def open(self) -> None:
         """Check that the kernel can do what we need and lets us. Raises NetlinkError.
@@ -78,14 +80,16 @@ class Kernel:
         """Return all that is ours, and what stands in the way of the desired. Raises NetlinkError."""
         observation = await observe(self._route, self._netfilter, desired, link_kind=self._link_kind)
         self._indexes = dict(observation.indexes)
+        self._places = observation.places
         return observation.state
 
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
-        """Return by which interface each peer is reached, as of the last observation's interfaces.
+        """Return by which interface each peer is reached, of the interfaces of the last observation.
 
         Without those whose interface proves nothing. Raises NetlinkError.
         """
-        return await outgoing(self._route, {index: name for name, index in self._indexes.items()}, peers)
+        names = {index: name for name, index in self._indexes.items()}
+        return await outgoing(self._route, names, self._places, peers)
 
     async def apply(self, action: Action) -> None:
         """Carry out one action that was planned from the last observation. Raises NetlinkError."""

@@ -29,6 +29,7 @@ from vpnagent.routing.objects import (
     RouteKey,
     XfrmLink,
 )
+from vpnagent.routing.outgoing import Place
 from vpnagent.routing.sysctl import read_sysctls
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Observation(NamedTuple):
 
     state: KernelState
     indexes: Mapping[str, int]  #: of all interfaces, by name
+    places: frozenset[Place]  #: of all addresses
 
 
 async def observe(
@@ -71,7 +73,8 @@ async def observe(
         counters={row.name: row.counters for row in ours},
         mss_clamp_readable=readable,
     )
-    return Observation(state, {row.name: row.index for row in links})
+    places = frozenset((index, interface.ip) for index, interface in addresses)
+    return Observation(state, {row.name: row.index for row in links}, places)
 
 
 def _links(rows: Iterable[LinkRow], addresses: Iterable[tuple[int, IPv4Interface]]) -> dict[str, XfrmLink]:

@@ -7,10 +7,20 @@ net/ipv4/route.c, inet_rtm_getroute().
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from vpnagent.routing.dumps import RTA_DST, RTA_PREFSRC, RTA_TABLE, RTM_GETROUTE, RTMSG, U32
+from vpnagent.routing.dumps import (
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_METRICS,
+    RTA_OIF,
+    RTA_PREFSRC,
+    RTA_SRC,
+    RTA_TABLE,
+    RTM_GETROUTE,
+    RTMSG,
+    u32,
+)
 from vpnagent.routing.message import AF_INET, NLM_F_ACK, attribute, attributes, message
 
-RTA_OIF, RTA_GATEWAY, RTA_METRICS = 4, 5, 8
 RTAX_MTU = 2
 RTN_LOCAL = 2
 RTM_F_LOOKUP_TABLE = 0x1000
@@ -32,11 +42,14 @@ class Way:
     protocol: int
 
 
-def request(destination: IPv4Address, *, fib_match: bool = False) -> bytes:
+def request(destination: IPv4Address, *, source: IPv4Address | None = None, fib_match: bool = False) -> bytes:
     """Return the question for the way to an address, or for the route in the table that gives it."""
     flags = RTM_F_LOOKUP_TABLE | (RTM_F_FIB_MATCH if fib_match else 0)
-    header = RTMSG.pack(AF_INET, HOST, 0, 0, 0, 0, 0, 0, flags)
-    return message(RTM_GETROUTE, NLM_F_ACK, header + attribute(RTA_DST, destination.packed))
+    body = RTMSG.pack(AF_INET, HOST, HOST if source else 0, 0, 0, 0, 0, 0, flags)
+    body += attribute(RTA_DST, destination.packed)
+    if source:
+        body += attribute(RTA_SRC, source.packed)
+    return message(RTM_GETROUTE, NLM_F_ACK, body)
 
 
 def way(body: bytes) -> Way | None:
@@ -48,18 +61,14 @@ def way(body: bytes) -> Way | None:
     metrics = attributes(found.get(RTA_METRICS, b""))
     return Way(
         prefix=IPv4Network((found.get(RTA_DST, bytes(4)), length)),
-        interface_index=_number(found.get(RTA_OIF)),
+        interface_index=u32(found.get(RTA_OIF)),
         gateway=_address(found.get(RTA_GATEWAY)),
         source=_address(found.get(RTA_PREFSRC)),
-        mtu=_number(metrics.get(RTAX_MTU)),
+        mtu=u32(metrics.get(RTAX_MTU)),
         local=kind == RTN_LOCAL,
-        table=_number(found.get(RTA_TABLE)) or table,
+        table=u32(found.get(RTA_TABLE)) or table,
         protocol=protocol,
     )
-
-
-def _number(value: bytes | None) -> int:
-    return int(U32.unpack(value)[0]) if value else 0
 
 
 def _address(value: bytes | None) -> IPv4Address | None:

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.explain.route_lookup import Way, request, way
 from vpnagent.routing.message import AF_INET, HEADER, attribute, attributes, nested
+from vpnagent.routing.route_lookup import Way, request, way
 
 AF_INET6 = 10
 
