@@ -60,6 +60,7 @@ SHELL = {
     "routing/sysctl.py",
     "reloading.py",
     "standing.py",
+    "state_file.py",
     "supervisor.py",
     "systemd.py",
 }

@@ -25,7 +25,7 @@ class World:
         self.loaded = self.standing.start()
         self.known = Knowledge(config=self.loaded.config, loaded_at=0.0)
         self.woken = 0
-        self.reloader = Reloader(str(place / "vpnagent.yaml"), self.known, self.standing, self.wake)
+        self.reloader = Reloader(self.known, self.standing, self.wake)
 
     def wake(self) -> None:
         self.woken += 1
@@ -127,7 +127,7 @@ def test_a_daemon_that_is_started_meanwhile_goes_on_waiting(place: Path) -> None
         again.loaded = world.standing.start()
         again.known = Knowledge(config=again.loaded.config, loaded_at=0.0)
         assert again.name == "new"
-        reloader = Reloader(str(place / "vpnagent.yaml"), again.known, again.standing, world.wake)
+        reloader = Reloader(again.known, again.standing, world.wake)
         await reloader.started(again.loaded)
         assert again.waits()
         watch = asyncio.get_running_loop().create_task(reloader.watch())

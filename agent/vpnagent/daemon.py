@@ -41,7 +41,7 @@ REPORT_PERIOD = 0.2  #: seconds between looks at whether states or findings chan
 
 
 class Daemon:
-    """One run of the daemon, begun with ``loaded``. ``config_path`` is read again at each reload."""
+    """One run of the daemon, begun with ``loaded``; ``standing`` is what each reload reads."""
 
     def __init__(self, config_path: str, loaded: Loaded, standing: Standing) -> None:
         config = loaded.config
@@ -59,7 +59,7 @@ class Daemon:
             self._known, lambda on_event: Charon(config.agent.vici_socket, on_event=on_event)
         )
         self._prober = ProberLink(self._known, realtime=config.agent.realtime)
-        self._reloader = Reloader(config_path, self._known, standing, self._wake)
+        self._reloader = Reloader(self._known, standing, self._wake)
         self._patrol = Patrol(self._known, config_path)
         self._stop = asyncio.Event()
         self._progress = time.monotonic()

@@ -6,11 +6,11 @@ daemon goes on.
 
 import json
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.state_file import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +34,7 @@ def write(state_directory: str, drained: Iterable[TunnelKey]) -> str | None:
     """Replace the file as a whole; return what went wrong, in one line, or None."""
     path = Path(state_directory) / FILE
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scratch = path.with_suffix(".new")
-        with scratch.open("w", encoding="utf-8") as file:
-            json.dump(sorted(drained), file)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        replace_file(path, json.dumps(sorted(drained)).encode())
     except OSError as error:
         return f"{path}: {error.strerror or error}: the drain will not survive a restart"
     return None

@@ -32,6 +32,11 @@ class ConfigError(AgentError):
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
 
+    @property
+    def line(self) -> str:
+        """All of it in one line, for the log."""
+        return str(self).replace("\n", "; ")
+
 
 class ViciError(AgentError):
     """charon refused a command, or could not be asked."""

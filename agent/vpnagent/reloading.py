@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from vpnagent.config.load import content_of, load
 from vpnagent.config.values import Config
 from vpnagent.config.weaknesses import weaknesses
 from vpnagent.control import NOT_FINE, USAGE
@@ -30,10 +29,7 @@ PERIOD: Final = 0.5  #: seconds between looks at the deadline
 class Reloader:
     """Writes the configuration in ``known``, and calls ``wake`` when it did."""
 
-    def __init__(
-        self, config_path: str, known: Knowledge, standing: Standing, wake: Callable[[], None]
-    ) -> None:
-        self._config_path = config_path
+    def __init__(self, known: Knowledge, standing: Standing, wake: Callable[[], None]) -> None:
         self._known = known
         self._standing = standing
         self._wake = wake
@@ -55,10 +51,10 @@ class Reloader:
         """
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            loaded = await asyncio.to_thread(self._read)
+            loaded = await asyncio.to_thread(self._standing.read)
         except ConfigError as error:
             self._known.config_error = str(error)
-            log.error("reload-refused %s", str(error).replace("\n", "; "))  # noqa: TRY400 - no traceback
+            log.error("reload-refused %s", error.line)  # noqa: TRY400 - no traceback
             raise ControlError(str(error), USAGE) from None
         finally:
             notify("READY=1")
@@ -74,7 +70,7 @@ class Reloader:
     async def preview(self) -> dict[str, Any]:
         """Return what a reload would do to each tunnel's SAs, or why the file would be refused."""
         try:
-            loaded = await asyncio.to_thread(self._read)
+            loaded = await asyncio.to_thread(self._standing.read)
         except ConfigError as error:
             return {"refused": str(error), "tunnels": []}
         changes = sorted(map(str, tunnel_changes(self._known.config, loaded.config)))
@@ -107,7 +103,7 @@ class Reloader:
             loaded = await asyncio.to_thread(self._standing.taken_back)
         except ConfigError as error:
             self._known.config_error = str(error)
-            log.error("take-back-failed %s", str(error).replace("\n", "; "))  # noqa: TRY400 - no traceback
+            log.error("take-back-failed %s", error.line)  # noqa: TRY400 - no traceback
             return
         self._take(loaded)
         log.warning("taken-back: the change was not confirmed in time")
@@ -126,10 +122,6 @@ class Reloader:
 
     def _stands(self) -> None:
         self._unconfirmed = self._known.taken_back_at = None
-
-    def _read(self) -> Loaded:
-        content = content_of(self._config_path)
-        return Loaded(load(self._config_path, content=content), content, None)
 
     def _take(self, loaded: Loaded) -> bool:
         """Put a configuration in force; return whether it differs from the one before."""

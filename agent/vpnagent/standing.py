@@ -10,7 +10,6 @@ step of the wall clock confirms or refuses anything.
 import hashlib
 import json
 import logging
-import os
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from vpnagent.config.load import content_of, load
 from vpnagent.config.values import Config
 from vpnagent.errors import ConfigError
+from vpnagent.state_file import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -55,31 +55,32 @@ class Standing:
     def start(self) -> Loaded:
         """Return what a start is to run. Raises ConfigError if neither the file nor what stands is usable."""
         try:
-            content = content_of(self._config_path)
-            loaded = Loaded(load(self._config_path, content=content), content, None)
+            loaded = self.read()
         except ConfigError as error:
-            return self._instead(error)
-        unconfirmed = self.unconfirmed()
-        if unconfirmed and unconfirmed.digest == _digest(content) and unconfirmed.expired(*_now()):
+            try:
+                return self._stood(str(error))
+            except ConfigError:
+                raise error from None
+        unconfirmed = self._unconfirmed(loaded.content)
+        if unconfirmed and unconfirmed.expired(*_now()):
             try:
                 return self.taken_back()
             except ConfigError as error:
-                log.warning("take-back-failed %s", str(error).replace("\n", "; "))
+                log.warning("take-back-failed %s", error.line)
         return loaded
+
+    def read(self) -> Loaded:
+        """Return the file as it is. Raises ConfigError."""
+        content = content_of(self._config_path)
+        return Loaded(load(self._config_path, content=content), content, None)
 
     def taken_back(self) -> Loaded:
         """Return what stood before an unconfirmed change. Raises ConfigError if that cannot be used."""
-        content = content_of(str(self._directory / STANDING))
-        text = f"{self._config_path}: taken back: the change was not confirmed in time"
-        return Loaded(load(self._config_path, content=content), content, text)
+        return self._stood(f"{self._config_path}: taken back: the change was not confirmed in time")
 
-    def _instead(self, error: ConfigError) -> Loaded:
-        try:
-            content = content_of(str(self._directory / STANDING))
-            config = load(self._config_path, content=content)
-        except ConfigError:
-            raise error from None
-        return Loaded(config, content, str(error))
+    def _stood(self, error: str) -> Loaded:
+        content = content_of(str(self._directory / STANDING))
+        return Loaded(load(self._config_path, content=content), content, error)
 
     def keep(self, content: bytes) -> str | None:
         """Let this stand, confirmed; return what went wrong, in one line, or None."""
@@ -105,10 +106,15 @@ class Standing:
 
     def remaining(self, content: bytes) -> float:
         """Return the seconds until this is taken back; 0 if that is due, or it was never on condition."""
-        record, (boot_id, now) = self.unconfirmed(), _now()
-        if record is None or record.digest != _digest(content) or record.expired(boot_id, now):
+        unconfirmed, (boot_id, now) = self._unconfirmed(content), _now()
+        if unconfirmed is None or unconfirmed.expired(boot_id, now):
             return 0.0
-        return record.deadline - now
+        return unconfirmed.deadline - now
+
+    def _unconfirmed(self, content: bytes) -> Unconfirmed | None:
+        """Return the change that was not confirmed, if this is its text."""
+        record = self.unconfirmed()
+        return record if record and record.digest == _digest(content) else None
 
     def _forget(self) -> str | None:
         try:
@@ -120,14 +126,8 @@ class Standing:
     def _write(self, name: str, content: bytes) -> str | None:
         """Replace a file as a whole."""
         path = self._directory / name
-        scratch = path.with_name(f"{name}.new")
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
+            replace_file(path, content)
         except OSError as error:
             return f"{path}: {error.strerror or error}: it will not survive a restart"
         return None
