@@ -157,6 +157,12 @@ class Charon:
                 for child in sa["child-sas"].values()
             ]
 
+    def ike_sas(self, connection: str) -> frozenset[bytes]:
+        """Unique ids of the IKE_SAs of `connection`."""
+        with self.session() as session:
+            sas = list(session.list_sas({"ike": connection}))
+        return frozenset(sa["uniqueid"] for each in sas for sa in each.values())
+
     def is_up(self, connection: str) -> bool:
         """Whether a CHILD_SA of `connection` carries traffic."""
         return any(state in {"INSTALLED", "REKEYING", "REKEYED"} for state in self.children(connection))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import CONNECTION, Gateway, Status, tunnel
+from tests.lab.gateway import CONNECTION, Gateway, Status, paths_are_up, tunnel
 from tests.lab.lab import Lab
 from tests.lab.observer import Packet, decoded
 from tests.lab.topology import (
@@ -165,10 +165,6 @@ def fail_over(lab: Lab, gateway: Gateway) -> None:
     gateway.wait(is_on(PRIMARY), "traffic is back", within=60 * PATIENCE)
     lab.cloud.wait_returning(PRIMARY)
     tell(f"the cloud returns traffic on: {', '.join(lab.cloud.returning())}")
-
-
-def paths_are_up(status: Status) -> bool:
-    return all(tunnel(status, each)["path"]["state"] == "up" for each in TUNNELS)
 
 
 def is_on(wanted: Tunnel) -> Callable[[Status], bool]:

@@ -237,6 +237,11 @@ def tunnel(status: Status, wanted: Tunnel) -> dict[str, Any]:
     return dict(found)
 
 
+def paths_are_up(status: Status) -> bool:
+    """Whether every tunnel's path is heard."""
+    return all(bool(tunnel(status, each)["path"]["state"] == "up") for each in TUNNELS)
+
+
 def is_up(status: Status) -> bool:
     """Whether the gateway and all its tunnels are up, and the traffic of each connection has a way to go.
 

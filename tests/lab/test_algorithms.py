@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tests.lab.lab import Lab
 
 
+OWNER = "vpnagent.hangzhou.primary"
+
+
 class Row(NamedTuple):
     """One negotiation; None: no PFS."""
 
@@ -79,7 +82,7 @@ def test_the_rows_name_every_value() -> None:
 def negotiated(lab: Lab) -> dict[str, str]:
     """What charon says of the primary's SAs."""
     with lab.charon.session() as session:
-        [sa] = [sa for sas in session.list_sas({"ike": "vpnagent.hangzhou.primary"}) for sa in sas.values()]
+        [sa] = [sa for sas in session.list_sas({"ike": OWNER}) for sa in sas.values()]
     [child] = [child for child in sa["child-sas"].values() if child["state"] == b"INSTALLED"]
     found = {"version": sa["version"], "dh": sa["dh-group"], "ike": sa["encr-alg"], "esp": child["encr-alg"]}
     return {key: value.decode() for key, value in found.items()}
@@ -102,7 +105,7 @@ def test_every_algorithm_carries_traffic(lab: Lab, gateway: Gateway) -> None:
         lab.cloud.load(PRIMARY, changes=changes, child={"esp_proposals": [row.esp]})
         gateway.write(document)
         if number:
-            renegotiated = partial(is_renegotiated, lab, sa_ids(lab))
+            renegotiated = partial(is_renegotiated, lab, lab.charon.ike_sas(OWNER))
             gateway.ask("reload")
             gateway.wait(renegotiated, f"{row} is up", within=20 * PATIENCE)
         else:
@@ -117,12 +120,5 @@ def test_every_algorithm_carries_traffic(lab: Lab, gateway: Gateway) -> None:
     assert tunnel(gateway.status(), PRIMARY)["child_sa"] == "installed"
 
 
-def sa_ids(lab: Lab) -> frozenset[bytes]:
-    """The IKE_SAs of the primary."""
-    with lab.charon.session() as session:
-        sas = list(session.list_sas({"ike": "vpnagent.hangzhou.primary"}))
-    return frozenset(sa["uniqueid"] for each in sas for sa in each.values())
-
-
 def is_renegotiated(lab: Lab, before: frozenset[bytes], status: Status) -> bool:
-    return is_up(status) and before.isdisjoint(sa_ids(lab))
+    return is_up(status) and before.isdisjoint(lab.charon.ike_sas(OWNER))

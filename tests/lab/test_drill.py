@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.lab.deadline import EMULATED, PATIENCE, eventually
-from tests.lab.gateway import PROGRAM, tunnel
+from tests.lab.gateway import PROGRAM, paths_are_up, tunnel
 from tests.lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS
 
 if TYPE_CHECKING:
@@ -49,11 +49,7 @@ def start(gateway: Gateway) -> None:
     """Start an agent whose paths are known to work."""
     gateway.start()
     gateway.wait_up()
-    gateway.wait(
-        lambda s: all(tunnel(s, each)["path"]["state"] == "up" for each in TUNNELS),
-        "both paths answer",
-        within=10 * PATIENCE,
-    )
+    gateway.wait(paths_are_up, "both paths answer", within=10 * PATIENCE)
 
 
 def active(status: Status) -> list[str]:

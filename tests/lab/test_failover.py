@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.lab.counters import packets
 from tests.lab.deadline import EMULATED, PATIENCE, eventually
-from tests.lab.gateway import tunnel
-from tests.lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST, TUNNELS
+from tests.lab.gateway import paths_are_up, tunnel
+from tests.lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
     from tests.lab.faults import Direction, What
@@ -45,10 +45,6 @@ def start(gateway: Gateway, *, shared: bool = False, **changes: Any) -> Status:
     gateway.start()
     gateway.wait_up()
     return gateway.wait(paths_are_up, "both paths answer", within=10 * PATIENCE)
-
-
-def paths_are_up(status: Status) -> bool:
-    return all(bool(tunnel(status, each)["path"]["state"] == "up") for each in TUNNELS)
 
 
 def path_is_down(each: Tunnel, status: Status) -> bool:

@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import tunnel
-from tests.lab.test_failover import last_failover, on_backup, paths_are_up, start
+from tests.lab.gateway import paths_are_up, tunnel
+from tests.lab.test_failover import last_failover, on_backup, start
 from tests.lab.topology import ECS_HOST, PRIMARY
 
 if TYPE_CHECKING:

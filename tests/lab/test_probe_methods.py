@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.lab.counters import PROC
 from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import tunnel
-from tests.lab.test_failover import last_failover, on_backup, paths_are_up
+from tests.lab.gateway import paths_are_up, tunnel
+from tests.lab.test_failover import last_failover, on_backup
 from tests.lab.topology import BACKUP, ECS_HOST, PRIMARY
 
 if TYPE_CHECKING:

@@ -21,9 +21,7 @@ NEW_IKE, NEW_ESP = "aes256-sha256-modp1024", "aes256-sha256-modp1024"
 
 def identities(lab: Lab, name: str) -> frozenset[bytes]:
     """The IKE_SAs of a tunnel."""
-    with lab.charon.session() as session:
-        sas = list(session.list_sas({"ike": f"vpnagent.hangzhou.{name}"}))
-    return frozenset(sa["uniqueid"] for each in sas for sa in each.values())
+    return lab.charon.ike_sas(f"vpnagent.hangzhou.{name}")
 
 
 def start(gateway: Gateway, *, without: Tunnel | None = None) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.lab.deadline import EMULATED, PATIENCE, eventually
-from tests.lab.gateway import tunnel
+from tests.lab.gateway import paths_are_up
 from tests.lab.lab import RESULTS
-from tests.lab.topology import BACKUP, PRIMARY, TUNNELS
+from tests.lab.topology import BACKUP, PRIMARY
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway, Status
+    from tests.lab.gateway import Gateway
     from tests.lab.lab import Lab
     from tests.lab.topology import Tunnel
 
@@ -38,10 +38,6 @@ def running(gateway: Gateway) -> Gateway:
     gateway.wait_up()
     gateway.wait(paths_are_up, "both paths answer", within=10 * PATIENCE)
     return gateway
-
-
-def paths_are_up(status: Status) -> bool:
-    return all(bool(tunnel(status, each)["path"]["state"] == "up") for each in TUNNELS)
 
 
 def transitions(gateway: Gateway) -> list[str]:
