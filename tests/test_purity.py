@@ -41,6 +41,7 @@ SHELL = {
     "reconcile_charon.py",
     "reconcile_kernel.py",
     "prober_link.py",
+    "program.py",
     "probe/__main__.py",
     "probe/client.py",
     "probe/ike_socket.py",

@@ -4,13 +4,13 @@ While a prober lives it alone writes the nexthop groups. What it tells becomes `
 reconcilers and the status read it there.
 """
 
-import asyncio
 import logging
 import os
 import sys
 import time
 from typing import Final
 
+from vpnagent import program
 from vpnagent.config.values import Config, ProbeMethod
 from vpnagent.errors import AgentError
 from vpnagent.knowledge import Failover, Knowledge
@@ -238,25 +238,14 @@ def socket_beside(control_socket: str) -> str:
 async def crafted() -> Crafted:
     """Have scapy make the intricate packets, in a process that ends; raises AgentError."""
     command = (sys.executable, "-P", "-m", "vpnagent.probe.craft")
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        stdin=asyncio.subprocess.DEVNULL,
-    )
     try:
-        async with asyncio.timeout(CRAFT_TIMEOUT):
-            out, err = await process.communicate()
+        ended = await program.run(command, seconds=CRAFT_TIMEOUT)
     except TimeoutError:
         raise AgentError(f"the probe packets were not made within {CRAFT_TIMEOUT:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        last = err.decode(errors="replace").strip().splitlines()[-1:]
+    if ended.status:
+        last = ended.complaint.decode(errors="replace").strip().splitlines()[-1:]
         raise AgentError(f"the probe packets cannot be made: {' '.join(last)}")
     try:
-        return decode(Crafted, out)
+        return decode(Crafted, ended.output)
     except ProtocolError as error:
         raise AgentError(f"the probe packets cannot be read: {error}") from error

@@ -1,12 +1,11 @@
 """Have nft and iptables-save tell their rules. A shell: runs programs that only read."""
 
-import asyncio
-import contextlib
 import json
 import shutil
 from pathlib import Path
 from typing import Final
 
+from vpnagent import program
 from vpnagent.checks import iptables_text, nft_json
 from vpnagent.checks.firewall import Chain, Ruleset
 from vpnagent.checks.readings import NET, UnreadableError
@@ -51,31 +50,18 @@ def _has_legacy_tables() -> bool:
 
 async def _output(name: str, *arguments: str) -> str | None:
     """Return what a program prints; None if it is not installed."""
-    program = shutil.which(name, path=PATH)
-    if program is None:
+    path = shutil.which(name, path=PATH)
+    if path is None:
         return None
-    process = await asyncio.create_subprocess_exec(
-        program,
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=MAX_BYTES,
-    )
     try:
-        async with asyncio.timeout(DEADLINE):
-            out, complaint = await process.communicate()
+        ended = await program.run((path, *arguments), seconds=DEADLINE)
     except TimeoutError:
         raise UnreadableError(f"{name} took longer than {DEADLINE:g} s") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    if process.returncode:
-        reason = complaint.decode(errors="replace").strip().partition("\n")[0]
+    if ended.status:
+        reason = ended.complaint.decode(errors="replace").strip().partition("\n")[0]
         if "not permitted" in reason or "Permission denied" in reason:
             raise PermissionError(1, "Operation not permitted")
-        raise UnreadableError(f"{Path(program).name}: {reason}")
-    if len(out) > MAX_BYTES:
+        raise UnreadableError(f"{Path(path).name}: {reason}")
+    if len(ended.output) > MAX_BYTES:
         raise UnreadableError(f"{name} prints more than {MAX_BYTES >> 20} MiB of rules")
-    return out.decode(errors="replace")
+    return ended.output.decode(errors="replace")

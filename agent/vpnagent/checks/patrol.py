@@ -1,7 +1,6 @@
 """Have the machine looked at every minute while the daemon runs, without ever waiting for it on the loop."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import pickle
@@ -10,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
+from vpnagent import program
 from vpnagent.bell import rung
 from vpnagent.config.values import Config
 from vpnagent.finding import Finding, Severity
@@ -47,28 +47,15 @@ class Patrol:
         """Return what is wrong with the machine; if that cannot be told, then this."""
         question = pickle.dumps((without_secrets(self._known.config), self._config_path))
         try:
-            async with asyncio.timeout(DEADLINE):
-                found = [
-                    Finding(code=code, subject=subject, severity=Severity(severity), text=text, hint=hint)
-                    for code, subject, severity, text, hint in json.loads(await _answer(question))
-                ]
+            ended = await program.run(COMMAND, seconds=DEADLINE, given=question, complaint=False)
+            found = [
+                Finding(code=code, subject=subject, severity=Severity(severity), text=text, hint=hint)
+                for code, subject, severity, text, hint in json.loads(ended.output)
+            ]
         except (TimeoutError, OSError, ValueError) as error:
             log.warning("machine-not-looked-at error=%r", error)
             return (_unseen(error),)
         return tuple(f for f in found if f.code not in TOLD_ANYHOW and (f.code, f.subject) != CHARON_UNSEEN)
-
-
-async def _answer(question: bytes) -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        answer, _ = await process.communicate(question)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    return answer
 
 
 def without_secrets(config: Config) -> Config:
