@@ -84,6 +84,8 @@ def test_every_sample_is_of_a_declared_metric_with_its_labels(known: Knowledge) 
     known.kernel.failover_counts["hangzhou", "child-sa-gone"] = 1
     known.kernel.repairs["route"] = 2
     known.charon.negotiation_failures[PRIMARY, "PskMismatch"] = 3
+    known.event_counts["Failover"] = 4
+    known.certificate_expiry = {PRIMARY: 1.8e9}
     for metric in AgentCollector(known).collect():
         for sample in metric.samples:
             declared = METRICS.get(sample.name) or METRICS[metric.name]

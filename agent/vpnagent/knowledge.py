@@ -164,6 +164,8 @@ class Knowledge:
     config_error: str | None = None  #: why the last reload was refused
     config_findings: tuple[Finding, ...] = ()
     machine_findings: tuple[Finding, ...] = ()  #: written by the patrol, every minute
+    certificate_expiry: Mapping[TunnelKey, float] = field(default_factory=dict)  #: by the patrol; Unix time
+    event_counts: dict[str, int] = field(default_factory=dict)  #: by type, since the start; written by events
     taken_back_at: float | None = None  #: wall clock; when it will be, unless it is confirmed
     drained: frozenset[TunnelKey] = frozenset()  #: written by drain and undrain
     drills: Leases = field(default_factory=Leases)  #: written by drill

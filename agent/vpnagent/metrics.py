@@ -79,12 +79,16 @@ METRICS: Final = {
     "vpnagent_negotiation_failures_total": Declaration(
         Counter, "Failed negotiations by reason, in the cloud's words.", ("connection", "tunnel", "reason")
     ),
+    "vpnagent_certificate_expiry_timestamp_seconds": Declaration(
+        Gauge, "Unix time at which the first of the tunnel's certificate and CA expires."
+    ),
     "vpnagent_route_installed": Declaration(
         Gauge, "1 when the route for the prefix leads into a tunnel.", ("connection", "prefix")
     ),
     "vpnagent_drift_repairs_total": Declaration(
         Counter, "Objects of ours that somebody changed or removed and that were put right.", ("kind",)
     ),
+    "vpnagent_events_total": Declaration(Counter, "Events told, by type.", ("type",)),
     "vpnagent_config_last_reload_successful": Declaration(
         Gauge, "1 when the configuration file in force is the one last read.", ()
     ),
@@ -153,6 +157,8 @@ def samples(known: Knowledge) -> Iterator[Sample]:
     yield "vpnagent_config_last_reload_successful", (), known.config_error is None
     for kind, count in known.kernel.repairs.items():
         yield "vpnagent_drift_repairs_total", (kind,), count
+    for type_, count in known.event_counts.items():
+        yield "vpnagent_events_total", (type_,), count
     for connection in known.config.connections:
         yield from _connection(known, connection)
         for tunnel in connection.tunnels:
@@ -180,6 +186,8 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Iterato
     yield "vpnagent_rekeys_total", labels, known.charon.rekeys.get(tunnel.key, 0)
     yield from _traffic(labels, known, tunnel)
     yield from _path(labels, known.probe, tunnel.key)
+    if (expiry := known.certificate_expiry.get(tunnel.key)) is not None:
+        yield "vpnagent_certificate_expiry_timestamp_seconds", labels, expiry
     for (key, reason), count in known.charon.negotiation_failures.items():
         if key == tunnel.key:
             yield "vpnagent_negotiation_failures_total", (*labels, reason), count
