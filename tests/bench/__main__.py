@@ -22,6 +22,7 @@ def main() -> int:
         ("tests.bench.switch_time",),
         ("tests.bench.prober", "--seconds", seconds),
         ("tests.bench.daemon_start",),
+        ("tests.bench.daemon_memory", "--seconds", seconds),
         ("tests.bench.steadiness", "--seconds", steady),
     )
     worst = 0
