@@ -9,7 +9,7 @@ from vpnagent.config.values import Role
 INTEGER = integer(576, 9000)
 DURATION = duration("10ms", "60s")
 RATE = rate("64kbps", "1Gbps")
-CHOICE = choice(1, "main", refused={"sm4": "is refused, because"})
+CHOICE = choice(1, "main")
 ROLE = member(Role)
 INTERFACE_RULE = (
     "must be the name of an interface: letters, digits, '_', '-' and '.', a letter or digit first"
@@ -31,7 +31,7 @@ REFUSED: list[tuple[Kind, object, str]] = [
     (CHOICE, 1.0, "must be 1 or main, not 1.0"),
     (CHOICE, "1", "must be 1 or main, not '1'"),
     (CHOICE, ["main"], "must be 1 or main, not a list"),
-    (CHOICE, "sm4", "sm4 is refused, because"),
+    (CHOICE, "sm4", "must be 1 or main, not 'sm4'"),
     (ROLE, "master", "must be active or standby, not 'master'"),
     (field_types.BOOLEAN, "no", "must be true or false, not 'no'"),
     (field_types.BOOLEAN, 0, "must be true or false, not 0"),

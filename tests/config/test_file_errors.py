@@ -40,10 +40,6 @@ def with_tunnel(**changes: Any) -> dict[str, Any]:
 
 
 TUNNEL = "connections[0].tunnels[0]"
-GUOMI = (
-    "is a Guomi algorithm, and strongSwan registers none: use a connection of an ordinary VPN gateway "
-    "(not of type NationalStandard), with aes and sha on both ends"
-)
 
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("gateway: is required", {"connections": plain()["connections"]}),
@@ -73,14 +69,6 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     (
         "connections[0].remote_networks[0]: 10.1.2.3/16 has host bits set: the network is 10.1.0.0/16",
         with_connection(remote_networks=["10.1.2.3/16"]),
-    ),
-    (
-        f"connections[0].ike.encryption: sm4 {GUOMI}",
-        with_connection(ike={"encryption": "sm4"}),
-    ),
-    (
-        f"connections[0].esp.integrity: sm3 {GUOMI}",
-        with_connection(esp={"integrity": "sm3"}),
     ),
     (
         "connections[0].esp.lifetime: must be a duration from 300s to 24h, not 0",

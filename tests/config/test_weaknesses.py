@@ -37,6 +37,8 @@ def told(config: Config) -> list[tuple[str, str, str]]:
         (using(ike={"encryption": "3des"}), [("Weak3des", "warning", "connections[0].ike.encryption")]),
         (using(esp={"encryption": "3des"}), [("Weak3des", "warning", "connections[0].esp.encryption")]),
         (using(ike={"integrity": "md5"}), [("WeakMd5", "warning", "connections[0].ike.integrity")]),
+        (using(ike={"integrity": "sm3"}), [("GuomiUnproven", "warning", "connections[0]")]),
+        (using(esp={"encryption": "sm4"}), [("GuomiUnproven", "warning", "connections[0]")]),
         (using(esp={"integrity": "md5"}), [("WeakMd5", "warning", "connections[0].esp.integrity")]),
         (using(esp={"integrity": "md5", "encryption": "aes128gcm16"}), []),
         (using(ike={"dh_group": 1}), [("WeakDhGroup1", "critical", "connections[0].ike.dh_group")]),

@@ -85,6 +85,50 @@ def test_changed_proposals_are_negotiated_beside_the_old_ones(lab: Lab, gateway:
     assert gateway.status()["connections"][0]["last_failover"] is None
 
 
+def test_proposals_of_ikev1_are_changed_while_the_other_tunnel_carries(lab: Lab, gateway: Gateway) -> None:
+    document = gateway.document()
+    [connection] = document["connections"]
+    connection["ike"] = {"version": 1}
+    for each in TUNNELS:
+        lab.cloud.load(each, changes={"version": "1"})
+    gateway.write(document)
+    gateway.start()
+    gateway.wait_up()
+    before = {each: identities(lab, each.name) for each in TUNNELS}
+    connection |= {"ike": {"version": 1, **NEW}, "esp": NEW}
+    stream = lab.stream()
+    with stream.running():
+        for each in TUNNELS:
+            changes = {"version": "1", "proposals": [NEW_IKE]}
+            lab.cloud.load(each, changes=changes, child={"esp_proposals": [NEW_ESP]})
+        reload(
+            gateway,
+            document,
+            lambda s: is_up(s) and all(before[e].isdisjoint(identities(lab, e.name)) for e in TUNNELS),
+            "both tunnels have new SAs",
+        )
+        result = stream.stop()
+    print(f"\nproposals of IKEv1 changed: {result}")
+    assert result.outbound.lost == 0, lab.drops()
+
+
+def test_a_single_tunnel_becomes_one_of_two_under_another_name(lab: Lab, gateway: Gateway) -> None:
+    document = start(gateway, without=BACKUP)
+    [connection] = document["connections"]
+    [first] = connection["tunnels"]
+    stream = lab.stream()
+    with stream.running():
+        # As a new document of the cloud has it: other names for the same addresses.
+        connection["name"] = "hangzhou-dual"
+        first["name"] = "tunnel-1"
+        connection["tunnels"].append(gateway.document()["connections"][0]["tunnels"][1])
+        reload(gateway, document, lambda s: is_up(s) and names(s) == ["tunnel-1", "backup"], "both are up")
+        eventually(lambda: not identities(lab, "primary"), "no SA of the old name", within=20 * PATIENCE)
+        result = stream.stop()
+    print(f"\nsingle to dual, renamed: {result}")
+    assert result.outbound.lost == 0, lab.drops()
+
+
 def in_waiting(status: Status) -> bool:
     return "SettingsNotInForce" in {warning["code"] for warning in status["warnings"]}
 

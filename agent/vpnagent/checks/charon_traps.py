@@ -12,7 +12,7 @@ from vpnagent.checks.observation import Charon, Observation
 from vpnagent.config.values import Config, TrafficSelectors
 from vpnagent.desired import ipsec_connections
 from vpnagent.finding import Finding, Severity
-from vpnagent.ipsec.algorithms import missing_algorithms
+from vpnagent.ipsec.algorithms import GUOMI, missing_algorithms
 
 OLDEST: Final = (5, 8, 0)  #: XFRM interfaces (NEWS of 5.8.0)
 
@@ -59,6 +59,10 @@ TRAPS: Final = (
 )
 
 KERNEL_LIBIPSEC: Final = "kernel-libipsec"
+_NO_GUOMI: Final = (
+    "no strongSwan release has Guomi (SM4, SM3): use a VPN gateway of the ordinary type with aes and sha "
+    "on both ends, or a charon that registers them"
+)
 PLUGINS: Final = {
     KERNEL_LIBIPSEC: (
         Severity.CRITICAL,
@@ -108,7 +112,9 @@ def algorithm_missing(name: str, lacking: tuple[str, ...]) -> Finding:
         subject=name,
         severity=Severity.CRITICAL,
         text=f"{name}: this charon does not register {', '.join(lacking)}; the connection is not loaded",
-        hint="load the strongSwan plugin that has it, or choose another proposal on both ends",
+        hint=_NO_GUOMI
+        if any(f": {word} (" in what for word in GUOMI for what in lacking)
+        else "load the strongSwan plugin that has it, or choose another proposal on both ends",
     )
 
 

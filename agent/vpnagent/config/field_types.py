@@ -79,17 +79,14 @@ def _quantity(title: str, bounds: tuple[str, str], read: Callable[[object], floa
     return Kind(parse, schema)
 
 
-def choice(*allowed: str | int, refused: Mapping[str, str] | None = None) -> Kind:
-    """Return the kind of a value out of a list; ``refused`` names others with the reason against each."""
+def choice(*allowed: str | int) -> Kind:
+    """Return the kind of a value out of a list."""
     words = [str(word) for word in allowed]
-    reasons = refused or {}
 
     def parse(value: object) -> str | int:
         # True == 1 and 1.0 == 1 in Python, not here.
         if isinstance(value, str | int) and not isinstance(value, bool) and value in allowed:
             return value
-        if isinstance(value, str) and value in reasons:
-            raise ValueError(f"{value} {reasons[value]}")
         raise ValueError(f"must be {listed(words)}, not {shown(value)}")
 
     return Kind(parse, {"enum": list(allowed), "title": listed(words)})

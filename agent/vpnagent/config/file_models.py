@@ -22,17 +22,13 @@ from vpnagent.config.values import (
     UdpEncapsulation,
 )
 
-ENCRYPTION: Final = ("aes128", "aes192", "aes256", "3des", "des", "aes128gcm16", "aes256gcm16")
-INTEGRITY: Final = ("md5", "sha1", "sha256", "sha384", "sha512")
+ENCRYPTION: Final = ("aes128", "aes192", "aes256", "3des", "des", "aes128gcm16", "aes256gcm16", "sm4")
+INTEGRITY: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sm3")
 DH_GROUPS: Final = (1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 31)  #: IANA numbers
 MAX_TUNNELS: Final = 2  #: the cloud gives a connection one or two
 
-_GUOMI: Final = (
-    "is a Guomi algorithm, and strongSwan registers none: use a connection of an ordinary VPN gateway "
-    "(not of type NationalStandard), with aes and sha on both ends"
-)
-_ENCRYPTION: Final = choice(*ENCRYPTION, refused={"sm4": _GUOMI})
-_INTEGRITY: Final = choice(*INTEGRITY, refused={"sm3": _GUOMI})
+_ENCRYPTION: Final = choice(*ENCRYPTION)
+_INTEGRITY: Final = choice(*INTEGRITY)
 
 # Why not 0, which the cloud allows: nowhere is it said what it means. Below 300 s a rekey would never rest.
 _LIFETIME: Final = duration("300s", "24h")

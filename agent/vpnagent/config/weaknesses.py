@@ -15,6 +15,8 @@ from vpnagent.finding import Finding, Severity
 
 SLOW_3DES: Final = 200e6  #: bits per second from which the cloud advises against 3DES
 
+_GUOMI: Final = ("sm4", "sm3")
+
 _ON_BOTH_ENDS: Final = "on both ends: first in the cloud's IPsec connection, then here"
 
 #: algorithm or group -> code, severity, text, hint
@@ -54,7 +56,7 @@ _WEAK: Final[dict[str | int | None, tuple[str, Severity, str, str]]] = {
 
 def weaknesses(config: Config) -> list[Finding]:
     """Return the warnings about a valid configuration, in its order; each is about a key."""
-    return [*_algorithms(config), *_slow(config), *_aggressive(config)]
+    return [*_algorithms(config), *_guomi(config), *_slow(config), *_aggressive(config)]
 
 
 def _algorithms(config: Config) -> Iterator[Finding]:
@@ -73,6 +75,20 @@ def _algorithms(config: Config) -> Iterator[Finding]:
                 code, severity, text, hint = _WEAK[algorithm]
                 subject = key_path((*path, *key))
                 yield Finding(code=code, subject=subject, severity=severity, text=text, hint=hint)
+
+
+def _guomi(config: Config) -> Iterator[Finding]:
+    for path, connection in connections(config):
+        ike, esp = connection.ike, connection.esp
+        if not {ike.encryption, ike.integrity, esp.encryption, esp.integrity}.isdisjoint(_GUOMI):
+            yield Finding(
+                code="GuomiUnproven",
+                subject=key_path(path),
+                severity=Severity.WARNING,
+                text="Guomi (SM4, SM3) works only with a charon that registers it, which no strongSwan "
+                "release does; with a gateway of type NationalStandard it is unproven",
+                hint="use a VPN gateway of the ordinary type, with aes and sha on both ends",
+            )
 
 
 def _slow(config: Config) -> Iterator[Finding]:

@@ -52,9 +52,13 @@ HASHES = {
     "sm3": ("HMAC_SM3_96", "PRF_HMAC_SM3"),
 }  #: names of the integrity algorithm and of the PRF in get-algorithms
 
-#: No strongSwan release knows their keywords: load-conn with one is refused, for ESP too. The names above
-#: are what a fork would call them; a fork that calls them otherwise is refused all the same.
+#: No strongSwan release has them. Their keywords and names are those of the forks that do: ``sm4cbc-sm3-…``.
 GUOMI = frozenset({"sm4", "sm3"})
+
+
+def keyword(encryption: str) -> str:
+    """Return charon's keyword for a cipher of the configuration."""
+    return "sm4cbc" if encryption == "sm4" else encryption
 
 
 def aead(encryption: str) -> bool:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from vpnagent.config.values import Esp, Ike, UdpEncapsulation
-from vpnagent.ipsec.algorithms import DH_GROUPS, aead
+from vpnagent.ipsec.algorithms import DH_GROUPS, aead, keyword
 from vpnagent.ipsec.connection import Connection, Credentials
 from vpnagent.ipsec.events import Alert, ChildUpDown, IkeUpDown, LogLine, Rekeyed
 from vpnagent.ipsec.sa import ChildSa, ChildState, IkeSa, IkeState
@@ -39,12 +39,12 @@ NOTHING_TO_TERMINATE = "no matching SAs to terminate found"  #: the errmsg of te
 def ike_proposal(ike: Ike) -> str:
     """Return the IKE proposal; with an AEAD cipher, ``integrity`` names the PRF."""
     integrity = f"prf{ike.integrity}" if aead(ike.encryption) else ike.integrity
-    return f"{ike.encryption}-{integrity}-{DH_GROUPS[ike.dh_group].keyword}"
+    return f"{keyword(ike.encryption)}-{integrity}-{DH_GROUPS[ike.dh_group].keyword}"
 
 
 def esp_proposal(esp: Esp) -> str:
     """Return the ESP proposal; a DH group in it means PFS."""
-    parts = [esp.encryption]
+    parts = [keyword(esp.encryption)]
     if not aead(esp.encryption):
         parts.append(esp.integrity)
     if esp.pfs_group is not None:
