@@ -1,0 +1,123 @@
+"""An event: something that happened once, with a number; as a value and as one line of JSON. Pure."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from vpnagent.events.kinds import BY_NAME, EventType
+from vpnagent.finding import Severity
+from vpnagent.record import dataclass
+from vpnagent.status import rfc3339
+
+LONGEST_TEXT: Final = 500  #: characters
+LONGEST_FIELD: Final = 200  #: characters
+MOST_FIELDS: Final = 10
+LONGEST_LINE: Final = 12 * 1024  #: bytes of an event as JSON: four to a character at most, and the names
+
+Scalar = str | int | float
+
+
+NO_FIELDS: Final[Mapping[str, Scalar]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something that happened, before it is an event: it may yet be damped."""
+
+    type: EventType
+    at: float  #: wall clock, seconds
+    severity: Severity
+    text: str
+    connection: str = ""
+    tunnel: str = ""
+    about: str = ""  #: what tells happenings of one topic apart beside connection and tunnel
+    fields: Mapping[str, Scalar] = NO_FIELDS
+
+    @property
+    def subject(self) -> tuple[str, str, str, str]:
+        """What it is about: of one subject the last word counts."""
+        return (self.type.topic, self.connection, self.tunnel, self.about)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event; ``sequence`` grows by one from event to event, over restarts too."""
+
+    sequence: int
+    at: float  #: wall clock, seconds
+    type: EventType
+    severity: Severity
+    connection: str
+    tunnel: str
+    text: str
+    fields: Mapping[str, Scalar]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it everywhere."""
+        return {
+            "sequence": self.sequence,
+            "at": rfc3339(self.at),
+            "type": self.type.value,
+            "title": self.type.title,
+            "severity": self.severity.value,
+            "connection": self.connection,
+            "tunnel": self.tunnel,
+            "text": self.text,
+            "fields": dict(self.fields),
+        }
+
+    @property
+    def line(self) -> bytes:
+        """It as one line of JSON, at most ``LONGEST_LINE`` bytes."""
+        return json.dumps(self.plain(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+    @property
+    def subject(self) -> str:
+        """Its tunnel or connection as people write it; empty for the gateway's own."""
+        return f"{self.connection}/{self.tunnel}" if self.tunnel else self.connection
+
+
+def event_of(happening: Happening, sequence: int) -> Event:
+    """Return the event that a happening becomes: in one line, and not longer than it may be."""
+    fields = list(happening.fields.items())[:MOST_FIELDS]
+    return Event(
+        sequence=sequence,
+        at=happening.at,
+        type=happening.type,
+        severity=happening.severity,
+        connection=happening.connection,
+        tunnel=happening.tunnel,
+        text=_one_line(happening.text, LONGEST_TEXT),
+        fields={k: _one_line(v, LONGEST_FIELD) if isinstance(v, str) else v for k, v in fields},
+    )
+
+
+def event_in(line: bytes) -> Event | None:
+    """Return the event in a line of JSON; None for anything that is none, such as a torn line."""
+    try:
+        found = json.loads(line)
+        event = Event(
+            sequence=found["sequence"],
+            at=datetime.fromisoformat(found["at"]).timestamp(),
+            type=BY_NAME[found["type"]],
+            severity=Severity(found["severity"]),
+            **{name: found[name] for name in ("connection", "tunnel", "text", "fields")},
+        )
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return None
+    return event if _sound(event) else None
+
+
+def _sound(event: Event) -> bool:
+    """Whether every value is of the type that its field says."""
+    texts = all(isinstance(getattr(event, name), str) for name in ("connection", "tunnel", "text"))
+    numbered = type(event.sequence) is int and event.sequence > 0
+    fields = isinstance(event.fields, dict) and all(isinstance(v, Scalar) for v in event.fields.values())
+    return texts and numbered and fields
+
+
+def _one_line(text: str, longest: int) -> str:
+    """Return a text without control characters and what no encoding knows, cut to a length."""
+    clean = "".join(character if character.isprintable() else " " for character in text[: longest + 1])
+    return clean if len(clean) <= longest else f"{clean[: longest - 1]}…"

@@ -1,0 +1,307 @@
+"""Events are changes: each cause tells its event once, and what lasts tells nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.config_examples import make_config
+from tests.test_report import BACKUP, PRIMARY, known
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.events.detect import DAY, Seen, beginning, happenings, look
+from vpnagent.events.event import Happening
+from vpnagent.events.kinds import EventType
+from vpnagent.finding import Finding, Severity
+from vpnagent.knowledge import Failover, Knowledge
+from vpnagent.probe.actions import Cause
+from vpnagent.probe.outlook import PathReport
+from vpnagent.report import refresh
+from vpnagent.selection import PathState, Verdict
+
+NOW = 1_000_000.0
+BOTH = (PRIMARY, BACKUP)
+
+
+class Watch:
+    """Looks at what is known, again and again."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.known = knowledge
+        self.seen: Seen = beginning(knowledge, NOW)
+
+    def happened(self, at: float = NOW) -> list[Happening]:
+        refresh(self.known, at)
+        before, self.seen = self.seen, look(self.known, self.seen, at)
+        return list(happenings(before, self.seen, at))
+
+    def types(self) -> set[str]:
+        return {happening.type.value for happening in self.happened()}
+
+
+def watch(*up: TunnelKey) -> Watch:
+    """Return a watch over what has been so for a while, with exactly these tunnels up."""
+    watch = Watch(known(*up))
+    watch.happened()
+    return watch
+
+
+def install(known: Knowledge, *up: TunnelKey) -> None:
+    known.charon.verdicts = {key: Verdict(child_sa_installed=True) for key in up}
+
+
+def failover(reason: str, *, old: str = "primary", new: str = "backup") -> Failover:
+    return Failover(
+        at=NOW - 1,
+        old=(old,),
+        new=(new,) if new else (),
+        reason=reason,
+        detection_seconds=0.3,
+        switch_seconds=0.0001,
+    )
+
+
+def finding(code: str) -> Finding:
+    return Finding(code=code, subject="x", severity=Severity.CRITICAL, text="wrong", hint="mend it")
+
+
+def lose_charon(known: Knowledge) -> None:
+    known.charon.connected, known.charon.error = False, "charon: no answer"
+
+
+def trouble(known: Knowledge, *keys: TunnelKey) -> None:
+    install(known)
+    known.charon.troubles = dict.fromkeys(keys, "NoResponse: retransmit")
+
+
+def path(key: TunnelKey, state: PathState, *, held: bool = False) -> PathReport:
+    return PathReport(
+        tunnel=key,
+        state=state,
+        cause=Cause.SILENT,
+        reason="silent for 300 ms",
+        since=0.0,
+        congested=False,
+        rtt=None,
+        loss_ratio=0.0,
+        last_heard=None,
+        target=IPv4Address("169.254.10.1"),
+        sent=0,
+        answered=0,
+        lost=0,
+        hold_down_ends=None,
+        held=held,
+        trial=False,
+        failed_trials=None,
+        next_trial=None,
+        waiting_for_peer=False,
+    )
+
+
+def probe(known: Knowledge, state: PathState, *keys: TunnelKey) -> None:
+    known.probe.reported = True
+    known.probe.paths = {key: path(key, state if key in keys else PathState.UP) for key in BOTH}
+
+
+def take_back(known: Knowledge) -> None:
+    known.taken_back_at, known.config_error, known.loaded_at = None, "file: taken back", 5.0
+    known.config = replace(known.config, connections=known.config.connections)
+
+
+CAUSES: list[tuple[str, Callable[[Knowledge], object], set[str]]] = [
+    (
+        "one negotiation fails",
+        lambda k: trouble(k, PRIMARY),
+        {"IpsecTunnelNegotiationFailed", "TunnelDown"},
+    ),
+    (
+        "all negotiations fail",
+        lambda k: trouble(k, *BOTH),
+        {"IpsecTunnelNegotiationFailed", "AllIpsecTunnelsFailedToNegotiate", "TunnelDown"},
+    ),
+    ("one path is dead", lambda k: probe(k, PathState.DOWN, PRIMARY), {"HealthCheckFailed", "TunnelDown"}),
+    (
+        "all paths are dead",
+        lambda k: probe(k, PathState.DOWN, *BOTH),
+        {"HealthCheckFailed", "VpnConnectionHealthCheckFailed", "TunnelDown"},
+    ),
+    ("a path is bad", lambda k: probe(k, PathState.DEGRADED, PRIMARY), {"TunnelDegraded"}),
+    ("charon is lost", lose_charon, {"CharonGone"}),
+    ("a drain", lambda k: setattr(k, "drained", frozenset({PRIMARY})), {"TunnelDrained"}),
+    (
+        "a failover",
+        lambda k: k.kernel.note("hangzhou", failover("silent")),
+        {"Failover"},
+    ),
+    (
+        "a return",
+        lambda k: k.kernel.note("hangzhou", failover("recovered", old="backup", new="primary")),
+        {"FailBack"},
+    ),
+    ("drift", lambda k: k.kernel.repairs.update(route=2), {"DriftRepaired"}),
+    (
+        "another configuration",
+        lambda k: setattr(k, "config", make_config(connection={"mtu": 1300})),
+        {"ConfigurationChanged"},
+    ),
+    ("a refused file", lambda k: setattr(k, "config_error", "f:1: version"), {"ConfigurationRefused"}),
+    ("another prober", lambda k: setattr(k.probe, "lost_at", 77.0), {"ProberRestarted"}),
+    ("a warning", lambda k: setattr(k, "machine_findings", (finding("RouteShadowed"),)), {"WarningBegan"}),
+    (
+        "a certificate near its end",
+        lambda k: setattr(k, "certificate_expiry", {PRIMARY: NOW + 20 * DAY}),
+        {"CertificateExpiry"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("cause", "expected"), [row[1:] for row in CAUSES], ids=[row[0] for row in CAUSES])
+def test_a_change_tells_its_event_once(cause: Callable[[Knowledge], object], expected: set[str]) -> None:
+    watched = watch(*BOTH)
+    cause(watched.known)
+    assert watched.types() - {"WarningBegan"} == expected - {"WarningBegan"}
+    assert ("WarningBegan" in expected) <= bool(watched.seen.findings)
+    assert watched.types() == set()
+
+
+@given(st.lists(st.sampled_from([row[1] for row in CAUSES]), max_size=6))
+def test_looking_again_tells_nothing_more(causes: list[Callable[[Knowledge], object]]) -> None:
+    watched = watch(*BOTH)
+    for cause in causes:
+        cause(watched.known)
+    watched.happened()
+    assert watched.happened() == []
+
+
+@given(st.lists(st.sampled_from([row[1] for row in CAUSES]), max_size=6), st.sampled_from(CAUSES))
+def test_no_event_is_of_a_tunnel_that_is_not_there(
+    causes: list[Callable[[Knowledge], object]], last: tuple[str, Callable[[Knowledge], object], set[str]]
+) -> None:
+    watched = watch(*BOTH)
+    for cause in [*causes, last[1]]:
+        cause(watched.known)
+    keys = {(h.connection, h.tunnel) for h in watched.happened()}
+    assert keys <= {*BOTH, ("hangzhou", ""), ("", "")}
+
+
+def test_all_is_quiet_when_the_daemon_starts_with_a_drain() -> None:
+    knowledge = known(*BOTH)
+    knowledge.drained = frozenset({PRIMARY})
+    assert "TunnelDrained" not in Watch(knowledge).types()
+
+
+def test_what_comes_up_after_a_start_is_told() -> None:
+    assert Watch(known(*BOTH)).types() == {"TunnelUp"}
+
+
+def test_a_charon_that_was_never_seen_is_gone_and_then_back_once() -> None:
+    knowledge = known()
+    lose_charon(knowledge)
+    watched = Watch(knowledge)
+    assert "CharonGone" in watched.types()
+    knowledge.charon.connected, knowledge.charon.error = True, None
+    assert watched.types() == {"CharonBack"}
+
+
+def test_the_first_connection_to_charon_is_no_return() -> None:
+    assert "CharonBack" not in Watch(known(*BOTH)).types()
+
+
+def test_a_tunnel_negotiated_again_has_not_failed_a_second_time() -> None:
+    watched = watch(PRIMARY)
+    watched.known.charon.troubles = {}  # the trouble is forgotten while it is being tried again
+    assert watched.types() == set()
+    watched.known.charon.troubles = {BACKUP: "NoResponse: retransmit"}
+    assert watched.types() == set()
+
+
+def test_a_negotiation_that_succeeded_may_fail_anew() -> None:
+    watched = watch(*BOTH)
+    for _ in range(2):
+        trouble(watched.known, PRIMARY)
+        assert "IpsecTunnelNegotiationFailed" in watched.types()
+        watched.known.charon.troubles = {}
+        install(watched.known, *BOTH)
+        assert "TunnelUp" in watched.types()
+
+
+def test_a_path_that_is_reset_and_dead_again_has_not_failed_a_second_time() -> None:
+    watched = watch(*BOTH)
+    probe(watched.known, PathState.DOWN, PRIMARY)
+    assert "HealthCheckFailed" in watched.types()
+    install(watched.known, BACKUP)
+    watched.happened()
+    install(watched.known, *BOTH)
+    assert "HealthCheckFailed" not in watched.types()
+
+
+def test_a_tunnel_without_an_sa_has_not_failed_its_health_check() -> None:
+    watched = watch(BACKUP)
+    probe(watched.known, PathState.DOWN, PRIMARY)
+    assert "HealthCheckFailed" not in watched.types()
+
+
+def test_an_undrained_tunnel_is_told_as_that_and_not_as_up() -> None:
+    watched = watch(*BOTH)
+    watched.known.drained = frozenset({PRIMARY})
+    watched.happened()
+    watched.known.drained = frozenset()
+    assert watched.types() - {"WarningEnded"} == {"TunnelUndrained"}
+
+
+def test_several_failovers_between_two_looks_are_counted_in_one() -> None:
+    watched = watch(*BOTH)
+    for _ in range(3):
+        watched.known.kernel.note("hangzhou", failover("silent"))
+    [told] = watched.happened()
+    assert told.fields["failovers"] == 3
+    assert told.at == NOW - 1
+
+
+def test_traffic_that_went_nowhere_is_critical() -> None:
+    watched = watch(*BOTH)
+    watched.known.kernel.note("hangzhou", failover("recovered", new=""))
+    [told] = watched.happened()
+    assert (told.type, told.severity) == (EventType.FAILOVER, Severity.CRITICAL)
+
+
+def test_a_change_that_takes_itself_back_is_neither_refused_nor_an_ordinary_change() -> None:
+    watched = watch(*BOTH)
+    watched.known.taken_back_at = NOW + 60
+    watched.happened()
+    take_back(watched.known)
+    assert watched.types() - {"WarningEnded"} == {"ConfigurationTakenBack"}
+
+
+def test_a_refused_file_while_a_change_waits_takes_nothing_back() -> None:
+    watched = watch(*BOTH)
+    watched.known.taken_back_at = NOW + 60
+    watched.happened()
+    watched.known.config_error = "vpnagent.yaml:1: version: must be 1"
+    assert watched.types() == {"ConfigurationRefused"}
+
+
+def test_a_certificate_is_told_at_each_step_to_its_end() -> None:
+    watched = watch(*BOTH)
+    watched.known.certificate_expiry = {PRIMARY: NOW + 40 * DAY}
+    told = [h.severity for day in range(45) for h in watched.happened(NOW + day * DAY)]
+    assert told == [Severity.WARNING, Severity.WARNING, Severity.CRITICAL, Severity.CRITICAL]
+
+
+def test_a_warning_ends_as_it_began() -> None:
+    watched = watch(*BOTH)
+    watched.known.machine_findings = (finding("RouteShadowed"),)
+    [began] = watched.happened()
+    watched.known.machine_findings = ()
+    [ended] = watched.happened()
+    assert (began.type, ended.type) == (EventType.WARNING_BEGAN, EventType.WARNING_ENDED)
+    assert began.subject == ended.subject
+    assert (began.severity, ended.severity) == (Severity.CRITICAL, Severity.INFO)
+
+
+def test_every_text_is_one_line() -> None:
+    watched = watch()
+    watched.known.config_error = "a:1: one\na:2: two"
+    assert all("\n" not in h.text for h in watched.happened())
