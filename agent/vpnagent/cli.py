@@ -25,6 +25,7 @@ MODULES = {
     "check": "check",
     "completion": "completion",
     "confirm": "daemon",
+    "dashboard": "dashboard",
     "down": "daemon",
     "drain": "daemon",
     "drill": "drill",

@@ -1,0 +1,164 @@
+"""The row that answers at 3 a.m.: what is wrong, and where."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from grafana_foundation_sdk.builders import table
+from tests.dashboard.look import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RED,
+    YELLOW,
+    Panel,
+    cells,
+    coloured,
+    framed,
+    grid,
+    instant,
+    tile,
+)
+from tests.dashboard.promql import CONNECTION, GATEWAY, TUNNEL, increase, series, total, zeros
+
+from vpnagent.tunnels import TunnelState
+
+TILE: Final = (3, 4)
+
+STATES: Final[Mapping[TunnelState, str]] = {
+    TunnelState.INIT: GREY,
+    TunnelState.UP: GREEN,
+    TunnelState.DEGRADED: YELLOW,
+    TunnelState.HOLD_DOWN: BLUE,
+    TunnelState.TRIAL: PURPLE,
+    TunnelState.DOWN: RED,
+    TunnelState.DRAINED: ORANGE,
+}
+
+
+def overview() -> Sequence[Panel]:
+    """Return the row's panels."""
+    return [*_tiles(), _gateways(), _tunnels()]
+
+
+def _tiles() -> Sequence[Panel]:
+    carrying = series("vpnagent_tunnel_forwarding", chosen=CONNECTION)
+    return [
+        framed(
+            tile(),
+            "Agents down",
+            "Gateways whose agent does not answer Prometheus. Tunnels and routes stay as they are, and a "
+            "prober that lives goes on with failover.",
+            TILE,
+            instant(zeros("up")),
+            runbook=["VpnAgentDown"],
+        ),
+        framed(
+            tile(),
+            "charon down",
+            "Gateways whose charon does not answer on its VICI socket: nothing is rekeyed or negotiated.",
+            TILE,
+            instant(zeros("vpnagent_charon_up")),
+            runbook=["VpnCharonDown"],
+        ),
+        framed(
+            tile(),
+            "Not forwarding",
+            "Connections of which no tunnel carries traffic: their networks cannot be reached through them.",
+            TILE,
+            instant(f"sum(1 - max by ({', '.join(CONNECTION)}) ({carrying}))"),
+            runbook=["VpnTunnelDown"],
+        ),
+        framed(
+            tile(),
+            "Tunnels not up",
+            "Tunnels in any state but up, standby ones too. The table below names them.",
+            TILE,
+            instant(zeros("vpnagent_tunnel_up")),
+            runbook=["VpnTunnelDown", "VpnNoStandby"],
+        ),
+        framed(
+            tile(((None, GREEN), (1, ORANGE))),
+            "Paths degraded",
+            "Tunnels whose probes are lost or late, beyond what the configuration allows.",
+            TILE,
+            instant(f"sum({series('vpnagent_path_degraded')})"),
+            runbook=["VpnPathDegraded"],
+        ),
+        framed(
+            tile(),
+            "Routes missing",
+            "Prefixes whose route does not lead into a tunnel: their packets meet the unreachable route.",
+            TILE,
+            instant(zeros("vpnagent_route_installed")),
+        ),
+        framed(
+            tile(((None, GREEN), (1, ORANGE))),
+            "Config refused",
+            "Gateways that run another configuration than their file's: it was refused, or taken back.",
+            TILE,
+            instant(zeros("vpnagent_config_last_reload_successful")),
+            runbook=["VpnConfigReloadFailed"],
+        ),
+        framed(
+            tile(((None, GREEN), (0.5, BLUE))),
+            "Failovers",
+            "How often traffic was moved within the dashboard's range.",
+            TILE,
+            instant(f"sum({increase('vpnagent_failovers_total')})"),
+            runbook=["VpnFailover"],
+        ),
+    ]
+
+
+def _gateways() -> table.Panel:
+    columns = {
+        "instance": "Gateway",
+        "version": "Version",
+        "Value #B": "Agent",
+        "Value #C": "charon",
+        "Value #D": "Configuration",
+    }
+    panel = grid(columns, sort="Gateway")
+    coloured(panel, "Agent", {0: ("down", RED), 1: ("up", GREEN)})
+    coloured(panel, "charon", {0: ("down", RED), 1: ("up", GREEN)})
+    coloured(panel, "Configuration", {0: ("refused", ORANGE), 1: ("in force", GREEN)})
+    return framed(
+        panel,
+        "Gateways",
+        "Each gateway at the end of the dashboard's range. One whose agent is down has no version.",
+        (10, 8),
+        cells(f"max by (job, instance, version) ({series('vpnagent_build_info')})"),
+        cells(total(GATEWAY, series("up"))),
+        cells(total(GATEWAY, series("vpnagent_charon_up"))),
+        cells(total(GATEWAY, series("vpnagent_config_last_reload_successful"))),
+    )
+
+
+def _tunnels() -> table.Panel:
+    columns = {
+        "instance": "Gateway",
+        "connection": "Connection",
+        "tunnel": "Tunnel",
+        "state": "State",
+        "Value #B": "Forwarding",
+        "Value #C": "IKE_SA",
+        "Value #D": "CHILD_SA",
+    }
+    panel = grid(columns, sort="State")  # "up" is the last of them in the alphabet, too
+    coloured(panel, "State", {state.value: (state.value, colour) for state, colour in STATES.items()})
+    coloured(panel, "Forwarding", {0: ("no", GREY), 1: ("yes", GREEN)})
+    coloured(panel, "IKE_SA", {0: ("none", RED), 1: ("established", GREEN)})
+    coloured(panel, "CHILD_SA", {0: ("none", RED), 1: ("installed", GREEN)})
+    return framed(
+        panel,
+        "Tunnels",
+        "Each tunnel at the end of the dashboard's range; what is not up comes first. In active-standby the"
+        " standby does not forward, and that is right.",
+        (14, 8),
+        cells(f"{total((*TUNNEL, 'state'), series('vpnagent_tunnel_state'))} == 1"),
+        cells(total(TUNNEL, series("vpnagent_tunnel_forwarding"))),
+        cells(total(TUNNEL, series("vpnagent_ike_sa_established"))),
+        cells(total(TUNNEL, series("vpnagent_child_sa_installed"))),
+    )

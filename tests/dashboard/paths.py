@@ -1,0 +1,185 @@
+"""The rows of the paths: failovers in milliseconds, what the probes see, how near the limits are."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from tests.dashboard.look import (
+    BLUE,
+    GREEN,
+    OF_CONNECTION,
+    OF_GATEWAY,
+    OF_TUNNEL,
+    ORANGE,
+    RED,
+    YELLOW,
+    Panel,
+    bars,
+    buckets,
+    cells,
+    framed,
+    grid,
+    heat,
+    instant,
+    limited,
+    lines,
+    logarithmic,
+    points,
+    query,
+    united,
+)
+from tests.dashboard.promql import (
+    CONNECTION,
+    GATEWAY,
+    RANGE,
+    RATE,
+    TUNNEL,
+    increase,
+    mean,
+    quantile,
+    rate,
+    series,
+    total,
+)
+
+DETECTION: Final = "vpnagent_failover_detection_seconds"
+SWITCH: Final = "vpnagent_failover_switch_seconds"
+RTT: Final = "vpnagent_probe_rtt_seconds"
+LATENESS: Final = "vpnagent_prober_lateness_seconds"
+
+#: The levels of the alerts: info, warning, critical.
+LEVELS: Final = ((None, GREEN), (0.3, YELLOW), (0.5, ORANGE), (0.85, RED))
+
+
+def failovers() -> Sequence[Panel]:
+    """Return the panels of the failovers."""
+    columns = {
+        "instance": "Gateway",
+        "connection": "Connection",
+        "tunnel": "Tunnel left",
+        "Value #A": "Failovers",
+        "Value #B": "Detection, median",
+        "Value #C": "Detection, 95 %",
+        "Value #D": "Switch, median",
+        "Value #E": "Switch, 95 %",
+    }
+    table = united(grid(columns, sort="Gateway"), "Failovers", "none", 0)
+    for column in list(columns.values())[4:]:
+        united(table, column, "s", 1)
+    shares = [quantile(q, name, TUNNEL, RANGE) for name in (DETECTION, SWITCH) for q in (0.5, 0.95)]
+    return [
+        framed(
+            table,
+            "Failovers by tunnel",
+            "How often each tunnel was left within the dashboard's range. Detection: from the last sign of "
+            "life, or the signal, to the decision. Switch: from the decision to the kernel's "
+            "acknowledgement. Quantiles are exact to the histogram's buckets.",
+            (12, 8),
+            cells(f"{total(TUNNEL, increase(f'{DETECTION}_count'))} > 0"),
+            *(cells(f"{share} >= 0") for share in shares),
+            runbook=["VpnFailover"],
+        ),
+        framed(
+            bars("short", [(None, BLUE)]).decimals(0),
+            "Failovers by reason",
+            "Why traffic was moved within the dashboard's range; drain, config and recovered are no faults.",
+            (5, 8),
+            instant(
+                total((*CONNECTION, "reason"), increase("vpnagent_failovers_total")),
+                OF_CONNECTION + " {{reason}}",
+            ),
+            runbook=["VpnFailover"],
+        ),
+        framed(
+            points("s"),
+            "Detection and switch",
+            "What each failover took: a point shows the mean of those in its interval. Logarithmic.",
+            (7, 8),
+            query(mean(DETECTION, TUNNEL), OF_TUNNEL + " detection"),
+            query(mean(SWITCH, TUNNEL), OF_TUNNEL + " switch"),
+        ),
+    ]
+
+
+def paths() -> Sequence[Panel]:
+    """Return the panels of the probes."""
+    return [
+        framed(
+            heat("s"),
+            "Round-trip times",
+            "Probes by round-trip time, all chosen tunnels together: the brighter, the more.",
+            (12, 9),
+            buckets(total(("le",), increase(f"{RTT}_bucket", RATE))),
+        ),
+        framed(
+            lines("s"),
+            "Round-trip time by tunnel",
+            "Median and 99 % quantile, exact to the histogram's buckets.",
+            (12, 9),
+            query(quantile(0.5, RTT, TUNNEL), OF_TUNNEL + " median"),
+            query(quantile(0.99, RTT, TUNNEL), OF_TUNNEL + " 99 %"),
+            runbook=["VpnPathDegraded"],
+        ),
+        framed(
+            lines("percentunit"),
+            "Loss",
+            "Share of the probes that had no answer in time. The targets' own loss is in it.",
+            (12, 8),
+            query(f"{rate('vpnagent_probe_lost_total')} / {rate('vpnagent_probe_sent_total')}", OF_TUNNEL),
+            runbook=["VpnPathDegraded"],
+        ),
+        framed(
+            logarithmic(lines("s")),
+            "Prober lateness",
+            "By how much the prober's wake-ups came after their time. Late by half a probe interval, it "
+            "notices a dead tunnel later than configured. Logarithmic.",
+            (12, 8),
+            query(quantile(0.5, LATENESS, GATEWAY), OF_GATEWAY + " median"),
+            query(quantile(0.99, LATENESS, GATEWAY), OF_GATEWAY + " 99 %"),
+            runbook=["VpnProberLate"],
+        ),
+    ]
+
+
+def utilisation() -> Sequence[Panel]:
+    """Return the panels of the limits."""
+    connection_limit = series("vpnagent_connection_bandwidth_limit_bits_per_second")
+    tunnel_limit = series("vpnagent_tunnel_bandwidth_limit_bits_per_second")
+    ways = {"receive": "receive, the cloud's outbound", "transmit": "transmit, the cloud's inbound"}
+    packets = " + ".join(rate(f"vpnagent_tunnel_{way}_packets_total") for way in ways)
+    by_connection, by_tunnel = [], []
+    for way, both_views in ways.items():
+        octets = f"vpnagent_tunnel_{way}_bytes_total"
+        whole = total(CONNECTION, rate(octets, chosen=CONNECTION))
+        share = f"8 * {whole} / on ({', '.join(CONNECTION)}) {connection_limit}"
+        by_connection.append(query(share, f"{OF_CONNECTION} {both_views}"))
+        by_tunnel.append(query(f"8 * {rate(octets)} / {tunnel_limit}", f"{OF_TUNNEL} {both_views}"))
+    return [
+        framed(
+            limited(lines("percentunit"), LEVELS),
+            "Bandwidth by connection",
+            "Share of the purchased bandwidth, each direction; all tunnels of the connection, chosen or "
+            "not. What counts for a VPN gateway. Connections with one gateway_id share its bandwidth: add "
+            "them up. Dashed: 30, 50 and 85 %, at which the alerts begin.",
+            (8, 10),
+            *by_connection,
+            runbook=["VpnGatewayBandwidthHigh"],
+        ),
+        framed(
+            limited(lines("percentunit"), LEVELS),
+            "Bandwidth by tunnel",
+            "Share of the bandwidth, each direction of each single tunnel. What counts for a transit "
+            "router. Dashed: 30, 50 and 85 %, at which the alerts begin.",
+            (8, 10),
+            *by_tunnel,
+            runbook=["VpnTunnelBandwidthHigh"],
+        ),
+        framed(
+            limited(lines("percentunit"), LEVELS),
+            "Packet rate by tunnel",
+            "Share of the packets per second that the cloud allows, in and out together. Dashed: 30, 50 "
+            "and 85 %, at which the alerts begin.",
+            (8, 10),
+            query(f"({packets}) / {series('vpnagent_tunnel_packet_rate_limit')}", OF_TUNNEL),
+            runbook=["VpnTunnelPacketRateHigh"],
+        ),
+    ]

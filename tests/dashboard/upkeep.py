@@ -1,0 +1,59 @@
+"""The row of what needs care before it needs haste: drift, certificates, events."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from tests.dashboard.look import (
+    GREEN,
+    OF_GATEWAY,
+    OF_TUNNEL,
+    ORANGE,
+    RED,
+    Panel,
+    bars,
+    counts,
+    framed,
+    instant,
+    query,
+)
+from tests.dashboard.promql import GATEWAY, HOUR, increase, series, total
+
+DAY: Final = 86400  #: seconds
+
+
+def upkeep() -> Sequence[Panel]:
+    """Return the row's panels."""
+    left = f"{series('vpnagent_certificate_expiry_timestamp_seconds')} - time()"
+    return [
+        framed(
+            counts(),
+            "Drift repairs within an hour",
+            "Objects of ours that somebody changed or removed and that were put right, by kind. More than "
+            "one burst: something on the machine works against the agent.",
+            (8, 8),
+            query(
+                total((*GATEWAY, "kind"), increase("vpnagent_drift_repairs_total", HOUR)),
+                OF_GATEWAY + " {{kind}}",
+            ),
+            runbook=["VpnDriftRepeated"],
+        ),
+        framed(
+            bars("s", [(None, RED), (7 * DAY, ORANGE), (30 * DAY, GREEN)]).no_value(
+                "no tunnel has a certificate"
+            ),
+            "Certificates expire in",
+            "How long the first of each tunnel's certificate and CA is still valid.",
+            (8, 8),
+            instant(left, OF_TUNNEL),
+            runbook=["VpnCertificateExpiry"],
+        ),
+        framed(
+            counts(),
+            "Events within an hour",
+            "Events by type; vpnagent events tells each.",
+            (8, 8),
+            query(
+                total((*GATEWAY, "type"), increase("vpnagent_events_total", HOUR)), OF_GATEWAY + " {{type}}"
+            ),
+        ),
+    ]
