@@ -8,11 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.config_examples import make_config
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.desired import desired
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.metrics import METRICS, AgentCollector
 from vpnagent.metrics_endpoint import respond
 from vpnagent.report import refresh
-from vpnagent.routing.objects import KernelObjects, KernelState, LinkCounters
+from vpnagent.routing.objects import KernelState, LinkCounters
 from vpnagent.selection import Verdict
 from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
 
@@ -38,15 +39,18 @@ def bring_up(known: Knowledge) -> None:
     known.charon.verdicts = {PRIMARY: Verdict(child_sa_installed=True)}
     known.kernel.selected = {"hangzhou": ("primary",)}
     known.kernel.state = KernelState(
-        objects=KernelObjects(),
+        objects=desired(known.config, {}, frozenset()).kernel,
         foreign_links=frozenset(),
         foreign_routes=frozenset(),
         counters={"vpn-hz-1": LinkCounters(rx_bytes=10, tx_bytes=20, rx_packets=1, tx_packets=2)},
     )
+    known.kernel.traffic.update(known.kernel.state)
     refresh(known, time.time())
 
 
 def test_a_tunnel_that_is_down_has_its_series(known: Knowledge) -> None:
+    bring_up(known)
+    known.charon.connected = False
     found = scrape(known)
     assert found["vpnagent_tunnel_up", "hangzhou", "backup"] == 0
     assert found["vpnagent_child_sa_installed", "hangzhou", "backup"] == 0
@@ -70,18 +74,45 @@ def test_exactly_one_state_is_one(known: Knowledge) -> None:
     assert sorted(states)[-2:] == [0, 1]
 
 
-def test_a_rekey_mints_no_series(known: Knowledge) -> None:
+def test_before_the_first_look_no_counter_is_zero_that_may_not_be(known: Knowledge) -> None:
+    found = {name for name, *_ in scrape(known)}
+    assert not {name for name in found if "receive" in name or "transmit" in name or "probe_" in name}
+
+
+def test_a_thousand_rekeys_mint_no_series(known: Knowledge) -> None:
     bring_up(known)
     before = scrape(known).keys()
-    known.charon.rekeys[PRIMARY] = 1000
-    known.charon.statuses = {PRIMARY: SaStatus(ike=IkeStatus.REKEYING, child=ChildStatus.REKEYING)}
-    refresh(known, time.time())
-    assert scrape(known).keys() == before
+    for count in range(1, 1001):
+        known.charon.rekeys[PRIMARY] = count
+        rekeying = SaStatus(ike=IkeStatus.REKEYING, child=ChildStatus.REKEYING)
+        settled = SaStatus(ike=IkeStatus.ESTABLISHED, child=ChildStatus.INSTALLED)
+        known.charon.statuses = {PRIMARY: rekeying if count % 2 else settled}
+        refresh(known, time.time())
+    found = scrape(known)
+    assert found.keys() == before
+    assert found["vpnagent_rekeys_total", "hangzhou", "primary"] == 1000
+
+
+def test_a_removed_tunnel_takes_all_its_series_along(known: Knowledge) -> None:
+    bring_up(known)
+    left = Failover(
+        at=0.0, old=("backup",), new=("primary",), reason="silent", detection_seconds=0.3, switch_seconds=0.1
+    )
+    known.kernel.note("hangzhou", left)
+    known.config = make_config(connection={"tunnels": known.config.tunnels()[:1]})
+    assert not [key for key in scrape(known) if "backup" in key]
+
+
+def test_what_never_happened_is_counted_as_zero(known: Knowledge) -> None:
+    found = scrape(known)
+    assert found["vpnagent_failovers_total", "hangzhou", "silent"] == 0
+    assert found["vpnagent_negotiation_failures_total", "hangzhou", "PskMismatch", "primary"] == 0
+    assert found["vpnagent_drift_repairs_total", "route"] == 0
 
 
 def test_every_sample_is_of_a_declared_metric_with_its_labels(known: Knowledge) -> None:
     bring_up(known)
-    known.kernel.failover_counts["hangzhou", "child-sa-gone"] = 1
+    known.kernel.failover_counts["hangzhou", "child-sa"] = 1
     known.kernel.repairs["route"] = 2
     known.charon.negotiation_failures[PRIMARY, "PskMismatch"] = 3
     known.event_counts["Failover"] = 4
@@ -122,7 +153,9 @@ def test_a_failover_is_counted_in_the_histograms_of_the_tunnel_that_was_left(kno
     assert found["vpnagent_failovers_total", "hangzhou", "silent"] == 1
     assert found["vpnagent_failover_detection_seconds_count", "hangzhou", "primary"] == 1
     assert found["vpnagent_failover_detection_seconds_sum", "hangzhou", "primary"] == 0.31
-    buckets = {k[2]: v for k, v in found.items() if k[0] == "vpnagent_failover_detection_seconds_bucket"}
+    buckets = {
+        k[2]: v for k, v in found.items() if k[0].endswith("detection_seconds_bucket") and k[3] == "primary"
+    }
     assert (buckets["0.3"], buckets["0.4"], buckets["+Inf"]) == (0, 1, 1)
 
 

@@ -85,13 +85,13 @@ def test_a_lost_tunnel_is_left_and_the_failover_told() -> None:
     world.round()
     assert world.is_as_desired()
     failover = world.known.kernel.failovers["hangzhou"]
-    assert (failover.old, failover.new, failover.reason) == (("primary",), ("backup",), "child-sa-gone")
-    assert world.known.kernel.failover_counts == {("hangzhou", "child-sa-gone"): 1}
+    assert (failover.old, failover.new, failover.reason) == (("primary",), ("backup",), "child-sa")
+    assert world.known.kernel.failover_counts == {("hangzhou", "child-sa"): 1}
 
 
 @pytest.mark.parametrize(
     ("drained", "up", "reason"),
-    [({PRIMARY}, (PRIMARY, BACKUP), "drained"), (set(), (BACKUP,), "child-sa-gone")],
+    [({PRIMARY}, (PRIMARY, BACKUP), "drain"), (set(), (BACKUP,), "child-sa")],
 )
 def test_a_failover_has_its_reason(drained: set[TunnelKey], up: tuple[TunnelKey, ...], reason: str) -> None:
     world = World()

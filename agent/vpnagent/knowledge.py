@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from vpnagent.config.values import Config, TunnelKey
+from vpnagent.counting import Probes, Traffic
 from vpnagent.drill.lease import Leases
 from vpnagent.finding import Finding, Findings
 from vpnagent.ipsec.sa import CharonState
@@ -109,6 +110,7 @@ class KernelKnowledge:
     failover_times: dict[TunnelKey, FailoverTimes] = field(default_factory=dict)  #: by tunnel left
     repairs: dict[str, int] = field(default_factory=dict)  #: drift put right, by kind
     missing: frozenset[IPv4Network] = frozenset()  #: prefixes whose route is desired and not there
+    traffic: Traffic = field(default_factory=Traffic)
     rates: Rates = field(default_factory=Rates)
 
     def note(self, connection: str, failover: Failover) -> None:
@@ -133,14 +135,11 @@ class ProbeKnowledge:
     lost_at: float | None = None  #: monotonic; None: never lost
     report: Report | None = None  #: the last one
     paths: Mapping[TunnelKey, PathReport] = field(default_factory=dict)
-    lost: dict[TunnelKey, int] = field(default_factory=dict)  #: probes, counted as a counter must: up
+    counted: Probes = field(default_factory=Probes)
 
-    def take(self, report: Report) -> None:
-        """Take in what the prober knows now; a late answer takes a lost probe back, a counter does not."""
-        for path in report.paths:
-            before = self.paths.get(path.tunnel)
-            restarted = before is None or path.sent < before.sent
-            self.lost[path.tunnel] = path.lost if restarted else max(self.lost[path.tunnel], path.lost)
+    def take(self, report: Report, prober: int = 0) -> None:
+        """Take in what the prober with that process id knows now."""
+        self.counted.update(report, prober)
         self.report = report
         self.paths = {path.tunnel: path for path in report.paths}
         self.connected = self.reported = report.generation > 0

@@ -136,7 +136,7 @@ class ProberLink:
         probe = self._known.probe
         before = (probe.report.groups, probe.report.selected) if probe.report else None
         held = {path.tunnel for path in probe.paths.values() if path.held}
-        probe.take(report)
+        probe.take(report, self._client.pid)
         if probe.connected:
             self._known.kernel.selected = dict(report.selected)
         if before != (report.groups, report.selected):

@@ -20,6 +20,7 @@ from vpnagent.desired import desired, group_ids, sharers
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Failover, Knowledge
+from vpnagent.probe.actions import Cause
 from vpnagent.routing.actions import Action, Remove
 from vpnagent.routing.objects import (
     ROUTE_METRIC,
@@ -82,6 +83,7 @@ class KernelReconciler:
         decision = desired(config, verdicts, known.carrying()).kernel
         want = decision
         state = await self._kernel.observe(want)
+        known.kernel.traffic.update(state)
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
@@ -171,6 +173,7 @@ class KernelReconciler:
     ) -> None:
         known = self._known.kernel
         known.state = state
+        known.traffic.update(state)
         known.rates.update(time.monotonic(), state.counters)
         prefixes = {n for c in self._known.config.connections for n in c.remote_networks}
         known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
@@ -237,8 +240,11 @@ def holds(objects: KernelObjects, wanted: KernelObject) -> bool:
             return False
 
 
+KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "mssclamp", "sysctl")
+
+
 def kind_of(action: Action) -> str:
-    """Return the metric's word for the object that an action is about."""
+    """Return the metric's word for the object that an action is about: one of KINDS."""
     match action.object:
         case Route(group=None):
             return "guard"
@@ -249,15 +255,15 @@ def kind_of(action: Action) -> str:
 
 
 def reason_of(lost: list[TunnelKey], known: Knowledge) -> str:
-    """Return why traffic left these tunnels, in one word that is fit to be a label."""
+    """Return why traffic left these tunnels, in the prober's words."""
     if not lost:
-        return "recovered"
+        return Cause.RECOVERED.value
     if any(key in known.drained for key in lost):
-        return "drained"
+        return Cause.DRAIN.value
     verdicts = known.verdicts()
     if any(key in verdicts and not verdicts[key].child_sa_installed for key in lost):
-        return "child-sa-gone"
-    return "fail-back"
+        return Cause.CHILD_SA.value
+    return Cause.RECOVERED.value
 
 
 def root_causes(refused: Mapping[Action, NetlinkError]) -> dict[Action, NetlinkError]:

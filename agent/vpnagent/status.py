@@ -10,10 +10,8 @@ from vpnagent.config.values import Connection, Tunnel
 from vpnagent.desired import group_ids, sharers
 from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC, LinkCounters
+from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC
 from vpnagent.tunnels import TunnelState
-
-NO_TRAFFIC = LinkCounters(rx_bytes=0, tx_bytes=0, rx_packets=0, tx_packets=0)
 
 Json = dict[str, Any]
 
@@ -75,9 +73,7 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
 
 def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
     view = known.tunnels.views.get(tunnel.key)
-    counters = NO_TRAFFIC
-    if known.kernel.state is not None:
-        counters = known.kernel.state.counters.get(tunnel.interface, NO_TRAFFIC)
+    counters = known.kernel.traffic.of(tunnel.key)
     rate = known.kernel.rates.rate(tunnel.interface)
     return {
         "name": tunnel.name,

@@ -70,6 +70,7 @@ class ProberClient:
         self._wanted: Configure | None = None
         self._link: _Link | None = None
         self._quitting = False
+        self.pid = 0  #: of the prober that was last connected
         self._generation = 0  #: the highest that was ever sent or heard of
         self._sent_change = False  #: what was sent last was no whole configuration
         self._accepted = asyncio.Event()  #: the latest that was sent is in force
@@ -165,6 +166,7 @@ class ProberClient:
             return
         log.info("prober-connected pid=%d generation=%d", hello.pid, hello.generation)
         self._link = link
+        self.pid = hello.pid
         link.send(Hello(version=VERSION, pid=os.getpid(), generation=self._generation))
         self._send_wanted(since=None)
 

@@ -99,7 +99,11 @@ def link_row(body: bytes) -> LinkRow:
         mtu=u32(found.get(IFLA_MTU)),
         up=bool(flags & IFF_UP),
         counters=LinkCounters(
-            rx_bytes=rx_bytes, tx_bytes=tx_bytes, rx_packets=rx_packets, tx_packets=tx_packets
+            rx_bytes=rx_bytes,
+            tx_bytes=tx_bytes,
+            rx_packets=rx_packets,
+            tx_packets=tx_packets,
+            index=index,
         ),
     )
 

@@ -145,6 +145,7 @@ class LinkCounters:
     tx_bytes: int
     rx_packets: int
     tx_packets: int
+    index: int = 0  #: of the interface: one that is made again has another; 0: not told
 
 
 class Peer(NamedTuple):
