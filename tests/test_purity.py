@@ -37,6 +37,7 @@ SHELL = {
     "log.py",
     "metrics.py",
     "metrics_endpoint.py",
+    "metrics_text.py",
     "planning.py",
     "reconcile_charon.py",
     "reconcile_kernel.py",
