@@ -22,6 +22,7 @@ INTERRUPTED = 130
 
 #: The module of `vpnagent.commands` that has each command, under the command's own name there.
 MODULES = {
+    "alerts": "alerts",
     "check": "check",
     "completion": "completion",
     "confirm": "daemon",

@@ -1,0 +1,1 @@
+"""The Prometheus rules of one gateway, from its configuration: ``vpnagent alerts``."""
