@@ -32,6 +32,7 @@ MODULES = {
     "drill": "drill",
     "explain": "explain",
     "export": "export",
+    "guard": "daemon",
     "import": "import_",
     "plan": "plan",
     "reload": "daemon",

@@ -41,9 +41,14 @@ REPORT_PERIOD = 0.2  #: seconds between looks at whether states or findings chan
 
 
 class Daemon:
-    """One run of the daemon, begun with ``loaded``; ``standing`` is what each reload reads."""
+    """One run of the daemon, begun with ``loaded``; ``standing`` is what each reload reads.
 
-    def __init__(self, config_path: str, loaded: Loaded, standing: Standing) -> None:
+    ``prober_supervised``: a service manager runs the prober.
+    """
+
+    def __init__(
+        self, config_path: str, loaded: Loaded, standing: Standing, *, prober_supervised: bool = False
+    ) -> None:
         config = loaded.config
         self._loaded = loaded
         self._known = Knowledge(
@@ -58,7 +63,7 @@ class Daemon:
         self._charon_reconciler = CharonReconciler(
             self._known, lambda on_event: Charon(config.agent.vici_socket, on_event=on_event)
         )
-        self._prober = ProberLink(self._known, realtime=config.agent.realtime)
+        self._prober = ProberLink(self._known, supervised=prober_supervised)
         self._reloader = Reloader(self._known, standing, self._wake)
         self._patrol = Patrol(self._known, config_path)
         self._stop = asyncio.Event()

@@ -54,11 +54,24 @@ async def planned(config: Config, verdicts: Verdicts, carrying: Collection[Tunne
     return [str(action) for action in actions]
 
 
-async def remove_everything(config: Config) -> list[str]:
-    """End the prober, remove what is ours from charon and the kernel; return what could not be, by line."""
-    path = socket_beside(config.agent.control_socket)
+async def put_guards(config: Config) -> list[str]:
+    """Put the guard routes in place and touch nothing else; return what could not be, by line.
+
+    Raises NetlinkError.
+    """
+    routes = desired(config, {}).kernel.routes
+    guards = KernelObjects(routes={key: route for key, route in routes.items() if route.group is None})
+    return await _reconcile(guards, prune=False)
+
+
+async def remove_everything(control_socket: str, vici_socket: str) -> list[str]:
+    """End the prober, remove what is ours from charon and the kernel; return what could not be, by line.
+
+    What is ours is told by its marks, not by a configuration. Raises NetlinkError.
+    """
+    path = socket_beside(control_socket)
     await ProberClient(path, start=lambda _replaces: None, on_message=lambda _message: None).quit()
-    return [*await _remove_from_charon(config.agent.vici_socket), *await _remove_from_kernel()]
+    return [*await _remove_from_charon(vici_socket), *await _reconcile(KernelObjects(), prune=True)]
 
 
 async def _remove_from_charon(socket_path: str) -> list[str]:
@@ -83,12 +96,11 @@ async def _remove_from_charon(socket_path: str) -> list[str]:
     return refused
 
 
-async def _remove_from_kernel() -> list[str]:
-    nothing = KernelObjects()
+async def _reconcile(want: KernelObjects, *, prune: bool) -> list[str]:
     kernel = Kernel(on_change=lambda: None)
     try:
         await kernel.open()
-        actions = plan(nothing, await kernel.observe(nothing), prune=True, manage_sysctls=False)
+        actions = plan(want, await kernel.observe(want), prune=prune, manage_sysctls=False)
         return [str(error) for _, error in await kernel.apply_all(actions)]
     finally:
         kernel.close()

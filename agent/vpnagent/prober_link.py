@@ -14,8 +14,9 @@ from vpnagent import program
 from vpnagent.config.values import Config, ProbeMethod
 from vpnagent.errors import AgentError
 from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.probe.client import ProberClient, Spawner, prober_command
+from vpnagent.probe.client import ProberClient, Spawner, Supervised, prober_command
 from vpnagent.probe.codec import ProtocolError, decode
+from vpnagent.probe.lifecycle import be_realtime
 from vpnagent.probe.protocol import (
     Accepted,
     Configure,
@@ -36,16 +37,22 @@ CRAFT_TIMEOUT: Final = 60.0  #: seconds; half a second on an idle machine
 
 
 class ProberLink:
-    """One prober, whatever process it is. ``known.probe`` is its to write."""
+    """One prober, whatever process it is. ``known.probe`` is its to write.
 
-    def __init__(self, known: Knowledge, *, realtime: bool) -> None:
+    ``supervised``: a service manager runs it, and we start none.
+    """
+
+    def __init__(self, known: Knowledge, *, supervised: bool = False) -> None:
         self._known = known
+        self._supervised = supervised
         path = socket_beside(known.config.agent.control_socket)
+        realtime = known.config.agent.realtime
         self._client = ProberClient(
             path,
-            start=Spawner(prober_command(path, realtime=realtime)),
+            start=Supervised(path) if supervised else Spawner(prober_command(path, realtime=realtime)),
             on_message=self._take,
             on_lost=self._lost,
+            on_connected=self._connected,
         )
         self._crafted = Crafted(ike_ping=b"", tcp_syn=b"", dns_query=b"")
         self._requests_for: Config | None = None
@@ -106,13 +113,25 @@ class ProberLink:
         methods = {tunnel.probe.method for tunnel in self._known.config.tunnels()}
         return bool(methods - {ProbeMethod.ICMP}) and not self._crafted.tcp_syn
 
+    def _connected(self, pid: int) -> None:
+        """Give a prober that others started the priority that it is to have."""
+        if not (self._supervised and self._known.config.agent.realtime):
+            return
+        try:
+            be_realtime(pid)
+        except OSError as error:
+            log.warning("realtime-refused pid=%d error=%r", pid, error.strerror)
+
     def _lost(self) -> None:
         probe = self._known.probe
         probe.connected = probe.reported = False
         if not probe.expected:
             return
         probe.lost_at = time.monotonic()
-        log.warning("prober-lost: another is started; traffic stays where it is")
+        log.warning(
+            "prober-lost: %s another; traffic stays where it is",
+            "the service manager starts" if self._supervised else "we start",
+        )
 
     def _take(self, message: ToDaemon) -> None:
         match message:

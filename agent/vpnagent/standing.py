@@ -46,11 +46,12 @@ class Loaded(NamedTuple):
 
 
 class Standing:
-    """What is kept of the configuration of one path."""
+    """What is kept of the configuration of one path; without ``read_secrets`` the keys are let be."""
 
-    def __init__(self, config_path: str, directory: str) -> None:
+    def __init__(self, config_path: str, directory: str, *, read_secrets: bool = True) -> None:
         self._config_path = config_path
         self._directory = Path(directory)
+        self._read_secrets = read_secrets
 
     def start(self) -> Loaded:
         """Return what a start is to run. Raises ConfigError if neither the file nor what stands is usable."""
@@ -72,7 +73,7 @@ class Standing:
     def read(self) -> Loaded:
         """Return the file as it is. Raises ConfigError."""
         content = content_of(self._config_path)
-        return Loaded(load(self._config_path, content=content), content, None)
+        return self._loaded(content, None)
 
     def taken_back(self) -> Loaded:
         """Return what stood before an unconfirmed change. Raises ConfigError if that cannot be used."""
@@ -80,7 +81,11 @@ class Standing:
 
     def _stood(self, error: str) -> Loaded:
         content = content_of(str(self._directory / STANDING))
-        return Loaded(load(self._config_path, content=content), content, error)
+        return self._loaded(content, error)
+
+    def _loaded(self, content: bytes, error: str | None) -> Loaded:
+        config = load(self._config_path, content=content, read_secrets=self._read_secrets)
+        return Loaded(config, content, error)
 
     def keep(self, content: bytes) -> str | None:
         """Let this stand, confirmed; return what went wrong, in one line, or None."""

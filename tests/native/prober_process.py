@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tests.native.two_tunnels import GROUP, INSIDE, NEXTHOPS, SHARED, SOURCE, TwoTunnels, inside
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
-from vpnagent.probe.client import ProberClient
+from vpnagent.probe.client import ProberClient, Start
 from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Target, TunnelIntent
 from vpnagent.probe.kernel import Kernel, Members
 from vpnagent.probe.protocol import Configure, Crafted, Report, ToDaemon, ViciRequests
@@ -90,12 +90,15 @@ def prober_command(world: TwoTunnels, socket_path: Path | str, *options: str) ->
 class ControlDaemon:
     """A control daemon reduced to its client of the prober, on a loop in a thread."""
 
-    def __init__(self, world: TwoTunnels, socket_path: Path, *options: str) -> None:
+    def __init__(
+        self, world: TwoTunnels, socket_path: Path, *options: str, start: Start | None = None
+    ) -> None:
         self.messages: list[ToDaemon] = []
         self.lost_at: list[float] = []
         self.started: list[subprocess.Popen[bytes]] = []
         self._command = prober_command(world, socket_path, *options)
         self._path = str(socket_path)
+        self._starter = start or self._start
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -115,7 +118,7 @@ class ControlDaemon:
         asyncio.set_event_loop(self._loop)
         self.client = ProberClient(
             self._path,
-            start=self._start,
+            start=self._starter,
             on_message=self.messages.append,
             on_lost=lambda: self.lost_at.append(time.monotonic()),
         )

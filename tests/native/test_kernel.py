@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from tests.config_examples import EXAMPLE_YAML
 from tests.fake_kernel import render
 from tests.native.namespaces import Namespace, namespace
 from tests.native.two_links import GROUP, NAMES, NETWORK, Keeper, kept, link_kind, two_links
@@ -299,6 +302,25 @@ def test_lost_events_count_as_a_change_and_hearing_goes_on(there: Namespace) -> 
             listening.cancel()
 
     within(there, work())
+
+
+def test_the_guard_of_a_boot_needs_no_key_and_no_good_file(there: Namespace, tmp_path: Path) -> None:
+    """vpnagent-guard.service: what stood is guarded where the file is broken, and nothing else is made."""
+    config = tmp_path / "vpnagent.yaml"
+    config.write_text(f"agent: {{state_directory: {tmp_path}}}\nnonsense: 1\n")
+    guard = f"{sys.executable} -m vpnagent guard --config {config}"
+    with pytest.raises(AssertionError, match=r"vpnagent\.yaml:2: nonsense"):
+        there.run(guard)
+    assert there.ip("route show table all proto 86") == ""
+    (tmp_path / "standing.yaml").write_text(EXAMPLE_YAML)
+    for _ in range(2):
+        there.run(guard)
+        assert sorted(there.ip("route show table all proto 86").split("\n")) == [
+            "",
+            "unreachable 100.64.0.0/10 metric 4278198272 ",
+            "unreachable 172.16.0.0/16 metric 4278198272 ",
+        ]
+    assert there.ip("-j nexthop show").strip() in ("", "[]")
 
 
 def test_one_clear_line_without_the_capability(there: Namespace) -> None:

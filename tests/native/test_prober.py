@@ -27,6 +27,7 @@ from tests.native.stream import Stream
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, inside, ip, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
+from vpnagent.probe.client import Supervised
 from vpnagent.probe.kernel import Members
 from vpnagent.probe.protocol import FailedOver, PathChanged
 from vpnagent.selection import PathState
@@ -436,6 +437,61 @@ def test_a_hung_prober_is_replaced(
         until(lambda: daemon.started[0].poll() is not None, within=10)
         until(lambda: daemon.client.connected)
         until(lambda: all_up(daemon))
+
+
+def test_a_daemon_that_is_not_to_start_one_ends_one_that_hangs_and_takes_the_next_that_comes(
+    world: TwoTunnels, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place of the service manager is taken by this test."""
+    monkeypatch.setattr("vpnagent.probe.client.STUCK", 1.5)
+    path = directory / "prober.sock"
+    with ControlDaemon(world, path, start=Supervised(str(path))) as daemon:
+        time.sleep(0.1)
+        assert not path.exists()
+        with prober(world, path) as first:
+            daemon.configure(configure(**FAST, first={"drained": True}))
+            until(lambda: all_up(daemon), within=10)
+            first.send_signal(signal.SIGSTOP)
+            assert first.wait(10) == -signal.SIGKILL
+        before = len(daemon.messages)
+        with prober(world, path) as second:
+            until(lambda: daemon.client.connected)
+            until(lambda: len(daemon.messages) > before and all_up(daemon), within=10)
+            assert second.poll() is None
+
+
+def test_a_supervised_prober_that_is_outdated_is_ended_but_not_again_and_again(directory: Path) -> None:
+    path = str(directory / "prober.sock")
+    start = Supervised(path)
+    program = (
+        "import socket, sys, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET);"
+        "s.bind(sys.argv[1]); s.listen(); print(flush=True); time.sleep(60)"
+    )
+    outcomes = []
+    for _ in range(2):
+        Path(path).unlink(missing_ok=True)
+        with subprocess.Popen([sys.executable, "-c", program, path], stdout=subprocess.PIPE) as listener:
+            assert listener.stdout is not None
+            listener.stdout.readline()
+            start(False)
+            assert listener.poll() is None
+            start(True)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                listener.wait(0.3)
+            outcomes.append(listener.poll())
+            listener.kill()
+    assert outcomes == [-signal.SIGKILL, None]
+
+
+@contextlib.contextmanager
+def prober(world: TwoTunnels, path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A prober as its unit starts it."""
+    process = subprocess.Popen(prober_command(world, path, "--replace"), start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_prober_goes_on_without_any_daemon_after_a_restart(

@@ -1,4 +1,4 @@
-"""The daemon and what is asked of it: run, status, reload, down, drain, undrain."""
+"""The daemon and what is asked of it: run, status, reload, down, drain, undrain; before it: guard."""
 
 import asyncio
 import gc
@@ -12,7 +12,9 @@ import click
 
 from vpnagent import __version__
 from vpnagent.commands.options import (
+    DEFAULT_SOCKET,
     DEFAULT_STATE,
+    DEFAULT_VICI,
     agent_key,
     config_option,
     has_net_admin,
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
+@click.option("--no-prober", is_flag=True, help="Start no prober: vpnagent-prober.service runs it.")
 @click.option("--debug", is_flag=True, help="Log more.")
-def run(config_path: str, debug: bool) -> None:
+def run(config_path: str, no_prober: bool, debug: bool) -> None:
     r"""Run the daemon in the foreground.
 
     \b
@@ -57,7 +60,7 @@ def run(config_path: str, debug: bool) -> None:
     if loaded.error:
         problem = loaded.error.replace("\n", "; ")
         logging.getLogger("vpnagent").error("configuration-refused the last good one runs: %s", problem)
-    asyncio.run(Daemon(config_path, loaded, standing).run())
+    asyncio.run(Daemon(config_path, loaded, standing, prober_supervised=no_prober).run())
 
 
 def _log_parameters(config_path: str, config: "Config") -> None:
@@ -174,14 +177,43 @@ def down(config_path: str, socket_path: str | None) -> None:
 
 
 def _down_without_daemon(config_path: str) -> None:
-    from vpnagent.config.load import load
     from vpnagent.planning import remove_everything
 
     if not has_net_admin():
         raise ControlError("down without the daemon needs root or CAP_NET_ADMIN", NOT_PERMITTED)
-    config = load(config_path, read_secrets=False)
-    for warning in asyncio.run(remove_everything(config)):
+    control_socket = agent_key(config_path, "control_socket", DEFAULT_SOCKET)
+    vici_socket = agent_key(config_path, "vici_socket", DEFAULT_VICI)
+    for warning in asyncio.run(remove_everything(control_socket, vici_socket)):
         click.echo(f"vpnagent: {warning}", err=True)
+
+
+@click.command()
+@config_option
+def guard(config_path: str) -> None:
+    r"""Put the unreachable routes under the remote networks in place, and nothing else.
+
+    \b
+    Example:
+      vpnagent guard
+    vpnagent-guard.service runs it at boot, before anything is forwarded: until the daemon has made the
+    tunnels' routes, no packet for the cloud leaves in clear. Where the configuration cannot be used, the last
+    good one is. Needs no key and no daemon.
+    """
+    from vpnagent.planning import put_guards
+    from vpnagent.standing import Standing
+
+    if not has_net_admin():
+        raise ControlError("guard needs root or the capability CAP_NET_ADMIN", NOT_PERMITTED)
+    directory = agent_key(config_path, "state_directory", DEFAULT_STATE)
+    loaded = Standing(config_path, directory, read_secrets=False).start()
+    if loaded.error:
+        click.echo(
+            f"{loaded.error}\nvpnagent: the networks of the last good configuration are guarded", err=True
+        )
+    problems = asyncio.run(put_guards(loaded.config))
+    for problem in problems:
+        click.echo(f"vpnagent: {problem}", err=True)
+    sys.exit(NOT_FINE if problems else 0)
 
 
 @click.command()

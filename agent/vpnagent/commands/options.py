@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "/etc/vpnagent/vpnagent.yaml"
 DEFAULT_SOCKET = "/run/vpnagent/control.sock"
 DEFAULT_STATE = "/var/lib/vpnagent"
+DEFAULT_VICI = "/var/run/charon.vici"
 CAP_NET_ADMIN = 12  #: bit, linux/capability.h
 
 Command = Callable[..., Any]

@@ -245,7 +245,12 @@ def _reason(path: str, error: OSError) -> str:
         case errno.EAGAIN:
             return "charon hangs: it does not accept connections"
         case errno.EACCES | errno.EPERM:
-            return f"permission denied: the user must be in group {_group(path)}"
+            group = _group(path)
+            if group == "root":
+                return (
+                    "permission denied: it is root's alone (a drop-in of strongswan.service gives it a group)"
+                )
+            return f"permission denied: the user must be in group {group}"
         case _:
             return error.strerror or str(error)
 

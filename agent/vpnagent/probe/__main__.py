@@ -11,11 +11,10 @@ import sys
 
 from vpnagent.errors import AgentError
 from vpnagent.probe.journal import line
-from vpnagent.probe.lifecycle import StateFile, acquire_lock
+from vpnagent.probe.lifecycle import StateFile, acquire_lock, be_realtime
 from vpnagent.probe.prober import Prober
 
 USAGE = "usage: python -m vpnagent.probe --socket PATH [--realtime] [--replace]"
-REALTIME_PRIORITY = 10
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +37,10 @@ def main(arguments: list[str]) -> int:
     prober = Prober(path, state)
     prober.restore(state.read() or inherited)
     if "--realtime" in flags:
-        _be_realtime()
+        try:
+            be_realtime(0)
+        except OSError as error:
+            line(f"realtime-refused error={error.strerror!r}", priority=4)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what the imports left: half a MiB
     gc.freeze()
@@ -46,13 +48,6 @@ def main(arguments: list[str]) -> int:
     prober.run()
     os.close(lock)
     return 0
-
-
-def _be_realtime() -> None:
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(REALTIME_PRIORITY))
-    except OSError as error:
-        line(f"realtime-refused error={error.strerror!r}", priority=4)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import contextlib
 import logging
 import os
 import select
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -53,7 +55,10 @@ Start = Callable[[bool], None]  # with True the one that runs is to be replaced
 
 
 class ProberClient:
-    """Keep ``run`` running; what the prober tells goes to ``on_message``, its loss to ``on_lost``."""
+    """Keep ``run`` running; what the prober tells goes to ``on_message``, its loss to ``on_lost``.
+
+    ``on_connected`` is told the pid of each prober of our version.
+    """
 
     def __init__(
         self,
@@ -62,11 +67,13 @@ class ProberClient:
         start: Start,
         on_message: Callable[[ToDaemon], None],
         on_lost: Callable[[], None] = lambda: None,
+        on_connected: Callable[[int], None] = lambda _pid: None,
     ) -> None:
         self._path = socket_path
         self._start = start
         self._on_message = on_message
         self._on_lost = on_lost
+        self._on_connected = on_connected
         self._wanted: Configure | None = None
         self._link: _Link | None = None
         self._quitting = False
@@ -165,6 +172,7 @@ class ProberClient:
             self._start(True)
             return
         log.info("prober-connected pid=%d generation=%d", hello.pid, hello.generation)
+        self._on_connected(hello.pid)
         self._link = link
         self.pid = hello.pid
         link.send(Hello(version=VERSION, pid=os.getpid(), generation=self._generation))
@@ -308,3 +316,33 @@ class Spawner:
             cwd="/",
         )
         self._children.append((process, replaces, now))
+
+
+class Supervised:
+    """In a ``Spawner``'s place where a service manager runs the prober: starts none, ends a useless one.
+
+    The manager starts the next, from what is installed: that is of our version unless we are outdated
+    ourselves, and then ending it more often than every ``STUCK`` seconds would only keep it from working.
+    """
+
+    def __init__(self, socket_path: str) -> None:
+        self._path = socket_path
+        self._ended_at = -STUCK
+
+    def __call__(self, replaces: bool) -> None:
+        """With ``replaces``, have the one that runs end: it leaves its state file and the kernel alone."""
+        now = time.monotonic()
+        if not replaces or now - self._ended_at < STUCK:
+            return
+        self._ended_at = now
+        with contextlib.suppress(OSError):
+            os.kill(_listener(self._path), signal.SIGKILL)  # SIGTERM does not end one that is stopped
+
+
+def _listener(path: str) -> int:
+    """Return the pid of the process that listens on a socket, as the kernel vouches for. Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as connection:
+        connection.settimeout(START)
+        connection.connect(path)
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int(struct.unpack("iII", credentials)[0])

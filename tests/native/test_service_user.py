@@ -1,0 +1,121 @@
+"""What the unit's user can do, and what it cannot: SECURITY.md, tried."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.native.charon_pair import Host, charon_pair
+from tests.native.namespaces import run
+from tests.native.prober_process import until
+from tests.native.service_user import PSK, UID, ServiceUser, service_user
+from tests.native.two_links import link_kind
+
+if os.geteuid() != 0:
+    pytest.skip("another user's daemon needs root: ./dev test runs this", allow_module_level=True)
+
+MODULES = Path("/proc/modules").exists()  #: else the kernel has no such call
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """A namespace with a real charon, whose socket is root's."""
+    with tempfile.TemporaryDirectory(prefix="vpna-") as directory:
+        Path(directory).chmod(0o755)
+        with charon_pair(Path(directory)) as (here, _):
+            yield here
+
+
+@pytest.fixture
+def user(host: Host) -> Iterator[ServiceUser]:
+    with service_user(host) as made:
+        yield made
+
+
+def test_the_daemon_needs_no_root(host: Host, user: ServiceUser) -> None:
+    for setting in ("ip_forward=0", "nexthop_compat_mode=1"):
+        run(f"ip netns exec {host.namespace} sysctl -q net.ipv4.{setting}")
+    with user.daemon() as daemon:
+        until(lambda: "permission denied" in charon_warning(user), within=30, every=0.2)
+
+        user.open_vici()
+        until(lambda: user.status()["charon"]["connected"], within=30, every=0.2)
+        listed = f"swanctl --list-conns --uri unix://{host.vici}"
+        until(lambda: "vpnagent.hangzhou.primary:" in run(listed), within=10, every=0.1)
+
+        guards = run(f"ip -n {host.namespace} route show proto 86")
+        assert "unreachable 100.64.0.0/10 metric 4278198272" in guards
+        read = f"ip netns exec {host.namespace} sysctl -n net.ipv4.ip_forward net.ipv4.nexthop_compat_mode"
+        assert run(read).split() == ["1", "0"]
+        assert "table inet vpnagent" in run(f"ip netns exec {host.namespace} nft list tables")
+        if link_kind() == "xfrm":
+            assert "if_id 0x7" in run(f"ip -n {host.namespace} -d link show type xfrm")
+
+        assert owners(daemon.pid) == {UID}
+        assert owners(int(until(lambda: prober_pid(user.log()), within=30))) == {UID}
+        assert (user.directory / "run/control.sock").stat().st_mode & 0o777 == 0o660
+        assert PSK not in user.log()
+    assert run(f"ip -n {host.namespace} route show proto 86") == ""
+    assert "vpnagent" not in run(listed)
+
+
+def test_a_key_that_the_user_may_not_read_is_one_line(user: ServiceUser) -> None:
+    user.config.write_text(user.config.read_text().replace("psk/primary", "psk/roots"))
+    said = user.vpnagent("run")
+    assert said.returncode == 2
+    assert said.stderr == (
+        f"{user.config}:18: connections[0].tunnels[0].psk_file: cannot be opened: Permission denied"
+        f" (names are relative to {user.directory})\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("attempt", "outcome"),
+    [
+        ("open('{keys}/primary').read()", ""),
+        ("open('/proc/sys/net/ipv4/ip_forward', 'w').write('1')", ""),
+        ("open('{keys}/roots')", "PermissionError: [Errno 13]"),
+        ("open('{keys}/mine', 'w')", "PermissionError: [Errno 13]"),
+        ("open('{config}', 'w')", "PermissionError: [Errno 13]"),
+        ("open('/etc/shadow')", "PermissionError: [Errno 13]"),
+        ("open('/proc/sys/kernel/core_pattern', 'w')", "PermissionError: [Errno 13]"),
+        ("open('/proc/1/mem')", "PermissionError: [Errno 13]"),
+        ("os.kill(1, 15)", "PermissionError: [Errno 1]"),
+        ("os.setuid(0)", "PermissionError: [Errno 1]"),
+        ("os.chroot('/')", "PermissionError: [Errno 1]"),
+        ("init_module()", "PermissionError: [Errno 1]" if MODULES else "OSError: [Errno 38]"),
+        ("socket.socket(socket.AF_UNIX).connect('{vici}')", "PermissionError: [Errno 13]"),
+    ],
+)
+def test_what_the_user_can_and_cannot_do(host: Host, user: ServiceUser, attempt: str, outcome: str) -> None:
+    os.chown(host.vici, -1, 0)
+    program = (
+        "import ctypes, os, socket\n"
+        "def init_module():\n"
+        "    libc = ctypes.CDLL(None, use_errno=True)\n"
+        "    if libc.init_module(b'', 0, b''):\n"
+        "        error = ctypes.get_errno()\n"
+        "        raise OSError(error, os.strerror(error))\n"
+    )
+    filled = attempt.format(keys=user.directory / "psk", config=user.config, vici=host.vici)
+    said = user.python(program + filled)
+    assert said.startswith(outcome) if outcome else said == ""
+
+
+def charon_warning(user: ServiceUser) -> str:
+    """Return what status says of a charon that cannot be reached."""
+    warnings = user.status()["warnings"]
+    return next((str(warning["text"]) for warning in warnings if warning["code"] == "CharonUnreachable"), "")
+
+
+def owners(pid: int) -> set[int]:
+    """Return the user ids of a process: real, effective, saved, of the file system."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {int(uid) for line in lines if line.startswith("Uid:") for uid in line.split()[1:]}
+
+
+def prober_pid(log: str) -> str | None:
+    """Return the prober's process id as the daemon's log has it."""
+    _, found, rest = log.partition("prober-connected pid=")
+    return rest.split()[0] if found else None
