@@ -67,15 +67,5 @@ def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         refresh(partly, 1.0)
         once = [record.getMessage().split()[0] for record in caplog.records]
         refresh(partly, 2.0)
-    assert sorted(once) == ["tunnel-state", "tunnel-state", "warning-began", "warning-began"]
+    assert once == ["tunnel-state", "tunnel-state"]
     assert len(caplog.records) == len(once)
-
-
-def test_what_ended_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    partly = known(PRIMARY)
-    refresh(partly, 1.0)
-    partly.charon.verdicts = {key: Verdict(child_sa_installed=True) for key in (PRIMARY, BACKUP)}
-    with caplog.at_level(logging.INFO, "vpnagent"):
-        refresh(partly, 2.0)
-    messages = [record.getMessage() for record in caplog.records]
-    assert "warning-ended code=NoStandby subject='hangzhou'" in messages

@@ -30,6 +30,7 @@ MODULES = {
     "down": "daemon",
     "drain": "daemon",
     "drill": "drill",
+    "events": "events",
     "explain": "explain",
     "export": "export",
     "guard": "daemon",

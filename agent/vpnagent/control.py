@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from vpnagent.errors import ControlError
 
-READ_COMMANDS: Final = frozenset({"status", "plan"})
+READ_COMMANDS: Final = frozenset({"status", "plan", "events"})
 CHANGE_COMMANDS: Final = frozenset({"reload", "down", "drain", "undrain", "drill", "confirm"})
 
 MAXIMUM_LINE: Final = 4 * 1024 * 1024  #: bytes; a status of 256 tunnels is below 200 kB

@@ -20,6 +20,7 @@ from vpnagent.choice import to_plain
 from vpnagent.control import NOT_FINE
 from vpnagent.drill import lease
 from vpnagent.errors import ControlError
+from vpnagent.events.recorder import Recorder
 from vpnagent.ipsec.charon import Charon
 from vpnagent.knowledge import Knowledge
 from vpnagent.metrics import AgentCollector
@@ -66,6 +67,7 @@ class Daemon:
         self._prober = ProberLink(self._known, supervised=prober_supervised)
         self._reloader = Reloader(self._known, standing, self._wake)
         self._patrol = Patrol(self._known, config_path)
+        self._events = Recorder(self._known, time.time(), time.monotonic())
         self._stop = asyncio.Event()
         self._progress = time.monotonic()
 
@@ -80,6 +82,7 @@ class Daemon:
             await supervise(self._tasks(), self._stop)
         finally:
             notify("STOPPING=1")
+            await self._events.close(time.time())
             self._charon_reconciler.close()
             self._kernel.close()
         log.info("stopped tunnels-and-routes=%s", "left" if self._known.config.connections else "removed")
@@ -95,6 +98,7 @@ class Daemon:
             "prober-packets": self._prober.craft,
             "control": lambda: control_server.serve(agent.control_socket, self._answer),
             "report": self._report,
+            "events": self._events.run,
             "patrol": self._patrol.run,
             "ready": self._ready,
             "reload-signal": self._reload_on_hangup,
@@ -118,7 +122,9 @@ class Daemon:
     async def _report(self) -> None:
         while True:
             self._expire_drills()
-            report.refresh(self._known, time.time())
+            at = time.time()
+            report.refresh(self._known, at)
+            self._events.look(at, time.monotonic())
             self._progress = time.monotonic()
             await asyncio.sleep(REPORT_PERIOD)
 
@@ -145,6 +151,8 @@ class Daemon:
             case "plan":
                 seen = to_plain(self._known.verdicts(), self._known.carrying())
                 return {**seen, "reload": await self._reloader.preview()}
+            case "events":
+                return await self._events.answer(request)
             case "reload":
                 return await self._reloader.reload(within=confirm_within(request))
             case "confirm":

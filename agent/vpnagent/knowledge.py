@@ -165,6 +165,7 @@ class Knowledge:
     machine_findings: tuple[Finding, ...] = ()  #: written by the patrol, every minute
     certificate_expiry: Mapping[TunnelKey, float] = field(default_factory=dict)  #: by the patrol; Unix time
     event_counts: dict[str, int] = field(default_factory=dict)  #: by type, since the start; written by events
+    event_findings: tuple[Finding, ...] = ()  #: written by events
     taken_back_at: float | None = None  #: wall clock; when it will be, unless it is confirmed
     drained: frozenset[TunnelKey] = frozenset()  #: written by drain and undrain
     drills: Leases = field(default_factory=Leases)  #: written by drill

@@ -1,6 +1,7 @@
-"""Turn what is known into tunnel states and findings, and log what changed: one line a transition.
+"""Turn what is known into tunnel states and findings, and log transitions: one line each.
 
-Called after every round of a reconciler. Pure but for the log: ``at`` is the wall clock, for display.
+Called after every round of a reconciler. Pure but for the log: ``at`` is the wall clock, for display. When
+findings begin and end is told by `events`.
 """
 
 import logging
@@ -13,8 +14,6 @@ from vpnagent.status import rfc3339
 from vpnagent.tunnels import SaStatus, TunnelState, TunnelView
 
 log = logging.getLogger(__name__)
-
-LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.CRITICAL: logging.ERROR}
 
 
 def refresh(known: Knowledge, at: float) -> None:
@@ -38,23 +37,14 @@ def refresh(known: Knowledge, at: float) -> None:
             change.new.value,
             change.reason,
         )
-    began, ended = known.findings.update(findings(known), at)
-    for finding in began:
-        log.log(
-            LEVELS[finding.severity],
-            "warning-began code=%s %s hint=%r",
-            finding.code,
-            finding.text,
-            finding.hint,
-        )
-    for finding in ended:
-        log.info("warning-ended code=%s subject=%r", finding.code, finding.subject)
+    known.findings.update(findings(known), at)
 
 
 def findings(known: Knowledge) -> Iterator[Finding]:
     """Yield everything that is wrong or worth knowing now."""
     yield from known.config_findings
     yield from known.machine_findings
+    yield from known.event_findings
     if known.config_error is not None:
         yield Finding(
             code="ConfigReloadFailed",

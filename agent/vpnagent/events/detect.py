@@ -35,6 +35,7 @@ class TunnelSeen:
     reason: str = ""
     negotiation_failed: bool = False
     trouble: str = ""  #: why its negotiation failed
+    hint: str = ""  #: what to do about it
     unhealthy: bool = False  #: its SA stood and nothing came through
     drained: bool = False
     expiry: float | None = None  #: Unix time
@@ -117,6 +118,7 @@ def _tunnel(known: Knowledge, key: TunnelKey, before: TunnelSeen, at: float) -> 
         reason=view.reason if view else "",
         negotiation_failed=failed,
         trouble=trouble or before.trouble,
+        hint=known.charon.hints.get(key, ""),
         unhealthy=unhealthy,
         drained=key in known.drained,
         expiry=expiry,
@@ -155,7 +157,8 @@ def _configuration(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
             text="a change was not confirmed in time: the configuration before it is in force again",
         )
         return
-    if now.config is not before.config and now.config != before.config:
+    going_down = not now.config.connections
+    if now.config is not before.config and now.config != before.config and not going_down:
         yield Happening(
             type=EventType.CONFIGURATION_CHANGED,
             at=at,
@@ -173,13 +176,23 @@ def _configuration(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
             at=at,
             severity=Severity.CRITICAL,
             text=f"the configuration on disk is not in force: {now.config_error.splitlines()[0]}",
-            fields={"problems": len(now.config_error.splitlines())},
+            fields={
+                "problems": len(now.config_error.splitlines()),
+                "hint": "run vpnagent check, mend the file, then vpnagent reload",
+            },
         )
 
 
 def _processes(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
     if now.charon is False and before.charon is not False:
-        yield Happening(type=EventType.CHARON_GONE, at=at, severity=Severity.CRITICAL, text=now.charon_error)
+        yield Happening(
+            type=EventType.CHARON_GONE,
+            at=at,
+            severity=Severity.CRITICAL,
+            text=now.charon_error,
+            fields={"hint": "is strongswan.service running? Tunnels that were up stay in use"},
+        )
+
     elif now.charon and before.charon is False:
         yield Happening(
             type=EventType.CHARON_BACK,
@@ -208,7 +221,7 @@ def _of_tunnel(key: TunnelKey, before: TunnelSeen, now: TunnelSeen, at: float) -
             connection=key.connection,
             tunnel=key.tunnel,
             text=f"tunnel {key} {text}",
-            fields=fields or {},
+            fields={name: value for name, value in (fields or {}).items() if value},
         )
 
     if now.negotiation_failed and not before.negotiation_failed:
@@ -217,7 +230,7 @@ def _of_tunnel(key: TunnelKey, before: TunnelSeen, now: TunnelSeen, at: float) -
             EventType.TUNNEL_NEGOTIATION_FAILED,
             Severity.CRITICAL,
             f"cannot be negotiated: {now.trouble}",
-            {"reason": reason},
+            {"reason": reason, "hint": now.hint},
         )
     if now.unhealthy and not before.unhealthy:
         yield happening(
@@ -238,7 +251,12 @@ def _of_tunnel(key: TunnelKey, before: TunnelSeen, now: TunnelSeen, at: float) -
         )
     if now.state is not before.state and now.state in STATES and before.state is not TunnelState.DRAINED:
         kind, severity, verb = STATES[now.state]
-        yield happening(kind, severity, f"{verb}: {now.reason}", {"before": before.state.value})
+        yield happening(
+            kind,
+            severity,
+            f"{verb}: {now.reason}",
+            {"before": before.state.value, "hint": now.hint if now.state is TunnelState.DOWN else ""},
+        )
 
 
 STATES: Final = {

@@ -8,6 +8,8 @@ journal; its MESSAGE_ID (journalctl(1), sd_journal_print(3)) never changes and i
 import enum
 from typing import Final, Self
 
+from vpnagent.finding import Severity
+
 
 class EventType(enum.Enum):
     """What happened: identifier (``value``), title, what it is about, MESSAGE_ID.
@@ -99,3 +101,6 @@ class EventType(enum.Enum):
 
 
 BY_NAME: Final = {kind.value: kind for kind in EventType}
+
+#: What ``--type`` and a hook's ``events`` take: a type, or a severity, which means that and worse.
+WORDS: Final = (*BY_NAME, *(severity.value for severity in Severity))

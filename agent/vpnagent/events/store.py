@@ -1,0 +1,116 @@
+"""The events on disk: two files of JSON lines in the state directory, the older given up for a new one.
+
+A shell, and blocking: it is called in threads only. A torn or foreign line is passed over, and so is one
+that stands there twice; a full disk is told in one line and costs the memory of events, nothing else.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from vpnagent.events.event import Event, event_in
+
+FILE: Final = "events.jsonl"
+MOST: Final = 1000  #: events in a file; there are two
+MOST_BYTES: Final = 1024 * 1024  #: of a file
+
+
+class Kept(NamedTuple):
+    """What was found on disk."""
+
+    events: list[Event]
+    problem: str | None  #: what could not be read, in one line
+
+
+class Store:
+    """The two files of one directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._newer = Path(directory) / FILE
+        self._older = self._newer.with_name(f"{FILE}.1")
+        self._count = 0  #: events in the newer file
+        self._one_at_a_time = threading.Lock()
+
+    def read(self) -> Kept:
+        """Return the events, oldest first; numbers only grow."""
+        events: list[Event] = []
+        problem = None
+        for path in (self._older, self._newer):
+            self._count = 0
+            try:
+                with path.open("rb") as file:
+                    content = file.read(MOST_BYTES)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                problem = f"{path}: {error.strerror or error}"
+                continue
+            for line in content.splitlines():
+                self._count += 1
+                event = event_in(line)
+                if event is not None and (not events or event.sequence > events[-1].sequence):
+                    events.append(event)
+        return Kept(events, problem)
+
+    def append(self, events: Sequence[Event]) -> str | None:
+        """Add events; return what went wrong, in one line, or None. It may be tried again as a whole."""
+        try:
+            with self._one_at_a_time:
+                self._newer.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                for batch in _batches(events):
+                    self._write(batch)
+        except OSError as error:
+            return f"{self._newer}: {error.strerror or error}"
+        return None
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        content = b"".join(lines)
+        if self._count + len(lines) > MOST or self._size() + len(content) + 1 > MOST_BYTES:
+            self._newer.replace(self._older)
+            self._count = 0
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._newer, flags, 0o600)
+        try:
+            _append(descriptor, content)
+        finally:
+            os.close(descriptor)
+        self._count += len(lines)
+
+    def _size(self) -> int:
+        try:
+            return self._newer.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+def _batches(events: Sequence[Event]) -> Iterator[list[bytes]]:
+    """Yield lines that a file can hold together."""
+    batch: list[bytes] = []
+    size = 0
+    for event in events:
+        line = event.line
+        if batch and (len(batch) == MOST or size + len(line) + 1 > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line)
+    if batch:
+        yield batch
+
+
+def _append(descriptor: int, content: bytes) -> None:
+    """Write to the end, behind what a crash may have torn; what is not written whole is taken away again."""
+    size = os.fstat(descriptor).st_size
+    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+    rest = memoryview(b"\n" + content if torn else content)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fdatasync(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
