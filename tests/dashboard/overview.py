@@ -122,17 +122,25 @@ def _gateways() -> table.Panel:
     }
     panel = grid(columns, sort="Gateway")
     coloured(panel, "Agent", {0: ("down", RED), 1: ("up", GREEN)})
-    coloured(panel, "charon", {0: ("down", RED), 1: ("up", GREEN)})
-    coloured(panel, "Configuration", {0: ("refused", ORANGE), 1: ("in force", GREEN)})
+    coloured(panel, "charon", {-1: ("unknown", GREY), 0: ("down", RED), 1: ("up", GREEN)})
+    words = {-1: ("unknown", GREY), 0: ("refused", ORANGE), 1: ("in force", GREEN)}
+    coloured(panel, "Configuration", words)
+    # Grafana merges only queries that all have rows, and names the values of a lone one otherwise: what a
+    # gateway does not tell as its agent is down comes from its target.
+    target = total(GATEWAY, series("up"))
+    version = f"max by (job, instance, version) ({series('vpnagent_build_info')})"
     return framed(
         panel,
         "Gateways",
-        "Each gateway at the end of the dashboard's range. One whose agent is down has no version.",
+        "Each gateway at the end of the dashboard's range. What an agent that is down would tell is unknown.",
         (10, 8),
-        cells(f"max by (job, instance, version) ({series('vpnagent_build_info')})"),
-        cells(total(GATEWAY, series("up"))),
-        cells(total(GATEWAY, series("vpnagent_charon_up"))),
-        cells(total(GATEWAY, series("vpnagent_config_last_reload_successful"))),
+        cells(f"{version} or on (job, instance) {target}"),
+        cells(target),
+        *(
+            cells(f"{total(GATEWAY, series(name))} or {target} * 0 - 1")
+            for name in ("vpnagent_charon_up", "vpnagent_config_last_reload_successful")
+        ),
+        runbook=["VpnAgentDown", "VpnCharonDown", "VpnConfigReloadFailed"],
     )
 
 

@@ -75,8 +75,9 @@ def agent() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prometheus(agent: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes it."""
-    with running(tmp_path_factory.mktemp("prometheus"), {"vpnagent": agent}, interval="500ms") as started:
+    """A Prometheus that scrapes it, and another one whose agent is down."""
+    targets = {"vpnagent": agent, "gone": "127.0.0.1:1"}
+    with running(tmp_path_factory.mktemp("prometheus"), targets, interval="500ms") as started:
         yield started
 
 
@@ -94,6 +95,14 @@ def test_promtool_finds_nothing_wrong_with_any_query(tmp_path: pathlib.Path) -> 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: str(query.where))
 def test_every_query_finds_its_series(query: Query, prometheus: Prometheus) -> None:
     eventually(lambda: prometheus.ask(query.expr), f"a sample of {query.expr}", within=30)
+
+
+def test_a_gateway_whose_agent_is_down_keeps_its_line(prometheus: Prometheus) -> None:
+    found = queries(board(), CHOSEN | SCRAPES | {"job": "gone"})
+    columns = [query.expr for query in found if query.where.startswith("Overview / Gateways /")]
+    eventually(lambda: prometheus.ask(columns[0]), "a line", within=30)
+    values = [[sample["value"][1] for sample in prometheus.ask(column)] for column in columns]
+    assert values == [["0"], ["0"], ["-1"], ["-1"]]
 
 
 def test_a_query_of_what_nobody_exports_finds_nothing(prometheus: Prometheus) -> None:
