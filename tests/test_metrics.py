@@ -11,7 +11,6 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.desired import desired
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.metrics import METRICS, AgentCollector
-from vpnagent.metrics_endpoint import respond
 from vpnagent.report import refresh
 from vpnagent.routing.objects import KernelState, LinkCounters
 from vpnagent.selection import Verdict
@@ -123,22 +122,6 @@ def test_every_sample_is_of_a_declared_metric_with_its_labels(known: Knowledge) 
             assert tuple(label for label in sample.labels if label != "le") == declared.labels
 
 
-@pytest.mark.parametrize(
-    ("request_text", "status"),
-    [
-        ("GET /metrics HTTP/1.1\r\n\r\n", "200 OK"),
-        ("GET /metrics?x=1 HTTP/1.0\r\n\r\n", "200 OK"),
-        ("GET / HTTP/1.1\r\n\r\n", "404 Not Found"),
-        ("POST /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
-        ("\r\n\r\n", "405 Method Not Allowed"),
-    ],
-)
-def test_only_the_metrics_are_served(known: Knowledge, request_text: str, status: str) -> None:
-    registry = CollectorRegistry()
-    registry.register(AgentCollector(known))
-    assert respond(request_text, registry).startswith(f"HTTP/1.1 {status}\r\n".encode())
-
-
 def test_a_failover_is_counted_in_the_histograms_of_the_tunnel_that_was_left(known: Knowledge) -> None:
     failover = Failover(
         at=0.0,
@@ -157,10 +140,3 @@ def test_a_failover_is_counted_in_the_histograms_of_the_tunnel_that_was_left(kno
         k[2]: v for k, v in found.items() if k[0].endswith("detection_seconds_bucket") and k[3] == "primary"
     }
     assert (buckets["0.3"], buckets["0.4"], buckets["+Inf"]) == (0, 1, 1)
-
-
-def test_head_has_the_header_only(known: Knowledge) -> None:
-    registry = CollectorRegistry()
-    registry.register(AgentCollector(known))
-    response = respond("HEAD /metrics HTTP/1.1\r\n\r\n", registry)
-    assert response.endswith(b"\r\n\r\n")

@@ -23,6 +23,7 @@ SHELL = {
     "commands/explain.py",
     "commands/plan.py",
     "config/load.py",
+    "config/tls_files.py",
     "control_client.py",
     "control_server.py",
     "daemon.py",
@@ -39,6 +40,7 @@ SHELL = {
     "knowledge.py",  # asyncio.Event only: the bells between the tasks
     "log.py",
     "metrics.py",
+    "metrics_access.py",
     "metrics_endpoint.py",
     "metrics_text.py",
     "planning.py",

@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from vpnagent import __version__, control_server, drains, metrics_endpoint, report
+from vpnagent import __version__, control_server, drains, report
 from vpnagent.checks.patrol import Patrol
 from vpnagent.choice import to_plain
 from vpnagent.control import NOT_FINE
@@ -23,7 +23,7 @@ from vpnagent.errors import ControlError
 from vpnagent.events.recorder import Recorder
 from vpnagent.ipsec.charon import Charon
 from vpnagent.knowledge import Knowledge
-from vpnagent.metrics import AgentCollector
+from vpnagent.metrics_endpoint import Endpoint
 from vpnagent.naming import tunnel_key
 from vpnagent.prober_link import ProberLink
 from vpnagent.reconcile_charon import CharonReconciler
@@ -105,8 +105,7 @@ class Daemon:
             "confirmation": self._reloader.watch,
         }
         if agent.metrics_listen:
-            collector = AgentCollector(self._known)
-            tasks["metrics"] = lambda: metrics_endpoint.serve(agent.metrics_listen, collector)
+            tasks["metrics"] = Endpoint(self._known).serve
         if interval := watchdog_interval(pid=os.getpid()):
             tasks["watchdog"] = lambda: self._watchdog(interval)
         return tasks

@@ -163,6 +163,7 @@ class Knowledge:
     config_error: str | None = None  #: why the last reload was refused
     config_findings: tuple[Finding, ...] = ()
     machine_findings: tuple[Finding, ...] = ()  #: written by the patrol, every minute
+    metrics_findings: tuple[Finding, ...] = ()  #: written by the metrics' endpoint
     certificate_expiry: Mapping[TunnelKey, float] = field(default_factory=dict)  #: by the patrol; Unix time
     event_counts: dict[str, int] = field(default_factory=dict)  #: by type, since the start; written by events
     event_findings: tuple[Finding, ...] = ()  #: written by events

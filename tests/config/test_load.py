@@ -7,7 +7,7 @@ from tests.config.conftest import Problems, write_secret
 from tests.config_examples import EXAMPLE_YAML, make_config
 
 from vpnagent.config.load import load
-from vpnagent.config.values import CertificateFiles
+from vpnagent.config.values import CertificateFiles, MetricsAuth, MetricsTls
 from vpnagent.errors import ConfigError
 
 EXAMPLE_FILE = Path(__file__).parents[2] / "docs/example.yaml"
@@ -247,3 +247,44 @@ def test_the_same_problem_on_the_same_line_is_said_once(problems: Problems) -> N
     assert problems(text) == [
         "1: gateway: merge keys (<<) are not supported: alias the whole section instead"
     ]
+
+
+METRICS = """\
+agent:
+  metrics_listen: 192.0.2.7:9786
+  metrics_tls: {certificate: metrics/cert.pem, private_key: metrics/key.pem}
+  metrics_auth: {username: prometheus, password_file: metrics/password}
+"""
+
+
+def test_the_files_of_the_metrics_are_looked_at_when_the_configuration_is_read(problems: Problems) -> None:
+    where = r" \(names are relative to /.*\)"
+    cannot = "cannot be opened: No such file or directory"
+    found = problems(EXAMPLE_YAML + METRICS)
+
+    assert len(found) == 2
+    assert re.fullmatch(rf"32: agent\.metrics_tls\.certificate: {cannot}{where}", found[0])
+    assert re.fullmatch(rf"33: agent\.metrics_auth\.password_file: {cannot}{where}", found[1])
+
+
+def test_the_files_of_the_metrics_are_relative_to_the_folder_of_the_yaml(folder: Path) -> None:
+    path = folder / "vpnagent.yaml"
+    path.write_text(EXAMPLE_YAML + METRICS)
+
+    agent = load(path, read_secrets=False).agent
+
+    assert agent.metrics_tls == MetricsTls(
+        certificate=f"{folder}/metrics/cert.pem",
+        private_key=f"{folder}/metrics/key.pem",
+        client_ca=None,
+    )
+    assert agent.metrics_auth == MetricsAuth(
+        username="prometheus", password_file=f"{folder}/metrics/password"
+    )
+
+
+def test_a_user_name_with_a_colon_is_refused(problems: Problems) -> None:
+    [problem] = problems(EXAMPLE_YAML + METRICS.replace("username: prometheus", "username: 'a:b'"))
+
+    rule = "must be a user name of 1 to 64 visible ASCII characters without ':', not 'a:b'"
+    assert problem == f"33: agent.metrics_auth.username: {rule}"

@@ -10,7 +10,7 @@ from vpnagent.config.secret_files import (
     check_access,
     check_readable,
     read_credential,
-    read_psk,
+    read_secret,
 )
 
 USER = 1000
@@ -62,7 +62,7 @@ def test_a_file_of_another_user_is_refused() -> None:
 def test_one_newline_at_the_end_is_not_part_of_the_key(tmp_path: Path, end: bytes) -> None:
     write_secret(tmp_path / "psk", b"~!`@#$%^&*()'\"" + end)
 
-    assert read_psk(str(tmp_path / "psk")).reveal() == b"~!`@#$%^&*()'\""
+    assert read_secret(str(tmp_path / "psk")).reveal() == b"~!`@#$%^&*()'\""
 
 
 ONE_LINE = "must hold one line of visible ASCII characters, without a space: something else is in it"
@@ -88,7 +88,7 @@ def test_what_cannot_be_a_key_of_the_cloud_is_refused_and_not_shown(
     write_secret(tmp_path / "psk", content)
 
     with pytest.raises(SecretFileError) as caught:
-        read_psk(str(tmp_path / "psk"))
+        read_secret(str(tmp_path / "psk"))
 
     assert str(caught.value) == text
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_a_key_of_the_cloud_is_refused_and_not_shown(
 def test_a_key_of_the_greatest_size_is_taken(tmp_path: Path) -> None:
     write_secret(tmp_path / "psk", b"h" * MAX_BYTES)
 
-    assert len(read_psk(str(tmp_path / "psk")).reveal()) == MAX_BYTES
+    assert len(read_secret(str(tmp_path / "psk")).reveal()) == MAX_BYTES
 
 
 def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
 
     for name in ("fifo", "."):
         with pytest.raises(SecretFileError, match=r"^must be a regular file$"):
-            read_psk(str(tmp_path / name))
+            read_secret(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_not_there_is_told(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(SecretFileError, match=f"^cannot be opened: {reason}$"):
-        read_psk(str(tmp_path / name))
+        read_secret(str(tmp_path / name))
 
 
 def test_a_failing_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     # /proc/self/mem is a regular file whose first page cannot be read, and closed to others.
     with pytest.raises(SecretFileError, match=r"^cannot be read: Input/output error$"):
-        read_psk("/proc/self/mem")
+        read_secret("/proc/self/mem")
 
 
 def test_a_credential_is_read_whatever_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from tests.config_examples import make_config, make_connection
 
-from vpnagent.config.values import CertificateFiles, Config
+from vpnagent.config.values import CertificateFiles, Config, MetricsAuth, MetricsTls
 from vpnagent.config.weaknesses import weaknesses
 
 Changes = dict[str, Any]
@@ -91,3 +91,32 @@ def test_every_weakness_says_what_to_do_in_one_line() -> None:
     for weakness in weaknesses(config):
         assert weakness.hint
         assert "\n" not in weakness.text + weakness.hint
+
+
+TLS = MetricsTls(certificate="/cert", private_key="/key", client_ca=None)
+CLIENTS = MetricsTls(certificate="/cert", private_key="/key", client_ca="/ca")
+AUTH = MetricsAuth(username="prometheus", password_file="/password")
+EXPOSED = ("MetricsExposed", "warning", "agent.metrics_listen")
+IN_CLEAR = ("MetricsPasswordInClear", "warning", "agent.metrics_auth")
+
+
+@pytest.mark.parametrize(
+    ("listen", "tls", "auth", "expected"),
+    [
+        ("192.0.2.7:9786", None, None, [EXPOSED]),
+        ("0.0.0.0:9786", TLS, None, [EXPOSED]),
+        ("192.0.2.7:9786", None, AUTH, [IN_CLEAR]),
+        ("192.0.2.7:9786", TLS, AUTH, []),
+        ("192.0.2.7:9786", CLIENTS, None, []),
+        ("127.0.0.1:9786", None, None, []),
+        ("127.0.0.1:9786", None, AUTH, []),
+        ("", None, None, []),
+    ],
+)
+def test_metrics_that_others_reach_are_protected(
+    listen: str, tls: MetricsTls | None, auth: MetricsAuth | None, expected: list[tuple[str, str, str]]
+) -> None:
+    plain = using()
+    agent = replace(plain.agent, metrics_listen=listen, metrics_tls=tls, metrics_auth=auth)
+
+    assert told(replace(plain, agent=agent)) == expected

@@ -13,11 +13,13 @@ from ipaddress import IPv4Address, IPv4Interface
 from vpnagent.config import values
 from vpnagent.config.field_types import INTERFACE_LENGTH
 from vpnagent.config.file_models import (
+    AgentSection,
     CertificateSection,
     ConfigFile,
     ConnectionSection,
     EspSection,
     GatewaySection,
+    MetricsTlsSection,
     ProbeSection,
     TunnelSection,
 )
@@ -34,7 +36,7 @@ def build(file: ConfigFile, *, hostname: str, folder: str, psks: Psks) -> Config
     """Return the values. ``folder`` is the YAML's own, absolute: relative file names start there."""
     return Config(
         gateway=_gateway(file.gateway, hostname),
-        agent=values.Agent(**dict(file.agent)),
+        agent=_agent(file.agent, folder),
         connections=tuple(
             _connection(connection, folder, [psks.get((i, j)) for j in range(len(connection.tunnels))])
             for i, connection in enumerate(file.connections)
@@ -100,6 +102,29 @@ def _gateway(section: GatewaySection, hostname: str) -> values.Gateway:
         name=section.name or gateway_name(hostname),
         local_networks=section.local_networks,
         source_address=section.source_address,
+    )
+
+
+def _agent(section: AgentSection, folder: str) -> values.Agent:
+    tls, auth = section.metrics_tls, section.metrics_auth
+    return values.Agent(
+        **dict(section)
+        | {
+            "metrics_tls": tls and metrics_tls(tls, folder),
+            "metrics_auth": auth
+            and values.MetricsAuth(
+                username=auth.username, password_file=absolute(folder, auth.password_file)
+            ),
+        }
+    )
+
+
+def metrics_tls(section: MetricsTlsSection, folder: str) -> values.MetricsTls:
+    """Return the TLS of the metrics' listener."""
+    return values.MetricsTls(
+        certificate=absolute(folder, section.certificate),
+        private_key=absolute(folder, section.private_key),
+        client_ca=section.client_ca and absolute(folder, section.client_ca),
     )
 
 

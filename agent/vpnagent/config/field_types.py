@@ -179,6 +179,9 @@ FILE: Final = text(
 )
 IDENTITY: Final = Kind(_identity, string("IKE identity", minLength=1, maxLength=IDENTITY_LENGTH))
 INTERFACE: Final = Kind(_interface, string("name of an interface", minLength=1, maxLength=INTERFACE_LENGTH))
+USERNAME: Final = text(
+    "a user name of 1 to 64 visible ASCII characters without ':'", r"[!-9;-~]{1,64}", title="user name"
+)
 PATH: Final = Kind(_path(PATH_LENGTH), string("path", pattern="^/"))
 SOCKET_PATH: Final = Kind(
     _path(SOCKET_PATH_LENGTH), string("path", pattern="^/", maxLength=SOCKET_PATH_LENGTH)

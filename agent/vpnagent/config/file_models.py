@@ -69,6 +69,30 @@ class GatewaySection(Section):
     )
 
 
+class MetricsTlsSection(Section):
+    """TLS of the metrics' listener: PEM files, named relative to the folder of the YAML."""
+
+    certificate: Annotated[str, field_types.FILE] = required(
+        "The listener's certificate, with the chain up to the CA that clients know."
+    )
+    private_key: Annotated[str, field_types.FILE] = required(
+        "Its private key, not encrypted; owner and mode as for `psk_file`."
+    )
+    client_ca: Annotated[str | None, field_types.FILE] = key(
+        "The CA of which every client must show a certificate. Default: clients need none."
+    )
+
+
+class MetricsAuthSection(Section):
+    """Basic authentication at the metrics' listener."""
+
+    username: Annotated[str, field_types.USERNAME] = required("The name that clients give.")
+    password_file: Annotated[str, field_types.FILE] = required(
+        "File of the password, named relative to the folder of the YAML; owner, mode and content as for "
+        "`psk_file`."
+    )
+
+
 class AgentSection(Section):
     """The daemon itself: paths, so that several can run side by side in network namespaces."""
 
@@ -83,7 +107,16 @@ class AgentSection(Section):
         "Directory of what has to survive a reboot, such as drains.", "/var/lib/vpnagent"
     )
     metrics_listen: Annotated[str, address_kinds.LISTEN] = key(
-        "Where Prometheus scrapes. Empty (`''`): no listener.", "127.0.0.1:9786"
+        "Where Prometheus scrapes. Empty (`''`): no listener. Elsewhere than on the loopback interface with "
+        "`metrics_tls` and its `client_ca`, or `metrics_auth`: without them there is a warning.",
+        "127.0.0.1:9786",
+    )
+    metrics_tls: MetricsTlsSection | None = key(
+        "TLS for that listener. Its files are read again when they change. Default: plain HTTP."
+    )
+    metrics_auth: MetricsAuthSection | None = key(
+        "Name and password that are asked for there. The password is read again when it changes. "
+        "Default: none."
     )
     manage_sysctls: Annotated[bool, field_types.BOOLEAN] = key(
         "Whether the daemon sets the host-wide sysctls that it needs; `false`: it checks them and warns.",

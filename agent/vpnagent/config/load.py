@@ -8,13 +8,13 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from vpnagent.config.build import Psks, absolute, build, contradictions
+from vpnagent.config.build import Psks, absolute, build, contradictions, metrics_tls
 from vpnagent.config.draft import draft
-from vpnagent.config.file_models import ConfigFile, TunnelSection
+from vpnagent.config.file_models import AgentSection, ConfigFile, TunnelSection
 from vpnagent.config.rules import violations
-from vpnagent.config.secret_files import SecretFileError, check_readable, read_credential, read_psk
+from vpnagent.config.secret_files import SecretFileError, check_readable, read_credential, read_secret
 from vpnagent.config.values import Config
-from vpnagent.config.wording import Violation, key_path
+from vpnagent.config.wording import Path, Violation, key_path
 from vpnagent.config.yaml_positions import MAX_BYTES, Document, read
 from vpnagent.errors import ConfigError, Problem
 from vpnagent.secret import Secret
@@ -73,7 +73,7 @@ def _problems(name: str, document: Document, found: tuple[Violation, ...]) -> tu
 def _secrets(file: ConfigFile, folder: str) -> tuple[Psks, list[Violation]]:
     """Read every pre-shared key, and see that the files of certificates are there."""
     psks: dict[tuple[int, int], Secret] = {}
-    refused: list[Violation] = []
+    refused = [*_metrics_refused(file.agent, folder)]
     for i, connection in enumerate(file.connections):
         for j, tunnel in enumerate(connection.tunnels):
             here = ("connections", i, "tunnels", j)
@@ -84,6 +84,25 @@ def _secrets(file: ConfigFile, folder: str) -> tuple[Psks, list[Violation]]:
                 except SecretFileError as error:
                     refused.append(Violation((*here, *key), f"{error}{_hint(key, name, folder)}"))
     return psks, refused
+
+
+def _metrics_refused(agent: AgentSection, folder: str) -> Iterator[Violation]:
+    """Return what is wrong with the files of the metrics' listener, which reads them for itself."""
+    if agent.metrics_auth is not None:
+        name = agent.metrics_auth.password_file
+        try:
+            read_secret(absolute(folder, name))
+        except SecretFileError as error:
+            hint = _hint(("password_file",), name, folder)
+            yield Violation(("agent", "metrics_auth", "password_file"), f"{error}{hint}")
+    if agent.metrics_tls is not None:
+        from vpnagent.config.tls_files import TlsFileError, server_context  # noqa: PLC0415 - OpenSSL
+
+        try:
+            server_context(metrics_tls(agent.metrics_tls, folder))
+        except TlsFileError as error:
+            hint = _hint((error.key,), getattr(agent.metrics_tls, error.key), folder)
+            yield Violation(("agent", "metrics_tls", error.key), f"{error}{hint}")
 
 
 def _files(tunnel: TunnelSection) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -100,7 +119,7 @@ def _files(tunnel: TunnelSection) -> Iterator[tuple[tuple[str, ...], str]]:
 def _use(key: tuple[str, ...], name: str, folder: str) -> Secret | None:
     match key:
         case ("psk_file",):
-            return read_psk(absolute(folder, name))
+            return read_secret(absolute(folder, name))
         case ("psk_credential",):
             return read_credential(name)
         case _:
@@ -108,7 +127,7 @@ def _use(key: tuple[str, ...], name: str, folder: str) -> Secret | None:
             return None
 
 
-def _hint(key: tuple[str, ...], name: str, folder: str) -> str:
+def _hint(key: Path, name: str, folder: str) -> str:
     """Return which file it was; not a bare word, which may be the key itself in the wrong place."""
     if key == ("psk_credential",):
         return ""

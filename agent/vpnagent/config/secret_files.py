@@ -1,4 +1,4 @@
-"""Read pre-shared keys, and see that files of certificates can be read. A shell: opens files.
+"""Read keys and passwords, and see that files of certificates can be read. A shell: opens files.
 
 A secret's file must be a regular file of root or of whoever reads it, closed to others. The texts of the
 errors name the file and never what is in it.
@@ -23,8 +23,8 @@ class SecretFileError(Exception):
     """A file that cannot be used, and why."""
 
 
-def read_psk(path: str) -> Secret:
-    """Return the pre-shared key in a file. Raises SecretFileError."""
+def read_secret(path: str) -> Secret:
+    """Return the pre-shared key, or the password, in a file. Raises SecretFileError."""
     return _secret(_content(path, closed=True))
 
 

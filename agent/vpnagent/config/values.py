@@ -92,6 +92,23 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsTls:
+    """TLS of the metrics' listener: absolute paths of PEM files."""
+
+    certificate: str
+    private_key: str
+    client_ca: str | None  #: None: clients need no certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsAuth:
+    """Basic authentication (RFC 7617) at the metrics' listener."""
+
+    username: str
+    password_file: str  #: absolute path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """Paths and habits of the daemon itself."""
 
@@ -101,6 +118,8 @@ class Agent:
     metrics_listen: str  #: address:port; empty: no listener
     manage_sysctls: bool
     realtime: bool  #: the prober under SCHED_FIFO
+    metrics_tls: MetricsTls | None = None
+    metrics_auth: MetricsAuth | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

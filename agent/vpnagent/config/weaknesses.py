@@ -6,10 +6,11 @@ the cloud's own default, group 2, is therefore an info.
 """
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.places import connections, tunnels
-from vpnagent.config.values import Config
+from vpnagent.config.values import Agent, Config
 from vpnagent.config.wording import Path, key_path
 from vpnagent.finding import Finding, Severity
 
@@ -56,7 +57,13 @@ _WEAK: Final[dict[str | int | None, tuple[str, Severity, str, str]]] = {
 
 def weaknesses(config: Config) -> list[Finding]:
     """Return the warnings about a valid configuration, in its order; each is about a key."""
-    return [*_algorithms(config), *_guomi(config), *_slow(config), *_aggressive(config)]
+    return [
+        *_metrics(config.agent),
+        *_algorithms(config),
+        *_guomi(config),
+        *_slow(config),
+        *_aggressive(config),
+    ]
 
 
 def _algorithms(config: Config) -> Iterator[Finding]:
@@ -113,3 +120,27 @@ def _aggressive(config: Config) -> Iterator[Finding]:
                 text=f"aggressive mode shows whoever asks a hash of {place.tunnel.key}'s key, to guess from",
                 hint=f"use IKE version 2, or main mode with addresses as identities, {_ON_BOTH_ENDS}",
             )
+
+
+def _metrics(agent: Agent) -> Iterator[Finding]:
+    """Yield who else may read the metrics, or the password that protects them."""
+    host = agent.metrics_listen.rpartition(":")[0]
+    if not host or IPv4Address(host).is_loopback:
+        return
+    if agent.metrics_auth is None and (agent.metrics_tls is None or agent.metrics_tls.client_ca is None):
+        yield Finding(
+            code="MetricsExposed",
+            subject=key_path(("agent", "metrics_listen")),
+            severity=Severity.WARNING,
+            text=f"whoever reaches {agent.metrics_listen} may read names, states and traffic",
+            hint="ask for certificates (metrics_tls with client_ca) or a password (metrics_auth); "
+            "or listen on 127.0.0.1",
+        )
+    if agent.metrics_auth is not None and agent.metrics_tls is None:
+        yield Finding(
+            code="MetricsPasswordInClear",
+            subject=key_path(("agent", "metrics_auth")),
+            severity=Severity.WARNING,
+            text="the password of the metrics crosses the network in clear text with every scrape",
+            hint="set metrics_tls too",
+        )
