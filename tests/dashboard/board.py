@@ -8,14 +8,15 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
+from tests.dashboard.limits import utilisation
 from tests.dashboard.look import BLUE, DATASOURCE, ORANGE, Panel
 from tests.dashboard.overview import overview
-from tests.dashboard.paths import failovers, paths, utilisation
-from tests.dashboard.promql import CONNECTION, GATEWAY, RATE, TUNNEL, increase, series, total
+from tests.dashboard.paths import failovers, paths
+from tests.dashboard.promql import CONNECTION, GATEWAY, RATE, TUNNEL, occurrences, series
 from tests.dashboard.tunnels import tunnels
 from tests.dashboard.upkeep import upkeep
 
-RUNBOOK_URL: Final = "file:///usr/share/doc/vpnagent/runbook.md"
+from vpnagent.commands.options import RUNBOOK_URL
 
 ROWS: Final[Mapping[str, Callable[[], Sequence[Panel]]]] = {
     "Overview": overview,
@@ -83,13 +84,12 @@ def _variable(label: str) -> dashboard.QueryVariable:
 
 def marks() -> Sequence["Mark"]:
     """Return what is marked on the time axis of every panel."""
-    moved = total((*CONNECTION, "reason"), increase("vpnagent_failovers_total", RATE))
-    told = total((*GATEWAY, "type"), increase("vpnagent_events_total", RATE, 'type!~"Failover|FailBack"'))
+    other = 'type!~"Failover|FailBack"'
     return [
         Mark(
             name="Failovers",
             colour=ORANGE,
-            expr=f"{moved} > 0",
+            expr=occurrences("vpnagent_failovers_total", (*CONNECTION, "reason"), RATE),
             title="Failover of {{connection}}",
             words="{{instance}}: {{reason}}",
             tags="connection,reason",
@@ -97,7 +97,7 @@ def marks() -> Sequence["Mark"]:
         Mark(
             name="Events",
             colour=BLUE,
-            expr=f"{told} > 0",
+            expr=occurrences("vpnagent_events_total", (*GATEWAY, "type"), RATE, other),
             title="{{type}}",
             words="{{instance}}",
             tags="type",

@@ -160,8 +160,9 @@ def lines(unit: str, *, calcs: Sequence[str] = ("lastNotNull", "max")) -> timese
 
 
 def counts() -> timeseries.Panel:
-    """Return steps over time for what is counted and rare."""
-    return lines("short", calcs=("max",)).decimals(0).line_interpolation(styles.LineInterpolation.STEP_AFTER)
+    """Return steps over time for what is counted and rare; where it is never, nothing is drawn."""
+    panel = lines("short", calcs=("max",)).decimals(0).no_value("none")
+    return panel.line_interpolation(styles.LineInterpolation.STEP_AFTER)
 
 
 def points(unit: str) -> timeseries.Panel:

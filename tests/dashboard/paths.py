@@ -1,17 +1,13 @@
-"""The rows of the paths: failovers in milliseconds, what the probes see, how near the limits are."""
+"""The rows of the paths: failovers with their milliseconds, and what the probes see."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from tests.dashboard.look import (
     BLUE,
-    GREEN,
     OF_CONNECTION,
     OF_GATEWAY,
     OF_TUNNEL,
-    ORANGE,
-    RED,
-    YELLOW,
     Panel,
     bars,
     buckets,
@@ -20,7 +16,6 @@ from tests.dashboard.look import (
     grid,
     heat,
     instant,
-    limited,
     lines,
     logarithmic,
     points,
@@ -35,9 +30,9 @@ from tests.dashboard.promql import (
     TUNNEL,
     increase,
     mean,
+    occurrences,
     quantile,
     rate,
-    series,
     total,
 )
 
@@ -45,9 +40,6 @@ DETECTION: Final = "vpnagent_failover_detection_seconds"
 SWITCH: Final = "vpnagent_failover_switch_seconds"
 RTT: Final = "vpnagent_probe_rtt_seconds"
 LATENESS: Final = "vpnagent_prober_lateness_seconds"
-
-#: The levels of the alerts: info, warning, critical.
-LEVELS: Final = ((None, GREEN), (0.3, YELLOW), (0.5, ORANGE), (0.85, RED))
 
 
 def failovers() -> Sequence[Panel]:
@@ -74,17 +66,17 @@ def failovers() -> Sequence[Panel]:
             "life, or the signal, to the decision. Switch: from the decision to the kernel's "
             "acknowledgement. Quantiles are exact to the histogram's buckets.",
             (12, 8),
-            cells(f"{total(TUNNEL, increase(f'{DETECTION}_count'))} > 0"),
+            cells(occurrences(f"{DETECTION}_count", TUNNEL)),
             *(cells(f"{share} >= 0") for share in shares),
             runbook=["VpnFailover"],
         ),
         framed(
-            bars("short", [(None, BLUE)]).decimals(0),
+            bars("short", [(None, BLUE)]).decimals(0).no_value("none"),
             "Failovers by reason",
             "Why traffic was moved within the dashboard's range; drain, config and recovered are no faults.",
             (5, 8),
             instant(
-                total((*CONNECTION, "reason"), increase("vpnagent_failovers_total")),
+                occurrences("vpnagent_failovers_total", (*CONNECTION, "reason")),
                 OF_CONNECTION + " {{reason}}",
             ),
             runbook=["VpnFailover"],
@@ -136,50 +128,5 @@ def paths() -> Sequence[Panel]:
             query(quantile(0.5, LATENESS, GATEWAY), OF_GATEWAY + " median"),
             query(quantile(0.99, LATENESS, GATEWAY), OF_GATEWAY + " 99 %"),
             runbook=["VpnProberLate"],
-        ),
-    ]
-
-
-def utilisation() -> Sequence[Panel]:
-    """Return the panels of the limits."""
-    connection_limit = series("vpnagent_connection_bandwidth_limit_bits_per_second")
-    tunnel_limit = series("vpnagent_tunnel_bandwidth_limit_bits_per_second")
-    ways = {"receive": "receive, the cloud's outbound", "transmit": "transmit, the cloud's inbound"}
-    packets = " + ".join(rate(f"vpnagent_tunnel_{way}_packets_total") for way in ways)
-    by_connection, by_tunnel = [], []
-    for way, both_views in ways.items():
-        octets = f"vpnagent_tunnel_{way}_bytes_total"
-        whole = total(CONNECTION, rate(octets, chosen=CONNECTION))
-        share = f"8 * {whole} / on ({', '.join(CONNECTION)}) {connection_limit}"
-        by_connection.append(query(share, f"{OF_CONNECTION} {both_views}"))
-        by_tunnel.append(query(f"8 * {rate(octets)} / {tunnel_limit}", f"{OF_TUNNEL} {both_views}"))
-    return [
-        framed(
-            limited(lines("percentunit"), LEVELS),
-            "Bandwidth by connection",
-            "Share of the purchased bandwidth, each direction; all tunnels of the connection, chosen or "
-            "not. What counts for a VPN gateway. Connections with one gateway_id share its bandwidth: add "
-            "them up. Dashed: 30, 50 and 85 %, at which the alerts begin.",
-            (8, 10),
-            *by_connection,
-            runbook=["VpnGatewayBandwidthHigh"],
-        ),
-        framed(
-            limited(lines("percentunit"), LEVELS),
-            "Bandwidth by tunnel",
-            "Share of the bandwidth, each direction of each single tunnel. What counts for a transit "
-            "router. Dashed: 30, 50 and 85 %, at which the alerts begin.",
-            (8, 10),
-            *by_tunnel,
-            runbook=["VpnTunnelBandwidthHigh"],
-        ),
-        framed(
-            limited(lines("percentunit"), LEVELS),
-            "Packet rate by tunnel",
-            "Share of the packets per second that the cloud allows, in and out together. Dashed: 30, 50 "
-            "and 85 %, at which the alerts begin.",
-            (8, 10),
-            query(f"({packets}) / {series('vpnagent_tunnel_packet_rate_limit')}", OF_TUNNEL),
-            runbook=["VpnTunnelPacketRateHigh"],
         ),
     ]

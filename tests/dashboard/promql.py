@@ -55,6 +55,11 @@ def increase(name: str, window: str = RANGE, *matchers: str) -> str:
     return f"increase({series(name, *matchers)}[{window}])"
 
 
+def occurrences(name: str, by: Labels, window: str = RANGE, *matchers: str) -> str:
+    """Return how often it happened, for those labels where it did: the agent exports zeros for all others."""
+    return f"{total(by, increase(name, window, *matchers))} > 0"
+
+
 def quantile(q: float, name: str, by: Labels, window: str = RATE) -> str:
     """Return a quantile of a histogram: exact to its buckets."""
     return f"histogram_quantile({q}, {total((*by, 'le'), rate(f'{name}_bucket', window))})"

@@ -20,7 +20,7 @@ from tests.dashboard.look import (
     timeline,
 )
 from tests.dashboard.overview import STATES
-from tests.dashboard.promql import HOUR, TUNNEL, increase, rate, series, total
+from tests.dashboard.promql import HOUR, TUNNEL, increase, occurrences, rate, series, total
 
 
 def tunnels() -> Sequence[Panel]:
@@ -114,7 +114,10 @@ def _negotiations() -> Sequence[Panel]:
             "Negotiation failures within an hour",
             "Failed negotiations by reason, in the cloud's words; vpnagent status has a hint for each.",
             (12, 8),
-            query(increase("vpnagent_negotiation_failures_total", HOUR), OF_TUNNEL + " {{reason}}"),
+            query(
+                occurrences("vpnagent_negotiation_failures_total", (*TUNNEL, "reason"), HOUR),
+                OF_TUNNEL + " {{reason}}",
+            ),
             runbook=["VpnTunnelDown"],
         ),
     ]

@@ -16,7 +16,7 @@ from tests.dashboard.look import (
     instant,
     query,
 )
-from tests.dashboard.promql import GATEWAY, HOUR, increase, series, total
+from tests.dashboard.promql import GATEWAY, HOUR, occurrences, series
 
 DAY: Final = 86400  #: seconds
 
@@ -32,7 +32,7 @@ def upkeep() -> Sequence[Panel]:
             "one burst: something on the machine works against the agent.",
             (8, 8),
             query(
-                total((*GATEWAY, "kind"), increase("vpnagent_drift_repairs_total", HOUR)),
+                occurrences("vpnagent_drift_repairs_total", (*GATEWAY, "kind"), HOUR),
                 OF_GATEWAY + " {{kind}}",
             ),
             runbook=["VpnDriftRepeated"],
@@ -52,8 +52,6 @@ def upkeep() -> Sequence[Panel]:
             "Events within an hour",
             "Events by type; vpnagent events tells each.",
             (8, 8),
-            query(
-                total((*GATEWAY, "type"), increase("vpnagent_events_total", HOUR)), OF_GATEWAY + " {{type}}"
-            ),
+            query(occurrences("vpnagent_events_total", (*GATEWAY, "type"), HOUR), OF_GATEWAY + " {{type}}"),
         ),
     ]

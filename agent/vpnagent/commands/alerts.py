@@ -2,9 +2,7 @@
 
 import click
 
-from vpnagent.commands.options import config_option
-
-RUNBOOK_URL = "file:///usr/share/doc/vpnagent/runbook.md"
+from vpnagent.commands.options import config_option, output_option, runbook_option, write
 
 
 @click.command()
@@ -20,18 +18,8 @@ RUNBOOK_URL = "file:///usr/share/doc/vpnagent/runbook.md"
     metavar="HOST:PORT",
     help="This gateway among the job's targets. Default: the job has no other target.",
 )
-@click.option(
-    "--runbook-url",
-    default=RUNBOOK_URL,
-    show_default=True,
-    help="Where you keep docs/runbook.md; each alert adds its name as #fragment.",
-)
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    default="-",
-    help="Where the YAML goes. Default: standard output.",
-)
+@runbook_option
+@output_option
 def alerts(config_path: str, job: str, instance: str | None, runbook_url: str, output: str) -> None:
     r"""Print this gateway's Prometheus rules. Asks neither the daemon nor for root, and opens no key.
 
@@ -51,6 +39,4 @@ def alerts(config_path: str, job: str, instance: str | None, runbook_url: str, o
     if not config.agent.metrics_listen:
         click.echo(f"note: {config_path}: agent.metrics_listen is empty: nothing can be scraped", err=True)
     scope = Scope(gateway=config.gateway.name, job=job, instance=instance, runbook_url=runbook_url)
-    text = rule_file(config, scope)
-    with click.open_file(output, "w", encoding="utf-8", lazy=True, atomic=True) as file:
-        file.write(text)
+    write(output, rule_file(config, scope))

@@ -2,7 +2,7 @@
 
 import click
 
-RUNBOOK_URL = "file:///usr/share/doc/vpnagent/runbook.md"
+from vpnagent.commands.options import output_option, runbook_option, write
 
 
 @click.command()
@@ -11,16 +11,9 @@ RUNBOOK_URL = "file:///usr/share/doc/vpnagent/runbook.md"
     metavar="UID",
     help="Grafana's uid of the Prometheus to ask. Default: the dashboard's user chooses.",
 )
-@click.option(
-    "--runbook-url",
-    default=RUNBOOK_URL,
-    show_default=True,
-    help="Where you keep docs/runbook.md; each panel adds its alerts' names as #fragment.",
-)
-@click.option(
-    "--output", type=click.Path(dir_okay=False), help="Where the JSON goes. Default: standard output."
-)
-def dashboard(datasource: str | None, runbook_url: str, output: str | None) -> None:
+@runbook_option
+@output_option
+def dashboard(datasource: str | None, runbook_url: str, output: str) -> None:
     r"""Print the Grafana dashboard, for one gateway or many. Asks neither the daemon nor for root.
 
     \b
@@ -36,5 +29,4 @@ def dashboard(datasource: str | None, runbook_url: str, output: str | None) -> N
 
     made = json.loads(files("vpnagent.dashboard").joinpath("dashboard.json").read_text("utf-8"))
     shown = fitted(made, runbook_url=runbook_url, datasource=datasource)
-    with click.open_file(output or "-", "w", encoding="utf-8", atomic=output is not None) as file:
-        file.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+    write(output, json.dumps(shown, indent=2, ensure_ascii=False) + "\n")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "/etc/vpnagent/vpnagent.yaml"
 DEFAULT_SOCKET = "/run/vpnagent/control.sock"
 DEFAULT_STATE = "/var/lib/vpnagent"
+RUNBOOK_URL = "file:///usr/share/doc/vpnagent/runbook.md"
 DEFAULT_VICI = "/var/run/charon.vici"
 CAP_NET_ADMIN = 12  #: bit, linux/capability.h
 
@@ -44,6 +45,32 @@ def socket_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def runbook_option(command: Command) -> Command:
+    """Add ``--runbook-url``."""
+    return click.option(
+        "--runbook-url",
+        default=RUNBOOK_URL,
+        show_default=True,
+        help="Where you keep docs/runbook.md; the name of an alert is added as #fragment.",
+    )(command)
+
+
+def output_option(command: Command) -> Command:
+    """Add ``--output``, which may be ``-``."""
+    return click.option(
+        "--output",
+        type=click.Path(dir_okay=False, allow_dash=True),
+        default="-",
+        help="The file to write. Default: standard output.",
+    )(command)
+
+
+def write(output: str, text: str) -> None:
+    """Write what ``--output`` asks for: the whole file or none. Raises OSError."""
+    with click.open_file(output, "w", encoding="utf-8", lazy=True, atomic=True) as file:
+        file.write(text)
 
 
 def load_config(config_path: str) -> "Config":
