@@ -24,9 +24,8 @@ from vpnagent.finding import Severity
 SIZE: Final = (8, 10)
 COLOURS: Final = {Severity.INFO: YELLOW, Severity.WARNING: ORANGE, Severity.CRITICAL: RED}
 STEPS: Final = ((None, GREEN), *((float(above), COLOURS[severity]) for severity, above, _ in LEVELS))
-DASHED: Final = (
-    f"Dashed: {', '.join(f'{float(above):.0%}' for _, above, _ in LEVELS)}, the levels of the alerts."
-)
+SHARES: Final = ", ".join(f"{float(above):.0%}" for _, above, _ in LEVELS)
+DASHED: Final = f"Dashed: {SHARES}, the levels of the alerts."
 
 
 def utilisation() -> Sequence[Panel]:
@@ -44,8 +43,8 @@ def utilisation() -> Sequence[Panel]:
         framed(
             limited(lines("percentunit"), STEPS),
             "Bandwidth by connection",
-            "Share of the purchased bandwidth, each direction; all tunnels of the connection, chosen or not. What "
-            f"counts for a VPN gateway: add up the connections with one gateway_id, which share it. {DASHED}",
+            "Share of the purchased bandwidth, each direction; all tunnels of the connection, chosen or not. "
+            f"For a VPN gateway. Connections with one gateway_id share its bandwidth: add them up. {DASHED}",
             SIZE,
             *by_connection,
             runbook=["VpnGatewayBandwidthHigh"],
@@ -53,7 +52,7 @@ def utilisation() -> Sequence[Panel]:
         framed(
             limited(lines("percentunit"), STEPS),
             "Bandwidth by tunnel",
-            f"Share of each single tunnel's bandwidth, each direction. What counts for a transit router. {DASHED}",
+            f"Share of each single tunnel's bandwidth, each direction. For a transit router. {DASHED}",
             SIZE,
             *by_tunnel,
             runbook=["VpnTunnelBandwidthHigh"],
@@ -61,7 +60,8 @@ def utilisation() -> Sequence[Panel]:
         framed(
             limited(lines("percentunit"), STEPS),
             "Packet rate by tunnel",
-            f"Share of the packets per second that the cloud allows, in and out together. {DASHED}",
+            "Share of the packets per second that the cloud allows, in and out together. "
+            f"For a transit router. {DASHED}",
             SIZE,
             query(f"({' + '.join(packets)}) / {packet_limit}", OF_TUNNEL),
             runbook=["VpnTunnelPacketRateHigh"],

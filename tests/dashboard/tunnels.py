@@ -100,6 +100,7 @@ def _both_ways(metric: str, factor: str) -> Sequence[prometheus.Dataquery]:
 
 
 def _negotiations() -> Sequence[Panel]:
+    failures = occurrences("vpnagent_negotiation_failures_total", (*TUNNEL, "reason"), HOUR)
     return [
         framed(
             counts(),
@@ -114,10 +115,7 @@ def _negotiations() -> Sequence[Panel]:
             "Negotiation failures within an hour",
             "Failed negotiations by reason, in the cloud's words; vpnagent status has a hint for each.",
             (12, 8),
-            query(
-                occurrences("vpnagent_negotiation_failures_total", (*TUNNEL, "reason"), HOUR),
-                OF_TUNNEL + " {{reason}}",
-            ),
+            query(failures, OF_TUNNEL + " {{reason}}"),
             runbook=["VpnTunnelDown"],
         ),
     ]
