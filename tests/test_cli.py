@@ -117,6 +117,29 @@ def test_status_has_no_colour_where_there_is_no_terminal(daemon: str) -> None:
     assert "\x1b" not in out
 
 
+def test_piped_output_has_one_line_for_each_thing_and_every_column(daemon: str) -> None:
+    _, out, _ = vpnagent("status", "--socket", daemon)
+    [title] = [line for line in out.splitlines() if line.startswith("TUNNEL")]
+    assert title.split()[-3:] == ["INTERFACE", "REMOTE", "REASON"]
+    [primary] = [line for line in out.splitlines() if "hangzhou/primary" in line and "vpn-hz-1" in line]
+    assert len(primary) > 80
+    assert out == "".join(f"{line.rstrip()}\n" for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ("--watch", "--watch draws on a terminal"),
+        ("--watch --json", "--watch draws on a terminal"),
+        ("--interval 1s", "--interval goes with --watch"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused(daemon: str, options: str, rule: str) -> None:
+    code, out, err = vpnagent("status", "--socket", daemon, *options.split())
+    assert (code, out) == (2, "")
+    assert rule in err
+
+
 def test_the_socket_is_found_in_the_configuration(config: str, daemon: str) -> None:
     assert vpnagent("status", "--config", config)[0] == 1
     assert vpnagent("reload", "--config", config)[:2] == (0, "nothing changed\n")

@@ -66,6 +66,7 @@ SHELL = {
     "routing/netlink_socket.py",
     "routing/sysctl.py",
     "reloading.py",
+    "screen/viewer.py",
     "standing.py",
     "state_file.py",
     "supervisor.py",
@@ -122,10 +123,19 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_status_loads_nothing_heavy() -> None:
     loaded = loaded_by(
-        "import vpnagent.cli, vpnagent.commands.daemon, vpnagent.render, vpnagent.control_client"
+        "import vpnagent.cli, vpnagent.commands.status, vpnagent.screen.overview, vpnagent.screen.terminal"
     )
-    assert not loaded & {"pydantic", "pyroute2", "scapy", "prometheus_client", "vici", "yaml"}
+    assert not loaded & {
+        "asyncio",
+        "pydantic",
+        "pyroute2",
+        "scapy",
+        "prometheus_client",
+        "rich",
+        "vici",
+        "yaml",
+    }
 
 
-def test_the_daemon_never_loads_scapy() -> None:
-    assert "scapy" not in loaded_by("import vpnagent.daemon")
+def test_the_daemon_never_loads_scapy_nor_what_draws() -> None:
+    assert not loaded_by("import vpnagent.daemon") & {"rich", "scapy"}

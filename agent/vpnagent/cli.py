@@ -38,7 +38,7 @@ MODULES = {
     "plan": "plan",
     "reload": "daemon",
     "run": "daemon",
-    "status": "daemon",
+    "status": "status",
     "undrain": "daemon",
 }
 

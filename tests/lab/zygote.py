@@ -24,10 +24,12 @@ MODULES = (
     "vpnagent.commands.daemon",
     "vpnagent.commands.drill",
     "vpnagent.commands.plan",
+    "vpnagent.commands.status",
     "vpnagent.daemon",
     "vpnagent.drill.rehearsal",
     "vpnagent.planning",
-    "vpnagent.render",
+    "vpnagent.screen.overview",
+    "vpnagent.screen.terminal",
 )
 
 

@@ -1,11 +1,9 @@
-"""The daemon and what is asked of it: run, status, reload, down, drain, undrain; before it: guard."""
+"""The daemon and what is asked of it: run, reload, confirm, down, drain, undrain; before it: guard."""
 
 import asyncio
 import gc
-import json
 import logging
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +16,6 @@ from vpnagent.commands.options import (
     agent_key,
     config_option,
     has_net_admin,
-    json_option,
     socket_for,
     socket_option,
 )
@@ -79,29 +76,6 @@ def _log_parameters(config_path: str, config: "Config") -> None:
         agent.state_directory,
         agent.manage_sysctls,
     )
-
-
-@click.command()
-@config_option
-@socket_option
-@json_option
-def status(config_path: str, socket_path: str | None, as_json: bool) -> None:
-    r"""Show what is up, what is wrong, and what to do about it.
-
-    \b
-    Example:
-      vpnagent status
-      vpnagent status --json | jq .state
-    Exit status 0 when everything is up, 1 when something is not.
-    """
-    answer = ask(socket_for(socket_path, config_path), "status")
-    if as_json:
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
-    else:
-        from vpnagent.render import status_text
-
-        click.echo(status_text(answer, datetime.now(UTC)))
-    sys.exit(0 if answer["state"] == "up" else NOT_FINE)
 
 
 @click.command()

@@ -9,8 +9,8 @@ from vpnagent.explain.reasoning import Explanation, Selectors
 from vpnagent.explain.seen import Answer, NoRoute, Route
 from vpnagent.explain.target import Target
 from vpnagent.finding import Finding
-from vpnagent.render import milliseconds
 from vpnagent.routing.objects import MAIN_TABLE
+from vpnagent.screen.words import milliseconds
 
 Json = dict[str, Any]
 TABLES = {MAIN_TABLE: "main", TAILSCALE_TABLE: "52 (Tailscale)"}

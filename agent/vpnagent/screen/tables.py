@@ -1,0 +1,144 @@
+"""The tables of connections, tunnels, routes and failovers. Pure."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from vpnagent.screen.canvas import Canvas
+from vpnagent.screen.grid import Column, Row, fitting, grid
+from vpnagent.screen.line import Line, Span, Tone, line, paragraph, word
+from vpnagent.screen.words import age, milliseconds, percent, rate, some
+
+Json = dict[str, Any]
+Beneath = Callable[[str], Iterable[Line]]  #: what else stands beneath a tunnel, by its name
+
+CONNECTION = (Column("CONNECTION"), Column("STATE"), Column("FORWARDING", 1), Column("TRAFFIC"))
+TUNNEL = (
+    Column("TUNNEL"),
+    Column("ROLE", 4),
+    Column("STATE"),
+    Column("SINCE", 1),
+    Column("IKE_SA", 6),
+    Column("CHILD_SA", 6),
+    Column("RTT", 2, right=True),
+    Column("LOSS", 2, right=True),
+    Column("RX", 3, right=True),
+    Column("TX", 3, right=True),
+    Column("USE", 5, right=True),
+    Column("INTERFACE", 8),
+    Column("REMOTE", 9),
+    Column("REASON", 10),
+)
+REASON = len(TUNNEL) - 1
+ROUTE = (Column("ROUTE"), Column("STATE"), Column("VIA"), Column("INTERFACE", 1))
+FAILOVER = (
+    Column("FAILOVER"),
+    Column("AGO"),
+    Column("FROM"),
+    Column("TO"),
+    Column("REASON", 1),
+    Column("DETECTION", 2, right=True),
+    Column("SWITCH", 3, right=True),
+    Column("FIRST_REPLY", 4, right=True),
+    Column("AT", 5),
+)
+ROUTES_ALIKE = 8  #: routes of one state and way that a terminal shows one by one
+
+
+def connections(status: Json, canvas: Canvas) -> Iterable[Line]:
+    """Yield the connections: which tunnels carry the traffic of each."""
+    rows = [
+        Row(
+            cells=(
+                Span(c["name"]),
+                word(c["state"]),
+                Span(c["forwarding"]),
+                Span(", ".join(c["active"])) if c["active"] else word("none"),
+            )
+        )
+        for c in status["connections"]
+    ]
+    return grid(CONNECTION, rows, canvas.width)
+
+
+def tunnels(status: Json, now: datetime, canvas: Canvas, more: Beneath = lambda _: ()) -> Iterable[Line]:
+    """Yield the tunnels; why one is not up stands beneath it, unless a column or a problem tells it."""
+    named = [(f"{c['name']}/{t['name']}", t) for c in status["connections"] for t in c["tunnels"]]
+    rows = [Row(cells=_tunnel(name, t, now)) for name, t in named]
+    apart = REASON not in fitting(TUNNEL, rows, canvas.width)
+    told = " ".join(warning["text"] for warning in status["warnings"])
+    rows = [
+        Row(cells=row.cells, beneath=[*(_reason(t, told, canvas) if apart else ()), *more(name)])
+        for row, (name, t) in zip(rows, named, strict=True)
+    ]
+    return grid(TUNNEL, rows, canvas.width)
+
+
+def _tunnel(name: str, tunnel: Json, now: datetime) -> Sequence[Span]:
+    return (
+        Span(("* " if tunnel["forwarding"] else "  ") + name),
+        Span(tunnel["role"]),
+        word(tunnel["state"]),
+        Span(age(tunnel["since"], now)),
+        word(tunnel["ike_sa"]),
+        word(tunnel["child_sa"]),
+        Span(milliseconds(tunnel["path"]["rtt_seconds"])),
+        _loss(tunnel["path"]["loss_ratio"]),
+        Span(rate(tunnel["rx_bits_per_second"])),
+        Span(rate(tunnel["tx_bits_per_second"])),
+        Span(percent(round(tunnel["utilisation_ratio"], 2))),
+        Span(tunnel["interface"]),
+        Span(tunnel.get("remote_address", "")),
+        Span(tunnel["reason"]),
+    )
+
+
+def _loss(ratio: float | None) -> Span:
+    return Span(percent(ratio), Tone.WARN if ratio else Tone.PLAIN)
+
+
+def _reason(tunnel: Json, told: str, canvas: Canvas) -> Iterable[Line]:
+    if tunnel["state"] == "up" or tunnel["reason"] in told:
+        return ()
+    return paragraph(tunnel["reason"], width=canvas.width, first=line("    "), tone=Tone.FAINT)
+
+
+def routes(status: Json, canvas: Canvas) -> Iterable[Line]:
+    """Yield the routes; a terminal has those that are alike on one line if they are many."""
+    names = {t["interface"]: f"{c['name']}/{t['name']}" for c in status["connections"] for t in c["tunnels"]}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for route in status["routes"]:
+        alike.setdefault((route["state"], *route["nexthops"]), []).append(route["prefix"])
+    rows = []
+    for (state, *interfaces), prefixes in alike.items():
+        via = ", ".join(names.get(i, i) for i in interfaces) or "unreachable"
+        fold = len(prefixes) > ROUTES_ALIKE and not canvas.is_pipe
+        rows += [
+            Row(cells=(Span(prefix), word(state), Span(via), Span(", ".join(interfaces))))
+            for prefix in ([some(prefixes, 2)] if fold else prefixes)
+        ]
+    return grid(ROUTE, rows, canvas.width)
+
+
+def failovers(status: Json, now: datetime, canvas: Canvas) -> Iterable[Line]:
+    """Yield the last failover of each connection that had one, and how long it took."""
+    rows = [
+        _failover(c["name"], c["last_failover"], now) for c in status["connections"] if c["last_failover"]
+    ]
+    return grid(FAILOVER, rows, canvas.width) if rows else ()
+
+
+def _failover(name: str, failover: Json, now: datetime) -> Row:
+    return Row(
+        cells=(
+            Span(name),
+            Span(age(failover["at"], now)),
+            Span("+".join(failover["from"]) or "none"),
+            Span("+".join(failover["to"]) or "none"),
+            Span(failover["reason"]),
+            Span(milliseconds(failover["detection_seconds"])),
+            Span(milliseconds(failover["switch_seconds"])),
+            Span(milliseconds(failover.get("first_reply_seconds"))),
+            Span(failover["at"]),
+        )
+    )

@@ -1,0 +1,42 @@
+"""Standard output: what it can show, and lines put on it by click. Only this module asks the environment."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+
+import click
+
+from vpnagent.screen.canvas import ASCII, UNICODE, Canvas, can_unicode
+from vpnagent.screen.line import STYLES, Line, plain
+
+
+def canvas() -> Canvas:
+    """Return what standard output is: a terminal of some size, or a pipe."""
+    encoding = sys.stdout.encoding or "ascii"
+    if not sys.stdout.isatty():
+        return Canvas(encoding=encoding)
+    unicode = can_unicode(os.environ, encoding)
+    size = shutil.get_terminal_size()
+    return Canvas(
+        width=size.columns,
+        height=size.lines,
+        glyphs=UNICODE if unicode else ASCII,
+        encoding="utf-8" if unicode else "ascii",
+    )
+
+
+def has_colour() -> bool:
+    """Return whether to colour: on a terminal that can, unless NO_COLOR says no (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def show(lines: Iterable[Line]) -> None:
+    """Print the lines."""
+    colour = has_colour()
+    click.echo("\n".join(painted(line) if colour else plain(line) for line in lines), color=colour)
+
+
+def painted(line: Line) -> str:
+    """Return the line with its colours as escape sequences (ECMA-48 SGR)."""
+    return "".join(click.style(s.text, **STYLES[s.tone]) if s.tone in STYLES else s.text for s in line)

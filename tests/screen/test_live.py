@@ -1,0 +1,84 @@
+"""The screen of ``--watch``: see also expected/watch.txt, which ./dev screens draws."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.screens import NOW, document, watched
+
+from vpnagent.screen.canvas import UNICODE, Canvas
+from vpnagent.screen.history import History
+from vpnagent.screen.line import Tone, plain
+from vpnagent.screen.live import live
+
+LATER = datetime(2026, 11, 23, 6, 32, 30, tzinfo=UTC)
+
+
+def text(history: History, canvas: Canvas, now: datetime = LATER) -> list[str]:
+    return [plain(told) for told in live(history, now, canvas)]
+
+
+def after(*names: str) -> History:
+    history = History()
+    for name in names:
+        history.take(document(name), NOW[name])
+    return history
+
+
+@pytest.mark.parametrize("width", range(60, 201, 7))
+@pytest.mark.parametrize("height", [1, 10, 24, 40])
+def test_a_screen_fits_the_terminal(width: int, height: int) -> None:
+    lines = [plain(told) for told in watched(Canvas(width=width, height=height, glyphs=UNICODE))]
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+
+
+def test_what_is_cut_off_is_counted() -> None:
+    assert text(after("failover"), Canvas(width=80, height=10))[-1].endswith(
+        "more lines: enlarge the terminal"
+    )
+
+
+def test_short_of_room_the_failover_is_told_in_a_sentence() -> None:
+    assert "06:32:06.588889Z    +24.08ms  netlink sent" in "\n".join(
+        text(after("failover"), Canvas(width=80))
+    )
+    assert "netlink sent +24.08ms" in " ".join(text(after("failover"), Canvas(width=80, height=24)))
+
+
+def test_before_the_first_answer_it_says_whom_it_asks() -> None:
+    history = History()
+    history.miss("nothing listens on c.sock", LATER)
+    assert text(history, Canvas(width=80, height=24)) == ["nothing listens on c.sock; asking again"]
+
+
+def test_what_is_stale_is_faint_and_its_age_is_told() -> None:
+    history = after("healthy")
+    history.miss("nothing listens on c.sock", NOW["healthy"] + timedelta(seconds=4))
+    lines = live(history, NOW["healthy"] + timedelta(seconds=9), Canvas(width=100))
+    assert plain(lines[0]) == "nothing listens on c.sock; below is what it said 9s ago; asking again"
+    assert {span.tone for told in lines[1:] for span in told} == {Tone.FAINT}
+
+
+def test_the_latest_failover_of_all_is_told() -> None:
+    history = after("failover")
+    assert history.status
+    later = {**document("outage")["connections"][0], "name": "beijing"}
+    history.status["connections"].append(later)
+    assert any(told.startswith("FAILOVER  beijing") for told in text(history, Canvas()))
+
+
+def test_routes_are_shown_when_one_is_not_installed() -> None:
+    assert not any(told.startswith("ROUTE") for told in text(after("healthy"), Canvas(width=80)))
+    assert any(told.startswith("ROUTE") for told in text(after("outage"), Canvas(width=80)))
+    assert any("unreachable" in told for told in text(after("outage"), Canvas(width=80)))
+
+
+def test_the_latest_mark_is_at_the_right_end() -> None:
+    history = after("healthy", "healthy")
+    history.miss("gone", LATER)
+    [shown, _] = [
+        told for told in text(history, Canvas(width=80, glyphs=UNICODE)) if told.startswith("    rtt")
+    ]
+    bars = shown[len("    rtt ") :][: (80 - 44) // 2]
+    assert bars.endswith("▅▅ ")
+    assert bars[:-3].isspace()
