@@ -1,0 +1,56 @@
+"""Another implementation of IKE at the cloud's end: the tunnel comes up, carries, is rekeyed and deleted."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.lab.deadline import PATIENCE
+from tests.lab.gateway import is_up, tunnel
+from tests.lab.pluto import Pluto
+from tests.lab.topology import ECS_HOST, PRIMARY, SERVICE_HOST
+
+if TYPE_CHECKING:
+    from tests.lab.gateway import Gateway, Status
+    from tests.lab.lab import Lab
+
+OWNER = "vpnagent.hangzhou.primary"
+
+
+@pytest.mark.parametrize("version", [2, 1])
+def test_a_tunnel_to_libreswan_carries_and_is_rekeyed(version: int, lab: Lab, gateway: Gateway) -> None:
+    document = gateway.document()
+    [connection] = document["connections"]
+    connection["tunnels"].pop()
+    connection["ike"] = {"version": version, "integrity": "sha256", "dh_group": 14}
+    connection["esp"] = {"integrity": "sha256", "pfs_group": 14}
+    gateway.write(document)
+    with Pluto(lab, PRIMARY).running(
+        version=version, ike="aes128-sha256;modp2048", esp="aes128-sha256;modp2048"
+    ) as pluto:
+        gateway.start()
+        try:
+            gateway.wait(is_installed, "it has a CHILD_SA", within=20 * PATIENCE)
+            pluto.attach()
+            gateway.wait(is_up, "the tunnel is up", within=20 * PATIENCE)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{pluto.log()}") from None
+        for host in (ECS_HOST, SERVICE_HOST):
+            lab.ping(host)
+        before = lab.charon.ike_sas(OWNER)
+        with lab.charon.session() as session:
+            session.rekey({"child": OWNER})
+            session.rekey({"ike": OWNER})
+        gateway.wait(partial(rekeyed, lab, before), "rekeyed", within=20 * PATIENCE)
+        lab.ping(ECS_HOST)
+        assert gateway.status()["connections"][0]["last_failover"] is None
+        assert lab.observer.leaks() == []
+
+
+def is_installed(status: Status) -> bool:
+    return bool(tunnel(status, PRIMARY)["child_sa"] == "installed")
+
+
+def rekeyed(lab: Lab, before: frozenset[bytes], status: Status) -> bool:
+    return is_up(status) and before.isdisjoint(lab.charon.ike_sas(OWNER))
