@@ -19,6 +19,7 @@ def main() -> int:
         ("tests.bench.failover_native", "--trials", trials),
         ("tests.bench.references", "--trials", trials),
         ("tests.bench.two_way", "--trials", trials),
+        ("tests.bench.signalled", "--trials", trials),
         ("tests.bench.switch_time",),
         ("tests.bench.prober", "--seconds", seconds),
         ("tests.bench.daemon_start",),
