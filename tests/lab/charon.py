@@ -8,13 +8,14 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.lab.deadline import PATIENCE, eventually
 from tests.lab.namespace import Namespace
 from vici.exception import CommandException  # type: ignore[attr-defined]
 from vici.session import Session
 
+What = Literal["child", "ike"]
 PROGRAM = "/usr/sbin/charon-systemd"
 SNIPPET = Path(__file__).parents[2] / "strongswan" / "vpnagent.conf"
 
@@ -162,6 +163,26 @@ class Charon:
         with self.session() as session:
             sas = list(session.list_sas({"ike": connection}))
         return frozenset(sa["uniqueid"] for each in sas for sa in each.values())
+
+    def newest(self, connection: str, what: What) -> int:
+        """The unique id of the youngest SA, for charon counts up; 0 while none stands."""
+        with self.session() as session:
+            sas = [sa for sas in session.list_sas({"ike": connection}) for sa in sas.values()]
+        if what == "ike":
+            return max((int(sa["uniqueid"]) for sa in sas), default=0)
+        children = [child for sa in sas for child in sa["child-sas"].values()]
+        return max((int(c["uniqueid"]) for c in children if c["state"] == b"INSTALLED"), default=0)
+
+    def rekey(self, connection: str, what: What) -> None:
+        """Rekey from this end, and wait for the successor; charon keeps a rekeyed CHILD_SA for seconds."""
+        before = self.newest(connection, what)
+        with self.session() as session:
+            session.rekey({f"{what}-id": str(before)})
+        eventually(
+            lambda: self.newest(connection, what) > before,
+            f"{what} of {connection} is rekeyed",
+            within=10 * PATIENCE,
+        )
 
     def is_up(self, connection: str) -> bool:
         """Whether a CHILD_SA of `connection` carries traffic."""

@@ -21,6 +21,7 @@ PREFIX = Path(__file__).parents[2] / "build" / "libreswan"
 PROGRAMS = PREFIX / "usr" / "libexec" / "ipsec"
 CONNECTION = """config setup
     logfile={directory}/pluto.log
+    ikev1-policy=accept
 
 conn cloud
     left={remote}

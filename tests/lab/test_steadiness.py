@@ -12,15 +12,15 @@ from multiprocessing.context import ForkProcess
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import EMULATED, PATIENCE, eventually
+from tests.lab.deadline import EMULATED, PATIENCE
 from tests.lab.gateway import paths_are_up
 from tests.lab.lab import RESULTS
 from tests.lab.topology import BACKUP, PRIMARY
 
 if TYPE_CHECKING:
+    from tests.lab.charon import What
     from tests.lab.gateway import Gateway
     from tests.lab.lab import Lab
-    from tests.lab.topology import Tunnel
 
 # One for each processor under emulation: with more, the kernel's own ksoftirqd falls a second behind there,
 # packets are reordered beyond the peer's replay window, and the path is bad indeed.
@@ -148,33 +148,13 @@ def test_healthy_tunnels_see_no_transition(
     assert not lossless or result.lost == 0, lab.drops()
 
 
-def newest(lab: Lab, each: Tunnel, what: str) -> int:
-    """The unique id of the youngest SA, for charon counts up; 0 while none stands."""
-    with lab.charon.session() as session:
-        sas = [sa for sas in session.list_sas({"ike": OWNER + each.name}) for sa in sas.values()]
-    if what == "ike":
-        return max((int(sa["uniqueid"]) for sa in sas), default=0)
-    children = [child for sa in sas for child in sa["child-sas"].values()]
-    return max((int(c["uniqueid"]) for c in children if c["state"] == b"INSTALLED"), default=0)
-
-
-def rekey(lab: Lab, each: Tunnel, what: str) -> None:
-    """Rekey from our end, and wait for the successor; charon keeps a rekeyed CHILD_SA for seconds."""
-    before = newest(lab, each, what)
-    with lab.charon.session() as session:
-        session.rekey({f"{what}-id": str(before)})
-    eventually(
-        lambda: newest(lab, each, what) > before, f"{what} of {each.name} is rekeyed", within=10 * PATIENCE
-    )
-
-
 @pytest.mark.deadline(480)
 @pytest.mark.parametrize("what", ["child", "ike"])
-def test_rekeying_loses_no_packet(lab: Lab, running: Gateway, what: str) -> None:
+def test_rekeying_loses_no_packet(lab: Lab, running: Gateway, what: What) -> None:
     stream = lab.stream()
     with stream.running():
         for number in range(REKEYS):
-            rekey(lab, (PRIMARY, BACKUP)[number % 4 == 3], what)
+            lab.charon.rekey(OWNER + (PRIMARY, BACKUP)[number % 4 == 3].name, what)
         running.wait(paths_are_up, "the paths are told", within=10 * PATIENCE)
         result = stream.stop()
     print(f"\n{REKEYS} rekeys of {what}: {result}")
