@@ -25,8 +25,8 @@ def health(config: Config, scope: Scope) -> Iterator[Alert]:
 
 def _tunnel_down(config: Config, scope: Scope) -> Iterator[Alert]:
     state = scope.series("vpnagent_tunnel_state", 'state=~"down|trial"')
-    carrying = scope.series("vpnagent_tunnel_forwarding", "connection=%q")
-    count = f"{{{{ with printf {quoted(f'sum({carrying})')} $labels.connection | query }}}}"
+    usable = scope.series("vpnagent_tunnel_state", 'state=~"up|degraded"', "connection=%q")
+    count = f"{{{{ with printf {quoted(f'sum({usable})')} $labels.connection | query }}}}"
     count += "{{ . | first | value }}{{ end }}"
     yield Alert(
         name="VpnTunnelDown",
@@ -36,7 +36,7 @@ def _tunnel_down(config: Config, scope: Scope) -> Iterator[Alert]:
         hold="1m",
         summary=f"Tunnel {TUNNEL} is down",
         description="For a minute the tunnel has not been negotiated, or was left as nothing comes through. "
-        f"Tunnels that carry traffic of connection {{{{ $labels.connection }}}}: {count}. "
+        f"Tunnels of connection {{{{ $labels.connection }}}} that are up or degraded: {count}. "
         "With 0 its networks cannot be reached; else the redundancy is lost.",
     )
 
@@ -73,15 +73,10 @@ def _path_degraded(config: Config, scope: Scope) -> Iterator[Alert]:
 
 
 def _failover(config: Config, scope: Scope) -> Iterator[Alert]:
-    moved, known = scope.series("vpnagent_failovers_total"), scope.series("up")
     yield Alert(
         name="VpnFailover",
         severity=Severity.INFO,
-        # The first failover for a reason makes the series, in which increase() sees no step: there it counts
-        # that a target that was known ten minutes ago had no such series within a day before.
-        expr=f"increase({moved}[10m]) > 0\n"
-        f"or ({moved} > 0 unless last_over_time({moved}[1d] offset 10m))\n"
-        f"and on (job, instance) {known} offset 10m",
+        expr=f"increase({scope.series('vpnagent_failovers_total')}[10m]) > 0",
         hold=AT_ONCE,
         summary="Connection {{ $labels.connection }}: traffic was moved ({{ $labels.reason }})",
         description="Within the last ten minutes the connection's traffic was moved to other tunnels. "
