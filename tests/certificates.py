@@ -47,7 +47,7 @@ def expiring(folder: Path, name: str, *, at: datetime) -> Path:
     key, request, certificate = (folder / f"{name}.{kind}" for kind in ("key", "csr", "pem"))
     config.write_text(
         f"[ca]\ndefault_ca = d\n[d]\ndatabase = {database}\nnew_certs_dir = {folder}\nrand_serial = yes\n"
-        "default_md = sha256\npolicy = p\n[p]\ncommonName = supplied\n"
+        "unique_subject = no\ndefault_md = sha256\npolicy = p\n[p]\ncommonName = supplied\n"
     )
     openssl("req", "-new", *CURVE, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
     times = ("-startdate", "19700102000000Z", "-enddate", at.strftime("%Y%m%d%H%M%SZ"))

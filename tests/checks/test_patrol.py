@@ -16,6 +16,8 @@ from vpnagent.knowledge import Knowledge
 from vpnagent.report import refresh
 from vpnagent.status import status
 
+NOTHING = 'print(\'{"findings": [], "certificate_expiry": []}\')'
+
 
 def known() -> Knowledge:
     return Knowledge(config=make_config(), loaded_at=0.0)
@@ -26,7 +28,7 @@ def child(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
 
 
 def look(knowledge: Knowledge) -> tuple[Finding, ...]:
-    return asyncio.run(Patrol(knowledge, "/nonexistent/vpnagent.yaml").look())
+    return asyncio.run(Patrol(knowledge, "/nonexistent/vpnagent.yaml").look()).findings
 
 
 def test_the_machine_is_looked_at_and_only_what_the_daemon_does_not_tell_itself_is_told() -> None:
@@ -42,7 +44,14 @@ def test_the_machine_is_looked_at_and_only_what_the_daemon_does_not_tell_itself_
 
 @pytest.mark.parametrize(
     "program",
-    ["raise SystemExit(1)", "print('[[1]]')", "print('{}nonsense')", "import os; os.kill(os.getpid(), 9)"],
+    [
+        "raise SystemExit(1)",
+        "print('[[1]]')",
+        "print('{}nonsense')",
+        "print('[]')",
+        "print('{}')",
+        "import os; os.kill(os.getpid(), 9)",
+    ],
 )
 def test_a_look_that_fails_is_told_as_such(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     child(monkeypatch, program)
@@ -65,14 +74,14 @@ def test_the_loop_goes_on_while_the_machine_is_looked_at(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     go = tmp_path / "go"
-    child(monkeypatch, f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nprint([])")
+    child(monkeypatch, f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n{NOTHING}")
 
     async def look_and_go_on() -> tuple[Finding, ...]:
         async with asyncio.TaskGroup() as group:
             looking = group.create_task(Patrol(known(), "/nonexistent").look())
             await asyncio.sleep(0.05)
             go.touch()  # the child ends only if this loop gets here
-        return looking.result()
+        return looking.result().findings
 
     assert asyncio.run(look_and_go_on()) == ()
 

@@ -1,8 +1,8 @@
 """One look at the machine in a process of its own, for the daemon: a configuration in, findings out.
 
 In its own process a ruleset of 100,000 rules costs the daemon's loop nothing, and a look that hangs can be
-killed. The daemon, which starts this, gives the configuration as a pickle without secrets; the findings go
-back as JSON.
+killed. The daemon, which starts this, gives the configuration as a pickle without secrets; what it
+found goes back as JSON.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 
+from vpnagent.checks.certificates import expiries
 from vpnagent.checks.judge import judge
 from vpnagent.checks.observe import observe
 
@@ -21,8 +22,10 @@ def main() -> None:
     """Read standard input, look, and write to standard output."""
     os.nice(LEAST_URGENT)
     config, config_path = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon that started us
-    found = judge(config, asyncio.run(observe(config, config_path, thorough=False)))
-    json.dump([[f.code, f.subject, f.severity.value, f.text, f.hint] for f in found], sys.stdout)
+    seen = asyncio.run(observe(config, config_path, thorough=False))
+    findings = [[f.code, f.subject, f.severity.value, f.text, f.hint] for f in judge(config, seen)]
+    expiry = expiries(seen, (tunnel.key for tunnel in config.tunnels()))
+    json.dump({"findings": findings, "certificate_expiry": [*expiry.items()]}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,17 @@ class OpenFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A file that is to hold a certificate."""
+
+    owner: str  #: ``hangzhou/primary``, or the key of what else uses it
+    role: str  #: certificate or CA
+    file: str
+    expiry: float | None  #: Unix time; None: not known
+    error: str = ""  #: why it is not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """A range from which a container engine takes networks."""
 
@@ -132,6 +143,7 @@ class Pool:
 class Observation:
     """Everything that was looked at."""
 
+    at: float = 0.0  #: wall clock, seconds
     unseen: tuple[Unseen, ...] = ()
     release: str | None = None  #: of the kernel
     lacking_capabilities: frozenset[str] | None = None  #: of this process, among those that the daemon needs
@@ -151,5 +163,6 @@ class Observation:
     clock_synchronised: bool | None = None
     hardware_aes: bool | None = None
     open_files: tuple[OpenFile, ...] | None = None
+    certificates: tuple[Certificate, ...] | None = None
     pools: tuple[Pool, ...] | None = None
     resolvers: tuple[IPv4Address, ...] | None = None

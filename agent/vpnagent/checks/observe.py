@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv4Address
 from typing import Any, Final
@@ -45,6 +46,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
         "listeners": _plain(lambda: readings.listeners(owners=thorough)),
         "hardware_aes": _plain(readings.hardware_aes),
         "open_files": _plain(lambda: readings.open_files(config, config_path)),
+        "certificates": _plain(lambda: readings.certificates(config)),
         "pools": _plain(readings.pools),
         "resolvers": _plain(readings.resolvers),
         "firewall": firewall,
@@ -55,7 +57,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
     if thorough:
         todo["clock_synchronised"] = _plain(readings.clock_synchronised)
     results = await asyncio.gather(*(_read(name, reading) for name, reading in todo.items()))
-    seen: Seen = {"release": release, "root": os.geteuid() == 0}
+    seen: Seen = {"at": time.time(), "release": release, "root": os.geteuid() == 0}
     unseen: list[Unseen] = []
     for name, result in zip(todo, results, strict=True):
         if isinstance(result, Unseen):

@@ -6,12 +6,13 @@ import logging
 import pickle
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from vpnagent import program
 from vpnagent.bell import rung
-from vpnagent.config.values import Config
+from vpnagent.config.values import Config, TunnelKey
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
 
@@ -27,8 +28,15 @@ TOLD_ANYHOW: Final = frozenset({"SysctlDiffers", "AlgorithmMissing"})
 CHARON_UNSEEN: Final = ("NotLookedAt", "charon")  #: CharonUnreachable says it
 
 
+class Look(NamedTuple):
+    """What was found."""
+
+    findings: tuple[Finding, ...]
+    certificate_expiry: Mapping[TunnelKey, float]
+
+
 class Patrol:
-    """One look after another. ``known.machine_findings`` is its to write."""
+    """One look after another. ``known.machine_findings`` and ``certificate_expiry`` are its to write."""
 
     def __init__(self, known: Knowledge, config_path: str) -> None:
         self._known = known
@@ -40,22 +48,30 @@ class Patrol:
         while True:
             self._known.check_dirty.clear()
             began = time.monotonic()
-            self._known.machine_findings = await self.look()
+            looked = await self.look()
+            self._known.machine_findings = looked.findings
+            self._known.certificate_expiry = looked.certificate_expiry
             await rung(self._known.check_dirty, max(PERIOD, PAUSES * (time.monotonic() - began)))
 
-    async def look(self) -> tuple[Finding, ...]:
+    async def look(self) -> Look:
         """Return what is wrong with the machine; if that cannot be told, then this."""
         question = pickle.dumps((without_secrets(self._known.config), self._config_path))
         try:
             ended = await program.run(COMMAND, seconds=DEADLINE, given=question, complaint=False)
-            found = [
-                Finding(code=code, subject=subject, severity=Severity(severity), text=text, hint=hint)
-                for code, subject, severity, text, hint in json.loads(ended.output)
-            ]
-        except (TimeoutError, OSError, ValueError) as error:
+            return look_of(json.loads(ended.output))
+        except (TimeoutError, OSError, ValueError, TypeError, KeyError) as error:
             log.warning("machine-not-looked-at error=%r", error)
-            return (_unseen(error),)
-        return tuple(f for f in found if f.code not in TOLD_ANYHOW and (f.code, f.subject) != CHARON_UNSEEN)
+            return Look((_unseen(error),), self._known.certificate_expiry)
+
+
+def look_of(answer: dict[str, Any]) -> Look:
+    """Return what the child found, without what the daemon tells itself."""
+    found = [
+        Finding(code=code, subject=subject, severity=Severity(severity), text=text, hint=hint)
+        for code, subject, severity, text, hint in answer["findings"]
+    ]
+    told = (f for f in found if f.code not in TOLD_ANYHOW and (f.code, f.subject) != CHARON_UNSEEN)
+    return Look(tuple(told), {TunnelKey(*key): float(at) for key, at in answer["certificate_expiry"]})
 
 
 def without_secrets(config: Config) -> Config:

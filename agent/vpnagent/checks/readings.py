@@ -11,14 +11,18 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from vpnagent.checks.certificates import LISTENER
 from vpnagent.checks.host import DISABLE_POLICY, DISABLE_XFRM, ECHO_IGNORED, MODULES
-from vpnagent.checks.observation import Listener, Modules, OpenFile, Pool
+from vpnagent.checks.observation import Certificate, Listener, Modules, OpenFile, Pool
+from vpnagent.checks.x509_expiry import expiry
+from vpnagent.config.secret_files import SecretFileError, check_readable
 from vpnagent.config.values import Config
 from vpnagent.desired import SYSCTLS
 from vpnagent.routing.sysctl import read_sysctls
@@ -166,6 +170,36 @@ def _key_files(config: Config, config_path: str) -> Iterator[str]:
                     yield os.path.normpath(os.path.join(folder, name))
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError):
         return  # the configuration in force is another than this file
+
+
+def certificates(config: Config) -> tuple[Certificate, ...]:
+    """Return when the certificates expire that tunnels and the metrics' listener use."""
+    return tuple(
+        _certificate(owner, role, path)
+        for owner, role, path in _certificate_files(config)
+        if path is not None
+    )
+
+
+def _certificate_files(config: Config) -> Iterator[tuple[str, str, str | None]]:
+    for tunnel in config.tunnels():
+        if tunnel.certificates:
+            yield str(tunnel.key), "certificate", tunnel.certificates.certificate
+            yield str(tunnel.key), "CA", tunnel.certificates.ca
+    if tls := config.agent.metrics_tls:
+        yield LISTENER, "certificate", tls.certificate
+        yield LISTENER, "CA", tls.client_ca
+
+
+def _certificate(owner: str, role: str, path: str) -> Certificate:
+    found = partial(Certificate, owner=owner, role=role, file=path)
+    try:
+        check_readable(path, closed=False)  # not a FIFO, which would hold us up
+        return found(expiry=expiry(Path(path).read_bytes()))
+    except OSError as error:
+        return found(expiry=None, error=f"cannot be read: {error.strerror}")
+    except (SecretFileError, ValueError) as error:
+        return found(expiry=None, error=str(error))
 
 
 def pools(root: Path = ROOT) -> tuple[Pool, ...]:
