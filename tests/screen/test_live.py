@@ -73,6 +73,17 @@ def test_routes_are_shown_when_one_is_not_installed() -> None:
     assert any("unreachable" in told for told in text(after("outage"), Canvas(width=80)))
 
 
+def test_many_tunnels_leave_no_room_for_sparklines() -> None:
+    status = document("healthy")
+    [connection] = status["connections"]
+    status["connections"] = [{**connection, "name": f"c{n}"} for n in range(8)]
+    history = History()
+    history.take(status, LATER)
+    assert len(history.marks) == 16
+    assert not any("rtt" in told for told in text(history, Canvas(width=80, height=63)))
+    assert sum("rtt" in told for told in text(history, Canvas(width=80, height=64))) == 16
+
+
 def test_the_latest_mark_is_at_the_right_end() -> None:
     history = after("healthy", "healthy")
     history.miss("gone", LATER)

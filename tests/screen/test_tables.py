@@ -34,6 +34,13 @@ def test_a_pipe_has_a_line_for_every_route() -> None:
     assert len(routes(status, Canvas())) == 1 + 40
 
 
+def test_many_next_hops_are_counted_on_a_terminal_and_named_in_a_pipe() -> None:
+    status = document("healthy")
+    status["routes"] = [{"prefix": "100.64.0.0/10", "nexthops": list("abcd"), "state": "installed"}]
+    assert routes(status, Canvas(width=80))[1] == "100.64.0.0/10  installed  a, b and 2 more  a, b and 2 more"
+    assert routes(status, Canvas())[1] == "100.64.0.0/10  installed  a, b, c, d  a, b, c, d"
+
+
 def tunnels(status: Json, width: int | None) -> list[str]:
     return [plain(told) for told in tables.tunnels(status, NOW["failover"], Canvas(width=width))]
 

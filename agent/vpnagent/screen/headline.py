@@ -1,60 +1,52 @@
-"""The first lines: is it fine, what the whole rests on, and what is wrong with what to do. Pure."""
+"""The first lines: is it fine, and what the whole rests on. Pure."""
 
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from vpnagent.screen.canvas import Canvas
-from vpnagent.screen.line import Line, Span, Tone, line, paragraph, plain, word
+from vpnagent.screen.line import Line, Span, Tone, line, plain
+from vpnagent.screen.problems import problems
 from vpnagent.screen.words import age, some
 
 Json = dict[str, Any]
 
-ALIKE = 3  #: problems of one code that a terminal shows one by one
-NAMES = 12  #: of the others' subjects that it names
 HEARD = ("up", "degraded", "hold-down")  #: states of a path through which something is heard
 
 
 def headline(status: Json) -> tuple[Tone, str]:
     """Return the answer to "is it fine?": its tone, and one line."""
-    count = len(problems(status))
-    parts = [f"{status['gateway']}: {status['state']}"]
+    count, cut_off = len(problems(status)), without_traffic(status)
+    whole = f"{status['gateway']}: {status['state']}"
     if status["state"] == "up" and not count:
-        return Tone.GOOD, f"{parts[0]}, all is well"
-    parts.append(_traffic(status))
-    if count:
-        parts.append(f"{count} problem{'s' * (count > 1)}")
-    else:
-        parts += _unready(status)
-    flows = status["state"] != "down" and not without_traffic(status)
-    return Tone.WARN if flows else Tone.BAD, ", ".join(parts)
-
-
-def problems(status: Json) -> list[Json]:
-    """Return the warnings that ask for somebody: the daemon has the worst first, then the oldest."""
-    return [warning for warning in status["warnings"] if warning["severity"] != "info"]
+        return Tone.GOOD, f"{whole}, all is well"
+    told_of = [f"{count} problem{'s' * (count > 1)}"] if count else _unready(status)
+    tone = Tone.BAD if cut_off or status["state"] == "down" else Tone.WARN
+    return tone, ", ".join((whole, _traffic(status, cut_off), *told_of))
 
 
 def without_traffic(status: Json) -> list[str]:
-    """Return the connections through none of whose forwarding tunnels anything is heard."""
-    return [c["name"] for c in status["connections"] if not any(_carries(t) for t in c["tunnels"])]
+    """Return the remote networks that are not routed into a tunnel through which something is heard."""
+    heard = {
+        t["interface"] for connection in status["connections"] for t in connection["tunnels"] if _heard(t)
+    }
+    return [route["prefix"] for route in status["routes"] if heard.isdisjoint(route["nexthops"])]
 
 
-def _carries(tunnel: Json) -> bool:
+def _heard(tunnel: Json) -> bool:
     path = tunnel["path"]["state"]
-    not_probed = path == "init" and tunnel["state"] == "up"
-    return bool(tunnel["forwarding"]) and (path in HEARD or not_probed)
+    return path in HEARD or (path == "init" and tunnel["state"] == "up")  # "init": nobody probes it yet
 
 
-def _traffic(status: Json) -> str:
-    connections, without = status["connections"], without_traffic(status)
-    if not connections:
+def _traffic(status: Json, cut_off: list[str]) -> str:
+    if not status["routes"]:
         return "no connection is configured"
-    if not without:
+    if not cut_off:
         return "traffic flows"
-    if all(t["state"] == "init" for c in connections for t in c["tunnels"]):
+    if all(t["state"] == "init" for c in status["connections"] for t in c["tunnels"]):
         return "starting, no traffic flows yet"
-    return "no traffic flows" if len(without) == len(connections) else f"no traffic on {some(without, 3)}"
+    return (
+        "no traffic flows" if len(cut_off) == len(status["routes"]) else f"no traffic to {some(cut_off, 2)}"
+    )
 
 
 def _unready(status: Json) -> list[str]:
@@ -83,31 +75,3 @@ def facts(status: Json, now: datetime, width: int | None) -> Iterator[Line]:
     yield from [together] if width is None or len(plain(together)) <= width else map(line, told_of)
     if notes := len(status["warnings"]) - len(problems(status)):
         yield line(Span(f"{notes} note{'s' * (notes > 1)}: vpnagent check", Tone.FAINT))
-
-
-def told(status: Json, now: datetime, canvas: Canvas) -> Iterator[Line]:
-    """Yield the problems, each with its age and what to do; a terminal has only some of one code."""
-    found = problems(status)
-    ages = [age(problem["since"], now) for problem in found]
-    width = max(map(len, ages), default=0)
-    seen: dict[str, list[str]] = {}
-    for problem, since in zip(found, ages, strict=True):
-        alike = seen.setdefault(problem["code"], [])
-        alike.append(problem.get("subject") or "the gateway")
-        if canvas.is_pipe or len(alike) <= ALIKE:
-            yield from _problem(problem, f"{since:<{width}}", canvas)
-    for code, subjects in seen.items():
-        rest = subjects[ALIKE:]
-        if rest and not canvas.is_pipe:
-            more = f"{len(rest)} more of {code}: {some(rest, NAMES)}"
-            yield from paragraph(more, width=canvas.width, first=line("          "), tone=Tone.FAINT)
-
-
-def _problem(problem: Json, since: str, canvas: Canvas) -> Iterator[Line]:
-    severity = word(problem["severity"])
-    first = line(severity, " " * (10 - len(severity.text)), since, "  ")
-    subject = problem.get("subject") or ""
-    named = f"{subject}: " * (bool(subject) and subject not in problem["text"])
-    yield from paragraph(f"{named}{problem['text']} ({problem['code']})", width=canvas.width, first=first)
-    action = line(" " * (12 + len(since)), Span(canvas.glyphs.arrow, Tone.NOTE), " ")
-    yield from paragraph(problem["hint"], width=canvas.width, first=action, tone=Tone.NOTE)

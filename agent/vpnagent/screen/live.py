@@ -6,10 +6,11 @@ from typing import Any
 
 from vpnagent.screen import tables
 from vpnagent.screen.canvas import Canvas
-from vpnagent.screen.headline import facts, headline, told
+from vpnagent.screen.headline import facts, headline
 from vpnagent.screen.history import History, Mark
 from vpnagent.screen.line import Line, Span, Tone, line, paragraph, plain
 from vpnagent.screen.overview import stacked
+from vpnagent.screen.problems import told
 from vpnagent.screen.sparkline import rtt_top, sparkline
 from vpnagent.screen.words import age, clock, milliseconds, percent, signed
 
@@ -19,6 +20,7 @@ CHANGES_SHOWN = 8
 LONGEST = 120  #: marks in a sparkline
 BESIDE = len("    rtt  12.3ms to 1234ms  loss  up to 12.3%")  #: what stands beside both sparklines
 DEFAULT_WIDTH = 80
+SHARE = 4  #: lines of the terminal that there must be for each tunnel that has sparklines
 
 
 def live(history: History, now: datetime, canvas: Canvas) -> list[Line]:
@@ -37,14 +39,16 @@ def live(history: History, now: datetime, canvas: Canvas) -> list[Line]:
 def _sections(
     history: History, status: Json, now: datetime, canvas: Canvas, *, short: bool = False
 ) -> list[Line]:
+    roomy = canvas.height is None or len(history.marks) * SHARE <= canvas.height
+
     def sparklines(name: str) -> Iterable[Line]:
-        return _sparklines(list(history.marks.get(name, ())), canvas)
+        return _sparklines(list(history.marks.get(name, ())), canvas) if roomy else ()
 
     return stacked(
         (
             (*_head(status, now, canvas), *(() if short else facts(status, now, canvas.width))),
             told(status, now, canvas),
-            tables.connections(status, canvas) if len(status["connections"]) > 1 else (),
+            tables.connections(status, canvas) if len(status["connections"]) > 1 and not short else (),
             tables.tunnels(status, now, canvas, sparklines),
             _failover(status, now, canvas, short=short),
             _changes(history, canvas),

@@ -6,8 +6,9 @@ from typing import Any
 
 from vpnagent.screen import tables
 from vpnagent.screen.canvas import Canvas, legible
-from vpnagent.screen.headline import facts, headline, told
+from vpnagent.screen.headline import facts, headline
 from vpnagent.screen.line import BLANK, Line, paragraph
+from vpnagent.screen.problems import told
 
 Json = dict[str, Any]
 

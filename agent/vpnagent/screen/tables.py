@@ -42,6 +42,7 @@ FAILOVER = (
     Column("FIRST_REPLY", 4, right=True),
     Column("AT", 5),
 )
+NEXTHOPS = 2  #: of a route that a terminal names
 ROUTES_ALIKE = 8  #: routes of one state and way that a terminal shows one by one
 
 
@@ -111,10 +112,11 @@ def routes(status: Json, canvas: Canvas) -> Iterable[Line]:
         alike.setdefault((route["state"], *route["nexthops"]), []).append(route["prefix"])
     rows = []
     for (state, *interfaces), prefixes in alike.items():
-        via = ", ".join(names.get(i, i) for i in interfaces) or "unreachable"
         fold = len(prefixes) > ROUTES_ALIKE and not canvas.is_pipe
+        most = len(interfaces) if canvas.is_pipe else NEXTHOPS
+        via = some([names.get(i, i) for i in interfaces], most) or "unreachable"
         rows += [
-            Row(cells=(Span(prefix), word(state), Span(via), Span(", ".join(interfaces))))
+            Row(cells=(Span(prefix), word(state), Span(via), Span(some(interfaces, most))))
             for prefix in ([some(prefixes, 2)] if fold else prefixes)
         ]
     return grid(ROUTE, rows, canvas.width)
