@@ -4,6 +4,7 @@ import time
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from tests.config_examples import make_config
 
@@ -11,6 +12,7 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.desired import desired
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.metrics import METRICS, AgentCollector
+from vpnagent.metrics_text import text
 from vpnagent.report import refresh
 from vpnagent.routing.objects import KernelState, LinkCounters
 from vpnagent.selection import Verdict
@@ -120,6 +122,14 @@ def test_every_sample_is_of_a_declared_metric_with_its_labels(known: Knowledge) 
         for sample in metric.samples:
             declared = METRICS.get(sample.name) or METRICS[metric.name]
             assert tuple(label for label in sample.labels if label != "le") == declared.labels
+
+
+def test_the_openmetrics_are_valid(known: Knowledge) -> None:
+    bring_up(known)
+    exposed = text(AgentCollector(known).collect(), openmetrics=True).decode()
+    families = openmetrics(exposed)  # type: ignore[no-untyped-call]
+    names = {sample.name for family in families for sample in family.samples}
+    assert {"vpnagent_build_info", "vpnagent_failovers_total", "vpnagent_tunnel_up"} <= names
 
 
 def test_a_failover_is_counted_in_the_histograms_of_the_tunnel_that_was_left(known: Knowledge) -> None:

@@ -1,0 +1,116 @@
+"""Prometheus's own promtool has nothing to say about a scrape of a running daemon, but for two units."""
+
+import http.client
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK
+from tests.native.machine import Machine, machine
+
+from vpnagent.metrics import METRICS, Histogram
+from vpnagent.metrics_text import text
+
+if os.geteuid() != 0:
+    pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)
+
+VPNAGENT = (sys.executable, "-m", "vpnagent")
+LISTEN = ("127.0.0.1", 9786)
+PATIENCE = 30.0  #: seconds for a daemon that starts on a busy machine
+AGENT = """agent:
+  state_directory: {folder}
+  control_socket: {folder}/control.sock
+  vici_socket: {folder}/charon.vici
+  metrics_listen: {listen[0]}:{listen[1]}
+"""
+#: without charon there is no prober, and a tunnel with a key has no certificate
+ABSENT = {
+    "vpnagent_certificate_expiry_timestamp_seconds",
+    "vpnagent_probe_rtt_seconds",
+    "vpnagent_probe_sent_total",
+    "vpnagent_probe_lost_total",
+    "vpnagent_prober_lateness_seconds",
+}
+
+
+#: The names are the contract's; bandwidth is bought in bits per second, and promtool would have bytes.
+UNITS = [
+    f'vpnagent_{limited}_bandwidth_limit_bits_per_second use base unit "bytes" instead of "bits"'
+    for limited in ("connection", "tunnel")
+]
+
+
+def complaints(metrics: bytes) -> list[str]:
+    told = subprocess.run(["promtool", "check", "metrics"], input=metrics, capture_output=True, check=False)
+    assert told.returncode in (0, 3), told  # 3: it has something to say
+    return sorted((told.stdout + told.stderr).decode().splitlines())
+
+
+def configure(folder: pathlib.Path) -> pathlib.Path:
+    (folder / "psk").mkdir()
+    for name, psk in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
+        (folder / "psk" / name).touch(mode=0o600)
+        (folder / "psk" / name).write_bytes(psk)
+    path = folder / "vpnagent.yaml"
+    path.write_text(EXAMPLE_YAML + AGENT.format(folder=folder, listen=LISTEN))
+    return path
+
+
+def scrape(gateway: Machine) -> bytes:
+    """Return the metrics as soon as the kernel was looked at; before that there is no traffic."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with gateway.gateway.entered():
+                connection = http.client.HTTPConnection(*LISTEN, timeout=5)
+                connection.request("GET", "/metrics")
+            found = connection.getresponse().read()
+            connection.close()
+            if b"vpnagent_tunnel_receive_bytes_total{" in found:
+                return found
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, (gateway.folder / "daemon.log").read_text()
+        time.sleep(0.1)
+
+
+def test_promtool_finds_nothing_in_a_scrape(tmp_path: pathlib.Path) -> None:
+    path = configure(tmp_path)
+    with machine(tmp_path) as gateway:
+        gateway.gateway.ip("link set lo up")
+        within = ["ip", "netns", "exec", gateway.gateway.name, *VPNAGENT]
+        with open(tmp_path / "daemon.log", "w") as log:
+            daemon = subprocess.Popen([*within, "run", "--config", str(path)], stdout=log, stderr=log)
+        try:
+            scraped = scrape(gateway)
+        finally:
+            subprocess.run([*within, "down", "--config", str(path)], check=False, capture_output=True)
+            daemon.send_signal(signal.SIGKILL)
+            daemon.wait()
+
+    names = {line.split("{")[0].split(" ")[0] for line in scraped.decode().splitlines()}
+    assert {first_of(name) for name in METRICS.keys() - ABSENT} <= names
+    assert complaints(scraped) == UNITS
+
+
+def first_of(name: str) -> str:
+    return f"{name}_bucket" if METRICS[name].kind is Histogram else name
+
+
+def test_promtool_finds_nothing_in_any_declared_metric() -> None:
+    metrics = []
+    for name, declared in METRICS.items():
+        family: Any = declared.kind(name, declared.help, labels=declared.labels)
+        labels = ["x"] * len(declared.labels)
+        if declared.kind is Histogram:
+            family.add_metric(labels, [("0.5", 1), ("+Inf", 2)], 1.5)
+        else:
+            family.add_metric(labels, 1)
+        metrics.append(family)
+
+    assert complaints(text(metrics, openmetrics=False)) == UNITS
