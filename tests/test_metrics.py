@@ -109,6 +109,7 @@ def test_what_never_happened_is_counted_as_zero(known: Knowledge) -> None:
     assert found["vpnagent_failovers_total", "hangzhou", "silent"] == 0
     assert found["vpnagent_negotiation_failures_total", "hangzhou", "PskMismatch", "primary"] == 0
     assert found["vpnagent_drift_repairs_total", "route"] == 0
+    assert found["vpnagent_events_total", "TunnelDown"] == 0
 
 
 def test_every_sample_is_of_a_declared_metric_with_its_labels(known: Knowledge) -> None:

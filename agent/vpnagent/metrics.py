@@ -18,6 +18,7 @@ from prometheus_client.utils import floatToGoString
 
 from vpnagent import __version__
 from vpnagent.config.values import Connection, Tunnel, TunnelKey
+from vpnagent.events.kinds import EventType
 from vpnagent.ipsec.negotiation_failure import Reason
 from vpnagent.knowledge import DETECTION_BOUNDS, SWITCH_BOUNDS, FailoverTimes, Knowledge
 from vpnagent.probe.actions import Cause
@@ -178,7 +179,7 @@ def samples(known: Knowledge) -> Iterator[Sample]:
     yield "vpnagent_config_last_reload_successful", (), known.config_error is None
     for kind, count in seen_or_not(KINDS, known.kernel.repairs):
         yield "vpnagent_drift_repairs_total", (kind,), count
-    for type_, count in known.event_counts.items():
+    for type_, count in seen_or_not((type_.value for type_ in EventType), known.event_counts):
         yield "vpnagent_events_total", (type_,), count
     for connection in known.config.connections:
         yield from _connection(known, connection)

@@ -17,6 +17,7 @@ from tests.dashboard.tunnels import tunnels
 from tests.dashboard.upkeep import upkeep
 
 from vpnagent.commands.options import RUNBOOK_URL
+from vpnagent.events.kinds import EventType
 
 ROWS: Final[Mapping[str, Callable[[], Sequence[Panel]]]] = {
     "Overview": overview,
@@ -84,7 +85,7 @@ def _variable(label: str) -> dashboard.QueryVariable:
 
 def marks() -> Sequence["Mark"]:
     """Return what is marked on the time axis of every panel."""
-    other = 'type!~"Failover|FailBack"'
+    marked = "|".join(type_.value for type_ in (EventType.FAILOVER, EventType.FAIL_BACK))
     return [
         Mark(
             name="Failovers",
@@ -97,7 +98,7 @@ def marks() -> Sequence["Mark"]:
         Mark(
             name="Events",
             colour=BLUE,
-            expr=occurrences("vpnagent_events_total", (*GATEWAY, "type"), RATE, other),
+            expr=occurrences("vpnagent_events_total", (*GATEWAY, "type"), RATE, f'type!~"{marked}"'),
             title="{{type}}",
             words="{{instance}}",
             tags="type",
