@@ -92,6 +92,7 @@ def _tiles() -> Sequence[Panel]:
             "Prefixes whose route does not lead into a tunnel: their packets meet the unreachable route.",
             TILE,
             instant(zeros("vpnagent_route_installed")),
+            runbook=["KernelRefused"],
         ),
         framed(
             tile(((None, GREEN), (1, ORANGE))),

@@ -79,6 +79,14 @@ def test_every_panel_explains_itself_and_asks_the_chosen_source(panel: dict[str,
     assert all(target["legendFormat"] for target in panel["targets"])
 
 
+def test_links_lead_to_headings_of_the_runbook() -> None:
+    runbook = (COMMITTED.parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
+    headings = {
+        f"${{runbook}}#{heading.lower()}" for heading in re.findall(r"^### (\w+)$", runbook, re.MULTILINE)
+    }
+    assert {link["url"] for panel in PANELS for link in panel["links"]} <= headings
+
+
 def unit_of(panel: dict[str, Any]) -> Any:
     return panel["fieldConfig"]["defaults"]["unit"]
 

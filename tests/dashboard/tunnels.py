@@ -71,6 +71,7 @@ def _states() -> Sequence[Panel]:
             "Prefixes whose route led into a tunnel.",
             (8, 7),
             query(series("vpnagent_route_installed"), OF_CONNECTION + " {{prefix}}"),
+            runbook=["KernelRefused"],
         ),
     ]
 
