@@ -42,9 +42,8 @@ def test_the_codes_are_found() -> None:
 
 def test_every_alert_and_every_code_has_an_entry() -> None:
     missing = sorted((ALERTS | CODES) - ENTRIES.keys())
-    assert not missing, "\n".join(
-        [f"no entry for {', '.join(missing)}", *(HOW.format(name=n) for n in missing)]
-    )
+    advice = "".join(HOW.format(name=name) for name in missing)
+    assert not missing, f"the runbook has no entry {', '.join(missing)}.{advice}"
 
 
 def test_every_entry_is_of_something_that_can_be_told() -> None:

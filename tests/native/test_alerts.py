@@ -381,12 +381,12 @@ HEALTH_CASES: Final = (
     ),
     Case(
         name="30 days",
-        courses={EXPIRY: _expiry(30, late=-1)},
+        courses={EXPIRY: _expiry(30, late=0)},
         expected=(Moment(minutes=29.5), Moment(minutes=30, firing=_certificate("warning"))),
     ),
     Case(
         name="7 days",
-        courses={EXPIRY: _expiry(7, late=-1)},
+        courses={EXPIRY: _expiry(7, late=0)},
         expected=(
             Moment(minutes=29.5, firing=_certificate("warning")),
             Moment(minutes=30, firing=_certificate("critical")),

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from vpnagent.alerts.rule import AT_ONCE, Alert, Scope, of_connections, quoted
+from vpnagent.checks.certificates import AT_ONCE as URGENT
+from vpnagent.checks.certificates import DAY, SOON
 from vpnagent.config.values import Config, Forwarding
 from vpnagent.finding import Severity
 from vpnagent.probe.meter import LATENESS_BOUNDS
 
-DAY: Final = 86400  #: seconds
 TUNNEL: Final = "{{ $labels.connection }}/{{ $labels.tunnel }}"
 NEVERTHELESS: Final = "Tunnels and routes stay as they are"
 
@@ -86,9 +87,10 @@ def _failover(config: Config, scope: Scope) -> Iterator[Alert]:
 
 def _certificate_expiry(config: Config, scope: Scope) -> Iterator[Alert]:
     left = f"{scope.series('vpnagent_certificate_expiry_timestamp_seconds')} - time()"
+    soon, urgent = (f"{time / DAY:g} * {DAY:g}" for time in (SOON, URGENT))
     for severity, expr in (
-        (Severity.WARNING, f"{left} < 30 * {DAY} >= 7 * {DAY}"),
-        (Severity.CRITICAL, f"{left} < 7 * {DAY}"),
+        (Severity.WARNING, f"{left} <= {soon} > {urgent}"),
+        (Severity.CRITICAL, f"{left} <= {urgent}"),
     ):
         yield Alert(
             name="VpnCertificateExpiry",
