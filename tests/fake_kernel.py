@@ -16,6 +16,9 @@ from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.cascade import without_groups, without_links, without_nexthops
 from vpnagent.routing.failures import Failures
 from vpnagent.routing.objects import (
+    GUARD_METRIC,
+    MAIN_TABLE,
+    PROTOCOL,
     ROUTE_METRIC,
     KernelObject,
     KernelObjects,
@@ -30,6 +33,7 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
+from vpnagent.routing.uplinks import Pin, Steering, UplinkRoute, steer
 
 EMPTY = KernelObjects()
 NO_COUNTERS = LinkCounters(rx_bytes=0, tx_bytes=0, rx_packets=0, tx_packets=0)
@@ -50,7 +54,9 @@ class FakeKernel:
         self.foreign_routes: set[RouteKey] = set()
         self.foreign_nexthops: set[int] = set()
         self.counters: dict[str, LinkCounters] = {}
-        self.uplink = "eth0"  #: by which every peer is reached
+        self.uplink = "eth0"  #: by which every peer is reached that is not held to another
+        self.uplinks: dict[str, bool] = {}  #: whether an interface of others is up, by name
+        self.uplink_routes: dict[str, list[UplinkRoute]] = {}  #: of others, by interface
         self.applied: list[Action] = []  #: what was carried out, in order
         self.closed = False
         self._on_change = on_change
@@ -78,7 +84,13 @@ class FakeKernel:
         )
 
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
-        return dict.fromkeys(peers, self.uplink)
+        return {peer: name for peer in peers if (name := self._way_out(IPv4Network(peer.remote)))}
+
+    async def steering(self, pins: Iterable[Pin]) -> dict[Pin, Steering]:
+        return {
+            pin: steer(pin, up=self.uplinks.get(pin.interface), routes=self._routes_through(pin.interface))
+            for pin in pins
+        }
 
     async def apply(self, action: Action) -> None:
         for _, error in await self.apply_all([action]):
@@ -122,6 +134,19 @@ class FakeKernel:
     def set_link_up(self, name: str) -> None:
         self._change_link(name, up=True)
 
+    def set_uplink(self, name: str, *, up: bool) -> None:
+        """Set an interface of others up, or down: then the routes through it go, and do not come back."""
+        self.uplinks[name] = up
+        if not up:
+            self.uplink_routes[name] = []
+            kept = {key: r for key, r in self.objects.routes.items() if r.interface != name}
+            self.objects = replace(self.objects, routes=kept)
+        self._on_change()
+
+    def flap_uplink(self, name: str) -> None:
+        self.set_uplink(name, up=False)
+        self.set_uplink(name, up=True)
+
     def delete_nexthop(self, id_: int) -> None:
         self._become(without_nexthops(self.objects, [id_]))
 
@@ -149,6 +174,27 @@ class FakeKernel:
         links = dict(self.objects.links)
         links[name] = replace(links[name], up=up)
         self.objects = replace(self.objects, links=links)
+
+    def _way_out(self, host: IPv4Network) -> str:
+        routes = self.objects.routes
+        if (host, ROUTE_METRIC) in routes:
+            return routes[host, ROUTE_METRIC].interface
+        return "" if (host, GUARD_METRIC) in routes else self.uplink
+
+    def _routes_through(self, name: str) -> list[UplinkRoute]:
+        ours = [
+            UplinkRoute(
+                prefix=route.prefix,
+                table=MAIN_TABLE,
+                metric=route.metric,
+                protocol=PROTOCOL,
+                gateway=route.gateway,
+                source=route.source,
+            )
+            for route in self.objects.routes.values()
+            if route.interface == name
+        ]
+        return [*ours, *self.uplink_routes.get(name, ())]
 
     def _foreign_routes(self, desired: Mapping[RouteKey, Route]) -> frozenset[IPv4Network]:
         ours = self.objects.routes
@@ -210,7 +256,9 @@ class FakeKernel:
 
     def _route_refusal(self, route: Route, *, may_be_there: bool) -> int:
         nexthops = self.objects.groups.keys() | self.objects.nexthops.keys()
-        if route.group is not None and route.group not in nexthops:
+        if route.interface and not self.uplinks.get(route.interface):
+            return errno.ENETDOWN if route.interface in self.uplinks else errno.ENODEV
+        if route.group is not None and not route.interface and route.group not in nexthops:
             return errno.EINVAL
         if may_be_there:
             return 0 if route.key in self.objects.routes else errno.ENOENT

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fake_kernel import FakeKernel, render
 from tests.native.namespaces import Namespace, namespace
 from tests.native.two_links import link_kind
-from tests.routing.kernel_states import GROUPS, NAMES, NEXTHOPS, guard, link, route
+from tests.routing.kernel_states import GROUPS, NAMES, NEXTHOPS, PEERS, by_uplink, guard, link, route
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing.actions import Action, Add, Remove, Replace
@@ -32,6 +32,7 @@ if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)
 
 PREFIXES = ("100.64.0.0/10", "172.16.0.0/12")
+UPLINK = "eth7"
 ADDRESSES = (None, IPv4Interface("169.254.10.2/30"), IPv4Interface("169.254.10.1/30"))
 
 
@@ -56,6 +57,12 @@ groups = st.builds(
 routes = st.one_of(
     st.builds(guard, st.sampled_from(PREFIXES)),
     st.builds(route, st.sampled_from(PREFIXES), st.sampled_from([*GROUPS, NEXTHOPS[0]])),
+)
+by_uplinks = st.builds(
+    by_uplink,
+    st.sampled_from(PEERS).map(str),
+    st.sampled_from([UPLINK, "eth8"]),
+    st.sampled_from(["198.51.100.1", "198.51.100.9", None]),
 )
 clamps = st.builds(
     lambda names: MssClamp(maximum=tuple((name, 1359) for name in sorted(names))),
@@ -113,7 +120,11 @@ def hands() -> st.SearchStrategy[Hand]:
         verb = FakeKernel.delete_group if id_ in GROUPS else FakeKernel.delete_nexthop
         return Hand(f"nexthop delete id {id_}", lambda fake: verb(fake, id_))
 
+    def on_uplink(state: str) -> Hand:
+        return Hand(f"link set {UPLINK} {state}", lambda fake: fake.set_uplink(UPLINK, up=state == "up"))
+
     return st.one_of(
+        st.sampled_from([on_uplink("down"), on_uplink("up")]),
         on_link("set {} down", FakeKernel.set_link_down),
         on_link("set {} up", FakeKernel.set_link_up),
         on_link("delete {}", FakeKernel.delete_link),
@@ -121,14 +132,19 @@ def hands() -> st.SearchStrategy[Hand]:
     )
 
 
-anything = st.one_of(links, nexthops, nexthops, groups, groups, routes, routes, clamps)
+peer_guards = st.builds(guard, st.sampled_from(PEERS).map(str))
+anything = st.one_of(
+    links, nexthops, nexthops, groups, groups, routes, routes, clamps, by_uplinks, by_uplinks, peer_guards
+)
 verbs = st.sampled_from([Add, Add, replaced, Remove])
 steps = st.lists(st.one_of(st.builds(Try, verbs, anything), hands()), min_size=10, max_size=40)
 
 
-def first_steps() -> list[Try]:
+def first_steps() -> list[Try | Hand]:
     """Make something to break."""
     return [
+        Hand(f"link set {UPLINK} up", lambda fake: fake.set_uplink(UPLINK, up=True)),
+        Try(Add, by_uplink(str(PEERS[0]), UPLINK)),
         *(Try(Add, standing(name)) for name in NAMES),
         *(Try(Add, Nexthop(id=id_, interface=name)) for id_, name in zip(NEXTHOPS, NAMES, strict=True)),
         Try(Add, NexthopGroup(id=GROUPS[0], members=((NEXTHOPS[0], 1), (NEXTHOPS[1], 2)))),
@@ -139,6 +155,7 @@ def first_steps() -> list[Try]:
 @pytest.fixture(scope="module")
 def there() -> Iterator[Namespace]:
     with namespace("walk") as made:
+        made.ip(f"link add {UPLINK} type ifb")  # of others: it has routes of theirs, and of ours to peers
         yield made
 
 
@@ -151,6 +168,7 @@ def test_the_fake_kernel_does_what_the_real_one_does(there: Namespace, walk: lis
 
 async def side_by_side(there: Namespace, walk: list[Try | Hand]) -> None:
     real, fake = Kernel(on_change=lambda: None, link_kind=link_kind()), FakeKernel()
+    fake.uplinks = {UPLINK: False}
     try:
         for step in walk:
             match step:
@@ -189,6 +207,7 @@ def test_a_walk_of_every_damage_is_told_alike(there: Namespace) -> None:
     walk = [
         Hand(f"link set {name} down", lambda fake: fake.set_link_down(name)),
         Hand(f"link set {name} up", lambda fake: fake.set_link_up(name)),
+        Hand(f"link set {UPLINK} down", lambda fake: fake.set_uplink(UPLINK, up=False)),
         Hand(f"nexthop delete id {NEXTHOPS[1]}", lambda fake: fake.delete_nexthop(NEXTHOPS[1])),
         Hand(f"link delete {NAMES[2]}", lambda fake: fake.delete_link(NAMES[2])),
     ]

@@ -24,6 +24,8 @@ NAMES = ("vpn-a", "vpn-b", "vpn-c")
 NEXTHOPS = tuple(NEXTHOP_IDS[:3])
 GROUPS = tuple(GROUP_IDS[:2])
 PREFIXES = tuple(IPv4Network(n) for n in ("100.64.0.0/10", "100.64.0.0/11", "100.96.0.0/11", "172.16.0.0/12"))
+PEERS = tuple(IPv4Network(n) for n in ("203.0.113.1/32", "203.0.113.2/32"))
+UPLINKS = ("eth1", "eth2")
 SYSCTLS = (
     Sysctl(key="net.ipv4.ip_forward", value="1"),
     Sysctl(key="net.ipv4.nexthop_compat_mode", value="0"),
@@ -42,6 +44,16 @@ def guard(prefix: str) -> Route:
 
 def route(prefix: str, group: int) -> Route:
     return Route(prefix=IPv4Network(prefix), group=group, source=None)
+
+
+def by_uplink(peer: str, interface: str = "eth1", gateway: str | None = "198.51.100.1") -> Route:
+    return Route(
+        prefix=IPv4Network(peer),
+        group=0,
+        source=None,
+        interface=interface,
+        gateway=IPv4Address(gateway) if gateway else None,
+    )
 
 
 def objects(*made: XfrmLink | MssClamp | Nexthop | NexthopGroup | Route | Sysctl) -> KernelObjects:
@@ -78,7 +90,19 @@ def desired_objects(draw: st.DrawFn) -> KernelObjects:
     ]
     clamp = [MssClamp(maximum=tuple((name, 1359) for name in sorted(names)))] if names else []
     guards = [Route(prefix=prefix, group=None, source=None) for prefix in prefixes]
-    return objects(*SYSCTLS, *links, *clamp, *nexthops, *groups, *routes, *guards)
+    return objects(*SYSCTLS, *links, *clamp, *nexthops, *groups, *routes, *guards, *draw(peer_routes()))
+
+
+@st.composite
+def peer_routes(draw: st.DrawFn) -> list[Route]:
+    """Draw what is desired of peers that are held to an uplink: a guard, and the route if there is a way."""
+    made = []
+    for peer in draw(st.lists(st.sampled_from(PEERS), unique=True)):
+        made.append(Route(prefix=peer, group=None, source=None))
+        gateway = draw(st.sampled_from(["198.51.100.1", "198.51.100.9", None, ""]))
+        if gateway != "":
+            made.append(by_uplink(str(peer), draw(st.sampled_from(UPLINKS)), gateway))
+    return made
 
 
 @st.composite
@@ -103,6 +127,7 @@ def dirty_kernels(draw: st.DrawFn) -> FakeKernel:
     strays = draw(st.lists(st.sampled_from(STRAYS), unique=True))
     routes = {**before.routes, **{stray.key: stray for stray in strays}}
     kernel = FakeKernel(replace(before, sysctls=values, routes=routes))
+    kernel.uplinks = dict.fromkeys(UPLINKS, True)
     for _ in range(draw(st.integers(0, 4))):
         _damage(draw, kernel)
     return kernel
@@ -115,7 +140,9 @@ def remade_kernels(draw: st.DrawFn) -> tuple[KernelObjects, FakeKernel]:
     moved = draw(st.sampled_from(sorted(desired.nexthops.values(), key=str)))
     links = {**desired.links, moved.interface: replace(desired.links[moved.interface], if_id=9)}
     groups = {id_: NexthopGroup(id=id_, members=((moved.id, 1),)) for id_ in desired.groups}
-    return desired, FakeKernel(replace(desired, links=links, groups=groups))
+    kernel = FakeKernel(replace(desired, links=links, groups=groups))
+    kernel.uplinks = dict.fromkeys(UPLINKS, True)
+    return desired, kernel
 
 
 STRAYS = (
@@ -133,6 +160,7 @@ def _damage(draw: st.DrawFn, kernel: FakeKernel) -> None:
         *((kernel.delete_nexthop, id_) for id_ in have.nexthops),
         *((kernel.delete_group, id_) for id_ in have.groups),
         *((kernel.delete_route, key) for key in have.routes),
+        *((kernel.flap_uplink, name) for name in kernel.uplinks),
     ]
     if victims:
         verb, victim = draw(st.sampled_from(victims))
@@ -149,5 +177,6 @@ def crowded_kernels(draw: st.DrawFn) -> FakeKernel:
         draw(st.sets(st.sampled_from([*NEXTHOPS, *GROUPS]))) - have.nexthops.keys() - have.groups.keys()
     )
     places = [(prefix, metric) for prefix in PREFIXES for metric in (0, GUARD_METRIC + 1)]
+    places += [(peer, 0) for peer in PEERS]
     kernel.foreign_routes = draw(st.sets(st.sampled_from(places)))
     return kernel

@@ -59,13 +59,14 @@ def test_our_routes_are_told_from_others_even_where_the_kernel_does_not_filter(
     kernel: str, dump: str
 ) -> None:
     rows = [row for body in recorded(kernel, dump) if (row := dumps.our_route(body))]
+    assert not any(row.interface_index for row in rows)
 
-    assert rows == [
+    assert [row.route for row in rows] == [
         Route(prefix=NETWORK, group=GROUP_IDS[0], source=None),
         Route(prefix=NETWORK, group=None, source=None),
         Route(prefix=IPv4Network("198.51.100.0/24"), group=None, source=None, metric=9),
     ]
-    assert rows[1].metric == GUARD_METRIC
+    assert rows[1].route.metric == GUARD_METRIC
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -82,4 +83,5 @@ def test_a_route_tells_its_source_address() -> None:
     header = dumps.RTMSG.pack(2, 10, 0, 0, 254, 86, 0, 1, 0)
     body = header + bytes.fromhex("08000f00fe000000 0800010064400000 080007000a010001 08001e0000005856")
 
-    assert dumps.our_route(body) == Route(prefix=NETWORK, group=GROUP_IDS[0], source=IPv4Address("10.1.0.1"))
+    route = Route(prefix=NETWORK, group=GROUP_IDS[0], source=IPv4Address("10.1.0.1"))
+    assert dumps.our_route(body) == dumps.RouteRow(route, 0)

@@ -42,6 +42,10 @@ def test_routes_of_others_do_not(protocol: int) -> None:
     assert not concerns_us(of_protocol(guard("100.64.0.0/10"), protocol))
 
 
+def test_a_default_route_does_whosever_it_is() -> None:
+    assert concerns_us(of_protocol(guard("0.0.0.0/0"), 16))
+
+
 def test_tables_of_others_do_not() -> None:
     ours = event(clamp_requests(Add(CLAMP), CLAMP)[1])
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.routing.kernel_states import GROUPS, NEXTHOPS, guard, link, route
+from tests.routing.kernel_states import GROUPS, NEXTHOPS, by_uplink, guard, link, route
 
 from vpnagent.routing import dumps
 from vpnagent.routing.actions import Add, Remove, Replace
@@ -56,7 +56,17 @@ def test_a_route_is_read_as_it_was_written(wanted: Route) -> None:
     [message] = sent(route_request(Add(wanted), wanted))
     in_main_table = attribute(dumps.RTA_TABLE, MAIN_TABLE.to_bytes(4, "little"))
 
-    assert dumps.our_route(message.body + in_main_table) == wanted
+    assert dumps.our_route(message.body + in_main_table) == dumps.RouteRow(wanted, 0)
+
+
+@pytest.mark.parametrize("gateway", ["198.51.100.1", None])
+def test_a_route_by_an_uplink_is_read_as_it_was_written(gateway: str | None) -> None:
+    wanted = by_uplink("203.0.113.2/32", gateway=gateway)
+    in_main_table = attribute(dumps.RTA_TABLE, MAIN_TABLE.to_bytes(4, "little"))
+
+    [message] = sent(route_request(Add(wanted), wanted, {"eth1": 7}))
+
+    assert dumps.our_route(message.body + in_main_table) == dumps.RouteRow(replace(wanted, interface=""), 7)
 
 
 def test_an_addition_never_replaces_and_a_replacement_never_adds() -> None:
@@ -71,8 +81,8 @@ def test_an_addition_never_replaces_and_a_replacement_never_adds() -> None:
 
 @pytest.mark.parametrize(
     ("gone", "kind"),
-    [(route("100.64.0.0/10", GROUPS[0]), 1), (guard("100.64.0.0/10"), 7)],
-    ids=["route", "guard"],
+    [(route("100.64.0.0/10", GROUPS[0]), 1), (by_uplink("203.0.113.2/32"), 1), (guard("100.64.0.0/10"), 7)],
+    ids=["route", "by an uplink", "guard"],
 )
 def test_a_removal_names_owner_and_type(gone: Route, kind: int) -> None:
     [message] = sent(route_request(Remove(gone), gone))

@@ -11,7 +11,9 @@ from tests.fake_kernel import FakeKernel, render
 from tests.routing.kernel_states import (
     GROUPS,
     NEXTHOPS,
+    PEERS,
     SYSCTLS,
+    by_uplink,
     crowded_kernels,
     desired_objects,
     dirty_kernels,
@@ -160,7 +162,7 @@ def test_a_guard_outlives_the_routes_of_its_prefix(
 
     def check() -> None:
         for prefix, metric in kernel.objects.routes:
-            if metric != GUARD_METRIC and covered(prefix, kernel):
+            if metric != GUARD_METRIC and covered(prefix, kernel) and prefix not in PEERS:
                 guarded.add(prefix)
             assert prefix not in guarded or covered(prefix, kernel)
 
@@ -176,7 +178,7 @@ def test_a_guard_outlives_the_routes_of_its_prefix(
 def test_every_prefix_is_guarded_before_it_is_routed(desired: KernelObjects, kernel: FakeKernel) -> None:
     def check() -> None:
         last = kernel.applied[-1]
-        if isinstance(last, Add) and isinstance(last.object, Route) and not is_guard(last):
+        if isinstance(last, Add) and isinstance(last.object, Route) and last.object.group:
             assert covered(last.object.prefix, kernel)
 
     watch(kernel, check)
@@ -200,7 +202,7 @@ def test_a_route_keeps_a_live_nexthop_while_a_desired_one_exists(
     legs = {
         key: {id_ for id_, _ in desired.groups[wanted.group].members} & stable
         for key, wanted in desired.routes.items()
-        if wanted.group is not None
+        if wanted.group
     }
     carried: set[RouteKey] = set()
 
@@ -213,6 +215,27 @@ def test_a_route_keeps_a_live_nexthop_while_a_desired_one_exists(
     kernel.fail(*faults)
     watch(kernel, check)
     check()
+
+    converge(kernel, desired)
+
+
+@law
+@given(desired_objects(), dirty_kernels())
+def test_a_peer_that_can_be_reached_is_not_cut_off_by_its_guard(
+    desired: KernelObjects, kernel: FakeKernel
+) -> None:
+    def cut_off() -> set[IPv4Network]:
+        routes = kernel.objects.routes
+        return {peer for peer in PEERS if (peer, GUARD_METRIC) in routes and (peer, 0) not in routes}
+
+    allowed = cut_off() | {
+        prefix for prefix, metric in desired.routes if metric and (prefix, 0) not in desired.routes
+    }
+
+    def check() -> None:
+        assert cut_off() <= allowed
+
+    watch(kernel, check)
 
     converge(kernel, desired)
 
@@ -401,6 +424,42 @@ def test_a_nexthop_id_that_is_taken_is_a_conflict() -> None:
 
     assert [c.text for c in conflicts(desired, state)] == [f"nexthop id {A} exists and is not ours"]
     assert not [a for a in planned(desired, kernel) if isinstance(a.object, Nexthop | NexthopGroup)]
+
+
+def test_a_new_gateway_is_taken_in_place() -> None:
+    desired = objects(by_uplink("203.0.113.2/32", gateway="198.51.100.9"), guard("203.0.113.2/32"))
+    kernel = FakeKernel(objects(by_uplink("203.0.113.2/32"), guard("203.0.113.2/32")))
+    kernel.uplinks = {"eth1": True}
+
+    [action] = planned(desired, kernel)
+
+    assert str(action) == "ip route replace 203.0.113.2/32 via 198.51.100.9 dev eth1 onlink protocol 86"
+
+
+def test_a_peer_is_steered_before_it_is_guarded_and_let_go_after() -> None:
+    desired = objects(by_uplink("203.0.113.2/32", gateway=None), guard("203.0.113.2/32"))
+
+    steered = planned(desired, FakeKernel())
+    let_go = planned(KernelObjects(), FakeKernel(desired))
+
+    assert [str(action) for action in (*steered, *let_go)] == [
+        "ip route add 203.0.113.2/32 dev eth1 protocol 86",
+        "ip route add unreachable 203.0.113.2/32 metric 4278198272 protocol 86",
+        "ip route delete unreachable 203.0.113.2/32 metric 4278198272 protocol 86",
+        "ip route delete 203.0.113.2/32 dev eth1 protocol 86",
+    ]
+
+
+def test_a_foreign_host_route_to_a_pinned_peer_is_a_conflict_and_is_not_replaced() -> None:
+    desired = objects(by_uplink("203.0.113.2/32"), guard("203.0.113.2/32"))
+    kernel = FakeKernel()
+    kernel.foreign_routes = {(IPv4Network("203.0.113.2/32"), 0)}
+
+    converge(kernel, desired, rounds=1)
+
+    assert [str(r) for r in kernel.objects.routes.values()] == [str(guard("203.0.113.2/32"))]
+    [conflict] = conflicts(desired, asyncio.run(kernel.observe(desired)))
+    assert conflict.text == "a route to 203.0.113.2/32 of the same metric exists and is not ours"
 
 
 def test_a_clamp_that_cannot_be_read_is_left_alone() -> None:

@@ -34,7 +34,8 @@ IFA_LOCAL = 2
 
 RTMSG = struct.Struct("=BBBBBBBBI")  #: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 RTA_DST, RTA_SRC, RTA_OIF, RTA_GATEWAY = 1, 2, 4, 5
-RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_TABLE, RTA_NH_ID = 6, 7, 8, 15, 30
+RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH, RTA_TABLE = 6, 7, 8, 9, 15
+RTA_VIA, RTA_NH_ID = 18, 30
 RTN_UNICAST, RTN_UNREACHABLE = 1, 7
 RTM_F_CLONED = 0x200
 
@@ -133,8 +134,16 @@ def nexthop_row(body: bytes) -> NexthopRow | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    """A route of ours."""
+
+    route: Route  #: the interface is not in it yet
+    interface_index: int  #: 0: a group's, the guard's, or not a plain way out of an interface
+
+
 @lru_cache(maxsize=1 << 16)
-def our_route(body: bytes) -> Route | None:
+def our_route(body: bytes) -> RouteRow | None:
     """Read an RTM_NEWROUTE of ours. Cached by its bytes: 10,000 routes come again every second."""
     family, length, _, tos, _, protocol, _, kind, flags = RTMSG.unpack_from(body)
     if family != AF_INET or protocol != PROTOCOL or tos or flags & RTM_F_CLONED:
@@ -142,14 +151,17 @@ def our_route(body: bytes) -> Route | None:
     found = attributes(body, RTMSG.size)
     if u32(found.get(RTA_TABLE)) != MAIN_TABLE:
         return None
-    source = found.get(RTA_PREFSRC)
+    source, gateway = found.get(RTA_PREFSRC), found.get(RTA_GATEWAY)
     nexthop = u32(found.get(RTA_NH_ID)) if kind == RTN_UNICAST else 0
-    return Route(
+    plain = kind == RTN_UNICAST and not nexthop and RTA_VIA not in found
+    route = Route(
         prefix=IPv4Network((found.get(RTA_DST, bytes(4)), length)),
         group=None if kind == RTN_UNREACHABLE else nexthop,
         source=IPv4Address(source) if source else None,
         metric=u32(found.get(RTA_PRIORITY)),
+        gateway=IPv4Address(gateway) if plain and gateway else None,
     )
+    return RouteRow(route, u32(found.get(RTA_OIF)) if plain else 0)
 
 
 def foreign_route(body: bytes, places: Mapping[Place, IPv4Network]) -> IPv4Network | None:

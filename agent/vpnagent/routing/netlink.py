@@ -1,9 +1,9 @@
 """The kernel: observe what there is, carry out actions, hear of changes.
 
-The shell around ``netlink_requests``, ``dumps`` and ``mss_clamp``. What there is, is read and never
-remembered; all that is kept between calls is the indexes and addresses of the last observation, for the
-actions that were planned from it and for the ways out. No program is run: what ip(8) and nft(8) do is done
-over netlink.
+The shell around ``netlink_requests``, ``dumps``, ``uplinks`` and ``mss_clamp``. What there is, is read and
+never remembered; all that is kept between calls is the indexes and addresses of the last observation, for
+the actions that were planned from it and for the ways out. No program is run: what ip(8) and nft(8) do is
+done over netlink.
 """
 
 import errno
@@ -34,7 +34,9 @@ from vpnagent.routing.objects import (
     XfrmLink,
 )
 from vpnagent.routing.outgoing import Place, outgoing
+from vpnagent.routing.steering import steering
 from vpnagent.routing.sysctl import write_sysctl
+from vpnagent.routing.uplinks import Pin, Steering
 
 LINK_INDEXES = range(0x56000000, 0x57000000)  #: of the interfaces that we make; the kernel counts from 1
 BATCH = 256  #: routes to encode, send and check before others get their turn on the loop: some 5 ms
@@ -91,6 +93,10 @@ class Kernel:
         names = {index: name for name, index in self._indexes.items()}
         return await outgoing(self._route, names, self._places, peers)
 
+    async def steering(self, pins: Iterable[Pin]) -> dict[Pin, Steering]:
+        """Return how each peer can be held to its uplink. Raises NetlinkError."""
+        return await steering(self._route, pins)
+
     async def apply(self, action: Action) -> None:
         """Carry out one action that was planned from the last observation. Raises NetlinkError."""
         for _, error in await self.apply_all([action]):
@@ -122,7 +128,9 @@ class Kernel:
 
     async def _apply_routes(self, actions: Sequence[Action], failures: Failures) -> None:
         permitted = [action for action in actions if failures.permitted(action)]
-        requests = [route_request(a, a.object) for a in permitted if isinstance(a.object, Route)]
+        requests = [
+            route_request(a, a.object, self._indexes) for a in permitted if isinstance(a.object, Route)
+        ]
         try:
             answers = await self._route.execute([request.data for request in requests])
         except NetlinkError as error:
@@ -145,7 +153,7 @@ class Kernel:
             case Nexthop() | NexthopGroup() as nexthop:
                 await _execute(self._route, nexthop_requests(action, nexthop, self._indexes))
             case Route() as route:
-                await _execute(self._route, [route_request(action, route)])
+                await _execute(self._route, [route_request(action, route, self._indexes)])
 
     async def _apply_link(self, action: Action, link: XfrmLink) -> None:
         index = self._free_index() if isinstance(action, Add) else self._indexes.get(link.name)

@@ -1,4 +1,4 @@
-"""Hear of changes in the kernel: links, addresses, our routes and nexthops, our nftables table.
+"""Hear of changes in the kernel: links, addresses, default routes, our routes, nexthops and nftables table.
 
 An event says only that something changed; what there is, the next observation reads. So events are looked
 at in the header alone, and a lost one (ENOBUFS) is a change like any other. The kernel is silent where it
@@ -27,6 +27,7 @@ GROUPS = (
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR = 16, 17, 20, 21
 RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEXTHOP, RTM_DELNEXTHOP = 24, 25, 104, 105
 PROTOCOL_OFFSETS = {RTM_NEWROUTE: 5, RTM_DELROUTE: 5, RTM_NEWNEXTHOP: 2, RTM_DELNEXTHOP: 2}
+PREFIX_LENGTH_OFFSET = 1  #: rtm_dst_len
 
 BUFFER_SIZE = 8 << 20  #: bytes; 4 MiB overflowed at 10,000 route events
 DATAGRAMS_AT_ONCE = 256  #: then others get their turn on the loop
@@ -107,5 +108,7 @@ def concerns_us(event: Message) -> bool:
     if event.type >> 8 == NFNL_SUBSYS_NFTABLES:
         return f"{TABLE}\0".encode() in event.body
     if event.type in PROTOCOL_OFFSETS:
-        return event.body[PROTOCOL_OFFSETS[event.type]] == PROTOCOL
+        # A default route, whosever it is, may be an uplink's.
+        default = event.type in (RTM_NEWROUTE, RTM_DELROUTE) and not event.body[PREFIX_LENGTH_OFFSET]
+        return default or event.body[PROTOCOL_OFFSETS[event.type]] == PROTOCOL
     return event.type in (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR)

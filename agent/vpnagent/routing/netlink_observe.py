@@ -7,7 +7,8 @@ router has.
 
 import errno
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
 from typing import NamedTuple, TypeVar
 
@@ -15,7 +16,7 @@ from vpnagent.config.values import OWNER_PREFIX
 from vpnagent.diff import diff
 from vpnagent.errors import NetlinkError
 from vpnagent.routing import dumps, mss_clamp
-from vpnagent.routing.dumps import LinkRow, NexthopRow
+from vpnagent.routing.dumps import LinkRow, NexthopRow, RouteRow
 from vpnagent.routing.netlink_socket import NetlinkSocket
 from vpnagent.routing.objects import (
     PROTOCOL,
@@ -54,8 +55,9 @@ async def observe(
     ours = [row for row in links if row.alias.startswith(OWNER_PREFIX) and row.kind == link_kind]
     addresses = await route.dump(dumps.ADDRESSES, dumps.address_row)
     nexthops = await route.dump(dumps.NEXTHOPS, dumps.nexthop_row)
-    our_routes = await _main_table(route, dumps.OUR_ROUTES, dumps.our_route)
-    routes: Mapping[RouteKey, Route] = {r.key: r for r in reversed(our_routes)}  # of two, the first counts
+    names = {row.index: row.name for row in links}
+    rows = await _main_table(route, dumps.OUR_ROUTES, dumps.our_route)
+    routes: Mapping[RouteKey, Route] = _routes(rows, names)
     routes = desired.routes if routes == desired.routes else routes
     clamp, readable = await _mss_clamp(netfilter)
     state = KernelState(
@@ -63,7 +65,7 @@ async def observe(
             sysctls=read_sysctls(desired.sysctls),
             links=_links(ours, addresses),
             mss_clamp=clamp,
-            nexthops=_nexthops(nexthops, {row.index: row.name for row in links}),
+            nexthops=_nexthops(nexthops, names),
             groups=_groups(nexthops),
             routes=routes,
         ),
@@ -108,6 +110,17 @@ def _groups(rows: Iterable[NexthopRow]) -> dict[int, NexthopGroup]:
         for row in rows
         if row.protocol == PROTOCOL and row.members is not None
     }
+
+
+def _routes(rows: Sequence[RouteRow], names: Mapping[int, str]) -> dict[RouteKey, Route]:
+    """Return the routes by key; of two, the first counts."""
+    routes = {}
+    for row in reversed(rows):
+        route = row.route
+        if row.interface_index:
+            route = replace(route, interface=names.get(row.interface_index, ""))
+        routes[route.key] = route
+    return routes
 
 
 async def _foreign_routes(

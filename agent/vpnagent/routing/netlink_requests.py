@@ -10,6 +10,7 @@ import errno
 import struct
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface
+from types import MappingProxyType
 from typing import Any
 
 import vpnagent.routing.pyroute2_in_part  # noqa: F401 - before what follows
@@ -46,9 +47,10 @@ IN6_ADDR_GEN_MODE_NONE = 1
 RTMSG = struct.Struct(
     "=BBBBBBBBI"
 )  #: rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
-RTA_DST, RTA_PRIORITY, RTA_PREFSRC, RTA_NH_ID = 1, 6, 7, 30
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_NH_ID = 1, 4, 5, 6, 7, 30
 RTN_UNSPEC, RTN_UNICAST, RTN_UNREACHABLE = 0, 1, 7
-RT_SCOPE_UNIVERSE, RT_SCOPE_NOWHERE = 0, 255
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
+RTNH_F_ONLINK = 4
 
 MAKE = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL  #: refused where anything holds the place
 CHANGE = NLM_F_ACK | NLM_F_REPLACE  #: refused where nothing is there
@@ -89,11 +91,13 @@ def nexthop_requests(
     return [_encoded(nhmsg(), RTM_NEWNEXTHOP, flags, {"family": family, "protocol": PROTOCOL}, attributes)]
 
 
-def route_request(action: Add | Replace | Remove, route: Route) -> Request:
-    """Return the request for a route.
+def route_request(
+    action: Add | Replace | Remove, route: Route, indexes: Mapping[str, int] = MappingProxyType({})
+) -> Request:
+    """Return the request for a route; ``indexes`` tells the interfaces': the kernel refuses one without.
 
-    A removal names the type: without it, a tunnelled route that has gone already would have the kernel
-    take the guard of the same prefix, as metric 0 stands for any metric there.
+    A removal names the type: without it, a route that has gone already would have the kernel take the guard
+    of the same prefix, as metric 0 stands for any metric there.
     """
     attributes = b""
     if route.prefix.prefixlen:
@@ -102,19 +106,30 @@ def route_request(action: Add | Replace | Remove, route: Route) -> Request:
         attributes += attribute(RTA_PRIORITY, struct.pack("=I", route.metric))
     if isinstance(action, Remove):
         kind = {None: RTN_UNREACHABLE, 0: RTN_UNSPEC}.get(route.group, RTN_UNICAST)
-        header = _rtmsg(route, RT_SCOPE_NOWHERE, kind)
+        header = _rtmsg(route, RT_SCOPE_NOWHERE, RTN_UNICAST if route.interface else kind)
         return Request(message(RTM_DELROUTE, DO, header + attributes), GONE)
     if route.source:
         attributes += attribute(RTA_PREFSRC, route.source.packed)
-    if route.group is not None:
+    kind, scope, route_flags = RTN_UNICAST, RT_SCOPE_UNIVERSE, 0
+    if route.group is None:
+        kind = RTN_UNREACHABLE
+    elif route.interface:
+        attributes += attribute(RTA_OIF, struct.pack("=I", indexes.get(route.interface, 0)))
+        if route.gateway:
+            # A neighbour, whatever the table says of its network: that may be about to come back.
+            attributes += attribute(RTA_GATEWAY, route.gateway.packed)
+            route_flags = RTNH_F_ONLINK
+        else:
+            scope = RT_SCOPE_LINK
+    else:
         attributes += attribute(RTA_NH_ID, struct.pack("=I", route.group))
-    header = _rtmsg(route, RT_SCOPE_UNIVERSE, RTN_UNREACHABLE if route.group is None else RTN_UNICAST)
+    header = _rtmsg(route, scope, kind, route_flags)
     flags = MAKE if isinstance(action, Add) else CHANGE
     return Request(message(RTM_NEWROUTE, flags, header + attributes))
 
 
-def _rtmsg(route: Route, scope: int, kind: int) -> bytes:
-    return RTMSG.pack(AF_INET, route.prefix.prefixlen, 0, 0, MAIN_TABLE, PROTOCOL, scope, kind, 0)
+def _rtmsg(route: Route, scope: int, kind: int, flags: int = 0) -> bytes:
+    return RTMSG.pack(AF_INET, route.prefix.prefixlen, 0, 0, MAIN_TABLE, PROTOCOL, scope, kind, flags)
 
 
 def _new_link(link: XfrmLink, index: int, kind: str) -> Request:

@@ -14,7 +14,7 @@ PROTOCOL = 86  #: rtm_protocol and nhm_protocol of what is ours; ``vpnagent`` in
 NEXTHOP_IDS = range(0x56500000, 0x56580000)  #: ids of our nexthops, one per tunnel
 GROUP_IDS = range(0x56580000, 0x56600000)  #: ids of our nexthop groups, one per set of connections
 GUARD_METRIC = 4278198272  #: of the unreachable guards: worse than any route that an operator would write
-ROUTE_METRIC = 0  #: of the routes into the tunnels
+ROUTE_METRIC = 0  #: of the routes into the tunnels, and of those to the peers
 MAIN_TABLE = 254
 
 
@@ -68,14 +68,16 @@ class NexthopGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route of ours in the main table: through a group, or, with none, the unreachable guard."""
+    """A route of ours in the main table: through a group, by an uplink, or the unreachable guard."""
 
     command: ClassVar[str] = "ip route"
 
     prefix: IPv4Network
-    group: int | None  #: nexthop group id, 0 (only ever observed) for another way out; None: unreachable
+    group: int | None  #: nexthop group id; 0: by an uplink (or, only ever observed, odd); None: unreachable
     source: IPv4Address | None
-    metric: int = -1  #: RTA_PRIORITY; the default is the guard's or the tunnels', as ``group`` says
+    metric: int = -1  #: RTA_PRIORITY; the default is the guard's or the others', as ``group`` says
+    interface: str = ""  #: the uplink's name
+    gateway: IPv4Address | None = None  #: a neighbour on the uplink; None: the destination is one
 
     def __post_init__(self) -> None:
         if self.metric < 0:
@@ -90,6 +92,8 @@ class Route:
     def __str__(self) -> str:
         kind = "unreachable " if self.group is None else ""
         nexthop = f" nhid {self.group}" if self.group else ""
+        via, onlink = (f" via {self.gateway}", " onlink") if self.gateway else ("", "")
+        nexthop += f"{via} dev {self.interface}{onlink}" if self.interface else ""
         source = f" src {self.source}" if self.source else ""
         metric = f" metric {self.metric}" if self.metric else ""
         return f"{kind}{self.prefix}{nexthop}{source}{metric} protocol {PROTOCOL}"

@@ -1,12 +1,13 @@
 """From what there is to what there should be, in the order in which the kernel may be touched.
 
-    build        sysctls, guards, links, clamp, nexthops, groups, routes
-    tear down    routes, groups, nexthops, clamp, links, guards
+    build        sysctls, routes by uplinks, guards, links, clamp, nexthops, groups, routes
+    tear down    routes, groups, nexthops, clamp, links, guards, routes by uplinks
 
 Laws: a prefix that is guarded stays guarded; nothing is withdrawn before its replacement stands; a nexthop
 stays as long as a group that stays names it; a group takes its routes with it, so that withdrawing 10,000
-prefixes is one message. What is foreign is never replaced: it is told as a conflict, and whatever would
-need its place is left out, so that the rest works.
+prefixes is one message; a peer that can be reached is not cut off by the guard under its own route, which
+is made after that and removed before. What is foreign is never replaced: it is told as a conflict, and
+whatever would need its place is left out, so that the rest works.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -57,6 +58,7 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     if manage_sysctls:
         actions += [Replace(s, have.sysctls[s.key]) for s in sysctl_differences(desired, actual)]
     routes = diff(want.routes, have.routes)
+    actions += [action for action in _built(routes) if _is_by_uplink(action.object)]
     actions += [action for action in _built(routes) if _is_guard(action.object)]
     remade = _links_to_remake(want.links, have.links)
     if remade:
@@ -70,6 +72,7 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     if prune:
         actions += _tear_down(want, have)
         actions += [Remove(route) for route in routes.surplus.values() if _is_guard(route)]
+        actions += [Remove(route) for route in routes.surplus.values() if _is_by_uplink(route)]
     return actions
 
 
@@ -144,14 +147,14 @@ def _build(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
     left = without_groups(have, [group.id for group in odd])
     yield from _built(diff(want.groups, left.groups))
     routes = _built(diff(want.routes, left.routes))
-    yield from (action for action in routes if not _is_guard(action.object))
+    yield from (action for action in routes if not _stands_apart(action.object))
 
 
 def _tear_down(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
     """Remove what is not desired, each after what rests on it, and routes with their group."""
     groups = diff(want.groups, have.groups).surplus
     routes = diff(want.routes, have.routes).surplus.values()
-    yield from (Remove(r) for r in routes if r.group not in groups and not _is_guard(r))
+    yield from (Remove(r) for r in routes if r.group not in groups and not _stands_apart(r))
     yield from (Remove(group) for group in groups.values())
     yield from (Remove(nexthop) for nexthop in diff(want.nexthops, have.nexthops).surplus.values())
     yield from (Remove(clamp) for clamp in diff(_clamps(want), _clamps(have)).surplus.values())
@@ -190,6 +193,15 @@ def _overlaid(have: KernelObjects, built: KernelObjects) -> KernelObjects:
 
 def _is_guard(object_: KernelObject) -> bool:
     return isinstance(object_, Route) and object_.metric == GUARD_METRIC
+
+
+def _is_by_uplink(object_: KernelObject) -> bool:
+    return isinstance(object_, Route) and bool(object_.interface)
+
+
+def _stands_apart(object_: KernelObject) -> bool:
+    """Whether it rests on nothing of ours, and has its own place in the order."""
+    return _is_guard(object_) or _is_by_uplink(object_)
 
 
 def _clamps(objects: KernelObjects) -> dict[str, MssClamp]:

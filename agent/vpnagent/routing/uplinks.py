@@ -1,0 +1,192 @@
+"""How a tunnel's own packets are held to its uplink: what to ask the kernel, what it answers, what follows.
+
+A peer that is pinned gets a host route of ours in the main table: the uplink's own way to it, narrowed to the
+one address. The way is the most specific route through that interface that is not ours, in the main table
+before any other: what the kernel would take if the uplink were all it had. Our own route answers only when
+nothing else does, so that a default route that flaps costs nothing. No I/O.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
+
+from vpnagent.routing.dumps import (
+    NEXTHOP_GRP,
+    NHA_GATEWAY,
+    NHA_GROUP,
+    NHA_ID,
+    NHA_OIF,
+    NHMSG,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTA_MULTIPATH,
+    RTA_NH_ID,
+    RTA_OIF,
+    RTA_PREFSRC,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTA_VIA,
+    RTM_F_CLONED,
+    RTM_GETROUTE,
+    RTMSG,
+    RTN_UNICAST,
+    u32,
+)
+from vpnagent.routing.message import AF_INET, NLM_F_DUMP, attribute, attributes, message
+from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL, ROUTE_METRIC, Route
+
+RTNH = struct.Struct("=HBBi")  #: rtnexthop: length, flags, weight - 1, interface index
+RTNH_F_DEAD = 1
+HOST = 32  #: prefix length
+
+
+class Pin(NamedTuple):
+    """A peer, and the uplink by which its IKE and ESP leave."""
+
+    remote: IPv4Address
+    interface: str
+    gateway: IPv4Address | None = None  #: None: as the uplink's own routes have it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steering:
+    """What can be done about a pin, and what is wrong with it."""
+
+    route: Route | None  #: None: there is no way, or the operator's own host route leads there already
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UplinkRoute:
+    """A route through an uplink, whosever it is."""
+
+    prefix: IPv4Network
+    table: int
+    metric: int
+    protocol: int
+    gateway: IPv4Address | None = None  #: None: the destination is a neighbour
+    source: IPv4Address | None = None
+    nexthop: int = 0  #: id of the nexthop object that knows the gateway; 0: it is known
+
+
+class Leg(NamedTuple):
+    """A nexthop object, whosever it is."""
+
+    interface_index: int
+    gateway: IPv4Address | None
+    members: tuple[int, ...] = ()  #: ids; of a group
+
+
+def request(index: int) -> bytes:
+    """Return the question for all unicast routes through an interface, of all tables."""
+    body = RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, RTN_UNICAST, 0)
+    return message(RTM_GETROUTE, NLM_F_DUMP, body + attribute(RTA_OIF, struct.pack("=I", index)))
+
+
+def uplink_route(body: bytes, index: int, remotes: Iterable[int]) -> UplinkRoute | None:
+    """Read an RTM_NEWROUTE; None unless it takes packets to one of the peers, through the interface.
+
+    An IPv6 gateway (RTA_VIA) is no way that we could copy. The peers are numbers, and looked at first: an
+    uplink may have the Internet's table (some 7 us a route).
+    """
+    family, length, _, tos, _, protocol, _, _, flags = RTMSG.unpack_from(body)
+    if family != AF_INET or tos or flags & (RTM_F_CLONED | RTNH_F_DEAD):
+        return None
+    found = attributes(body, RTMSG.size)
+    network, host_bits = int.from_bytes(found.get(RTA_DST, b"")), HOST - length
+    if all((remote ^ network) >> host_bits for remote in remotes):
+        return None
+    leg = found if u32(found.get(RTA_OIF)) == index else _leg(found.get(RTA_MULTIPATH, b""), index)
+    nexthop = u32(found.get(RTA_NH_ID)) if leg is None else 0
+    if (leg is None and not nexthop) or RTA_VIA in (leg or found):
+        return None
+    return UplinkRoute(
+        prefix=IPv4Network((found.get(RTA_DST, bytes(4)), length)),
+        table=u32(found.get(RTA_TABLE)),
+        metric=u32(found.get(RTA_PRIORITY)),
+        protocol=protocol,
+        gateway=_address((leg or {}).get(RTA_GATEWAY)),
+        source=_address(found.get(RTA_PREFSRC)),
+        nexthop=nexthop,
+    )
+
+
+def _leg(multipath: bytes, index: int) -> dict[int, bytes] | None:
+    """Return the attributes of the first live leg of a multipath route that leaves by the interface."""
+    offset = 0
+    while offset + RTNH.size <= len(multipath):
+        length, flags, _, interface = RTNH.unpack_from(multipath, offset)
+        if length < RTNH.size:
+            break
+        if interface == index and not flags & RTNH_F_DEAD:
+            return attributes(multipath[offset : offset + length], RTNH.size)
+        offset += length + -length % 4
+    return None
+
+
+def nexthop_leg(body: bytes) -> tuple[int, Leg] | None:
+    """Read an RTM_NEWNEXTHOP: its id, and where it leads; None for one that IPv4 packets cannot take."""
+    found = attributes(body, NHMSG.size)
+    if NHA_GATEWAY in found and NHMSG.unpack_from(body)[0] != AF_INET:
+        return None
+    members = tuple(id_ for id_, *_ in NEXTHOP_GRP.iter_unpack(found.get(NHA_GROUP, b"")))
+    leg = Leg(u32(found.get(NHA_OIF)), _address(found.get(NHA_GATEWAY)), members)
+    return u32(found.get(NHA_ID)), leg
+
+
+def resolved(route: UplinkRoute, legs: Mapping[int, Leg], index: int) -> UplinkRoute | None:
+    """Return the route with the gateway that its nexthop object has on the interface, if it has one there."""
+    if not route.nexthop:
+        return route
+    named = legs.get(route.nexthop)
+    for id_ in (named.members or (route.nexthop,)) if named else ():
+        leg = legs.get(id_)
+        if leg and leg.interface_index == index:
+            return replace(route, gateway=leg.gateway, nexthop=0)
+    return None
+
+
+def steer(pin: Pin, *, up: bool | None, routes: Iterable[UplinkRoute]) -> Steering:
+    """Return the route that holds a peer to its uplink, given all routes through that interface.
+
+    ``up`` is whether the interface is administratively up; None: there is none of that name.
+    """
+    if up is None:
+        return Steering(route=None, problem=f"there is no interface {pin.interface}")
+    if not up:
+        return Steering(route=None, problem=f"{pin.interface} is down")
+    if pin.gateway:
+        return Steering(route=_host_route(pin, pin.gateway, None))
+    host = IPv4Network(pin.remote)
+    ways = sorted((route for route in routes if pin.remote in route.prefix), key=_preference)
+    ours = [way for way in ways if _is_ours(way)]
+    others = [way for way in ways if not _is_ours(way)]
+    if any((way.prefix, way.table, way.metric) == (host, MAIN_TABLE, ROUTE_METRIC) for way in others):
+        return Steering(route=None)
+    if others:
+        return Steering(route=_host_route(pin, others[0].gateway, others[0].source))
+    problem = f"no route through {pin.interface} leads to {pin.remote}"
+    if not ours:
+        return Steering(route=None, problem=problem)
+    gateway = f"the last known gateway {ours[0].gateway}" if ours[0].gateway else "the last known way"
+    route = _host_route(pin, ours[0].gateway, ours[0].source)
+    return Steering(route=route, problem=f"{problem} any more: {gateway} stays in use")
+
+
+def _host_route(pin: Pin, gateway: IPv4Address | None, source: IPv4Address | None) -> Route:
+    host = IPv4Network(pin.remote)
+    return Route(prefix=host, group=0, source=source, interface=pin.interface, gateway=gateway)
+
+
+def _preference(way: UplinkRoute) -> tuple[bool, int, int, int]:
+    return way.table != MAIN_TABLE, -way.prefix.prefixlen, way.metric, way.table
+
+
+def _is_ours(way: UplinkRoute) -> bool:
+    return way.protocol == PROTOCOL and way.table == MAIN_TABLE
+
+
+def _address(value: bytes | None) -> IPv4Address | None:
+    return IPv4Address(value) if value else None
