@@ -126,6 +126,7 @@ def make_tunnel(number: int, **changes: Any) -> Tunnel:
         remote_address=IPv4Address("203.0.113.0") + number,
         local_address=IPv4Address("192.0.2.2"),
         uplink=None,
+        uplink_gateway=None,
         remote_id=f"203.0.113.{number}",
         local_id="198.51.100.10",
         psk=Secret(PRIMARY_PSK if number == 1 else BACKUP_PSK),

@@ -1,7 +1,7 @@
 """Policy as rows that a network engineer can review, and its laws."""
 
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given
@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from tests.config_examples import make_config, make_connection, make_tunnel
 
 from vpnagent.config.values import Config, Forwarding, TrafficSelectors, TunnelKey
-from vpnagent.desired import assign_ids, desired, group_ids, nexthop_ids
-from vpnagent.routing.objects import GROUP_IDS, GUARD_METRIC, NEXTHOP_IDS, ROUTE_METRIC
+from vpnagent.desired import assign_ids, desired, group_ids, nexthop_ids, pins
+from vpnagent.routing.objects import GROUP_IDS, GUARD_METRIC, NEXTHOP_IDS, ROUTE_METRIC, Route
+from vpnagent.routing.uplinks import Pin, Steering
 from vpnagent.selection import Verdict
 
 UP = Verdict(child_sa_installed=True)
@@ -158,3 +159,40 @@ def test_traffic_selectors(
 def test_an_unknown_local_address_is_charons_to_choose() -> None:
     connection = desired(make_config(primary={"local_address": None}), {}).connections[PRIMARY.owner]
     assert connection.local_address == "%any"
+
+
+PEER = IPv4Network("203.0.113.2/32")
+OTHER = IPv4Address("198.51.100.3")
+PINNED = make_config(backup={"uplink": "eth1"})
+ROUTE = Route(
+    prefix=PEER, group=0, source=None, interface="eth1", gateway=IPv4Address("198.51.100.1")
+)  #: by eth1
+
+
+@pytest.mark.parametrize(
+    ("found", "made"),
+    [
+        (Steering(route=ROUTE), {GUARD_METRIC, ROUTE_METRIC}),
+        (Steering(route=None, problem="eth1 is down"), {GUARD_METRIC}),
+        (None, set()),
+    ],
+    ids=["a way", "no way: closed", "not asked"],
+)
+def test_a_pinned_peer_is_reached_by_its_uplink_or_not_at_all(found: Steering | None, made: set[int]) -> None:
+    [pin] = pins(PINNED)
+    steering = {pin: found} if found else {}
+
+    routes = desired(PINNED, {}, steering=steering).kernel.routes
+
+    assert pin == Pin(IPv4Address("203.0.113.2"), "eth1")
+    assert {metric for prefix, metric in routes if prefix == PEER} == made
+    assert found is None or found.route is None or routes[ROUTE.key] == ROUTE
+
+
+def test_two_tunnels_to_one_peer_by_one_uplink_share_its_route() -> None:
+    config = make_config(
+        primary={"uplink": "eth1", "remote_address": IPv4Address("203.0.113.2"), "local_address": OTHER},
+        backup={"uplink": "eth1"},
+    )
+
+    assert pins(config) == pins(PINNED)

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 from tests.config_examples import make_config
 
-from vpnagent.config.values import ProbeMethod, TunnelKey, UdpEncapsulation
+from vpnagent.config.values import Config, ProbeMethod, TunnelKey, UdpEncapsulation
 from vpnagent.desired import desired, group_ids, nexthop_ids
 from vpnagent.probe.intent import Intent
 from vpnagent.probe_wiring import intent, targets, vici_requests
@@ -26,9 +26,9 @@ def kernel_with(*groups: NexthopGroup) -> KernelState:
     )
 
 
-def made(**kernel: KernelState) -> Intent:
+def made(*, config: Config | None = None, kernel: KernelState | None = None) -> Intent:
     return intent(
-        make_config(),
+        config or make_config(),
         verdicts={
             PRIMARY: Verdict(child_sa_installed=True),
             BACKUP: Verdict(child_sa_installed=True, drained=True),
@@ -36,7 +36,7 @@ def made(**kernel: KernelState) -> Intent:
         statuses={
             PRIMARY: SaStatus(ike=IkeStatus.ESTABLISHED, child=ChildStatus.INSTALLED, encapsulated=True)
         },
-        kernel=kernel.get("kernel", kernel_with()),
+        kernel=kernel or kernel_with(),
         paths={},
         ike_ping=True,
     )
@@ -50,12 +50,15 @@ def test_a_tunnel_is_told_with_what_is_known_of_it() -> None:
     assert primary.nexthop_id == nexthop_ids(make_config())["vpn-hz-1"]
 
 
-def test_a_tunnels_outer_interface_is_its_uplink_or_what_the_kernel_takes() -> None:
+def test_a_tunnels_outer_interface_is_what_the_kernel_takes_or_its_uplink() -> None:
+    """While the uplink is gone the kernel knows no way: it is still the uplink that the tunnel waits for."""
     primary, backup = make_config().tunnels()
-    reached = {Peer(t.remote_address, t.local_address): "eth7" for t in (primary, backup)}
-    assert [t.outer_interface for t in made().tunnels()] == [primary.uplink, backup.uplink]
-    told = made(kernel=replace(kernel_with(), outgoing=reached)).tunnels()
-    assert [t.outer_interface for t in told] == [primary.uplink or "eth7", backup.uplink or "eth7"]
+    pinned = make_config(backup={"uplink": "eth1"})
+    taken = {Peer(t.remote_address, t.local_address): "eth7" for t in (primary, backup)}
+
+    assert [t.outer_interface for t in made(config=pinned).tunnels()] == [None, "eth1"]
+    told = made(config=pinned, kernel=replace(kernel_with(), outgoing=taken)).tunnels()
+    assert [t.outer_interface for t in told] == ["eth7", "eth7"]
 
 
 def test_the_groups_are_those_that_the_routes_use() -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import errno
+from collections.abc import Iterable
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given
@@ -13,15 +14,25 @@ from tests.fake_kernel import FakeKernel
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.desired import desired
+from vpnagent.finding import Severity
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge import Knowledge
 from vpnagent.reconcile_kernel import KernelReconciler
-from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC, KernelObjects, KernelState
+from vpnagent.routing.objects import (
+    GUARD_METRIC,
+    MAIN_TABLE,
+    ROUTE_METRIC,
+    KernelObjects,
+    KernelState,
+    Peer,
+)
+from vpnagent.routing.uplinks import UplinkRoute
 from vpnagent.selection import Verdict
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")
 OSS = IPv4Network("100.64.0.0/10")
+PEER = IPv4Network("203.0.113.2/32")
 CHARON = CharonState(version="5.9.8", connections=frozenset(), secrets=frozenset(), sas=())
 
 
@@ -223,3 +234,120 @@ def test_from_any_damage_and_any_failures_rounds_converge(harms: list[str], faul
     world.kernel.fail(*faults)
     world.round(len(faults) + 3)
     assert world.is_as_desired()
+
+
+def pinned(**uplinks: bool) -> World:
+    """Return a world in which the backup is held to eth1, and what of others' interfaces there is."""
+    world = World()
+    world.known.config = make_config(backup={"uplink": "eth1"})
+    world.kernel.uplinks = uplinks
+    world.charon_says(PRIMARY, BACKUP)
+    return world
+
+
+def default(gateway: str) -> list[UplinkRoute]:
+    return [
+        UplinkRoute(
+            prefix=IPv4Network("0.0.0.0/0"),
+            table=MAIN_TABLE,
+            metric=200,
+            protocol=16,
+            gateway=IPv4Address(gateway),
+        )
+    ]
+
+
+def way_to_peer(world: World) -> str:
+    """Return the route that packets to the backup's peer take, in short."""
+    routes = world.kernel.objects.routes
+    if (route := routes.get((PEER, ROUTE_METRIC))) is not None:
+        return f"{route.gateway} by {route.interface}"
+    return "unreachable" if (PEER, GUARD_METRIC) in routes else "the default route"
+
+
+def test_a_peer_is_held_to_its_uplink_and_follows_its_gateway() -> None:
+    world = pinned(eth1=True)
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}
+    world.round()
+    assert (way_to_peer(world), world.codes()) == ("198.51.100.1 by eth1", [])
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.9")}
+    world.round(2)
+    assert (way_to_peer(world), world.codes()) == ("198.51.100.9 by eth1", [])
+    assert world.known.kernel.repairs == {}
+    assert world.known.kernel.state is not None
+    assert set(world.known.kernel.state.outgoing.values()) == {"eth0", "eth1"}
+
+
+@pytest.mark.parametrize("uplinks", [{}, {"eth1": False}, {"eth1": True}], ids=["none", "down", "no gateway"])
+def test_without_a_way_by_its_uplink_a_peer_is_unreachable_and_that_is_told(uplinks: dict[str, bool]) -> None:
+    world = pinned(**uplinks)
+    world.round()
+    assert (way_to_peer(world), world.codes()) == ("unreachable", ["UplinkWithoutGateway"])
+    [finding] = world.known.kernel.findings
+    assert (finding.subject, finding.severity) == ("hangzhou/backup", Severity.CRITICAL)
+
+
+def test_a_gateway_that_is_no_longer_known_stays_in_use_and_that_is_told() -> None:
+    world = pinned(eth1=True)
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}
+    world.round()
+    world.kernel.uplink_routes = {}
+    world.round(2)
+    assert (way_to_peer(world), world.codes()) == ("198.51.100.1 by eth1", ["UplinkWithoutGateway"])
+    assert world.known.kernel.findings[0].severity is Severity.WARNING
+
+
+def test_a_pin_that_is_no_more_leaves_nothing_behind() -> None:
+    world = pinned(eth1=True)
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}
+    world.round()
+    world.known.config = make_config()
+    world.round()
+    assert (way_to_peer(world), world.codes()) == ("the default route", [])
+
+
+def test_a_rule_of_others_that_goes_first_is_told() -> None:
+    world = pinned(eth1=True)
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}
+
+    async def outgoing(peers: Iterable[Peer]) -> dict[Peer, str]:
+        return dict.fromkeys(peers, "eth0")
+
+    world.kernel.outgoing = outgoing  # type: ignore[method-assign]
+    world.round()
+    assert world.codes() == ["UplinkNotTaken"]
+
+
+def test_a_prober_that_writes_the_groups_leaves_the_ways_to_the_peers() -> None:
+    world = pinned(eth1=True)
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}
+    world.round(2)
+    world.known.probe.connected = True
+    world.round()
+    assert way_to_peer(world) == "198.51.100.1 by eth1"
+
+
+flaps = st.lists(st.sampled_from(["down", "up", "default lost", "default", "other gateway"]), max_size=8)
+
+
+@given(flaps)
+def test_however_the_uplink_flaps_its_peer_never_takes_another_way_nor_none_untold(events: list[str]) -> None:
+    world = pinned(eth1=True)
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}
+    world.round()
+    for event in events:
+        match event:
+            case "down" | "up":
+                world.kernel.set_uplink("eth1", up=event == "up")
+            case "default lost":
+                world.kernel.uplink_routes = {}
+            case _ if world.kernel.uplinks["eth1"]:
+                gateway = "198.51.100.1" if event == "default" else "198.51.100.9"
+                world.kernel.uplink_routes = {"eth1": default(gateway)}
+            case _:
+                pass
+        assert way_to_peer(world).endswith(("by eth1", "unreachable"))
+        world.round()
+        known = world.kernel.uplinks["eth1"] and world.kernel.uplink_routes.get("eth1")
+        assert (world.codes() == []) is bool(known)
+        assert way_to_peer(world) != "unreachable" or "UplinkWithoutGateway" in world.codes()

@@ -6,9 +6,10 @@ its predecessor left.
 """
 
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from types import MappingProxyType
 
 from vpnagent.config import values as config
 from vpnagent.config.values import Config, TrafficSelectors, Tunnel, TunnelKey
@@ -27,6 +28,7 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
+from vpnagent.routing.uplinks import Pin, Steering
 from vpnagent.selection import Verdicts, select_shared
 
 SYSCTLS = (
@@ -38,6 +40,7 @@ SYSCTLS = (
     # Replies come back on the tunnel that the cloud prefers: strict reverse-path filtering drops them.
     Sysctl(key="net.ipv4.conf.all.rp_filter", value="2"),
 )
+NOT_ASKED: Mapping[Pin, Steering] = MappingProxyType({})
 TCP_IP_HEADERS = 40  #: bytes of IPv4 and TCP headers without options (RFC 6691)
 
 
@@ -49,10 +52,16 @@ class Desired:
     connections: dict[str, Connection]  #: by VICI name
 
 
-def desired(conf: Config, verdicts: Verdicts, carrying: Collection[TunnelKey] = ()) -> Desired:
+def desired(
+    conf: Config,
+    verdicts: Verdicts,
+    carrying: Collection[TunnelKey] = (),
+    steering: Mapping[Pin, Steering] = NOT_ASKED,
+) -> Desired:
     """Return what there should be. Never raises for a valid configuration.
 
-    ``carrying`` are the tunnels that carry traffic at present, if that is known.
+    ``carrying`` are the tunnels that carry traffic at present, if that is known; ``steering`` is how the
+    pinned peers can be held to their uplinks: for those that are not in it, nothing is made.
     """
     nexthops = nexthop_ids(conf)
     groups, routes = _groups_and_routes(conf, verdicts, carrying, nexthops)
@@ -68,7 +77,7 @@ def desired(conf: Config, verdicts: Verdicts, carrying: Collection[TunnelKey] = 
             mss_clamp=MssClamp(maximum=tuple(clamps)) if clamps else None,
             nexthops={id_: Nexthop(id=id_, interface=interface) for interface, id_ in nexthops.items()},
             groups=groups,
-            routes=routes,
+            routes={**routes, **{route.key: route for route in _peer_routes(conf, steering)}},
         ),
         connections=ipsec_connections(conf),
     )
@@ -127,6 +136,31 @@ def _groups_and_routes(
         )
         routes[prefix, ROUTE_METRIC] = Route(prefix=prefix, group=id_, source=conf.gateway.source_address)
     return groups, routes
+
+
+def pin_of(tunnel: Tunnel) -> Pin | None:
+    """Return the peer and uplink of a tunnel that names one."""
+    if tunnel.uplink is None:
+        return None
+    return Pin(tunnel.remote_address, tunnel.uplink, tunnel.uplink_gateway)
+
+
+def pins(conf: Config) -> frozenset[Pin]:
+    """Return the peers that are held to an uplink."""
+    return frozenset(pin for tunnel in conf.tunnels() if (pin := pin_of(tunnel)))
+
+
+def _peer_routes(conf: Config, steering: Mapping[Pin, Steering]) -> Iterator[Route]:
+    """Yield, for each pinned peer, the route by its uplink and the guard beneath.
+
+    Pinned means pinned: by another provider the packets would have an address that the cloud does not know,
+    or one that the provider refuses. Without the uplink they are answered with unreachable, and the other
+    tunnel carries.
+    """
+    for pin in sorted(pins(conf) & steering.keys()):
+        if route := steering[pin].route:
+            yield route
+        yield Route(prefix=IPv4Network(pin.remote), group=None, source=None)
 
 
 def _links(conf: Config) -> Iterator[XfrmLink]:

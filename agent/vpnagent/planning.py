@@ -6,7 +6,7 @@ from typing import Any
 from vpnagent.choice import WORDS, carriers, verdict_of
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.control import USAGE
-from vpnagent.desired import desired
+from vpnagent.desired import desired, pins
 from vpnagent.errors import ControlError, ViciError, ViciUnavailableError
 from vpnagent.ipsec import plan as ipsec
 from vpnagent.ipsec.charon import Charon
@@ -44,9 +44,10 @@ def assumed(
 
 async def planned(config: Config, verdicts: Verdicts, carrying: Collection[TunnelKey]) -> list[str]:
     """Return the changes to this machine's kernel, one line each. Reading needs no privilege."""
-    want = desired(config, verdicts, carrying).kernel
     kernel = Kernel(on_change=lambda: None)
     try:
+        steering = await kernel.steering(pins(config))
+        want = desired(config, verdicts, carrying, steering).kernel
         state = await kernel.observe(want)
     finally:
         kernel.close()

@@ -47,7 +47,7 @@ def intent(
             weight=tunnel.weight,
             nexthop_id=ids[tunnel.interface],
             interface=tunnel.interface,
-            outer_interface=tunnel.uplink or kernel.outgoing.get(peer),
+            outer_interface=kernel.outgoing.get(peer, tunnel.uplink),
             source=config.gateway.source_address,
             targets=targets(tunnel),
             method=tunnel.probe.method,

@@ -15,8 +15,9 @@ from typing import Protocol
 
 from vpnagent.bell import rung
 from vpnagent.checks.host import sysctl_differs
+from vpnagent.checks.underlay import no_gateway, not_taken
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired, group_ids, sharers
+from vpnagent.desired import desired, group_ids, pins, sharers
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Failover, Knowledge
@@ -36,6 +37,7 @@ from vpnagent.routing.objects import (
     XfrmLink,
 )
 from vpnagent.routing.plan import Conflict, conflicts, plan, sysctl_differences
+from vpnagent.routing.uplinks import Pin, Steering
 from vpnagent.selection import Verdict, select
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,9 @@ class Kernel(Protocol):
 
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
         """Return by which interface each peer is reached, without those whose interface proves nothing."""
+
+    async def steering(self, pins: Iterable[Pin]) -> dict[Pin, Steering]:
+        """Return how each peer can be held to its uplink."""
 
     async def apply_all(self, actions: Sequence[Action]) -> list[tuple[Action, NetlinkError]]:
         """Carry out all actions in order; return those that the kernel refused."""
@@ -80,7 +85,8 @@ class KernelReconciler:
         config = known.config
         decided = time.monotonic()
         verdicts = known.verdicts()
-        decision = desired(config, verdicts, known.carrying()).kernel
+        steering = await self._kernel.steering(pins(config))
+        decision = desired(config, verdicts, known.carrying(), steering).kernel
         want = decision
         state = await self._kernel.observe(want)
         known.kernel.traffic.update(state)
@@ -105,7 +111,8 @@ class KernelReconciler:
         if known.kernel.state is None or known.kernel.state.outgoing != state.outgoing:
             known.probe_dirty.set()  # whose loss is which tunnel's
         self._stood = standing(self._stood, decision, state.objects)
-        self._publish(want, state, refused, manage)
+        astray = (*no_gateway(config, steering), *not_taken(config, state.outgoing))
+        self._publish(want, state, refused, astray)
         self.observed.set()
         if not actions and known.config is config:  # else the round was about what is no longer wanted
             self.converged.set()
@@ -169,7 +176,11 @@ class KernelReconciler:
         )
 
     def _publish(
-        self, want: KernelObjects, state: KernelState, refused: Mapping[Action, NetlinkError], manage: bool
+        self,
+        want: KernelObjects,
+        state: KernelState,
+        refused: Mapping[Action, NetlinkError],
+        astray: Iterable[Finding],
     ) -> None:
         known = self._known.kernel
         known.state = state
@@ -177,19 +188,19 @@ class KernelReconciler:
         known.rates.update(time.monotonic(), state.counters)
         prefixes = {n for c in self._known.config.connections for n in c.remote_networks}
         known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
-        differing = () if manage else sysctl_differences(want, state)
+        managed = self._known.config.agent.manage_sysctls
+        differing = () if managed else sysctl_differences(want, state)
         known.findings = (
             *(_refused(action, error) for action, error in root_causes(refused).items()),
             *(_conflict(conflict) for conflict in conflicts(want, state)),
             *(sysctl_differs(sysctl) for sysctl in differing),
+            *astray,
         )
 
 
 def peers(config: Config) -> Iterator[Peer]:
-    """Return the peers whose way out is the kernel's to choose."""
-    for tunnel in config.tunnels():
-        if tunnel.uplink is None:
-            yield Peer(tunnel.remote_address, tunnel.local_address)
+    """Return the peers whose way out is to be known."""
+    return (Peer(tunnel.remote_address, tunnel.local_address) for tunnel in config.tunnels())
 
 
 def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
@@ -209,7 +220,7 @@ def with_groups_of_the_prober(known: Knowledge, want: KernelObjects, have: Kerne
     ids = group_ids(known.config)
     ours = set(ids.values())
     groups = {id_: group for id_, group in have.groups.items() if id_ in ours}
-    routes = {key: route for key, route in want.routes.items() if route.group is None}
+    routes = {key: route for key, route in want.routes.items() if not route.group}
     for prefix, names in sharers(known.config).items():
         if (id_ := ids[names]) in groups:
             route = Route(prefix=prefix, group=id_, source=known.config.gateway.source_address)

@@ -25,13 +25,16 @@ from vpnagent.checks.observation import (
     OpenFile,
     Pool,
     Route,
+    Underlay,
     Unseen,
 )
 from vpnagent.checks.occupancy import occupancy
-from vpnagent.checks.underlay import CHECKS, CIPHERS, largest_inner, packet_size
-from vpnagent.config.values import CertificateFiles, Config, Esp, TrafficSelectors
+from vpnagent.checks.underlay import CHECKS, CIPHERS, largest_inner, packet_size, underlay
+from vpnagent.config.values import CertificateFiles, Config, Esp, TrafficSelectors, TunnelKey
+from vpnagent.desired import pins
 from vpnagent.explain.observe import catalogue
 from vpnagent.finding import Severity
+from vpnagent.routing.uplinks import Steering
 
 CERTIFICATES = {"certificates": CertificateFiles(certificate="/c", private_key="/k", ca="/ca"), "psk": None}
 EVERYTHING = {
@@ -330,3 +333,15 @@ def test_a_pool_in_two_remote_networks_is_told_for_each() -> None:
     pool = Pool(network=IPv4Network("0.0.0.0/1"), where="x")
 
     assert len(list(occupancy(make_config(), Observation(pools=(pool,))))) == 1
+
+
+def test_a_tunnel_whose_uplink_leads_nowhere_is_told_once() -> None:
+    config = make_config(backup={"uplink": "eth1"})
+    [pin] = pins(config)
+    way = Underlay(tunnel=TunnelKey("hangzhou", "backup"), source=None, mtu=0, error="No such device")
+    steering = {pin: Steering(route=None, problem="there is no interface eth1")}
+
+    [found] = underlay(config, Observation(underlays=(way,), steering=steering))
+
+    assert (found.code, found.subject) == ("UplinkWithoutGateway", "hangzhou/backup")
+    assert found.text == "there is no interface eth1: hangzhou/backup stays down, as it takes no other way"

@@ -75,7 +75,12 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "reset",
         None,
     )
-    assert (tunnel.local_address, tunnel.uplink, tunnel.weight) == (None, None, 1)
+    assert (tunnel.local_address, tunnel.uplink, tunnel.uplink_gateway, tunnel.weight) == (
+        None,
+        None,
+        None,
+        1,
+    )
     assert (tunnel.probe.interval, tunnel.probe.detect_multiplier, tunnel.probe.hold_down) == (0.1, 3, 5.0)
 
 

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -55,6 +55,33 @@ VIOLATIONS: list[tuple[str, Config]] = [
     (
         "connections[0].tunnels[1].interface: must not be an uplink, as vpn-hz-2 is",
         make_config(primary={"uplink": "vpn-hz-2"}),
+    ),
+    (
+        "connections[0].tunnels[0].uplink_gateway: has no meaning without uplink",
+        make_config(primary={"uplink_gateway": IPv4Address("198.51.100.1")}),
+    ),
+    (
+        "connections[0].tunnels[1].uplink: must be that of hangzhou/primary, eth1, not eth2: "
+        "one route leads to 203.0.113.1",
+        make_config(
+            primary={"uplink": "eth1"},
+            backup={
+                "uplink": "eth2",
+                "remote_address": IPv4Address("203.0.113.1"),
+                "local_address": IPv4Address("198.51.100.2"),
+            },
+        ),
+    ),
+    (
+        "connections[0].tunnels[1].uplink: must be that of hangzhou/primary, eth1, not none: "
+        "one route leads to 203.0.113.1",
+        make_config(
+            primary={"uplink": "eth1"},
+            backup={
+                "remote_address": IPv4Address("203.0.113.1"),
+                "local_address": IPv4Address("198.51.100.2"),
+            },
+        ),
     ),
     (
         "connections[0].tunnels: active-standby needs exactly one tunnel with role active, not none",

@@ -34,6 +34,19 @@ def test_no_route_to_the_peers(tidy: Machine) -> None:
     assert "203.0.113.1 (Network is unreachable)" in found[0].text
 
 
+def test_an_uplink_without_a_gateway(tidy: Machine) -> None:
+    """The LAN leads nowhere; the provider's wire has the default route."""
+    by_lan, by_wire = (
+        make_config(backup={"uplink": name, "local_address": None}) for name in ("lan", "eth0")
+    )
+
+    [found] = tidy.findings(by_lan)
+
+    assert (found.code, found.subject) == ("UplinkWithoutGateway", "hangzhou/backup")
+    assert found.text.startswith("no route through lan leads to 203.0.113.2: hangzhou/backup stays down")
+    assert tidy.findings(by_wire) == []
+
+
 def test_a_local_address_that_is_not_here(tidy: Machine) -> None:
     tidy.gateway.ip("address delete 192.0.2.2/24 dev eth0")
     tidy.gateway.ip("address add 192.0.2.9/24 dev eth0")

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from vpnagent.checks.firewall import Ruleset
 from vpnagent.config.values import TunnelKey
 from vpnagent.record import dataclass
+from vpnagent.routing.uplinks import Pin, Steering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +161,7 @@ class Observation:
     firewall: Ruleset | None = None
     charon: Charon | None = None
     underlays: tuple[Underlay, ...] | None = None
+    steering: Mapping[Pin, Steering] | None = None  #: of the tunnels with an uplink
     clock_synchronised: bool | None = None
     hardware_aes: bool | None = None
     open_files: tuple[OpenFile, ...] | None = None

@@ -13,11 +13,14 @@ from vpnagent.checks.observation import Address, Charon, Interface, Observation,
 from vpnagent.checks.packet_filter import firewall
 from vpnagent.checks.readings import UnreadableError
 from vpnagent.config.values import Config, Tunnel
+from vpnagent.desired import pins
 from vpnagent.errors import AgentError, NetlinkError
 from vpnagent.ipsec import messages, vici
 from vpnagent.ipsec.section import texts
 from vpnagent.routing import dumps
 from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
+from vpnagent.routing.steering import steering
+from vpnagent.routing.uplinks import Pin, Steering
 
 DEADLINE: Final = 12.0  #: seconds for one reading; they run side by side
 VICI_DEADLINE: Final = 3.0
@@ -53,6 +56,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
         "charon": lambda: _charon(config.agent.vici_socket),
         "underlays": lambda: _underlays(config.tunnels(), ask=thorough),
         "network": lambda: _network(config),
+        "steering": lambda: _steering(config),
     }
     if thorough:
         todo["clock_synchronised"] = _plain(readings.clock_synchronised)
@@ -114,6 +118,14 @@ async def _network(config: Config) -> Seen:
             "rules": tuple(sorted(rules, key=lambda rule: rule.priority)),
             "nexthop_objects": await _knows_nexthops(route),
         }
+    finally:
+        route.close()
+
+
+async def _steering(config: Config) -> dict[Pin, Steering]:
+    route = NetlinkSocket(NETLINK_ROUTE)
+    try:
+        return await steering(route, pins(config))
     finally:
         route.close()
 

@@ -1,11 +1,14 @@
 """Whether each tunnel's own packets find their way, and fit on it. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from vpnagent.checks.observation import Observation, Underlay
 from vpnagent.config.values import Config, Connection, Esp, Tunnel, UdpEncapsulation
+from vpnagent.desired import pin_of
 from vpnagent.finding import Finding, Severity
+from vpnagent.routing.objects import Peer
+from vpnagent.routing.uplinks import Pin, Steering
 
 IPV4_HEADER: Final = 20  #: bytes
 UDP_HEADER: Final = 8
@@ -48,10 +51,13 @@ def underlay(config: Config, seen: Observation) -> Iterator[Finding]:
     ours = {tunnel.interface for tunnel in config.tunnels()}
     owners = {address.address.ip: address.interface for address in seen.addresses or ()}
     found = {way.tunnel: way for way in seen.underlays or ()}
+    astray = list(no_gateway(config, seen.steering or {}))
+    yield from astray
+    told = {finding.subject for finding in astray}
     for connection in config.connections:
         for tunnel in connection.tunnels:
             way = found.get(tunnel.key)
-            if way is None:
+            if way is None or str(tunnel.key) in told:
                 continue
             if way.error:
                 yield _no_way(tunnel, way)
@@ -59,6 +65,40 @@ def underlay(config: Config, seen: Observation) -> Iterator[Finding]:
                 yield _through_a_tunnel(tunnel, owners[way.source])
             else:
                 yield from _too_small(connection, tunnel, way)
+
+
+def no_gateway(config: Config, steering: Mapping[Pin, Steering]) -> Iterator[Finding]:
+    """Yield tunnels of which it is not known how their uplink leads to their peer."""
+    for tunnel in config.tunnels():
+        pin = pin_of(tunnel)
+        if not (pin and pin in steering and (problem := steering[pin].problem)):
+            continue
+        lost = steering[pin].route is None
+        yield Finding(
+            code="UplinkWithoutGateway",
+            subject=str(tunnel.key),
+            severity=Severity.CRITICAL if lost else Severity.WARNING,
+            text=problem + (f": {tunnel.key} stays down, as it takes no other way" if lost else ""),
+            hint=f"give {tunnel.uplink} a default route, of any metric or table, or set uplink_gateway: "
+            f"ip route show table all dev {tunnel.uplink}",
+        )
+
+
+def not_taken(config: Config, outgoing: Mapping[Peer, str]) -> Iterator[Finding]:
+    """Yield tunnels whose packets leave by another interface than their uplink, in spite of our route."""
+    for tunnel in config.tunnels():
+        taken = outgoing.get(Peer(tunnel.remote_address, tunnel.local_address), tunnel.uplink)
+        if tunnel.uplink and taken != tunnel.uplink:
+            yield Finding(
+                code="UplinkNotTaken",
+                subject=str(tunnel.key),
+                severity=Severity.CRITICAL,
+                text=f"the packets of {tunnel.key} to {tunnel.remote_address} leave by {taken}, not by "
+                f"{tunnel.uplink}",
+                hint="a rule or a route of others comes before ours: ip rule; ip route get "
+                f"{tunnel.remote_address}"
+                + (f" from {tunnel.local_address}" if tunnel.local_address else ""),
+            )
 
 
 def _no_way(tunnel: Tunnel, way: Underlay) -> Finding:

@@ -186,6 +186,7 @@ def _tunnel(
         remote_address=section.remote_address,
         local_address=section.local_address,
         uplink=section.uplink,
+        uplink_gateway=section.uplink_gateway,
         remote_id=section.remote_id or str(section.remote_address),
         local_id=section.local_id or str(section.local_address or ""),
         psk=psk,

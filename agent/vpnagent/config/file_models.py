@@ -213,8 +213,12 @@ class TunnelSection(Section):
         "This gateway's outer address. With `%any` the kernel picks, and `local_id` is required.", "%any"
     )
     uplink: Annotated[str | None, field_types.INTERFACE] = key(
-        "Interface by whose gateway the tunnel's IKE and ESP leave, where there are two providers. "
-        "Default: the routing table decides."
+        "Interface by whose gateway the tunnel's IKE and ESP leave, and by no other, where there are two "
+        "providers. Default: the routing table decides."
+    )
+    uplink_gateway: Annotated[IPv4Address | None, address_kinds.ADDRESS] = key(
+        "The provider's router on `uplink`. Default: what the interface's own routes say, first of all its "
+        "default route, whatever its metric or table."
     )
     remote_id: Annotated[str | None, field_types.IDENTITY] = key(
         "The cloud's IKE identity. Default: `remote_address`."

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.address_rules import ADDRESS_RULES
-from vpnagent.config.places import connections, repeated, tunnels
+from vpnagent.config.places import Place, connections, repeated, tunnels
 from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
 from vpnagent.config.wording import Violation, listed, shown
 
@@ -48,6 +48,21 @@ def interfaces_are_unique(config: Config) -> Iterator[Violation]:
         if place.tunnel.interface in uplinks:
             text = f"must not be an uplink, as {place.tunnel.interface} is"
             yield Violation(place.key("interface"), text)
+
+
+def uplinks_fit_together(config: Config) -> Iterator[Violation]:
+    """A host route tells packets apart by their destination only: one remote address, one way."""
+    first: dict[IPv4Address, Place] = {}
+    for place in tunnels(config):
+        tunnel = place.tunnel
+        if tunnel.uplink_gateway and not tunnel.uplink:
+            yield Violation(place.key("uplink_gateway"), "has no meaning without uplink")
+        other = first.setdefault(tunnel.remote_address, place).tunnel
+        for key in ("uplink", "uplink_gateway"):
+            mine, its = getattr(tunnel, key), getattr(other, key)
+            if mine != its:
+                text = f"must be that of {other.key}, {its or 'none'}, not {mine or 'none'}"
+                yield Violation(place.key(key), f"{text}: one route leads to {tunnel.remote_address}")
 
 
 def one_tunnel_is_active(config: Config) -> Iterator[Violation]:
@@ -148,6 +163,7 @@ def recovery_outlasts_detection(config: Config) -> Iterator[Violation]:
 RULES: Final[tuple[Rule, ...]] = (
     names_are_unique,
     interfaces_are_unique,
+    uplinks_fit_together,
     one_tunnel_is_active,
     weights_have_a_meaning,
     ike_fits_together,

@@ -179,7 +179,8 @@ class Tunnel:
     role: Role
     remote_address: IPv4Address
     local_address: IPv4Address | None  #: None: %any
-    uplink: str | None
+    uplink: str | None  #: interface by which IKE and ESP leave; None: the routing table decides
+    uplink_gateway: IPv4Address | None  #: None: as the uplink's own routes have it
     remote_id: str
     local_id: str
     psk: Secret | None

@@ -66,6 +66,9 @@ def _commands(config: Config) -> Iterator[str]:
     want = desired(config, up).kernel
     for action in plan(want, empty, prune=False, manage_sysctls=False):
         yield f"#   {action}"
+    for t in config.tunnels():
+        if t.uplink:
+            yield f"# Give {t.remote_address} a host route by {t.uplink}, whose gateway is the provider's."
 
 
 def _private_keys(config: Config) -> Iterator[str]:
