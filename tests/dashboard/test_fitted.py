@@ -56,6 +56,13 @@ def test_the_command_writes_a_file(tmp_path: pathlib.Path) -> None:
     assert json.loads(path.read_text()) == fitted(board(), runbook_url=RUNBOOK, datasource="prometheus-1")
 
 
+@pytest.mark.parametrize("uid", ["", "${datasource}", "a" * 41])
+def test_what_no_uid_can_be_is_a_usage_error(uid: str) -> None:
+    done = command("--datasource", uid)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'--datasource': must be 1 to 40 letters, digits, - and _, not {uid!r}" in done.stderr
+
+
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path: pathlib.Path) -> None:
     done = command("--output", str(tmp_path / "none" / "vpnagent.json"))
     assert done.returncode != 0

@@ -1,14 +1,26 @@
 """``vpnagent dashboard``."""
 
+import re
+from typing import Final
+
 import click
 
 from vpnagent.commands.options import output_option, runbook_option, write
+
+UID: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+def _uid(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not UID.fullmatch(value):
+        raise click.BadParameter(f"must be 1 to 40 letters, digits, - and _, not {value!r}", context, option)
+    return value
 
 
 @click.command()
 @click.option(
     "--datasource",
     metavar="UID",
+    callback=_uid,
     help="Grafana's uid of the Prometheus to ask. Default: the dashboard's user chooses.",
 )
 @runbook_option
