@@ -1,0 +1,116 @@
+"""A real Prometheus on the gateway: alerts fire, and the dashboard finds its data, while a tunnel dies."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.dashboard.queries import queries
+from tests.lab.deadline import PATIENCE, eventually
+from tests.lab.gateway import CHECKOUT, METRICS, PROGRAM, tunnel
+from tests.lab.topology import PRIMARY
+from tests.native.prometheus import Prometheus, running
+
+if TYPE_CHECKING:
+    from tests.lab.gateway import Gateway
+    from tests.lab.lab import Lab
+
+DASHBOARD = CHECKOUT / "agent" / "vpnagent" / "dashboard" / "dashboard.json"
+CHOSEN = {"job": "vpnagent", "instance": ".*", "connection": ".*", "tunnel": ".*"}
+SCRAPES = {"__rate_interval": "30s", "__range": "10m"}
+SPARE = "203.0.113.9"  # nobody
+
+
+def shortened(rules: str) -> str:
+    """The same rules with windows and waits of seconds instead of minutes."""
+    return re.sub(r"for: \d+m", "for: 0s", re.sub(r"\[\d+[ms]\]", "[20s]", rules))
+
+
+def certificate(directory: Path) -> dict[str, str]:
+    """A certificate for two days, which signs itself, as a tunnel names it."""
+    key, file = str(directory / "spare.key"), str(directory / "spare.pem")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=spare"
+    subprocess.run([*command.split(), "-keyout", key, "-out", file], check=True, capture_output=True)
+    return {"certificate": file, "private_key": key, "ca": file}
+
+
+def document(gateway: Gateway) -> dict[str, Any]:
+    """The lab's connection with little bandwidth, and one of each other kind that leads nowhere."""
+    document = gateway.document()
+    [connection] = document["connections"]
+    connection["bandwidth"] = "64kbps"
+    spare = {
+        "name": "only",
+        "remote_address": SPARE,
+        "local_address": PRIMARY.local,
+        "certificate": certificate(gateway.directory),
+        "inside_address": "169.254.99.2/30",
+    }
+    document["connections"].append(
+        {
+            "name": "spare",
+            "attachment": "transit-router",
+            "remote_networks": ["192.168.77.0/24"],
+            "tunnels": [spare],
+        }
+    )
+    return document
+
+
+@pytest.fixture
+def prometheus(lab: Lab, gateway: Gateway) -> Iterator[Prometheus]:
+    """A Prometheus in the gateway's namespace, with the rules that `vpnagent alerts` prints."""
+    gateway.write(document(gateway))
+    rules = gateway.directory / "rules.yaml"
+    command = (PROGRAM, "alerts", "--config", str(gateway.configuration))
+    rules.write_text(shortened(lab.gateway.run(*command)))
+    interval = f"{max(1, PATIENCE // 4)}s"
+    with (
+        lab.gateway.entered(),
+        running(gateway.directory, {"vpnagent": METRICS}, interval=interval, rules=str(rules)) as started,
+    ):
+        yield started
+
+
+def firing(prometheus: Prometheus, name: str, **labels: str) -> bool:
+    """Whether the alert fires with these labels."""
+    matchers = "".join(f',{key}="{value}"' for key, value in labels.items())
+    return bool(prometheus.ask(f'ALERTS{{alertstate="firing",alertname="{name}"{matchers}}}'))
+
+
+@pytest.mark.deadline(600)
+def test_alerts_fire_and_the_dashboard_finds_its_data(
+    lab: Lab, gateway: Gateway, prometheus: Prometheus
+) -> None:
+    fires = partial(firing, prometheus)
+    within = 30 * PATIENCE
+    gateway.start()
+    gateway.wait(lambda s: tunnel(s, PRIMARY)["forwarding"], "traffic has a way", within=15 * PATIENCE)
+    lab.cloud.wait_returning(PRIMARY)
+    assert not fires("VpnTunnelDown", tunnel="primary")
+    with lab.stream().running():
+        for direction in ("inbound", "outbound"):
+            eventually(
+                partial(fires, "VpnGatewayBandwidthHigh", severity="critical", cloud_direction=direction),
+                f"{direction} traffic beyond the limit is told",
+                within=within,
+            )
+        lab.faults.drop(PRIMARY, "everything")
+        for name, labels in (
+            ("VpnTunnelDown", {"tunnel": "primary", "severity": "critical"}),
+            ("VpnFailover", {"connection": "hangzhou"}),
+            ("VpnNoStandby", {"connection": "hangzhou"}),
+            ("VpnCertificateExpiry", {"connection": "spare", "severity": "critical"}),
+        ):
+            eventually(partial(fires, name, **labels), f"{name} fires", within=within)
+        lab.gateway.ip("route del 172.16.0.0/16 proto 86 metric 4278198272")
+        for query in queries(json.loads(DASHBOARD.read_text()), CHOSEN | SCRAPES):
+            eventually(
+                partial(prometheus.ask, query.expr), f"{query.where} has data: {query.expr}", within=within
+            )
