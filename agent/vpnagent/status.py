@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 
 def status(known: Knowledge) -> Json:
-    """Return the status object (docs/configuration.md names its fields)."""
+    """Return the status object (docs/status.md names its fields)."""
     connections = [_connection(known, connection) for connection in known.config.connections]
     return {
         "gateway": known.config.gateway.name,

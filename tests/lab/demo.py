@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Callable
 
 from tests.lab.deadline import PATIENCE, eventually
 from tests.lab.gateway import CONNECTION, Gateway, Status, paths_are_up, tunnel
-from tests.lab.lab import Lab
+from tests.lab.lab import RESULTS, Lab
 from tests.lab.observer import Packet, decoded
 from tests.lab.topology import (
     BACKUP,
@@ -25,6 +26,7 @@ from tests.lab.topology import (
 )
 
 BEGIN = time.monotonic()
+STATUS_KEPT = RESULTS / "documents"
 
 
 def title(text: str) -> None:
@@ -44,6 +46,12 @@ def command(lab: Lab, host: str, *argv: str) -> None:
     """Run a command on a host and show it with what it printed."""
     print(f"  {host}$ {' '.join(argv)}", flush=True)
     show(lab.topology[host].run(*argv, check=False))
+
+
+def keep_status(gateway: Gateway, name: str) -> None:
+    """Keep what the agent says now, for tests/data/status."""
+    STATUS_KEPT.mkdir(parents=True, exist_ok=True)
+    (STATUS_KEPT / f"{name}.json").write_text(json.dumps(gateway.status(), indent=2) + "\n")
 
 
 def main() -> int:
@@ -86,6 +94,7 @@ def negotiate(lab: Lab, gateway: Gateway) -> None:
         ready = gateway.status()
     gateway.wait_up()
     tell(f"both tunnels are up {time.monotonic() - gateway.started_at:.1f} s after the agent's start")
+    keep_status(gateway, "healthy")
     print("  gw$ vpnagent status")
     show(gateway.run("status"))
     command(lab, "gw", "ip", "route")
@@ -157,6 +166,7 @@ def fail_over(lab: Lab, gateway: Gateway) -> None:
         lab.cloud.wait_returning(BACKUP)
         result = stream.stop()
     tell(f"what the hosts missed of a steady stream: {result}")
+    keep_status(gateway, "failover")
     print("  gw$ vpnagent status")
     show(gateway.run("status", check=False))
     no_leak(lab.observer.packets())

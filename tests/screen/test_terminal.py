@@ -52,3 +52,8 @@ def test_the_screen_has_the_width_of_the_terminal(daemon: str, columns: int) -> 
     lines = status(daemon, columns, {"NO_COLOR": "1"}).splitlines()
     assert max(map(len, lines)) <= columns
     assert any(re.search("TUNNEL.*REASON", told) for told in lines) == (columns == 200)
+
+
+def test_a_terminal_that_tells_no_size_has_the_usual_one(daemon: str) -> None:
+    lines = status(daemon, 0, {"NO_COLOR": "1"}).splitlines()
+    assert 60 < max(map(len, lines)) <= 80

@@ -1,8 +1,9 @@
 """What a screen is drawn on: its size, and the characters it can show. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from vpnagent.record import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Tables that fit: columns leave in the order of their importance until a line holds the rest. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
+from vpnagent.record import dataclass
 from vpnagent.screen.line import BLANK, Line, Span, Tone, line
 
 GAP = 2  #: characters between columns
@@ -22,7 +22,7 @@ class Row:
     """One line of a table, and what stands beneath it."""
 
     cells: Sequence[Span]  #: one for each column
-    beneath: Sequence[Line] = field(default=())
+    beneath: Sequence[Line] = ()
 
 
 def grid(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Iterable[Line]:

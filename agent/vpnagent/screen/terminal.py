@@ -1,7 +1,6 @@
 """Standard output: what it can show, and lines put on it by click. Only this module asks the environment."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable
 
@@ -10,6 +9,8 @@ import click
 from vpnagent.screen.canvas import ASCII, UNICODE, Canvas, can_unicode
 from vpnagent.screen.line import STYLES, Line, plain
 
+DEFAULT_SIZE = (80, 24)  #: of a terminal that does not tell, as serial lines do not
+
 
 def canvas() -> Canvas:
     """Return what standard output is: a terminal of some size, or a pipe."""
@@ -17,10 +18,10 @@ def canvas() -> Canvas:
     if not sys.stdout.isatty():
         return Canvas(encoding=encoding)
     unicode = can_unicode(os.environ, encoding)
-    size = shutil.get_terminal_size()
+    columns, lines = os.get_terminal_size(sys.stdout.fileno())
     return Canvas(
-        width=size.columns,
-        height=size.lines,
+        width=columns or DEFAULT_SIZE[0],
+        height=lines or DEFAULT_SIZE[1],
         glyphs=UNICODE if unicode else ASCII,
         encoding="utf-8" if unicode else "ascii",
     )
