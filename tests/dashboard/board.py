@@ -69,7 +69,10 @@ def text() -> str:
 
 
 def _runbook() -> dashboard.ConstantVariable:
-    return dashboard.ConstantVariable("runbook").label("Runbook").value(RUNBOOK_URL)
+    variable = dashboard.ConstantVariable("runbook").label("Runbook").value(RUNBOOK_URL)
+    # Grafana before 11 reads a constant's present value only, for which the builder has no word.
+    variable.build().current = model.VariableOption(True, RUNBOOK_URL, RUNBOOK_URL)
+    return variable
 
 
 def _variable(label: str) -> dashboard.QueryVariable:

@@ -82,7 +82,7 @@ def failovers() -> Sequence[Panel]:
             runbook=["VpnFailover"],
         ),
         framed(
-            points("s"),
+            points("s").interval("1m"),  # with a finer step one failover is many points
             "Detection and switch",
             "What each failover took: a point shows the mean of those in its interval. Logarithmic.",
             (7, 8),

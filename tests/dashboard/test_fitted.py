@@ -37,7 +37,7 @@ def test_with_a_data_source_nothing_refers_to_a_choice() -> None:
 def test_links_lead_to_the_runbook(datasource: str | None) -> None:
     found = fitted(board(), runbook_url=RUNBOOK, datasource=datasource)
     [runbook] = [variable for variable in found["templating"]["list"] if variable["name"] == "runbook"]
-    assert runbook["query"] == RUNBOOK
+    assert runbook["query"] == runbook["current"]["value"] == RUNBOOK
     links = [link["url"] for panel in found["panels"] for link in panel.get("links", [])]
     assert links
     assert all(link.startswith("${runbook}#") for link in links)

@@ -18,7 +18,10 @@ def fitted(dashboard: Mapping[str, Any], *, runbook_url: str, datasource: str | 
 
 
 def _set(variable: Mapping[str, Any], runbook_url: str) -> Mapping[str, Any]:
-    return {**variable, "query": runbook_url} if variable["name"] == RUNBOOK else variable
+    if variable["name"] != RUNBOOK:
+        return variable
+    current = {"selected": True, "text": runbook_url, "value": runbook_url}
+    return {**variable, "query": runbook_url, "current": current}
 
 
 def _replaced(value: Any, datasource: str) -> Any:
