@@ -28,6 +28,8 @@ SHELL = {
     "control_server.py",
     "daemon.py",
     "drains.py",
+    "events/hooks.py",
+    "events/post.py",
     "events/recorder.py",
     "events/store.py",
     "explain/observe.py",

@@ -99,6 +99,7 @@ class Daemon:
             "control": lambda: control_server.serve(agent.control_socket, self._answer),
             "report": self._report,
             "events": self._events.run,
+            "hooks": self._events.run_hooks,
             "patrol": self._patrol.run,
             "ready": self._ready,
             "reload-signal": self._reload_on_hangup,

@@ -109,6 +109,9 @@ METRICS: Final = {
         ("kind",),
     ),
     "vpnagent_events_total": Declaration(Counter, "events", "Events told, by type.", ("type",)),
+    "vpnagent_hook_failures_total": Declaration(
+        Counter, "events", "Events that the hook did not get: given up, or pushed out.", ("hook",)
+    ),
     "vpnagent_config_last_reload_successful": Declaration(
         Gauge, FLAG, "1 when the configuration file in force is the one last read.", ()
     ),
@@ -181,6 +184,8 @@ def samples(known: Knowledge) -> Iterator[Sample]:
         yield "vpnagent_drift_repairs_total", (kind,), count
     for type_, count in seen_or_not((type_.value for type_ in EventType), known.event_counts):
         yield "vpnagent_events_total", (type_,), count
+    for hook in known.config.hooks:
+        yield "vpnagent_hook_failures_total", (hook.name,), known.hook_failures.get(hook.name, 0)
     for connection in known.config.connections:
         yield from _connection(known, connection)
         for tunnel in connection.tunnels:

@@ -49,7 +49,10 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("connections: must be a list, not a mapping", plain() | {"connections": {}}),
     ("connections: must not be an empty list", plain() | {"connections": []}),
     ("conections: unknown key: did you mean connections?", plain() | {"conections": []}),
-    ("x: unknown key: known here are version, gateway, agent and connections", plain() | {"x": "hush"}),
+    (
+        "x: unknown key: known here are version, gateway, agent, connections and hooks",
+        plain() | {"x": "hush"},
+    ),
     (f"{TUNNEL}.psk: unknown key: did you mean psk_file?", with_tunnel(psk="hush")),
     (f"{TUNNEL}.remote_adress: unknown key: did you mean remote_address?", with_tunnel(remote_adress="hush")),
     (

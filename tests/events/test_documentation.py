@@ -4,7 +4,10 @@ import pathlib
 
 import pytest
 
+from vpnagent.events.backlog import MOST as MOST_WAITING
+from vpnagent.events.backlog import PAUSES
 from vpnagent.events.damping import BURST, RATE, SUBJECT_BURST, SUBJECT_RATE
+from vpnagent.events.hooks import DRAIN
 from vpnagent.events.kinds import EventType
 from vpnagent.events.store import MOST, MOST_BYTES
 
@@ -24,6 +27,9 @@ def test_every_type_is_told_in_order_and_no_other() -> None:
         f"at most {SUBJECT_BURST:g} + T / {1 / SUBJECT_RATE:g}",
         f"the last {MOST} at least and {2 * MOST} at most",
         f"{MOST_BYTES // 1024**2} MiB each",
+        f"At most {MOST_WAITING} events wait",
+        "pauses of 1, 2, 4, 8, 16,\n30 s" if PAUSES == (1, 2, 4, 8, 16, 30) else "",
+        f"one more attempt within {DRAIN:g} s",
     ],
 )
 def test_the_bounds_are_those_of_the_code(bound: str) -> None:

@@ -41,9 +41,11 @@ async def recording(known: Knowledge) -> AsyncIterator[Recorder]:
     await recorder.close(time.time())
 
 
-def look(recorder: Recorder, known: Knowledge) -> None:
+def look(recorder: Recorder, known: Knowledge) -> Knowledge:
+    """Look once, as the daemon does every 0.2 s; return what is known then."""
     refresh(known, time.time())
     recorder.look(time.time(), time.monotonic())
+    return known
 
 
 async def until(true: Callable[[], object]) -> None:
@@ -122,12 +124,12 @@ async def test_a_disk_that_refuses_is_a_warning_and_loses_no_event_when_it_takes
     (tmp_path / FILE).symlink_to("/dev/full")
     here = knowledge(tmp_path)
     async with recording(here) as recorder:
-        await until(lambda: here.event_findings)
+        await until(lambda: look(recorder, here).event_findings)
         assert {f.code for f in findings(here)} == {"EventsNotKept"}
         look(recorder, here)
         assert "WarningBegan" in types(await recorder.answer({}))
         (tmp_path / FILE).unlink()
-        await until(lambda: not here.event_findings)
+        await until(lambda: not look(recorder, here).event_findings)
     assert [event.sequence for event in on_disk(tmp_path)] == [1, 2, 3, 4, 5]
 
 

@@ -80,7 +80,7 @@ def without_secrets(config: Config) -> Config:
         replace(connection, tunnels=tuple(replace(tunnel, psk=None) for tunnel in connection.tunnels))
         for connection in config.connections
     ]
-    return replace(config, connections=tuple(connections))
+    return replace(config, connections=tuple(connections), hooks=())
 
 
 def _unseen(error: Exception) -> Finding:

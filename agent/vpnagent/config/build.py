@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 
-from vpnagent.config import values
+from vpnagent.config import hooks, values
 from vpnagent.config.field_types import INTERFACE_LENGTH
 from vpnagent.config.file_models import (
     AgentSection,
@@ -32,7 +32,14 @@ IF_IDS = range(0x56000000, 0x57000000)  #: derived ids; an operator's own are sm
 Psks = Mapping[tuple[int, int], Secret]  #: by the indexes of connection and tunnel
 
 
-def build(file: ConfigFile, *, hostname: str, folder: str, psks: Psks) -> Config:
+def build(
+    file: ConfigFile,
+    *,
+    hostname: str,
+    folder: str,
+    psks: Psks,
+    hook_secrets: hooks.Secrets = hooks.NO_SECRETS,
+) -> Config:
     """Return the values. ``folder`` is the YAML's own, absolute: relative file names start there."""
     return Config(
         gateway=_gateway(file.gateway, hostname),
@@ -40,6 +47,10 @@ def build(file: ConfigFile, *, hostname: str, folder: str, psks: Psks) -> Config
         connections=tuple(
             _connection(connection, folder, [psks.get((i, j)) for j in range(len(connection.tunnels))])
             for i, connection in enumerate(file.connections)
+        ),
+        hooks=tuple(
+            hooks.hook(section, hook_secrets.get((i, "url_file")), hook_secrets.get((i, "token_file")))
+            for i, section in enumerate(file.hooks)
         ),
     )
 

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from vpnagent.config.file_errors import file_violations
-from vpnagent.config.file_models import AgentSection, ConfigFile, ConnectionSection, GatewaySection
+from vpnagent.config.file_models import (
+    AgentSection,
+    ConfigFile,
+    ConnectionSection,
+    GatewaySection,
+    HookSection,
+)
 from vpnagent.config.wording import Path, Violation
 from vpnagent.config.yaml_positions import Document
 
@@ -52,12 +58,16 @@ def _sound(document: Document, found: tuple[Violation, ...]) -> Draft:
     if ("connections",) in spoilt or not isinstance(connections, list):
         connections = []
     indexes = tuple(index for index in range(len(connections)) if ("connections", index) not in spoilt)
+    hooks = data.get("hooks")
+    if ("hooks",) in spoilt or not isinstance(hooks, list):
+        hooks = []
     file = ConfigFile.model_construct(
         gateway=GatewaySection.model_construct(local_networks=())
         if ("gateway",) in spoilt
         else GatewaySection.model_validate(data.get("gateway")),
         agent=AgentSection(),
         connections=tuple(ConnectionSection.model_validate(connections[index]) for index in indexes),
+        hooks=tuple(map(HookSection.model_validate, hooks)),
     )
     return Draft(file, indexes, found)
 

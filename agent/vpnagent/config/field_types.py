@@ -177,6 +177,13 @@ CREDENTIAL: Final = text(
 FILE: Final = text(
     "the name of a file, of one line", r"[^\x00-\x1f\x7f]{1,4000}", title="name of a file", secret=True
 )
+ARGUMENT: Final = text("an argument of one line", r"[^\x00\n\r]{1,4000}", title="argument", secret=True)
+URL: Final = text(
+    "the address of a webhook, as in https://alerts.example.com/vpn, without user and password",
+    r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[\x21-\x7e]{0,2000})?",
+    title="http or https address",
+    secret=True,
+)
 IDENTITY: Final = Kind(_identity, string("IKE identity", minLength=1, maxLength=IDENTITY_LENGTH))
 INTERFACE: Final = Kind(_interface, string("name of an interface", minLength=1, maxLength=INTERFACE_LENGTH))
 USERNAME: Final = text(

@@ -21,10 +21,12 @@ from vpnagent.config.values import (
     TrafficSelectors,
     UdpEncapsulation,
 )
+from vpnagent.events.kinds import WORDS
 
 ENCRYPTION: Final = ("aes128", "aes192", "aes256", "3des", "des", "aes128gcm16", "aes256gcm16", "sm4")
 INTEGRITY: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sm3")
 DH_GROUPS: Final = (1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 31)  #: IANA numbers
+MAX_HOOKS: Final = 8
 MAX_TUNNELS: Final = 2  #: the cloud gives a connection one or two
 
 _ENCRYPTION: Final = choice(*ENCRYPTION)
@@ -295,6 +297,36 @@ class ConnectionSection(Section):
     )
 
 
+class HookSection(Section):
+    """Who else is told of events: a command or a webhook gets each as a JSON object (docs/events.md)."""
+
+    name: Annotated[str, field_types.NAME] = required("Name of the hook, unique.")
+    command: Annotated[tuple[Annotated[str, field_types.ARGUMENT], ...], Field(title="list of arguments")] = (
+        key(
+            "Program, by its absolute path, and its arguments; no shell reads them. It gets the event on its "
+            "standard input. Exactly one of `command`, `url` and `url_file` is required.",
+            [],
+        )
+    )
+    url: Annotated[str | None, field_types.URL] = key(
+        "Where the event is posted. One that is a secret by itself belongs into `url_file`."
+    )
+    url_file: Annotated[str | None, field_types.FILE] = key(
+        "File that holds the address; named, owned and closed as `psk_file`."
+    )
+    token_file: Annotated[str | None, field_types.FILE] = key(
+        "File of a bearer token that is sent along, to https only; named, owned and closed as `psk_file`."
+    )
+    events: Annotated[
+        tuple[Annotated[str, choice(*WORDS)], ...],
+        Field(min_length=1, title="list of types and severities"),
+    ] = key("Which events: types, or severities, which mean that and worse.", ["info"])
+    timeout: Annotated[float, duration("100ms", "60s")] = key("Time for one attempt.", "5s")
+    retries: Annotated[int, integer(0, 10)] = key(
+        "Attempts after the first, with pauses of 1, 2, 4 ... at most 30 s.", 3
+    )
+
+
 class ConfigFile(Section):
     """Configuration of vpnagent."""
 
@@ -303,4 +335,7 @@ class ConfigFile(Section):
     agent: AgentSection = key("The daemon itself.", {})
     connections: Annotated[tuple[ConnectionSection, ...], Field(min_length=1)] = required(
         "The connections to the cloud."
+    )
+    hooks: Annotated[tuple[HookSection, ...], Field(max_length=MAX_HOOKS)] = key(
+        "Who else is told of events, besides the log.", []
     )

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from vpnagent.config import hooks
 from vpnagent.config.build import Psks, absolute, build, contradictions, metrics_tls
 from vpnagent.config.draft import draft
 from vpnagent.config.file_models import AgentSection, ConfigFile, TunnelSection
@@ -43,9 +44,17 @@ def load(
     sketch = draft(document)
     folder = os.path.dirname(os.path.abspath(name))
     secrets, refused = _secrets(sketch.file, folder) if read_secrets else ({}, [])
+    hook_secrets: dict[tuple[int, str], Secret] = {}
+    if read_secrets:
+        hook_secrets = _hook_secrets(sketch.file, folder, refused)
     hostname = os.uname().nodename if hostname is None else hostname
-    config = build(sketch.file, hostname=hostname, folder=folder, psks=secrets)
-    found = [*contradictions(sketch.file), *violations(config), *refused]
+    config = build(sketch.file, hostname=hostname, folder=folder, psks=secrets, hook_secrets=hook_secrets)
+    found = [
+        *contradictions(sketch.file),
+        *hooks.contradictions(sketch.file, hook_secrets),
+        *violations(config),
+        *refused,
+    ]
     if problems := _problems(name, document, (*sketch.violations, *map(sketch.relocated, found))):
         raise ConfigError(problems)
     return config
@@ -103,6 +112,20 @@ def _metrics_refused(agent: AgentSection, folder: str) -> Iterator[Violation]:
         except TlsFileError as error:
             hint = _hint((error.key,), getattr(agent.metrics_tls, error.key), folder)
             yield Violation(("agent", "metrics_tls", error.key), f"{error}{hint}")
+
+
+def _hook_secrets(file: ConfigFile, folder: str, refused: list[Violation]) -> dict[tuple[int, str], Secret]:
+    """Read the addresses and tokens of hooks; what cannot be used is added to ``refused``."""
+    secrets: dict[tuple[int, str], Secret] = {}
+    for i, hook in enumerate(file.hooks):
+        for key in ("url_file", "token_file"):
+            if (name := getattr(hook, key)) is None:
+                continue
+            try:
+                secrets[i, key] = read_secret(absolute(folder, name))
+            except SecretFileError as error:
+                refused.append(Violation(("hooks", i, key), f"{error}{_hint((key,), name, folder)}"))
+    return secrets
 
 
 def _files(tunnel: TunnelSection) -> Iterator[tuple[tuple[str, ...], str]]:

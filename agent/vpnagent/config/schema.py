@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from vpnagent.config.build import AUTHENTICATION
 from vpnagent.config.file_models import ConfigFile
+from vpnagent.config.hooks import TARGETS
 
 URL: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -26,6 +27,7 @@ def schema() -> Json:
             name: _field(field, definitions) for name, field in section["properties"].items()
         }
     definitions["TunnelSection"]["oneOf"] = [{"required": [key]} for key in AUTHENTICATION]
+    definitions["HookSection"]["oneOf"] = [{"required": [key]} for key in TARGETS]
     return {"$schema": URL, **found, "title": "vpnagent.yaml"}
 
 

@@ -219,12 +219,26 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """Who else is told of events: a command or a webhook."""
+
+    name: str
+    command: tuple[str, ...]  #: empty: a webhook
+    url: Secret | None  #: many a webhook's address is all it takes to use it
+    token: Secret | None  #: bearer token (RFC 6750)
+    events: tuple[str, ...]  #: types of events, or the least severities
+    timeout: float  #: seconds for one attempt
+    retries: int  #: attempts after the first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole file."""
 
     gateway: Gateway
     agent: Agent
     connections: tuple[Connection, ...]
+    hooks: tuple[Hook, ...] = ()
 
     def tunnels(self) -> tuple[Tunnel, ...]:
         """All tunnels of all connections, in the order of the file."""

@@ -14,6 +14,7 @@ from vpnagent import __version__
 from vpnagent.events.damping import Damper
 from vpnagent.events.detect import beginning, happenings, look
 from vpnagent.events.event import Event, Happening, event_of
+from vpnagent.events.hooks import Hooks
 from vpnagent.events.kinds import EventType
 from vpnagent.events.query import page, query_of
 from vpnagent.events.store import MOST, Store
@@ -37,12 +38,14 @@ class Recorder:
 
     def __init__(self, known: Knowledge, at: float, now: float) -> None:
         self._known = known
+        self._hooks = Hooks(known)
         self._store = Store(known.config.agent.state_directory)
         self._seen = beginning(known, at)
         self._damper = Damper(now)
         self._events: deque[Event] = deque(maxlen=REMEMBERED)
         self._unwritten: deque[Event] = deque(maxlen=REMEMBERED)
         self._sequence = 0
+        self._problem: str | None = None  #: why events are not written
         self._loaded = asyncio.Event()
         self._dirty = asyncio.Event()
 
@@ -53,10 +56,10 @@ class Recorder:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            while problem := await self._write():
-                self._known.event_findings = (_not_kept(problem),)
+            while (problem := await self._write()) is not None:
+                self._problem = problem
                 await asyncio.sleep(RETRY)
-            self._known.event_findings = ()
+            self._problem = None
 
     def look(self, at: float, now: float) -> None:
         """Find what happened since the last look; ``at`` is the wall clock, ``now`` monotonic."""
@@ -65,6 +68,12 @@ class Recorder:
         before, self._seen = self._seen, look(self._known, self._seen, at)
         for happening in self._damper.take(list(happenings(before, self._seen, at)), now):
             self._tell(happening)
+        not_kept = () if self._problem is None else (_not_kept(self._problem),)
+        self._known.event_findings = (*not_kept, *self._hooks.findings())
+
+    async def run_hooks(self) -> None:
+        """Tell the hooks of events, until cancelled."""
+        await self._hooks.run()
 
     async def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return a page of events. Raises ControlError."""
@@ -73,11 +82,12 @@ class Recorder:
         return page(self._events, query)
 
     async def close(self, at: float) -> None:
-        """Tell that the daemon stops, and write what is not yet written, if the disk takes it soon."""
+        """Tell that the daemon stops; give the hooks and the disk a short while for what they lack."""
         if not self._loaded.is_set():
             return
         left = "left" if self._known.config.connections else "removed"
         self._tell(_of_daemon(EventType.DAEMON_STOPPED, at, f"stopped; tunnels and routes are {left}"))
+        await self._hooks.drain()
         try:
             async with asyncio.timeout(PATIENCE):
                 problem = await self._write()
@@ -105,6 +115,7 @@ class Recorder:
         self._events.append(event)
         self._unwritten.append(event)
         self._dirty.set()
+        self._hooks.offer(event)
         counts = self._known.event_counts
         counts[event.type.value] = counts.get(event.type.value, 0) + 1
         log.log(LEVELS[event.severity], "event %s", in_words(event), extra={"event": event})
