@@ -306,6 +306,17 @@ def test_a_pin_that_is_no_more_leaves_nothing_behind() -> None:
     assert (way_to_peer(world), world.codes()) == ("the default route", [])
 
 
+def test_a_refused_way_is_told_beside_whatever_else_is_refused() -> None:
+    """It rests on no interface of ours: neither is the cause of the other."""
+    world = pinned(eth1=True)
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}
+    world.kernel.fail(*[errno.EINVAL] * 50)
+    world.round()
+    subjects = [f.subject for f in world.known.kernel.findings if f.code == "KernelRefused"]
+    assert "ip route add 203.0.113.2/32 via 198.51.100.1 dev eth1 onlink protocol 86" in subjects
+    assert any("ip link add" in subject for subject in subjects)
+
+
 def test_a_rule_of_others_that_goes_first_is_told() -> None:
     world = pinned(eth1=True)
     world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}

@@ -293,7 +293,7 @@ def _storey(action: Action) -> int:
             return 2
         case NexthopGroup():
             return 3
-        case Route(group=int()):
+        case Route(group=int(), interface=""):
             return 4
         case _:
             return 0
@@ -313,7 +313,7 @@ def _hint(action: Action, error: NetlinkError) -> str:
     match action.object:
         case XfrmLink() if error.errno == errno.EOPNOTSUPP:
             return "this kernel has no XFRM interfaces: modprobe xfrm_interface (Linux 4.19 or later)"
-        case Route() if error.errno == errno.EINVAL and action.object.source is not None:
+        case Route(interface="") if error.errno == errno.EINVAL and action.object.source is not None:
             return f"is gateway.source_address {action.object.source} an address of this machine?"
         case _:
             return "see the reason; it is tried again every second"

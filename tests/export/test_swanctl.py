@@ -20,3 +20,10 @@ def test_it_tells_what_the_agent_makes_besides() -> None:
     text = swanctl(make_config())
     assert "#   ip link add name vpn-hz-1 mtu 1399 type xfrm if_id 0x1" in text
     assert "#   ip route add 100.64.0.0/10 nhid " in text
+
+
+def test_it_tells_what_is_left_to_do_for_a_pinned_peer() -> None:
+    """Its gateway is the machine's to tell: a guard without the way would cut the peer off."""
+    text = swanctl(make_config(backup={"uplink": "eth1"}))
+    assert "# Give 203.0.113.2 a host route by eth1, whose gateway is the provider's.\n" in text
+    assert "unreachable 203.0.113.2" not in text

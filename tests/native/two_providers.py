@@ -35,6 +35,7 @@ class World:
     """The gateway, what is told about its pins, and the peers' ears at both providers."""
 
     gateway: Namespace
+    providers: dict[str, Namespace]
     ears: dict[str, dict[str, socket.socket]]  #: by peer and provider
 
     def provider_of(self, peer: str) -> str:
@@ -111,14 +112,15 @@ def two_providers() -> Iterator[World]:
         gateway.ip("route add default via 192.0.2.1")
         gateway.ip("route add default via 198.51.100.1 metric 200")
         ears = {peer: {"a": listener(a, peer), "b": listener(b, peer)} for peer in (FIRST, SECOND)}
-        yield World(gateway, ears)
+        yield World(gateway, {"a": a, "b": b}, ears)
         for ear in (ear for heard in ears.values() for ear in heard.values()):
             ear.close()
 
 
-def listener(provider: Namespace, peer: str) -> socket.socket:
+def listener(provider: Namespace, peer: str, port: int = NAT_T_PORT) -> socket.socket:
+    """Return a socket that hears what arrives for a peer at a provider."""
     with provider.entered():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
-    sock.bind((peer, NAT_T_PORT))
+    sock.bind((peer, port))
     return sock
