@@ -126,6 +126,16 @@ def test_piped_output_has_one_line_for_each_thing_and_every_column(daemon: str) 
     assert out == "".join(f"{line.rstrip()}\n" for line in out.splitlines())
 
 
+def test_a_status_of_another_version_is_told_in_one_line(tmp_path: pathlib.Path) -> None:
+    async def answer(_request: dict[str, Any]) -> Any:
+        return {"state": "up", "gateway": "idc-hz-1"}
+
+    with listening(tmp_path / "control.sock", answer):
+        code, out, err = vpnagent("status", "--socket", str(tmp_path / "control.sock"))
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert "another version" in err
+
+
 @pytest.mark.parametrize(
     ("options", "rule"),
     [

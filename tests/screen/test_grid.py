@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.screen.grid import GAP, Column, Row, fitting, grid
+from vpnagent.screen.grid import GAP, Column, Row, fitting, grid, total
 from vpnagent.screen.line import Span, line, plain, word
 
 COLUMNS = (Column("NAME"), Column("ROLE", 2), Column("RX", 1, right=True), Column("TX", 1, right=True))
@@ -28,6 +28,15 @@ def test_what_stays_matters_at_least_as_much_as_what_leaves(rows: list[Row], wid
     left = [COLUMNS[i].importance for i in everything if i not in kept]
     assert all(COLUMNS[i].importance < min(left, default=9) for i in kept)
     assert 0 in kept
+
+
+@given(ROWS, st.integers(4, 60))
+def test_no_more_leaves_than_has_to(rows: list[Row], width: int) -> None:
+    everything, kept = fitting(COLUMNS, rows, None), fitting(COLUMNS, rows, width)
+    left = [i for i in everything if i not in kept]
+    if left:
+        nearest = min(COLUMNS[i].importance for i in left)
+        assert total(COLUMNS, rows, kept + [i for i in left if COLUMNS[i].importance == nearest]) > width
 
 
 @given(ROWS)

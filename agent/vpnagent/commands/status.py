@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import click
@@ -10,6 +12,7 @@ import click
 from vpnagent.commands.options import config_option, json_option, socket_for, socket_option
 from vpnagent.control import NOT_FINE
 from vpnagent.control_client import ask
+from vpnagent.errors import ControlError
 
 SHORTEST = 0.1  #: seconds between two looks
 PATIENCE = 2.0  #: seconds for which --watch waits for an answer
@@ -48,7 +51,9 @@ def status(
         from vpnagent.screen.overview import overview
         from vpnagent.screen.terminal import canvas, show
 
-        show(overview(answer, datetime.now(UTC), canvas()))
+        with _of_our_version():
+            lines = overview(answer, datetime.now(UTC), canvas())
+        show(lines)
     sys.exit(0 if answer["state"] == "up" else NOT_FINE)
 
 
@@ -59,7 +64,21 @@ def _watch(path: str, as_json: bool, interval: str | None) -> None:
         raise click.UsageError("--watch draws on a terminal, and standard output is none: leave it out")
     from vpnagent.screen.viewer import watch
 
-    watch(lambda: ask(path, "status", timeout=PATIENCE), _seconds(interval or "1s"))
+    seconds = _seconds(interval or "1s")
+    with _of_our_version():
+        watch(lambda: ask(path, "status", timeout=PATIENCE), seconds)
+
+
+@contextmanager
+def _of_our_version() -> Iterator[None]:
+    """Tell in one line of a status that lacks what the screens are made of: a daemon not yet restarted."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ControlError(
+            f"the daemon's status cannot be drawn ({error!r}): is the daemon of another version? Use --json",
+            NOT_FINE,
+        ) from error
 
 
 def _seconds(text: str) -> float:
