@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
 from tests.fake_kernel import FakeKernel
+from tests.ipsec.connections import make_ike_sa, make_state
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.desired import desired
 from vpnagent.finding import Severity
-from vpnagent.ipsec.sa import CharonState
+from vpnagent.ipsec.sa import CharonState, IkeState
 from vpnagent.knowledge import Knowledge
 from vpnagent.reconcile_kernel import KernelReconciler
 from vpnagent.routing.objects import (
@@ -304,6 +305,33 @@ def test_a_pin_that_is_no_more_leaves_nothing_behind() -> None:
     world.known.config = make_config()
     world.round()
     assert (way_to_peer(world), world.codes()) == ("the default route", [])
+
+
+def test_the_way_to_a_peer_stays_until_charon_has_said_goodbye() -> None:
+    world = pinned(eth1=True)
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}
+    world.round()
+    world.known.charon.connected = True
+    world.known.charon.state = make_state(make_ike_sa(BACKUP.owner))
+    world.known.config = replace(world.known.config, connections=())
+    world.round(2)
+    assert way_to_peer(world) == "198.51.100.1 by eth1"
+    assert (PEER, GUARD_METRIC) in world.kernel.objects.routes
+    assert not world.reconciler.converged.is_set()
+    world.known.charon.state = make_state(make_ike_sa(BACKUP.owner, state=IkeState.DELETING))
+    world.round(2)
+    assert not world.kernel.objects.routes
+    assert world.reconciler.converged.is_set()
+
+
+def test_without_charon_there_is_nothing_to_wait_for() -> None:
+    world = pinned(eth1=True)
+    world.kernel.uplink_routes = {"eth1": default("198.51.100.1")}
+    world.round()
+    world.known.charon.state = make_state(make_ike_sa(BACKUP.owner))
+    world.known.config = replace(world.known.config, connections=())
+    world.round()
+    assert not world.kernel.objects.routes
 
 
 def test_a_refused_way_is_told_beside_whatever_else_is_refused() -> None:

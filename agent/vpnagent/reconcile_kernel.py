@@ -94,6 +94,9 @@ class KernelReconciler:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
             want = with_groups_of_the_prober(known, want, state.objects)
+        parting = is_parting(known)
+        if parting:
+            want = with_ways_that_stand(want, state.objects)
         manage = known.config.agent.manage_sysctls
         # Going down, nothing is configured, and there is nothing to wait for.
         prune = known.charon.state is not None or not known.config.connections
@@ -114,7 +117,8 @@ class KernelReconciler:
         astray = (*no_gateway(config, steering), *not_taken(config, state.outgoing))
         self._publish(want, state, refused, astray)
         self.observed.set()
-        if not actions and known.config is config:  # else the round was about what is no longer wanted
+        # Else the round was about what is no longer wanted, or something waits for charon.
+        if not actions and not parting and known.config is config:
             self.converged.set()
 
     def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:
@@ -226,6 +230,20 @@ def with_groups_of_the_prober(known: Knowledge, want: KernelObjects, have: Kerne
             route = Route(prefix=prefix, group=id_, source=known.config.gateway.source_address)
             routes[prefix, route.metric] = route
     return replace(want, groups=groups, routes=routes)
+
+
+def is_parting(known: Knowledge) -> bool:
+    """Whether charon has still to say goodbye to the peer of a tunnel that is configured no more."""
+    state = known.charon.state if known.charon.connected else None
+    owners = {tunnel.key.owner for tunnel in known.config.tunnels()}
+    return any(sa.connection not in owners and not sa.deleting for sa in (state.sas if state else ()))
+
+
+def with_ways_that_stand(want: KernelObjects, have: KernelObjects) -> KernelObjects:
+    """Return what is wanted, and the ways to peers by uplinks: a DELETE is to leave as all before it."""
+    peers = {route.prefix for route in have.routes.values() if route.interface}
+    ways = {key: route for key, route in have.routes.items() if route.prefix in peers}
+    return replace(want, routes={**ways, **want.routes})
 
 
 def standing(stood: KernelObjects, wanted: KernelObjects, have: KernelObjects) -> KernelObjects:
