@@ -1,6 +1,6 @@
 """Every metric, declared once, and the samples made from what the daemon knows.
 
-A collector computes all samples at the scrape: a tunnel that is removed takes its series along, and one
+All samples are computed at the scrape: a tunnel that is removed takes its series along, and one
 that is configured but down has its series. Labels are names from the configuration; never an SPI, a
 unique id or a reqid, so that a rekey mints nothing. A reason that was never seen has its series too: its
 first time is an increase. Receive and transmit are this gateway's view. docs/metrics.md shows METRICS.
@@ -9,11 +9,11 @@ first time is an increase. Receive and transmit are this gateway's view. docs/me
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.utils import floatToGoString
 
 from vpnagent import __version__
@@ -121,34 +121,11 @@ METRICS: Final = {
 
 Sample = tuple[str, tuple[str, ...], float]
 Buckets = list[tuple[str, float]]
+Distribution = tuple[str, tuple[str, ...], Buckets, float]
 K = TypeVar("K")
 
 
-class AgentCollector(Collector):
-    """Samples for a scrape, from what the daemon knows at that moment."""
-
-    def __init__(self, known: Knowledge) -> None:
-        self._known = known
-
-    def describe(self) -> Iterable[Metric]:
-        """Return the families without samples; asked for at registration."""
-        return _families().values()
-
-    def collect(self) -> Iterable[Metric]:
-        """Return all families with their samples."""
-        families = _families()
-        for name, labels, value in samples(self._known):
-            families[name].add_metric(labels, value)
-        for name, labels, buckets, total in histograms(self._known):
-            families[name].add_metric(labels, buckets, total)
-        return families.values()
-
-
-def _families() -> dict[str, Any]:
-    return {name: d.kind(name, d.help, labels=d.labels) for name, d in METRICS.items()}
-
-
-def histograms(known: Knowledge) -> Iterator[tuple[str, tuple[str, ...], Buckets, float]]:
+def histograms(known: Knowledge) -> Iterator[Distribution]:
     """Yield name, label values, cumulative buckets and sum of every histogram."""
     counted = known.probe.counted
     for tunnel in known.config.tunnels():
@@ -167,12 +144,14 @@ def histograms(known: Knowledge) -> Iterator[tuple[str, tuple[str, ...], Buckets
         yield "vpnagent_prober_lateness_seconds", (), cumulative(LATENESS_BOUNDS, counts), total
 
 
-def cumulative(bounds: Sequence[float], counts: Sequence[float]) -> Buckets:
+def cumulative(bounds: tuple[float, ...], counts: Sequence[float]) -> Buckets:
     """Return the buckets as Prometheus wants them: each counts all below its bound."""
-    return [
-        (str(floatToGoString(bound)), total)  # type: ignore[no-untyped-call]
-        for bound, total in zip((*bounds, math.inf), accumulate(counts), strict=True)
-    ]
+    return list(zip(_written(bounds), accumulate(counts), strict=True))
+
+
+@cache
+def _written(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    return tuple(str(floatToGoString(bound)) for bound in (*bounds, math.inf))  # type: ignore[no-untyped-call]
 
 
 def samples(known: Knowledge) -> Iterator[Sample]:

@@ -17,7 +17,7 @@ from typing import Final
 from vpnagent.errors import AgentError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
-from vpnagent.metrics import AgentCollector
+from vpnagent.metrics import histograms, samples
 from vpnagent.metrics_access import Access, State, files, read_access, state_of
 from vpnagent.metrics_http import respond
 from vpnagent.metrics_text import text
@@ -38,7 +38,6 @@ class Endpoint:
     def __init__(self, known: Knowledge) -> None:
         self._known = known
         self._agent = known.config.agent  # what it listens on changes with the next start
-        self._collector = AgentCollector(known)
         self._access: Access | None = None
         self._read: State | None = None  #: of the files, when they were last read
         self._connections: dict[asyncio.Task[None], None] = {}  #: oldest first
@@ -119,7 +118,7 @@ class Endpoint:
                 writer.transport.abort()
 
     def _expose(self, openmetrics: bool) -> bytes:
-        return text(self._collector.collect(), openmetrics=openmetrics)
+        return text(samples(self._known), histograms(self._known), openmetrics=openmetrics)
 
 
 async def _streams(

@@ -5,11 +5,9 @@ A test keeps the two equal.
 
 import sys
 from collections.abc import Iterator
-from typing import Final
 
-from vpnagent.metrics import METRICS, Counter, Declaration, Gauge, Histogram
-
-TYPES: Final = {Gauge: "gauge", Counter: "counter", Histogram: "histogram"}
+from vpnagent.metrics import METRICS, Declaration
+from vpnagent.metrics_text import TYPES
 
 
 def table() -> str:
