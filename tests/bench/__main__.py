@@ -24,6 +24,7 @@ def main() -> int:
         ("tests.bench.prober", "--seconds", seconds),
         ("tests.bench.daemon_start",),
         ("tests.bench.daemon_memory", "--seconds", seconds),
+        ("tests.bench.scrape",),
         ("tests.bench.steadiness", "--seconds", steady),
     )
     worst = 0
