@@ -14,6 +14,7 @@ from vpnagent.live_change import (
     INBOUND,
     MOVED,
     REMOVED,
+    RENAMED,
     RENEWED,
     TAKEN_DOWN,
     tunnel_changes,
@@ -45,6 +46,12 @@ def test_a_second_tunnel_touches_no_other() -> None:
 def test_the_last_tunnel_that_goes_interrupts() -> None:
     assert said(CONFIG, with_tunnels(PRIMARY)) == [("backup", REMOVED, MOVED)]
     assert [row[2] for row in said(CONFIG, replace(CONFIG, connections=()))] == [ENDED, ENDED]
+
+
+def test_a_tunnel_under_another_name_is_another_tunnel() -> None:
+    renamed = replace(PRIMARY, key=PRIMARY.key._replace(tunnel="renamed"))
+    assert (PRIMARY.name, REMOVED, RENAMED) in said(with_tunnels(PRIMARY), with_tunnels(renamed, BACKUP))
+    assert (PRIMARY.name, REMOVED, MOVED) in said(CONFIG, with_tunnels(renamed, BACKUP))
 
 
 def test_another_proposal_is_negotiated_beside() -> None:

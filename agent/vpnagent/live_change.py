@@ -20,6 +20,7 @@ NOTHING = "no interruption"
 INBOUND = "inbound: less than a round trip"
 MOVED = "its traffic moves to the other tunnels meanwhile, in some milliseconds"
 ALONE = "interrupted for one negotiation, usually below a second; until the cloud's end has changed as well"
+RENAMED = "interrupted until a tunnel that is added is up; under its old name it would stay"
 ENDED = "interrupted for good: no tunnel of the connection is left"
 
 
@@ -40,8 +41,8 @@ def tunnel_changes(old: Config, new: Config) -> Iterator[TunnelChange]:
     before = {connection.key: connection for connection in ipsec_connections(old).values()}
     after = {connection.key: connection for connection in ipsec_connections(new).values()}
     for key in before.keys() - after.keys():
-        left = any(other.connection == key.connection for other in after)
-        yield TunnelChange(key, REMOVED, MOVED if left else ENDED)
+        left = {other for other in after if other.connection == key.connection}
+        yield TunnelChange(key, REMOVED, MOVED if left & before.keys() else RENAMED if left else ENDED)
     for key, connection in after.items():
         if key not in before:
             yield TunnelChange(key, ADDED, NOTHING)

@@ -112,23 +112,6 @@ def test_proposals_of_ikev1_are_changed_while_the_other_tunnel_carries(lab: Lab,
     assert result.outbound.lost == 0, lab.drops()
 
 
-def test_a_single_tunnel_becomes_one_of_two_under_another_name(lab: Lab, gateway: Gateway) -> None:
-    document = start(gateway, without=BACKUP)
-    [connection] = document["connections"]
-    [first] = connection["tunnels"]
-    stream = lab.stream()
-    with stream.running():
-        # As a new document of the cloud has it: other names for the same addresses.
-        connection["name"] = "hangzhou-dual"
-        first["name"] = "tunnel-1"
-        connection["tunnels"].append(gateway.document()["connections"][0]["tunnels"][1])
-        reload(gateway, document, lambda s: is_up(s) and names(s) == ["tunnel-1", "backup"], "both are up")
-        eventually(lambda: not identities(lab, "primary"), "no SA of the old name", within=20 * PATIENCE)
-        result = stream.stop()
-    print(f"\nsingle to dual, renamed: {result}")
-    assert result.outbound.lost == 0, lab.drops()
-
-
 def in_waiting(status: Status) -> bool:
     return "SettingsNotInForce" in {warning["code"] for warning in status["warnings"]}
 
