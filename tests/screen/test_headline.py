@@ -33,6 +33,13 @@ def test_the_first_line_answers(name: str, tone: Tone, answer: str) -> None:
     assert headline(document(name)) == (tone, answer)
 
 
+def test_without_its_routes_nothing_is_well() -> None:
+    status = document("healthy")
+    for route in status["routes"]:
+        route.update(nexthops=[], state="missing")
+    assert headline(status) == (Tone.BAD, "idc-lab: up, no traffic flows")
+
+
 def test_a_tunnel_that_is_kept_in_silence_carries_nothing() -> None:
     path = {"state": "down", "rtt_seconds": None, "loss_ratio": 1.0, "target": "172.16.0.10"}
     tone, answer = headline(with_tunnels("degraded", state="down", path=path))

@@ -8,7 +8,7 @@ from tests.screens import NOW, document, watched
 from vpnagent.screen.canvas import UNICODE, Canvas
 from vpnagent.screen.history import History
 from vpnagent.screen.line import Tone, plain
-from vpnagent.screen.live import live
+from vpnagent.screen.live import BESIDE, live
 
 LATER = datetime(2026, 11, 23, 6, 32, 30, tzinfo=UTC)
 
@@ -30,6 +30,16 @@ def test_a_screen_fits_the_terminal(width: int, height: int) -> None:
     lines = [plain(told) for told in watched(Canvas(width=width, height=height, glyphs=UNICODE))]
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+@pytest.mark.parametrize("rtt", [0.00009234, 0.0123, 1.5])
+def test_the_figures_beside_a_sparkline_fit_too(width: int, rtt: float) -> None:
+    status = document("failover")
+    status["connections"][0]["tunnels"][0]["path"].update(rtt_seconds=rtt, loss_ratio=0.2663)
+    history = History()
+    history.take(status, LATER)
+    assert max(map(len, text(history, Canvas(width=width)))) <= width
 
 
 def test_what_is_cut_off_is_counted() -> None:
@@ -90,6 +100,6 @@ def test_the_latest_mark_is_at_the_right_end() -> None:
     [shown, _] = [
         told for told in text(history, Canvas(width=80, glyphs=UNICODE)) if told.startswith("    rtt")
     ]
-    bars = shown[len("    rtt ") :][: (80 - 44) // 2]
+    bars = shown[len("    rtt ") :][: (80 - BESIDE) // 2]
     assert bars.endswith("▅▅ ")
     assert bars[:-3].isspace()

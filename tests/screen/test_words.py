@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vpnagent.screen.words import age, clock, milliseconds, percent, rate, signed, some
+from vpnagent.screen.words import age, clock, loss_of, milliseconds, percent, rate, signed, some
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -47,3 +47,12 @@ def test_a_clock_keeps_the_precision() -> None:
 @pytest.mark.parametrize(("most", "text"), [(3, "a, b, c"), (2, "a, b and 1 more")])
 def test_names_beyond_the_most_are_counted(most: int, text: str) -> None:
     assert some(["a", "b", "c"], most) == text
+
+
+@pytest.mark.parametrize(
+    ("rtt", "ratio", "loss"), [(None, 0.0, None), (None, None, None), (None, 1.0, 1.0), (0.01, 0.0, 0.0)]
+)
+def test_a_path_that_is_not_probed_loses_nothing_known(
+    rtt: float | None, ratio: float | None, loss: float | None
+) -> None:
+    assert loss_of({"rtt_seconds": rtt, "loss_ratio": ratio}) == loss

@@ -17,7 +17,7 @@ def headline(status: Json) -> tuple[Tone, str]:
     """Return the answer to "is it fine?": its tone, and one line."""
     count, cut_off = len(problems(status)), without_traffic(status)
     whole = f"{status['gateway']}: {status['state']}"
-    if status["state"] == "up" and not count:
+    if status["state"] == "up" and not count and not cut_off:
         return Tone.GOOD, f"{whole}, all is well"
     told_of = [f"{count} problem{'s' * (count > 1)}"] if count else _unready(status)
     tone = Tone.BAD if cut_off or status["state"] == "down" else Tone.WARN

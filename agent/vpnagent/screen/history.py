@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from vpnagent.screen.canvas import legible
 from vpnagent.screen.line import Line, line, word
+from vpnagent.screen.words import loss_of
 
 Json = dict[str, Any]
 
@@ -50,7 +51,7 @@ class History:
         self.status, self.taken_at, self.error = status, now, ""
         present = {name: tunnel["path"] for name, tunnel in tunnels(status)}
         for name, path in present.items():
-            self._mark(name, Mark(path["rtt_seconds"], path["loss_ratio"]))
+            self._mark(name, Mark(path["rtt_seconds"], loss_of(path)))
         for name in self.marks.keys() - present.keys():
             del self.marks[name]
 

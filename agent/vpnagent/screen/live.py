@@ -18,7 +18,8 @@ Json = dict[str, Any]
 
 CHANGES_SHOWN = 8
 LONGEST = 120  #: marks in a sparkline
-BESIDE = len("    rtt  12.3ms to 1234ms  loss  up to 12.3%")  #: what stands beside both sparklines
+SPREAD = len("0.0912ms to 0.0934ms")
+BESIDE = len("    rtt   loss  up to 12.3%") + SPREAD + 1  #: what stands beside both sparklines
 DEFAULT_WIDTH = 80
 SHARE = 4  #: lines of the terminal that there must be for each tunnel that has sparklines
 
@@ -94,7 +95,7 @@ def _sparklines(marks: Sequence[Mark], canvas: Canvas) -> Iterator[Line]:
         yield line(
             Span("    rtt ", Tone.FAINT),
             Span(f"{sparkline(rtts, rtt_top(known), canvas.glyphs):>{width}}", Tone.GOOD),
-            Span(f" {spread:<16}  loss ", Tone.FAINT),
+            Span(f" {spread:<{SPREAD}}  loss ", Tone.FAINT),
             Span(f"{sparkline(losses, 1.0, canvas.glyphs):>{width}}", Tone.WARN if worst else Tone.GOOD),
             Span(f" {most}", Tone.FAINT),
         )

@@ -7,7 +7,7 @@ from typing import Any
 from vpnagent.screen.canvas import Canvas
 from vpnagent.screen.grid import Column, Row, fitting, grid
 from vpnagent.screen.line import Line, Span, Tone, line, paragraph, word
-from vpnagent.screen.words import age, milliseconds, percent, rate, some
+from vpnagent.screen.words import age, loss_of, milliseconds, percent, rate, some
 
 Json = dict[str, Any]
 Beneath = Callable[[str], Iterable[Line]]  #: what else stands beneath a tunnel, by its name
@@ -84,7 +84,7 @@ def _tunnel(name: str, tunnel: Json, now: datetime) -> Sequence[Span]:
         word(tunnel["ike_sa"]),
         word(tunnel["child_sa"]),
         Span(milliseconds(tunnel["path"]["rtt_seconds"])),
-        _loss(tunnel["path"]["loss_ratio"]),
+        _loss(loss_of(tunnel["path"])),
         Span(rate(tunnel["rx_bits_per_second"])),
         Span(rate(tunnel["tx_bits_per_second"])),
         Span(percent(round(tunnel["utilisation_ratio"], 2))),

@@ -1,6 +1,7 @@
 """Times, rates and ratios in a few characters. Pure."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -40,6 +41,12 @@ def signed(seconds: float) -> str:
 def percent(ratio: float | None) -> str:
     """Return a ratio as a percentage, or a dash where there is none."""
     return "-" if ratio is None else f"{ratio * 100:.3g}%"
+
+
+def loss_of(path: dict[str, Any]) -> float | None:
+    """Return a path's loss ratio; None while nothing was answered and nothing lost: it is not probed."""
+    loss: float | None = path["loss_ratio"]
+    return loss if loss or path["rtt_seconds"] is not None else None
 
 
 def clock(at: str) -> str:
