@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 import yaml
 from tests.lab.deadline import PATIENCE, eventually
 
+PLAIN: Mapping[str, Mapping[str, Any]] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Prometheus:
@@ -42,11 +44,22 @@ class Prometheus:
 
 @contextmanager
 def running(
-    directory: pathlib.Path, targets: Mapping[str, str], *, interval: str = "1s", rules: str | None = None
+    directory: pathlib.Path,
+    targets: Mapping[str, str],
+    *,
+    interval: str = "1s",
+    rules: str | None = None,
+    settings: Mapping[str, Mapping[str, Any]] = PLAIN,
 ) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes ``targets``, address:port by job, and evaluates a file of rules."""
+    """Run a Prometheus that scrapes ``targets``, address:port by job, and evaluates a file of rules.
+
+    ``settings`` of a job are scheme, tls_config and the like.
+    """
     config = directory / "prometheus.yml"
-    jobs = [{"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()]
+    jobs = [
+        {"job_name": job, "static_configs": [{"targets": [target]}], **settings.get(job, {})}
+        for job, target in targets.items()
+    ]
     times = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval}
     files = [rules] if rules else []
     config.write_text(yaml.safe_dump({"global": times, "scrape_configs": jobs, "rule_files": files}))
