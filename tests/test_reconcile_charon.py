@@ -118,6 +118,27 @@ def test_a_lost_child_sa_is_noticed_and_the_kernel_woken() -> None:
     play(scene)
 
 
+def test_the_end_of_a_tunnel_that_is_configured_no_more_wakes_the_kernel() -> None:
+    """The way to its peer has waited for that."""
+
+    async def scene(world: World) -> None:
+        await both_up(world)
+        observe = world.charon.observe
+
+        async def observe_the_end() -> CharonState:
+            state = await observe()
+            if not state.sas:
+                world.known.kernel_dirty.clear()
+            return state
+
+        world.charon.observe = observe_the_end  # type: ignore[method-assign]
+        world.known.config = replace(world.known.config, connections=())
+        await world.until(lambda: world.known.charon.state is not None and not world.known.charon.state.sas)
+        assert world.known.kernel_dirty.is_set()
+
+    play(scene)
+
+
 def test_a_child_sa_that_is_not_seen_once_is_not_lost() -> None:
     """While an IKE_SA is rekeyed its CHILD_SAs may be listed under neither."""
 

@@ -257,6 +257,8 @@ class Session:
 
     def _publish(self, state: CharonState, now: float) -> None:
         known = self._known.charon
+        if known.state and _speaking(known.state) - _speaking(state):
+            self._known.kernel_dirty.set()  # a way to a peer may have waited for that
         known.state = state
         statuses = sa_statuses(self._known.config, state.sas)
         if statuses != known.statuses:
@@ -339,6 +341,11 @@ class Session:
             log.warning("refused %s error=%r", step, error.reason)
         else:
             log.info("applied %s", step)
+
+
+def _speaking(state: CharonState) -> set[str]:
+    """Return the connections that have something to say to their peers."""
+    return {sa.connection for sa in state.sas if not sa.deleting}
 
 
 def _carrying(state: CharonState) -> frozenset[str]:
