@@ -27,9 +27,10 @@ AGENT = """agent:
   vici_socket: {folder}/charon.vici
   metrics_listen: {listen[0]}:{listen[1]}
 """
-#: without charon there is no prober, and a tunnel with a key has no certificate
+#: without charon there is no prober, a tunnel with a key has no certificate, and there are no hooks
 ABSENT = {
     "vpnagent_certificate_expiry_timestamp_seconds",
+    "vpnagent_hook_failures_total",
     "vpnagent_probe_rtt_seconds",
     "vpnagent_probe_sent_total",
     "vpnagent_probe_lost_total",
