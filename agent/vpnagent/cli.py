@@ -35,6 +35,7 @@ MODULES = {
     "export": "export",
     "guard": "daemon",
     "import": "import_",
+    "init": "init",
     "plan": "plan",
     "reload": "daemon",
     "run": "daemon",

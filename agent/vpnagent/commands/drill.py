@@ -2,12 +2,18 @@
 
 import json
 import sys
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpnagent.commands.options import config_option, has_capability, json_option, socket_for, socket_option
+from vpnagent.commands.options import (
+    Address,
+    config_option,
+    has_capability,
+    json_option,
+    socket_for,
+    socket_option,
+)
 from vpnagent.control import NOT_FINE, NOT_PERMITTED
 from vpnagent.errors import ControlError
 
@@ -39,19 +45,6 @@ class Duration(click.ParamType[float]):
         if not self._minimum <= seconds <= self._maximum:
             self.fail(f"must be {self._minimum:g} to {self._maximum:g} seconds", param, ctx)
         return seconds
-
-
-class Address(click.ParamType[IPv4Address]):
-    """An IPv4 address."""
-
-    name = "address"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> IPv4Address:
-        """Return the address."""
-        try:
-            return IPv4Address(value)
-        except ValueError:
-            self.fail(f"{value!r} is no IPv4 address", param, ctx)
 
 
 @click.command()

@@ -3,25 +3,22 @@
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from vpnagent.commands.files import READABLE, File, key_file, problem, say
 from vpnagent.config.wording import key_path
 from vpnagent.control import NOT_FINE
-from vpnagent.errors import ConfigError, Problem
+from vpnagent.errors import ConfigError
 
 if TYPE_CHECKING:
     from vpnagent.cloud_document.assemble import Assembly
     from vpnagent.config.values import Config
 
 STDIN: Final = "-"
-OWNER_ONLY: Final = 0o600
-READABLE: Final = 0o644
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +116,7 @@ def _documents(files: Sequence[str]) -> dict[str, bytes]:
     names = [name if name.isprintable() else repr(name) for name in names]  # they become comments
     for file in files:
         if os.path.isfile(file) and os.stat(file).st_mode & (stat.S_IRGRP | stat.S_IROTH):
-            _say(f"note: {file}: others may read it, and such a document holds pre-shared keys")
+            say(f"note: {file}: others may read it, and such a document holds pre-shared keys")
     return {name: _content(file) for name, file in zip(names, files, strict=True)}
 
 
@@ -131,7 +128,7 @@ def _content(name: str) -> bytes:
             return file.read()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not the name of a file"
-        raise _problem(name, f"cannot be read: {reason}") from error
+        raise problem(name, f"cannot be read: {reason}") from error
 
 
 def _write(assembly: "Assembly", documents: Iterable[str], given: Options) -> None:
@@ -153,12 +150,12 @@ def _write(assembly: "Assembly", documents: Iterable[str], given: Options) -> No
         click.echo(result.text, nl=False)
     for line, key, said in result.said:
         what = "to fill in" if isinstance(said, Question) else "note"
-        _say(f"{what}: {given.output or 'the YAML'}:{line}: {key_path(key)}: {said.text}")
+        say(f"{what}: {given.output or 'the YAML'}:{line}: {key_path(key)}: {said.text}")
 
 
 def _key_files(assembly: "Assembly", directory: str) -> "list[File]":
     return [
-        File(os.path.join(directory, connection.psk_file(tunnel)), tunnel.psk.reveal(), OWNER_ONLY)
+        key_file(os.path.join(directory, connection.psk_file(tunnel)), tunnel.psk.reveal())
         for connection in assembly.connections
         for tunnel in connection.tunnels
         if tunnel.psk
@@ -177,62 +174,6 @@ def _directory_in_yaml(given: Options) -> str | None:
     return directory
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file to be written."""
-
-    path: str
-    content: bytes = field(repr=False)
-    mode: int
-
-    def check(self, *, replace: bool) -> None:
-        """See that nothing else is there. Raises ConfigError."""
-        if self._is_there() is False and not replace:
-            raise _problem(self.path, "holds something else already; --force replaces it")
-
-    def write(self, *, replace: bool) -> None:
-        """Write the file, unless it is there already. Raises ConfigError."""
-        there = self._is_there()
-        try:
-            if not there:
-                self._place(replace=replace)
-                _say(f"{self.path}: {'written' if there is None else 'replaced: it held something else'}")
-            elif stat.S_IMODE(os.stat(self.path).st_mode) & ~self.mode:
-                os.chmod(self.path, self.mode)
-        except OSError as error:
-            raise _problem(self.path, f"cannot be written: {error.strerror}") from error
-
-    def _place(self, *, replace: bool) -> None:
-        """Put the file in its place: at every moment there is the old one or the new, and whole."""
-        folder = os.path.dirname(os.path.abspath(self.path))
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".vpnagent-")
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(self.content)
-                file.flush()
-                os.fchmod(descriptor, self.mode)
-                os.fsync(descriptor)
-            if replace:
-                os.replace(temporary, self.path)
-            else:
-                os.link(temporary, self.path)  # unlike a rename, refuses what came in between
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-
-    def _is_there(self) -> bool | None:
-        """Return whether this is what is there; None where nothing is. Raises ConfigError."""
-        if os.path.lexists(self.path) and not os.path.isfile(self.path):
-            raise _problem(self.path, "must be a regular file")
-        try:
-            with open(self.path, "rb") as file:
-                return file.read().rstrip(b"\r\n") == self.content.rstrip(b"\r\n")  # an editor's newline
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _problem(self.path, f"cannot be read: {error.strerror}") from error
-
-
 def _compare(assembly: "Assembly", documents: Iterable[str], name: str) -> None:
     from vpnagent.cloud_document.drift import Present, drift, not_compared
     from vpnagent.cloud_document.imported import yaml_of
@@ -241,10 +182,10 @@ def _compare(assembly: "Assembly", documents: Iterable[str], name: str) -> None:
     yaml_of(assembly, documents, None)  # a document that cannot be used is no drift
     present = Present(name, read(_content(name)), _present_config(name))
     found = drift(assembly, present)
-    for problem in found:
-        click.echo(str(problem))
+    for difference in found:
+        click.echo(str(difference))
     for connection in not_compared(assembly, present.config):
-        _say(f"note: {name}: {connection} is in no document, and not compared")
+        say(f"note: {name}: {connection} is in no document, and not compared")
     if found:
         sys.exit(NOT_FINE)
     click.echo(f"{name}: as in the documents")
@@ -258,13 +199,5 @@ def _present_config(name: str) -> "Config":
         return load(name)
     except ConfigError:
         config = load(name, read_secrets=False)
-    _say(f"note: {name}: its pre-shared keys cannot be read, and are not compared")
+    say(f"note: {name}: its pre-shared keys cannot be read, and are not compared")
     return config
-
-
-def _problem(name: str, text: str) -> ConfigError:
-    return ConfigError((Problem(name, 0, "", text),))
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

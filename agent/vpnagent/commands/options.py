@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,3 +113,29 @@ def has_capability(bit: int) -> bool:
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> bit & 1)
     return os.geteuid() == 0
+
+
+class Address(click.ParamType[IPv4Address]):
+    """An IPv4 address."""
+
+    name = "address"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> IPv4Address:
+        """Return the address."""
+        try:
+            return IPv4Address(value)
+        except ValueError:
+            self.fail(f"{value!r} is no IPv4 address", param, ctx)
+
+
+class Network(click.ParamType[IPv4Network]):
+    """An IPv4 network."""
+
+    name = "network"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> IPv4Network:
+        """Return the network."""
+        try:
+            return IPv4Network(value)
+        except ValueError:
+            self.fail(f"{value!r} is no IPv4 network such as 10.1.0.0/16", param, ctx)

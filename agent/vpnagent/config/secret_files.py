@@ -25,7 +25,7 @@ class SecretFileError(Exception):
 
 def read_secret(path: str) -> Secret:
     """Return the pre-shared key, or the password, in a file. Raises SecretFileError."""
-    return _secret(_content(path, closed=True))
+    return secret_of(_content(path, closed=True))
 
 
 def read_credential(name: str) -> Secret:
@@ -34,16 +34,11 @@ def read_credential(name: str) -> Secret:
     if not folder:
         raise SecretFileError("no systemd credential is there: CREDENTIALS_DIRECTORY is not set")
     # The folder is ours alone, whatever the modes in it: systemd grants access by ACL, which looks like 0440.
-    return _secret(_content(os.path.join(folder, name), closed=False))
+    return secret_of(_content(os.path.join(folder, name), closed=False))
 
 
-def check_readable(path: str, *, closed: bool) -> None:
-    """See that a file of certificates can be opened; ``closed``: to us only. Raises SecretFileError."""
-    os.close(_open(path, closed=closed))
-
-
-def _secret(content: bytes) -> Secret:
-    """Return the secret without the newline that editors and ``echo`` leave at its end."""
+def secret_of(content: bytes) -> Secret:
+    """Return the key, without the newline that editors leave at its end. Raises SecretFileError."""
     content = content.removesuffix(b"\n").removesuffix(b"\r")
     if not content:
         raise SecretFileError("must not be empty")
@@ -52,6 +47,11 @@ def _secret(content: bytes) -> Secret:
             "must hold one line of visible ASCII characters, without a space: something else is in it"
         )
     return Secret(content)
+
+
+def check_readable(path: str, *, closed: bool) -> None:
+    """See that a file of certificates can be opened; ``closed``: to us only. Raises SecretFileError."""
+    os.close(_open(path, closed=closed))
 
 
 def _content(path: str, *, closed: bool) -> bytes:
@@ -106,7 +106,13 @@ def check_access(found: os.stat_result, *, user: int, groups: frozenset[int]) ->
 
 
 def _groups() -> frozenset[int]:
+    group = service_group()
+    return frozenset((0,) if group is None else (0, group))
+
+
+def service_group() -> int | None:
+    """Return the id of the service's group, where the package has made it."""
     try:
-        return frozenset((0, grp.getgrnam(SERVICE_GROUP).gr_gid))
+        return grp.getgrnam(SERVICE_GROUP).gr_gid
     except KeyError:
-        return frozenset((0,))
+        return None

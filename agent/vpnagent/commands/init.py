@@ -1,0 +1,212 @@
+"""``vpnagent init``: a first configuration and its key files, from answers or the cloud's documents."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vpnagent.commands.files import READABLE, File, key_file, problem, say
+from vpnagent.commands.options import DEFAULT_CONFIG, Address, Network
+from vpnagent.control import USAGE
+from vpnagent.errors import ControlError
+
+if TYPE_CHECKING:
+    from vpnagent.config.first import Answers
+
+Ask = Callable[[], Any]
+CLOUD_SERVICES = IPv4Network("100.64.0.0/10")
+TOLD_BY_DOCUMENTS = ("connection", "source_address", "local_id", "remote_addresses", "probe_targets")
+
+
+@click.command()
+@click.argument("documents", nargs=-1, metavar="[DOCUMENT]...")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="Where the YAML goes. The keys go into psk/ beside it.",
+)
+@click.option("--connection", metavar="NAME", help="What to call the connection. Default: cloud.")
+@click.option(
+    "--attachment",
+    type=click.Choice(["vpn-gateway", "transit-router"]),
+    help="What the cloud's end is attached to. Default: vpn-gateway.",
+)
+@click.option(
+    "--local-network",
+    "local_networks",
+    type=Network(),
+    multiple=True,
+    help="A network of the data centre; may be repeated.",
+)
+@click.option(
+    "--remote-network",
+    "remote_networks",
+    type=Network(),
+    multiple=True,
+    help="A network behind the cloud's end; may be repeated. 100.64.0.0/10 for cloud services is one.",
+)
+@click.option("--source-address", type=Address(), help="An address of this gateway in a local network.")
+@click.option(
+    "--public-address",
+    "local_id",
+    type=Address(),
+    help="This gateway's public address, as the cloud's customer gateway has it.",
+)
+@click.option(
+    "--tunnel",
+    "remote_addresses",
+    type=Address(),
+    multiple=True,
+    help="The cloud's address of a tunnel, the active one first; once or twice.",
+)
+@click.option(
+    "--probe-target",
+    "probe_targets",
+    type=Address(),
+    multiple=True,
+    help="A host in the VPC that answers ping; may be repeated.",
+)
+@click.option(
+    "--psk-stdin", is_flag=True, help="Read the keys from standard input, one line for each tunnel."
+)
+def init(documents: tuple[str, ...], output: str, psk_stdin: bool, **given: Any) -> None:
+    r"""Write a first configuration and the key files, from a few questions or the cloud's DOCUMENTs.
+
+    \b
+    Example:
+      vpnagent init
+      vpnagent init describe.json --local-network 10.1.0.0/16
+      vpnagent init --local-network 10.1.0.0/16 --remote-network 172.16.0.0/16 --source-address 10.1.0.1 \
+          --public-address 198.51.100.10 --tunnel 203.0.113.1 --probe-target 172.16.0.10 --psk-stdin <keys
+    On a terminal it asks for what no option tells; elsewhere it names all that is missing. A file that holds
+    something else is never replaced. A DOCUMENT is what vpnagent import takes, and is given to it.
+    """
+    if documents:
+        _import(documents, output, given)
+        return
+    answers = _answers(given, asks=sys.stdin.isatty() and not psk_stdin)
+    keys = _keys_from_stdin(answers) if psk_stdin else _keys_asked(answers)
+    _write(answers, keys, output)
+
+
+def _import(documents: Sequence[str], output: str, given: dict[str, Any]) -> None:
+    """Have ``import`` do it."""
+    from vpnagent.commands.import_ import import_
+
+    if any(given[key] for key in TOLD_BY_DOCUMENTS):
+        raise ControlError("with a DOCUMENT only --output, --attachment and networks are of use", USAGE)
+    click.get_current_context().invoke(
+        import_,
+        files=tuple(documents),
+        output=output,
+        psk_directory=_psk_directory(output),
+        present=None,
+        force=False,
+        attachment=given["attachment"],
+        local_networks=tuple(map(str, given["local_networks"])),
+        remote_networks=tuple(map(str, given["remote_networks"])),
+        active=(),
+    )
+
+
+def _answers(given: dict[str, Any], *, asks: bool) -> "Answers":
+    """Return what was given, and what is asked for where there is somebody to ask. Raises ControlError."""
+    from vpnagent.config.first import TUNNELS, Answers
+
+    missing = [option for option, (key, _) in QUESTIONS.items() if not given[key]]
+    if missing and not asks:
+        raise ControlError(f"missing: {' '.join(missing)}", USAGE)
+    for option in missing:
+        key, ask = QUESTIONS[option]
+        given[key] = ask()
+    if len(given["remote_addresses"]) > len(TUNNELS):
+        raise ControlError("--tunnel: must be given once or twice: more are written into the YAML", USAGE)
+    given["connection"] = given["connection"] or "cloud"
+    given["attachment"] = given["attachment"] or "vpn-gateway"
+    return Answers(**given)
+
+
+def _ask(text: str, kind: click.ParamType[Any]) -> Ask:
+    return lambda: click.prompt(text, type=kind, err=True)
+
+
+def _ask_several(text: str, kind: click.ParamType[Any], *, first: object = None) -> Ask:
+    def several(typed: str) -> tuple[Any, ...]:
+        return tuple(kind.convert(word, None, None) for word in typed.replace(",", " ").split())
+
+    return lambda: click.prompt(
+        f"{text}, separated by commas",
+        value_proc=several,
+        err=True,
+        default=None if first is None else str(first),
+    )
+
+
+#: option -> what it answers, and how to ask for it
+QUESTIONS: dict[str, tuple[str, Ask]] = {
+    "--local-network": ("local_networks", _ask_several("Networks of this data centre", Network())),
+    "--remote-network": (
+        "remote_networks",
+        _ask_several("Networks in the cloud: cloud services, the VPC's", Network(), first=CLOUD_SERVICES),
+    ),
+    "--source-address": ("source_address", _ask("This gateway's address in the data centre", Address())),
+    "--public-address": ("local_id", _ask("This gateway's public address", Address())),
+    "--tunnel": (
+        "remote_addresses",
+        _ask_several("The cloud's addresses of the tunnels, the active one first", Address()),
+    ),
+    "--probe-target": ("probe_targets", _ask_several("Hosts in the VPC that answer ping", Address())),
+}
+
+
+def _keys_from_stdin(answers: "Answers") -> list[str]:
+    keys = sys.stdin.read().splitlines()
+    if len(keys) != len(answers.remote_addresses):
+        tunnels = len(answers.remote_addresses)
+        raise ControlError(
+            f"--psk-stdin: must be {tunnels} lines, one for each tunnel, not {len(keys)}", USAGE
+        )
+    return keys
+
+
+def _keys_asked(answers: "Answers") -> list[str]:
+    if not sys.stdin.isatty():
+        raise ControlError("missing: --psk-stdin", USAGE)
+    return [
+        click.prompt(f"Pre-shared key of {name} ({address})", hide_input=True, err=True)
+        for name, address in answers.tunnels()
+    ]
+
+
+def _write(answers: "Answers", keys: Sequence[str], output: str) -> None:
+    """Check everything, then write everything. Raises ConfigError."""
+    from vpnagent.config.first import first_configuration
+    from vpnagent.config.load import load
+    from vpnagent.config.secret_files import SecretFileError, secret_of
+
+    directory = _psk_directory(output)
+    files = []
+    for (name, _), key in zip(answers.tunnels(), keys, strict=True):
+        path = os.path.join(directory, name)
+        try:
+            files.append(key_file(path, secret_of(key.encode()).reveal() + b"\n"))
+        except SecretFileError as error:
+            raise problem(path, str(error)) from error
+    text = first_configuration(answers, os.path.basename(directory)).encode()
+    load(output, content=text, read_secrets=False)
+    files.append(File(output, text, READABLE))
+    for file in files:
+        file.check(replace=False)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    for file in files:
+        file.write(replace=False)
+    say(f"next: vpnagent check{'' if output == DEFAULT_CONFIG else f' --config {output}'}")
+
+
+def _psk_directory(output: str) -> str:
+    return os.path.join(os.path.dirname(os.path.abspath(output)), "psk")
