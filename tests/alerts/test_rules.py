@@ -14,7 +14,8 @@ from tests.config_examples import make_tunnel
 
 from vpnagent.alerts.rules import groups, rule_file
 from vpnagent.config.values import Config
-from vpnagent.metrics import METRICS
+from vpnagent.metrics import METRICS, cumulative
+from vpnagent.probe.meter import LATENESS_BOUNDS
 
 LEVELS: Final = ["info", "warning", "critical"]
 CONTRACT: Final = {
@@ -94,6 +95,11 @@ def test_lateness_is_judged_by_the_shortest_interval() -> None:
     assert bound(0.1) == "0.025"
     assert bound(60.0) == "1.0"
     assert bound(60.0, 0.01) == "0.005"
+
+
+def test_a_bucket_is_named_as_the_agent_names_it() -> None:
+    exported = {bucket for bucket, _ in cumulative(LATENESS_BOUNDS, [0] * (len(LATENESS_BOUNDS) + 1))}
+    assert {str(bound) for bound in LATENESS_BOUNDS} <= exported
 
 
 def used(config: Config) -> Iterator[tuple[str, set[str]]]:
