@@ -27,12 +27,14 @@ from vpnagent.routing.objects import (
     XfrmLink,
 )
 from vpnagent.routing.plan import plan
+from vpnagent.routing.uplinks import Pin
 
 if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)
 
 PREFIXES = ("100.64.0.0/10", "172.16.0.0/12")
 UPLINK = "eth7"
+PINS = tuple(Pin(peer.network_address, name) for peer in PEERS for name in (UPLINK, "eth8"))
 ADDRESSES = (None, IPv4Interface("169.254.10.2/30"), IPv4Interface("169.254.10.1/30"))
 
 
@@ -180,6 +182,7 @@ async def side_by_side(there: Namespace, walk: list[Try | Hand]) -> None:
                     step.damage(fake)
             state = await real.observe(KernelObjects())
             assert render(state.objects) == fake.render(), step
+            assert await real.steering(PINS) == await fake.steering(PINS), step
     finally:
         state = await real.observe(KernelObjects())
         await real.apply_all(plan(KernelObjects(), state, prune=True, manage_sysctls=False))

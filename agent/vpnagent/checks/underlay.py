@@ -80,7 +80,8 @@ def no_gateway(config: Config, steering: Mapping[Pin, Steering]) -> Iterator[Fin
             severity=Severity.CRITICAL if lost else Severity.WARNING,
             text=problem + (f": {tunnel.key} stays down, as it takes no other way" if lost else ""),
             hint=f"{tunnel.uplink} must be up and have a default route, of any metric or table, or "
-            f"uplink_gateway be set: ip link show {tunnel.uplink}; ip route show table all dev {tunnel.uplink}",
+            f"uplink_gateway be set: ip link show {tunnel.uplink}; "
+            f"ip route show table all dev {tunnel.uplink}",
         )
 
 
