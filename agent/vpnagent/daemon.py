@@ -23,6 +23,7 @@ from vpnagent.errors import ControlError
 from vpnagent.events.recorder import Recorder
 from vpnagent.ipsec.charon import Charon
 from vpnagent.knowledge import Knowledge
+from vpnagent.log import tell_of_storms
 from vpnagent.metrics_endpoint import Endpoint
 from vpnagent.naming import tunnel_key
 from vpnagent.prober_link import ProberLink
@@ -125,6 +126,7 @@ class Daemon:
             at = time.time()
             report.refresh(self._known, at)
             self._events.look(at, time.monotonic())
+            tell_of_storms()
             self._progress = time.monotonic()
             await asyncio.sleep(REPORT_PERIOD)
 

@@ -10,6 +10,7 @@ from vpnagent.events.damping import BURST, RATE, SUBJECT_BURST, SUBJECT_RATE
 from vpnagent.events.hooks import DRAIN
 from vpnagent.events.kinds import EventType
 from vpnagent.events.store import MOST, MOST_BYTES
+from vpnagent.log_storm import ALIKE, EQUAL, PERIOD
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
 
@@ -29,6 +30,7 @@ def test_every_type_is_told_in_order_and_no_other() -> None:
         f"{MOST_BYTES // 1024**2} MiB each",
         f"At most {MOST_WAITING} events wait",
         "pauses of 1, 2, 4, 8, 16,\n30 s" if PAUSES == (1, 2, 4, 8, 16, 30) else "",
+        f"Of equal lines at most {EQUAL} in {PERIOD:g} s are written, of one kind of line at most {ALIKE}",
         f"one more attempt within {DRAIN:g} s",
     ],
 )

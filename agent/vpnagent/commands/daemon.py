@@ -61,20 +61,10 @@ def run(config_path: str, no_prober: bool, debug: bool) -> None:
 
 
 def _log_parameters(config_path: str, config: "Config") -> None:
-    agent = config.agent
+    from vpnagent.config.effective import effective
+
     logging.getLogger("vpnagent").info(
-        "starting version=%s config=%s gateway=%s connections=%d tunnels=%d vici=%s control=%s metrics=%s"
-        " state=%s manage_sysctls=%s",
-        __version__,
-        config_path,
-        config.gateway.name,
-        len(config.connections),
-        len(config.tunnels()),
-        agent.vici_socket,
-        agent.control_socket,
-        agent.metrics_listen or "off",
-        agent.state_directory,
-        agent.manage_sysctls,
+        "starting version=%s config=%s %s", __version__, config_path, effective(config)
     )
 
 

@@ -1,0 +1,156 @@
+"""Where the log goes: to a journald of our own, to standard error, and never waited for."""
+
+import io
+import logging
+import os
+import pathlib
+import re
+import socket
+import sys
+from collections.abc import Iterator
+
+import pytest
+from tests.test_journal_entry import fields_in
+
+from vpnagent.log import configure, leads_to_journal, tell_of_storms
+from vpnagent.log_storm import EQUAL
+
+log = logging.getLogger("vpnagent.test")
+
+
+class Journal:
+    """A socket as journald has it."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        self._socket.settimeout(10)
+
+    def read(self) -> dict[str, bytes]:
+        content, files, _, _ = socket.recv_fds(self._socket, 1 << 20, 1)
+        if files:
+            with open(files[0], "rb") as file:
+                content = os.pread(file.fileno(), 1 << 24, 0)
+        return fields_in(content)
+
+    def waiting(self) -> list[str]:
+        """Return the messages that have arrived."""
+        self._socket.setblocking(False)
+        messages = []
+        while True:
+            try:
+                messages.append(fields_in(self._socket.recv(1 << 20))["MESSAGE"].decode())
+            except BlockingIOError:
+                return messages
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    root = logging.getLogger("vpnagent")
+    handlers, level, propagate = root.handlers[:], root.level, root.propagate
+    root.handlers.clear()
+    yield
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    root.handlers[:], root.level, root.propagate = handlers, level, propagate
+
+
+@pytest.fixture
+def journal(tmp_path: pathlib.Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path / "socket")
+    yield journal
+    journal.close()
+
+
+def under_systemd(tmp_path: pathlib.Path, journal: str) -> io.TextIOWrapper:
+    """Log as a service does whose standard error systemd connected to the journal; return that."""
+    stream = (tmp_path / "stderr").open("w+", encoding="utf-8")
+    found = os.fstat(stream.fileno())
+    environ = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+    configure(debug=False, environ=environ, stream=stream, journal=journal)
+    return stream
+
+
+def test_a_line_reaches_the_journal_with_its_priority(tmp_path: pathlib.Path, journal: Journal) -> None:
+    with under_systemd(tmp_path, journal.path) as stderr:
+        log.warning("failover connection=%s", "hz")
+        fields = journal.read()
+        assert (fields["MESSAGE"], fields["PRIORITY"]) == (b"failover connection=hz", b"4")
+        assert stderr.seek(0, os.SEEK_END) == 0
+
+
+def test_a_traceback_is_one_entry(tmp_path: pathlib.Path, journal: Journal) -> None:
+    with under_systemd(tmp_path, journal.path):
+        try:
+            int("a bug")
+        except ValueError:
+            log.exception("task-crashed")
+        message = journal.read()["MESSAGE"].decode()
+    assert message.startswith("task-crashed\nTraceback")
+    assert message.endswith("'a bug'")
+
+
+def test_what_no_datagram_holds_goes_as_a_file(tmp_path: pathlib.Path, journal: Journal) -> None:
+    with under_systemd(tmp_path, journal.path):
+        log.info("starting %s", "x" * 3_000_000)
+        assert len(journal.read()["MESSAGE"]) == 3_000_009
+
+
+def test_a_journal_that_takes_nothing_is_not_waited_for_and_what_it_missed_is_counted(
+    tmp_path: pathlib.Path, journal: Journal
+) -> None:
+    with under_systemd(tmp_path, journal.path):
+        sent = 400  # the queue of a datagram socket holds some ten, or some hundred (unix(7))
+        for number in range(sent):
+            log.info("line %d", number)
+        arrived = journal.waiting()
+        assert 0 < len(arrived) < sent
+        log.info("the last")
+        *_, told, last = journal.waiting()
+    assert told == f"log-lines-dropped count={sent - len(arrived)}: journald took none"
+    assert last == "the last"
+
+
+def test_without_a_journal_lines_go_to_standard_error_with_their_priority(tmp_path: pathlib.Path) -> None:
+    with under_systemd(tmp_path, str(tmp_path / "nobody")) as stderr:
+        log.error("one\ntwo")
+        stderr.seek(0)
+        assert stderr.read() == "<3>one\n<3>two\n"
+
+
+def test_a_standard_error_that_leads_elsewhere_gets_lines_with_the_time(tmp_path: pathlib.Path) -> None:
+    with open(tmp_path / "stderr", "w+", encoding="utf-8") as stderr:
+        configure(debug=False, environ={"JOURNAL_STREAM": "8:1"}, stream=stderr, journal="/nowhere")
+        log.info("ready")
+        stderr.seek(0)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO    ready\n", stderr.read())
+
+
+def test_a_stream_that_is_no_file_leads_nowhere() -> None:
+    assert not leads_to_journal({"JOURNAL_STREAM": "8:1"}, io.StringIO())
+    assert not leads_to_journal({}, sys.__stderr__ or sys.stderr)
+
+
+def test_a_storm_of_equal_lines_is_some_lines_and_a_count(tmp_path: pathlib.Path, journal: Journal) -> None:
+    with under_systemd(tmp_path, journal.path):
+        for _ in range(100):
+            log.warning("refused route error=%r", "busy")
+        tell_of_storms()  # the period is not over: nothing yet
+        assert len(journal.waiting()) == EQUAL
+        logging.getLogger("vpnagent").handlers[0].close()
+        assert journal.waiting() == ["log-lines-suppressed count=95 last=\"refused route error='busy'\""]
+
+
+def test_values_that_do_not_fit_the_text_are_not_the_callers_trouble(
+    tmp_path: pathlib.Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    with under_systemd(tmp_path, journal.path):
+        log.info("%d tunnels", "no number")
+        log.info("next")
+        assert journal.read()["MESSAGE"] == b"next"
