@@ -221,7 +221,7 @@ def _of_tunnel(key: TunnelKey, before: TunnelSeen, now: TunnelSeen, at: float) -
             connection=key.connection,
             tunnel=key.tunnel,
             text=f"tunnel {key} {text}",
-            fields={name: value for name, value in (fields or {}).items() if value},
+            fields=fields or {},
         )
 
     if now.negotiation_failed and not before.negotiation_failed:
@@ -317,7 +317,8 @@ def _traffic(before: Seen, now: Seen) -> Iterator[Happening]:
 def _warnings(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
     for key, finding in now.findings.items():
         if key not in before.findings:
-            yield _warning(EventType.WARNING_BEGAN, finding, finding.severity, finding.text, at)
+            text = f"{finding.code}: {finding.text}"
+            yield _warning(EventType.WARNING_BEGAN, finding, finding.severity, text, at)
     for key, finding in before.findings.items():
         if key not in now.findings:
             text = f"{finding.code} is over: {finding.text}"

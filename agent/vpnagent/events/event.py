@@ -79,8 +79,8 @@ class Event:
 
 
 def event_of(happening: Happening, sequence: int) -> Event:
-    """Return the event that a happening becomes: in one line, and not longer than it may be."""
-    fields = list(happening.fields.items())[:MOST_FIELDS]
+    """Return the event that a happening becomes: in one line, not longer than it may be, no field empty."""
+    fields = [(name, value) for name, value in happening.fields.items() if value != ""][:MOST_FIELDS]
     return Event(
         sequence=sequence,
         at=happening.at,
