@@ -92,11 +92,15 @@ def texts() -> dict[Path, str]:
     made = {}
     for name in NOW:
         pages = [(f"{width} columns", Canvas(width=width, glyphs=UNICODE)) for width in WIDTHS]
-        pages += [("80 columns, ASCII", Canvas(width=80)), ("a pipe", Canvas())]
+        pages += [(f"{width} columns, ASCII", Canvas(width=width)) for width in WIDTHS]
+        pages.append(("a pipe", Canvas()))
         made[TEXTS / f"{name}.txt"] = "\n".join(_page(title, screen(name, canvas)) for title, canvas in pages)
     sizes = [(60, 24), (80, 24), (80, 40), (120, 50), (200, 60)]
-    views = [(f"{w}x{h}", Canvas(width=w, height=h, glyphs=UNICODE)) for w, h in sizes]
-    views.append(("80x40, ASCII", Canvas(width=80, height=40, glyphs=ASCII)))
+    views = [
+        (f"{w}x{h}{name}", Canvas(width=w, height=h, glyphs=glyphs))
+        for glyphs, name in ((UNICODE, ""), (ASCII, ", ASCII"))
+        for w, h in sizes
+    ]
     made[TEXTS / "watch.txt"] = "\n".join(_page(title, watched(canvas)) for title, canvas in views)
     return made
 
