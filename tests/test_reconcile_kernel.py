@@ -25,6 +25,7 @@ from vpnagent.routing.objects import (
     ROUTE_METRIC,
     KernelObjects,
     KernelState,
+    LinkCounters,
     Peer,
 )
 from vpnagent.routing.uplinks import UplinkRoute
@@ -135,6 +136,22 @@ def test_drift_is_repaired_and_counted_by_kind() -> None:
     world.round()
     assert world.is_as_desired()
     assert world.known.kernel.repairs == {"route": 1}
+
+
+def test_an_interface_that_somebody_removed_counts_on_when_it_is_made_again() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.kernel.counters["vpn-hz-1"] = counted(1000, index=7)
+    world.round(2)
+    world.kernel.delete_link("vpn-hz-1")
+    world.kernel.counters["vpn-hz-1"] = counted(3000, index=8)  # soon more than before
+    world.round(2)
+    assert world.is_as_desired()
+    assert world.known.kernel.traffic.of(PRIMARY).rx_bytes == 4000
+
+
+def counted(rx_bytes: int, *, index: int) -> LinkCounters:
+    return LinkCounters(rx_bytes=rx_bytes, tx_bytes=0, rx_packets=0, tx_packets=0, index=index)
 
 
 def test_routes_that_went_with_their_group_are_repaired_and_counted_once_the_prober_put_it_back() -> None:
