@@ -83,6 +83,11 @@ def test_routes_are_shown_when_one_is_not_installed() -> None:
     assert any("unreachable" in told for told in text(after("outage"), Canvas(width=80)))
 
 
+def test_a_tunnel_that_is_not_probed_has_no_sparklines() -> None:
+    assert not any("rtt" in told for told in text(after("outage"), Canvas(width=80)))
+    assert sum("rtt" in told for told in text(after("healthy"), Canvas(width=80))) == 2
+
+
 def test_many_tunnels_leave_no_room_for_sparklines() -> None:
     status = document("healthy")
     [connection] = status["connections"]

@@ -83,7 +83,7 @@ def _absent(history: History, now: datetime, canvas: Canvas) -> Iterator[Line]:
 
 
 def _sparklines(marks: Sequence[Mark], canvas: Canvas) -> Iterator[Line]:
-    """Yield one line of both, the latest mark at the right end of each."""
+    """Yield one line of both, the latest mark at the right end of each; nothing while nothing is known."""
     width = max(0, min(((canvas.width or DEFAULT_WIDTH) - BESIDE) // 2, LONGEST))
     shown = marks[len(marks) - min(width, len(marks)) :]
     rtts, losses = [mark.rtt for mark in shown], [mark.loss for mark in shown]
@@ -91,7 +91,7 @@ def _sparklines(marks: Sequence[Mark], canvas: Canvas) -> Iterator[Line]:
     spread = f"{milliseconds(min(known))} to {milliseconds(max(known))}" if known else ""
     worst = max((loss for loss in losses if loss is not None), default=0.0)
     most = f"up to {percent(worst)}" if worst else "0%"
-    if width:
+    if known or any(loss is not None for loss in losses):
         yield line(
             Span("    rtt ", Tone.FAINT),
             Span(f"{sparkline(rtts, rtt_top(known), canvas.glyphs):>{width}}", Tone.GOOD),
