@@ -175,7 +175,7 @@ async def test_a_command_that_fails_is_told_by_its_last_words(tmp_path: pathlib.
 
 @on_a_loop
 async def test_a_command_that_is_not_there_is_told() -> None:
-    with pytest.raises(HookError, match="cannot be started: No such file"):
+    with pytest.raises(HookError, match="/nowhere/at/all: No such file"):
         await tell(hook(command=("/nowhere/at/all",)), event(1), gateway="g")
 
 

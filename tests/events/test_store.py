@@ -38,7 +38,7 @@ def test_the_first_run_finds_nothing_and_makes_the_directory(tmp_path: pathlib.P
     assert (directory / FILE).stat().st_mode & 0o777 == 0o600
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.lists(st.integers(1, 1300), max_size=5), st.booleans())
 def test_the_newest_are_kept_in_order_and_within_the_bounds(
     tmp_path_factory: pytest.TempPathFactory, batches: list[int], restarts: bool

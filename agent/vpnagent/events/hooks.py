@@ -28,6 +28,8 @@ from vpnagent.secret import Secret
 log = logging.getLogger(__name__)
 
 POST: Final = (sys.executable, "-P", "-m", "vpnagent.events.post")
+#: The service has its capabilities as ambient ones (capabilities(7)), which every program would inherit.
+WITHOUT_CAPABILITIES: Final = ("/usr/bin/setpriv", "--ambient-caps", "-all", "--")
 NEVER: Final = 2  #: exit status of ``post`` for what no further attempt can change
 PASSED_ON: Final = ("https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
 LONGEST_COMPLAINT: Final = 4096  #: bytes of standard error that are looked at
@@ -184,6 +186,7 @@ async def _run(command: Sequence[str], given: bytes, seconds: float) -> tuple[in
     Not `program.run`: what a hook says has no bound, and what it starts is not ours to know.
     """
     process = await asyncio.create_subprocess_exec(
+        *WITHOUT_CAPABILITIES,
         *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
