@@ -14,9 +14,11 @@ from vpnagent.checks import readings
 from vpnagent.checks.certificates import DAY, LISTENER, certificates, expiries
 from vpnagent.checks.observation import Certificate, Observation
 from vpnagent.checks.patrol import Patrol
+from vpnagent.config.secret_files import revision
 from vpnagent.config.values import CertificateFiles, Config, MetricsTls, TunnelKey
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
+from vpnagent.record import replace
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
@@ -88,11 +90,20 @@ def test_what_is_no_certificate_is_told_as_such() -> None:
     assert expiries(Observation(certificates=(nonsense,)), [PRIMARY]) == {}
 
 
+def test_a_certificate_that_waits_for_a_reload_is_told_once() -> None:
+    seen = tuple(replace(certificate(365, role), replaced=True) for role in ("certificate", "CA"))
+
+    [finding] = found(*seen)
+
+    assert (finding.code, finding.subject) == ("CertificateReplaced", "hangzhou/primary")
+
+
 def config(folder: Path) -> Config:
     authority(folder, "ca")
     files = CertificateFiles(
         certificate=str(folder / "gateway.pem"), private_key="/key", ca=str(folder / "ca.pem")
     )
+    files = replace(files, revision=revision(files))
     tls = MetricsTls(certificate=str(folder / "ca.pem"), private_key="/key", client_ca=None)
     return make_config(
         primary={"certificates": files, "psk": None},
@@ -115,10 +126,9 @@ def test_every_file_is_read_that_can_expire(tmp_path: Path) -> None:
 
 def test_a_renewed_certificate_is_seen_at_the_next_look(tmp_path: Path) -> None:
     now = int(time.time())
+    expiring(tmp_path, "gateway", at=datetime.fromtimestamp(now + 5 * DAY, UTC))
     known = Knowledge(config=config(tmp_path), loaded_at=0.0)
     patrol = Patrol(known, "/nonexistent")
-
-    expiring(tmp_path, "gateway", at=datetime.fromtimestamp(now + 5 * DAY, UTC))
     before = asyncio.run(patrol.look())
     expiring(tmp_path, "gateway", at=datetime.fromtimestamp(now + 25 * DAY, UTC))
     after = asyncio.run(patrol.look())
@@ -130,3 +140,5 @@ def test_a_renewed_certificate_is_seen_at_the_next_look(tmp_path: Path) -> None:
         for look in (before, after)
     ]
     assert told == [[Severity.CRITICAL], [Severity.WARNING]]
+    waiting = [("CertificateReplaced" in {f.code for f in look.findings}) for look in (before, after)]
+    assert waiting == [False, True]

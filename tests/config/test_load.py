@@ -9,6 +9,7 @@ from tests.config_examples import EXAMPLE_YAML, make_config
 from vpnagent.config.load import load
 from vpnagent.config.values import CertificateFiles, MetricsAuth, MetricsTls
 from vpnagent.errors import ConfigError
+from vpnagent.record import replace
 
 EXAMPLE_FILE = Path(__file__).parents[2] / "docs/example.yaml"
 SECRETS = re.compile("^ +psk_file: .*$", re.MULTILINE)
@@ -210,9 +211,26 @@ def test_certificates_must_be_there_and_the_key_closed(problems: Problems, folde
     assert problems(text) == []
     [primary, _] = load(folder / "vpnagent.yaml").tunnels()
     assert primary.psk is None
-    assert primary.certificates == CertificateFiles(
+    assert primary.certificates
+    assert replace(primary.certificates, revision="") == CertificateFiles(
         certificate=f"{folder}/gw.pem", private_key=f"{folder}/gw.key", ca=f"{folder}/ca.pem"
     )
+
+
+def test_a_renewed_certificate_is_another_configuration(folder: Path) -> None:
+    path, files = folder / "vpnagent.yaml", ("gw.pem", "gw.key", "ca.pem")
+    section = "certificate: {certificate: gw.pem, private_key: gw.key, ca: ca.pem}"
+    path.write_text(edited(("psk_file: psk/primary", section)))
+    for name in files:
+        write_secret(folder / name, b"")
+    first = load(path)
+
+    assert load(path) == first
+    for name in ("gw.pem", "ca.pem"):
+        write_secret(folder / name, b"renewed")
+        renewed = load(path)
+        assert renewed != first
+        first = renewed
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,10 @@ CHANGED = [
     make_connection(psk=Secret(b"another")),
     make_connection(psk=None),
     make_connection(psk=None, certificates=CertificateFiles(certificate="/c", private_key="/k", ca="/a")),
+    make_connection(
+        psk=None,
+        certificates=CertificateFiles(certificate="/c", private_key="/k", ca="/a", revision="renewed"),
+    ),
     make_connection(ike=make_ike(dh_group=14)),
     make_connection(esp=make_esp(pfs_group=None)),
     make_connection(remote_ts=("100.64.0.0/10",)),

@@ -19,6 +19,8 @@ def certificates(_: Config, seen: Observation) -> Iterator[Finding]:
     for certificate in seen.certificates or ():
         if certificate.expiry is None:
             yield _unreadable(certificate)
+        if certificate.replaced and certificate.role == "certificate":
+            yield _replaced(certificate)
     for certificate in first_to_expire(seen).values():
         left = (certificate.expiry or 0.0) - seen.at
         if left <= SOON:
@@ -49,8 +51,17 @@ def _expires(certificate: Certificate, left: float) -> Finding:
         subject=owner,
         severity=Severity.CRITICAL if left <= AT_ONCE else Severity.WARNING,
         text=f"{owner}: the {certificate.role} {certificate.file} {when}, {moment}: {breaks}",
-        hint="put a new one in its place"
-        + ("" if listener else ", then systemctl restart vpnagent, which leaves tunnels and routes in place"),
+        hint="put a new one in its place" + ("" if listener else ", then vpnagent reload"),
+    )
+
+
+def _replaced(certificate: Certificate) -> Finding:
+    return Finding(
+        code="CertificateReplaced",
+        subject=certificate.owner,
+        severity=Severity.WARNING,
+        text=f"{certificate.owner}: certificate or CA have changed on disk, and charon has the former ones",
+        hint="vpnagent reload, which negotiates the tunnel anew; vpnagent plan says what that interrupts",
     )
 
 

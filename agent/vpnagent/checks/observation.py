@@ -130,6 +130,7 @@ class Certificate:
     file: str
     expiry: float | None  #: Unix time; None: not known
     error: str = ""  #: why it is not known
+    replaced: bool = False  #: since the configuration was read: charon has the former one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,10 @@ from vpnagent.checks.certificates import LISTENER
 from vpnagent.checks.host import DISABLE_POLICY, DISABLE_XFRM, ECHO_IGNORED, MODULES
 from vpnagent.checks.observation import Certificate, Listener, Modules, OpenFile, Pool
 from vpnagent.checks.x509_expiry import expiry
-from vpnagent.config.secret_files import SecretFileError, check_readable
-from vpnagent.config.values import Config
+from vpnagent.config.secret_files import SecretFileError, check_readable, revision
+from vpnagent.config.values import CertificateFiles, Config
 from vpnagent.desired import SYSCTLS
+from vpnagent.record import replace
 from vpnagent.routing.sysctl import read_sysctls
 
 ROOT: Final = Path("/")
@@ -174,21 +175,24 @@ def _key_files(config: Config, config_path: str) -> Iterator[str]:
 
 def certificates(config: Config) -> tuple[Certificate, ...]:
     """Return when the certificates expire that tunnels and the metrics' listener use."""
-    return tuple(
-        _certificate(owner, role, path)
-        for owner, role, path in _certificate_files(config)
-        if path is not None
-    )
+    found = [_certificate(*row) for row in _certificate_files(config)]
+    stale = {str(t.key) for t in config.tunnels() if t.certificates and _is_replaced(t.certificates)}
+    return tuple(replace(certificate, replaced=certificate.owner in stale) for certificate in found)
 
 
-def _certificate_files(config: Config) -> Iterator[tuple[str, str, str | None]]:
+def _is_replaced(files: CertificateFiles) -> bool:
+    return bool(files.revision) and revision(files) not in ("", files.revision)
+
+
+def _certificate_files(config: Config) -> Iterator[tuple[str, str, str]]:
     for tunnel in config.tunnels():
         if tunnel.certificates:
             yield str(tunnel.key), "certificate", tunnel.certificates.certificate
             yield str(tunnel.key), "CA", tunnel.certificates.ca
     if tls := config.agent.metrics_tls:
         yield LISTENER, "certificate", tls.certificate
-        yield LISTENER, "CA", tls.client_ca
+        if tls.client_ca is not None:
+            yield LISTENER, "CA", tls.client_ca
 
 
 def _certificate(owner: str, role: str, path: str) -> Certificate:

@@ -13,11 +13,18 @@ from vpnagent.config.build import Psks, absolute, build, contradictions, metrics
 from vpnagent.config.draft import draft
 from vpnagent.config.file_models import AgentSection, ConfigFile, TunnelSection
 from vpnagent.config.rules import violations
-from vpnagent.config.secret_files import SecretFileError, check_readable, read_credential, read_secret
-from vpnagent.config.values import Config
+from vpnagent.config.secret_files import (
+    SecretFileError,
+    check_readable,
+    read_credential,
+    read_secret,
+    revision,
+)
+from vpnagent.config.values import Config, Tunnel
 from vpnagent.config.wording import Path, Violation, key_path
 from vpnagent.config.yaml_positions import MAX_BYTES, Document, read
 from vpnagent.errors import ConfigError, Problem
+from vpnagent.record import replace
 from vpnagent.secret import Secret
 
 DEFAULT_PATH: Final = "/etc/vpnagent/vpnagent.yaml"
@@ -57,7 +64,24 @@ def load(
     ]
     if problems := _problems(name, document, (*sketch.violations, *map(sketch.relocated, found))):
         raise ConfigError(problems)
-    return config
+    return with_revisions(config) if read_secrets else config
+
+
+def with_revisions(config: Config) -> Config:
+    """Return the same with the revision of every tunnel's certificates: a renewed one is a change."""
+    return replace(
+        config,
+        connections=tuple(
+            replace(connection, tunnels=tuple(map(_with_revision, connection.tunnels)))
+            for connection in config.connections
+        ),
+    )
+
+
+def _with_revision(tunnel: Tunnel) -> Tunnel:
+    if (files := tunnel.certificates) is None:
+        return tunnel
+    return replace(tunnel, certificates=replace(files, revision=revision(files)))
 
 
 def content_of(name: str) -> bytes:

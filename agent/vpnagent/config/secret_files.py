@@ -5,11 +5,14 @@ errors name the file and never what is in it.
 """
 
 import grp
+import hashlib
 import os
 import re
 import stat
+from pathlib import Path
 from typing import Final
 
+from vpnagent.config.values import CertificateFiles
 from vpnagent.secret import Secret
 
 SERVICE_GROUP: Final = "vpnagent"
@@ -52,6 +55,18 @@ def secret_of(content: bytes) -> Secret:
 def check_readable(path: str, *, closed: bool) -> None:
     """See that a file of certificates can be opened; ``closed``: to us only. Raises SecretFileError."""
     os.close(_open(path, closed=closed))
+
+
+def revision(files: CertificateFiles) -> str:
+    """Return what is another one when certificate or CA are; empty if they cannot be read."""
+    held = []
+    try:
+        for path in (files.certificate, files.ca):
+            check_readable(path, closed=False)  # not a FIFO, which would hold us up
+            held.append(Path(path).read_bytes())
+    except (SecretFileError, OSError):
+        return ""
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in held)).hexdigest()[:16]
 
 
 def _content(path: str, *, closed: bool) -> bytes:

@@ -169,6 +169,7 @@ class CertificateFiles:
     certificate: str
     private_key: str
     ca: str
+    revision: str = ""  #: of what certificate and CA held when the configuration was read; empty: not read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,7 +107,7 @@ def load_key(credentials: Credentials) -> dict[str, object]:
 def digest(connection: Connection, *, key: bytes) -> str:
     """Return a keyed digest of all that charon would be told, the pre-shared key included.
 
-    Of certificates only the paths: a file that changed is noticed when the connection is loaded next.
+    Of certificates the paths, and the revision that they had when the configuration was read.
     """
     message: dict[str, object] = {"conn": load_conn(connection), "files": str(connection.certificates)}
     if connection.psk is not None:
