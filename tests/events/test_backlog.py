@@ -71,6 +71,15 @@ def test_a_lost_event_is_an_error_until_one_is_delivered() -> None:
     assert (backlog.error, backlog.lost, len(backlog)) == (None, 1, 0)
 
 
+def test_a_pause_ends_when_told_to() -> None:
+    backlog = Backlog()
+    backlog.offer(event(1))
+    backlog.failed(event(1), "refused", 0.0, retries=1)
+    assert backlog.due(0.5) is None
+    backlog.hurry()
+    assert backlog.due(0.5) == event(1)
+
+
 def test_too_many_events_push_out_the_oldest() -> None:
     backlog = Backlog()
     for sequence in range(MOST + 2):

@@ -40,6 +40,10 @@ class Backlog:
         """Return when an event will be due, should none come; None when none waits."""
         return self._not_before if self._events else None
 
+    def hurry(self) -> None:
+        """End the pause: what failed may succeed now."""
+        self._not_before = 0.0
+
     def delivered(self, event: Event) -> None:
         """Note that an event arrived."""
         self.error, self._failures, self._not_before = None, 0, 0.0

@@ -113,6 +113,7 @@ class Hooks:
         before, self._hooks = self._hooks, {}
         for hook in hooks:
             backlog = before[hook.name].backlog if hook.name in before else Backlog()
+            backlog.hurry()
             self._hooks[hook.name] = _Told(hook, backlog)
         self._changed.set()
 

@@ -87,7 +87,6 @@ class Recorder:
             return
         left = "left" if self._known.config.connections else "removed"
         self._tell(_of_daemon(EventType.DAEMON_STOPPED, at, f"stopped; tunnels and routes are {left}"))
-        await self._hooks.drain()
         try:
             async with asyncio.timeout(PATIENCE):
                 problem = await self._write()
@@ -95,6 +94,7 @@ class Recorder:
             problem = f"not written within {PATIENCE:g} s"
         if problem:
             log.warning("events-not-kept error=%r", problem)
+        await self._hooks.drain()
 
     async def _load(self) -> None:
         kept = await asyncio.to_thread(self._store.read)
