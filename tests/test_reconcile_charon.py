@@ -265,11 +265,60 @@ def test_a_failed_negotiation_is_counted_and_its_reason_told_until_the_tunnel_is
         )
         known = world.known.charon
         assert known.negotiation_failures == {(PRIMARY, "PskMismatch"): 1}
-        assert known.troubles[PRIMARY].startswith("PskMismatch: ")
+        assert str(known.failures[PRIMARY]).startswith("PskMismatch: ")
         world.charon.answer(PRIMARY)
         world.now += 120
         await both_up(world)
-        await world.until(lambda: not known.troubles)
+        await world.until(lambda: not known.failures)
+
+    play(scene)
+
+
+def test_a_rekeying_that_fails_is_told_while_the_old_sa_carries_and_until_one_succeeds() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        text = "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built"
+        world.tell(LogLine(connection=PRIMARY.owner, ike_sa="1", text=text))
+        world.reconciler.converged.clear()
+        await world.until(world.reconciler.converged.is_set)
+        assert world.up() == {"primary", "backup"}
+        assert world.known.charon.failures.keys() == {PRIMARY}
+        world.tell(Rekeyed(connection=PRIMARY.owner, child="primary", new="77"))
+        assert not world.known.charon.failures
+
+    play(scene)
+
+
+def test_changed_settings_are_not_blamed_for_what_failed_before() -> None:
+    config = make_config()
+    ike = config.connections[0].ike
+
+    async def scene(world: World) -> None:
+        world.charon.reject(PRIMARY)
+        await world.until(lambda: world.up() == {"backup"})
+        text = "received AUTHENTICATION_FAILED notify error"
+        world.tell(LogLine(connection=PRIMARY.owner, ike_sa="1", text=text))
+        assert world.known.charon.failures
+        world.known.config = make_config(connection={"ike": replace(ike, dh_group=14)})
+        await world.until(lambda: not world.known.charon.failures)
+
+    play(scene, config)
+
+
+def test_a_deletion_by_the_peer_is_the_reason_for_being_down() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        for text in (
+            "parsed INFORMATIONAL request 0 [ D ]",
+            f"received DELETE for IKE_SA {PRIMARY.owner}[1]",
+        ):
+            world.tell(LogLine(connection=PRIMARY.owner, ike_sa="1", text=text))
+        assert not world.known.charon.failures
+        world.charon.be_silent(PRIMARY)
+        await world.lose_primary()
+        await world.until(lambda: world.up() == {"backup"})
+        assert world.known.charon.failures[PRIMARY].reason.value == "ReceiveDeleteNotify"
+        assert world.known.charon.negotiation_failures == {(PRIMARY, "ReceiveDeleteNotify"): 1}
 
     play(scene)
 

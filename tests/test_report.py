@@ -1,16 +1,21 @@
 import logging
+from dataclasses import replace
 
 import pytest
 from tests.config_examples import make_config
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.finding import Finding, Severity
+from vpnagent.ipsec.failure_reason import Reason
+from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.knowledge import Knowledge
 from vpnagent.report import findings, refresh
 from vpnagent.selection import Verdict
-from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
+from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus, TunnelState
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")
+PSK = NegotiationFailed(connection="", reason=Reason.PSK_MISMATCH, text="refused", hint="compare the keys")
 INSTALLED = SaStatus(ike=IkeStatus.ESTABLISHED, child=ChildStatus.INSTALLED)
 
 
@@ -21,9 +26,13 @@ def known(*up: TunnelKey) -> Knowledge:
     known.charon.statuses = dict.fromkeys(up, INSTALLED)
     known.charon.verdicts = {key: Verdict(child_sa_installed=True) for key in up}
     failed = {PRIMARY, BACKUP} - set(up)
-    known.charon.troubles = dict.fromkeys(failed, "PskMismatch: refused")
-    known.charon.hints = dict.fromkeys(failed, "compare the keys")
+    known.charon.failures = dict.fromkeys(failed, PSK)
     return known
+
+
+def findings_of(known: Knowledge) -> list[Finding]:
+    refresh(known, 1.0)
+    return list(findings(known))
 
 
 def codes(known: Knowledge) -> set[str]:
@@ -41,6 +50,32 @@ def test_a_tunnel_that_is_down_is_told_with_its_reason_and_its_hint() -> None:
     [down] = [f for f in findings(partly) if f.code == "TunnelDown"]
     assert down.text == "tunnel hangzhou/backup is down: PskMismatch: refused"
     assert down.hint == "compare the keys"
+
+
+def test_a_failure_of_a_tunnel_that_carries_is_a_warning_and_the_tunnel_stays_up() -> None:
+    up = known(PRIMARY, BACKUP)
+    up.charon.failures = {PRIMARY: PSK}
+    assert codes(up) == {"NegotiationFailed"}
+    [failing] = findings(up)
+    assert "PskMismatch: refused" in failing.text
+    assert (failing.severity, failing.hint) == (Severity.WARNING, "compare the keys")
+    assert up.tunnels.views[PRIMARY].state is TunnelState.UP
+
+
+def test_other_lifetimes_are_a_note() -> None:
+    up = known(PRIMARY, BACKUP)
+    up.charon.remarks = {PRIMARY: replace(PSK, reason=Reason.LIFETIME_MISMATCH)}
+    assert [(f.code, f.severity) for f in findings_of(up)] == [("LifetimeMismatch", Severity.INFO)]
+
+
+def test_the_hint_of_a_negotiation_is_not_given_for_what_it_did_not_cause() -> None:
+    down = known(PRIMARY, BACKUP)
+    refresh(down, 1.0)
+    down.charon.statuses = {BACKUP: INSTALLED}
+    down.charon.verdicts = {BACKUP: Verdict(child_sa_installed=True)}
+    [told] = [f for f in findings_of(down) if f.code == "TunnelDown"]
+    assert told.text.endswith("no CHILD_SA")
+    assert told.hint != PSK.hint
 
 
 def test_with_no_tunnel_left_the_standby_is_not_what_is_missing() -> None:

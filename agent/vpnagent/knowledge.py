@@ -13,6 +13,7 @@ from vpnagent.config.values import Config, TunnelKey
 from vpnagent.counting import Probes, Traffic
 from vpnagent.drill.lease import Leases
 from vpnagent.finding import Finding, Findings
+from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.meter import Histogram
@@ -90,8 +91,12 @@ class CharonKnowledge:
     statuses: Mapping[TunnelKey, SaStatus] = field(default_factory=dict)
     verdicts: Verdicts = field(default_factory=dict)
     vacating: frozenset[TunnelKey] = frozenset()  #: they are renegotiated: no traffic into them
-    troubles: Mapping[TunnelKey, str] = field(default_factory=dict)  #: why a tunnel is not up
-    hints: Mapping[TunnelKey, str] = field(default_factory=dict)  #: what to do about it
+    failures: Mapping[TunnelKey, NegotiationFailed] = field(
+        default_factory=dict
+    )  #: the last, while it matters
+    remarks: Mapping[TunnelKey, NegotiationFailed] = field(
+        default_factory=dict
+    )  #: of negotiations that succeeded
     findings: tuple[Finding, ...] = ()
     rekeys: dict[TunnelKey, int] = field(default_factory=dict)
     negotiation_failures: dict[tuple[TunnelKey, str], int] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from prometheus_client.utils import floatToGoString
 from vpnagent import __version__
 from vpnagent.config.values import Connection, Tunnel, TunnelKey
 from vpnagent.events.kinds import EventType
-from vpnagent.ipsec.negotiation_failure import Reason
+from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.knowledge import DETECTION_BOUNDS, SWITCH_BOUNDS, FailoverTimes, Knowledge
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.meter import LATENESS_BOUNDS, RTT_BOUNDS

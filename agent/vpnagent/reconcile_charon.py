@@ -27,10 +27,10 @@ from vpnagent.ipsec.algorithms import missing_algorithms
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
 from vpnagent.ipsec.initiation import Initiate, Initiation
-from vpnagent.ipsec.negotiation_failure import Diagnosis
 from vpnagent.ipsec.plan import Loaded, Traffic, plan, without_superseded
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge import Knowledge
+from vpnagent.negotiations import Negotiations
 from vpnagent.selection import Verdict, usable
 from vpnagent.tunnels import sa_statuses
 
@@ -131,10 +131,10 @@ class CharonReconciler:
         match event:
             case IkeUpDown() | ChildUpDown():
                 known.signalled_at = self._clock()
-                if not event.up:
-                    self._session.told_down(event.connection)
+                self._session.told(event)
                 log.debug("charon-event %s", event)
             case Rekeyed():
+                self._session.told(event)
                 self._count_rekey(event)
             case LogLine():
                 self._session.heard(event)
@@ -174,26 +174,11 @@ class Session:
         self._carried: frozenset[str] = frozenset()  #: connections that carried when last observed
         self._told_down: set[str] = set()  #: of which charon has told since then that an SA went
         self._refusals: dict[str, Refusal] = {}
-        self._diagnosis = Diagnosis()
+        self._negotiations = Negotiations(known.charon)
 
     def heard(self, line: LogLine) -> None:
         """Take in a line of charon's log: it may tell why a negotiation failed."""
-        failed = self._diagnosis.heard(line)
-        key = self._key_of(failed.connection) if failed else None
-        if failed is None or key is None:
-            return
-        known = self._known.charon
-        count = known.negotiation_failures.get((key, failed.reason.value), 0)
-        known.negotiation_failures[key, failed.reason.value] = count + 1
-        known.troubles = {**known.troubles, key: f"{failed.reason.value}: {failed.text}"}
-        known.hints = {**known.hints, key: failed.reason.hint}
-        if count == 0:
-            log.warning(
-                "negotiation-failed tunnel=%s reason=%s text=%r", key, failed.reason.value, failed.text
-            )
-
-    def _key_of(self, connection: str) -> TunnelKey | None:
-        return next((t.key for t in self._known.config.tunnels() if t.key.owner == connection), None)
+        self._negotiations.heard(line, self._clock())
 
     async def round(self) -> bool:
         """Observe, report, apply, initiate once; return whether there was anything to do."""
@@ -201,9 +186,8 @@ class Session:
         want = ipsec_connections(known.config)
         state = await self._observe()
         now = self._clock()
+        self._negotiations.expect(want)
         self._publish(state, now)
-        for name, connection in want.items():
-            self._diagnosis.expect(name, connection.remote_address)
         impossible = self._impossible(want)
         held = impossible.keys() | self._refused(want, now) | probe_wiring.held(known.probe.paths.values())
         self._loaded = self._loaded.observed(state)
@@ -230,9 +214,12 @@ class Session:
             known.kernel_dirty.set()
             known.probe_dirty.set()
 
-    def told_down(self, connection: str) -> None:
-        """Charon told that an SA of this connection went away."""
-        self._told_down.add(connection)
+    def told(self, event: IkeUpDown | ChildUpDown | Rekeyed) -> None:
+        """Charon told that an SA of a connection came, went away, or was replaced."""
+        if isinstance(event, IkeUpDown | ChildUpDown) and not event.up:
+            self._told_down.add(event.connection)
+        elif not isinstance(event, IkeUpDown):  # an IKE_SA alone carries nothing
+            self._negotiations.succeeded(event.connection)
 
     async def _observe(self) -> CharonState:
         """Observe; and again, if a CHILD_SA is gone of which charon told nothing.
@@ -264,13 +251,11 @@ class Session:
         if statuses != known.statuses:
             known.statuses = statuses
             self._known.probe_dirty.set()
+        self._negotiations.observed(now)
         lenient = self._up_before if now < self._grace_until else frozenset()
         verdicts = {
             key: Verdict(child_sa_installed=status.installed or key in lenient)
             for key, status in known.statuses.items()
-        }
-        known.troubles = {
-            k: t for k, t in known.troubles.items() if k in verdicts and not verdicts[k].child_sa_installed
         }
         if verdicts != known.verdicts:
             known.verdicts = verdicts
@@ -328,6 +313,7 @@ class Session:
             if isinstance(action, LoadConnection):
                 self._refusals.pop(action.connection.name, None)
                 self._initiation.forget(action.connection.name)
+                self._negotiations.reloaded(action.connection.name)
 
     async def _start(self, step: Action | Initiate) -> None:
         if not isinstance(step, Initiate):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from vpnagent.config.values import Config, Forwarding
 from vpnagent.finding import Finding, Severity
-from vpnagent.knowledge import Knowledge
+from vpnagent.knowledge import CharonKnowledge, Knowledge
 from vpnagent.status import rfc3339
 from vpnagent.tunnels import SaStatus, TunnelState, TunnelView
 
@@ -24,7 +24,7 @@ def refresh(known: Knowledge, at: float) -> None:
         tunnels=tunnels,
         statuses={t.key: known.charon.statuses.get(t.key, SaStatus()) for t in tunnels},
         verdicts=known.verdicts(),
-        troubles=known.charon.troubles,
+        troubles={key: str(failed) for key, failed in known.charon.failures.items()},
         paths=known.probe.paths,
     )
     for change in transitions:
@@ -85,6 +85,7 @@ def _tunnel_findings(config: Config, known: Knowledge) -> Iterator[Finding]:
                 yield _drained(view) if view.key in known.drained else _drill(view)
             elif view.state is TunnelState.DOWN:
                 yield _down(view, known)
+            yield from _negotiation(view, known.charon)
         up = sum(view.state is TunnelState.UP for view in views)
         if up == 1 < len(views) and connection.forwarding is Forwarding.ACTIVE_STANDBY:
             yield Finding(
@@ -116,13 +117,36 @@ def _drill(view: TunnelView) -> Finding:
     )
 
 
+def _negotiation(view: TunnelView, known: CharonKnowledge) -> Iterator[Finding]:
+    """Yield what is wrong with negotiations although the tunnel's CHILD_SA is installed."""
+    if not view.sa.installed:
+        return
+    if failed := known.failures.get(view.key):
+        yield Finding(
+            code="NegotiationFailed",
+            subject=str(view.key),
+            severity=Severity.WARNING,
+            text=f"tunnel {view.key} has its SA still, but the negotiation of the next one fails: {failed}",
+            hint=failed.hint,
+        )
+    if remark := known.remarks.get(view.key):
+        yield Finding(
+            code="LifetimeMismatch",
+            subject=str(view.key),
+            severity=Severity.INFO,
+            text=f"tunnel {view.key}: the two ends have other lifetimes: {remark.text}",
+            hint=remark.hint,
+        )
+
+
 def _down(view: TunnelView, known: Knowledge) -> Finding:
+    failed = known.charon.failures.get(view.key)
     return Finding(
         code="TunnelDown",
         subject=str(view.key),
         severity=Severity.CRITICAL,
         text=f"tunnel {view.key} is down: {view.reason}",
-        hint=known.charon.hints.get(
-            view.key, "see the log of charon and the tunnel's state in the cloud console"
-        ),
+        hint=failed.hint
+        if failed is not None and view.reason == str(failed)
+        else "see the log of charon and the tunnel's state in the cloud console",
     )

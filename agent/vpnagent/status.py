@@ -86,6 +86,7 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
         "remote_address": str(tunnel.remote_address),
         "ike_sa": view.sa.ike.value if view else "none",
         "child_sa": view.sa.child.value if view else "none",
+        "negotiation_failure": _negotiation_failure(known, tunnel),
         "path": _path(known, tunnel),
         "rx_bytes": counters.rx_bytes,
         "tx_bytes": counters.tx_bytes,
@@ -97,6 +98,13 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
             max(rate.rx_bits_per_second, rate.tx_bits_per_second) / connection.bandwidth, 4
         ),
     }
+
+
+def _negotiation_failure(known: Knowledge, tunnel: Tunnel) -> Json | None:
+    failed = known.charon.failures.get(tunnel.key)
+    if failed is None:
+        return None
+    return {"reason": failed.reason.value, "text": failed.text, "hint": failed.hint}
 
 
 def _path(known: Knowledge, tunnel: Tunnel) -> Json:

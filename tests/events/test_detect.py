@@ -15,6 +15,8 @@ from vpnagent.events.detect import DAY, Seen, beginning, happenings, look
 from vpnagent.events.event import Happening
 from vpnagent.events.kinds import EventType
 from vpnagent.finding import Finding, Severity
+from vpnagent.ipsec.failure_reason import Reason
+from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.outlook import PathReport
@@ -67,13 +69,16 @@ def finding(code: str) -> Finding:
     return Finding(code=code, subject="x", severity=Severity.CRITICAL, text="wrong", hint="mend it")
 
 
+SILENCE = NegotiationFailed(connection="", reason=Reason.NO_RESPONSE, text="retransmit", hint="look")
+
+
 def lose_charon(known: Knowledge) -> None:
     known.charon.connected, known.charon.error = False, "charon: no answer"
 
 
 def trouble(known: Knowledge, *keys: TunnelKey) -> None:
     install(known)
-    known.charon.troubles = dict.fromkeys(keys, "NoResponse: retransmit")
+    known.charon.failures = dict.fromkeys(keys, SILENCE)
 
 
 def path(key: TunnelKey, state: PathState, *, held: bool = False) -> PathReport:
@@ -211,9 +216,9 @@ def test_the_first_connection_to_charon_is_no_return() -> None:
 
 def test_a_tunnel_negotiated_again_has_not_failed_a_second_time() -> None:
     watched = watch(PRIMARY)
-    watched.known.charon.troubles = {}  # the trouble is forgotten while it is being tried again
+    watched.known.charon.failures = {}  # the trouble is forgotten while it is being tried again
     assert watched.types() == set()
-    watched.known.charon.troubles = {BACKUP: "NoResponse: retransmit"}
+    watched.known.charon.failures = {BACKUP: SILENCE}
     assert watched.types() == set()
 
 
@@ -222,7 +227,7 @@ def test_a_negotiation_that_succeeded_may_fail_anew() -> None:
     for _ in range(2):
         trouble(watched.known, PRIMARY)
         assert "IpsecTunnelNegotiationFailed" in watched.types()
-        watched.known.charon.troubles = {}
+        watched.known.charon.failures = {}
         install(watched.known, *BOTH)
         assert "TunnelUp" in watched.types()
 

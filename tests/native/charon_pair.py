@@ -22,12 +22,15 @@ from vpnagent.ipsec.connection import Connection
 
 CHARON = "/usr/sbin/charon-systemd"
 
-#: Retransmission is four times as fast as by default: no answer is told after 1 s instead of 4.
+#: Retransmission is four times as fast as by default: no answer is told after 1 s instead of 4. Half-open
+#: IKE_SAs are not limited to 5 from one address: every scenario comes from the same.
 STRONGSWAN_CONF = """
 charon-systemd {{
   install_routes = no
   install_virtual_ip = no
   retransmit_timeout = 1.0
+  dos_protection = no
+  {settings}
   plugins {{
     include /etc/strongswan.d/charon/*.conf
     kernel-libipsec {{ load = {libipsec} }}
@@ -57,17 +60,24 @@ class Host:
         self.vici = str(self.directory / "charon.vici")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, libipsec: bool = True) -> None:
-        """Start charon; it is ready when its socket answers."""
+    def configure(self, settings: str, *, libipsec: bool = True) -> str:
+        """Write strongswan.conf with further settings of charon, for its start or ``reload-settings``."""
         conf = self.directory / "strongswan.conf"
         conf.write_text(
-            STRONGSWAN_CONF.format(directory=self.directory, libipsec="yes" if libipsec else "no")
+            STRONGSWAN_CONF.format(
+                directory=self.directory, libipsec="yes" if libipsec else "no", settings=settings
+            )
         )
+        return str(conf)
+
+    def start(self, *, libipsec: bool = True, settings: str = "") -> None:
+        """Start charon; it is ready when its socket answers."""
+        conf = self.configure(settings, libipsec=libipsec)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.vici)
         self._process = subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, CHARON],
-            env={**os.environ, "STRONGSWAN_CONF": str(conf)},
+            env={**os.environ, "STRONGSWAN_CONF": conf},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -106,13 +116,13 @@ class Host:
 
 
 @contextlib.contextmanager
-def charon_pair(directory: pathlib.Path) -> Iterator[tuple[Host, Host]]:
-    """Yield two hosts with running charons; leave nothing behind."""
+def charon_pair(directory: pathlib.Path, settings: str = "") -> Iterator[tuple[Host, Host]]:
+    """Yield two hosts with running charons that have these settings; leave nothing behind."""
     hosts = Host("a", 1, directory), Host("b", 2, directory)
     try:
         _link(*hosts)
         for host in hosts:
-            host.start()
+            host.start(settings=settings)
         yield hosts
     finally:
         for host in hosts:

@@ -5,141 +5,69 @@ negotiations that fail for a known reason, at both ends.
 """
 
 import asyncio
+import contextlib
 import json
 import pathlib
+import re
 import signal
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
 
 from tests.ipsec.charon_contract import carries, load, until
-from tests.ipsec.connections import make_esp, make_ike
+from tests.ipsec.negotiation_failures import TOLD
 from tests.native.charon_pair import Host, charon_pair, connection
+from tests.native.failing_negotiations import ALLOW_AGGRESSIVE, End, ends, scenarios
 
 from vpnagent.ipsec import vici
-from vpnagent.ipsec.actions import Terminate, UnloadConnection, UnloadSecret
-from vpnagent.ipsec.charon import EVENTS, Charon
-from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.events import Event, LogLine
-from vpnagent.secret import Secret
+from vpnagent.ipsec.actions import Terminate
+from vpnagent.ipsec.charon import EVENTS
+from vpnagent.ipsec.events import LogLine
 
 DATA = pathlib.Path(__file__).parent.parent / "data" / "vici"
-QUIET = 1.2  #: seconds without a line after which all is told; the first retransmission comes after 1
-
-Ends = tuple[Connection, Connection | None]
-
-
-def failures(a: Host, b: Host) -> Iterator[tuple[str, Ends]]:
-    """Yield each scenario: what the initiator and what the responder has loaded."""
-    here, there = connection(a, b), connection(b, a)
-    here1, there1 = replace(here, ike=make_ike(version=1)), replace(there, ike=make_ike(version=1))
-    yield "psk", (here, replace(there, psk=Secret(b"another")))
-    yield "ike-encryption", (here, replace(there, ike=make_ike(encryption="aes256")))
-    yield "ike-integrity", (here, replace(there, ike=make_ike(integrity="sha256")))
-    yield "ike-dh-group", (here, replace(there, ike=make_ike(dh_group=14)))
-    yield "ike-all", (here, replace(there, ike=make_ike(encryption="3des", integrity="md5", dh_group=14)))
-    yield "esp-encryption", (here, replace(there, esp=make_esp(encryption="aes256")))
-    yield "traffic-selectors", (here, replace(there, local_ts=("10.99.0.0/24",), remote_ts=("10.98.0.0/24",)))
-    yield "responder-expects-another-id", (here, replace(there, remote_id="somebody-else"))
-    yield "responder-has-another-id", (here, replace(there, local_id="somebody-else"))
-    yield "responder-without-connection", (here, None)
-    yield "ike-version", (here, there1)
-    yield "ikev1-psk", (here1, replace(there1, psk=Secret(b"another")))
-    yield "ikev1-ike-encryption", (here1, replace(there1, ike=make_ike(version=1, encryption="aes256")))
-    yield "ikev1-pfs-group", (here1, replace(there1, esp=make_esp(pfs_group=14)))
-    yield (
-        "ikev1-traffic-selectors",
-        (
-            here1,
-            replace(there1, local_ts=("10.99.0.0/24",), remote_ts=("10.98.0.0/24",)),
-        ),
-    )
-    yield "ikev1-responder-expects-another-id", (here1, replace(there1, remote_id="somebody-else"))
-    yield "ikev1-responder-has-another-id", (here1, replace(there1, local_id="somebody-else"))
-    yield "ikev1-mode", (here1, replace(there1, ike=make_ike(version=1, mode="aggressive")))
-    yield (
-        "ikev1-aggressive-refused",
-        (
-            replace(here1, ike=make_ike(version=1, mode="aggressive")),
-            replace(there1, ike=make_ike(version=1, mode="aggressive")),
-        ),
-    )
+QUIET = 0.8  #: seconds without a line after which all is told
+NOISE = re.compile(
+    r"forecast|multicast|fe80::|on wire$|^(sending|received) packet: | vendor ID$|^loaded \d+ "
+)
+LOUD = 2.5  #: seconds after which what is said repeats what was said
 
 
-class End:
-    """One host's charon, and the lines that it has logged since they were last taken."""
-
-    def __init__(self, host: Host) -> None:
-        self.charon = Charon(host.vici, on_event=self._on_event)
-        self.lines: list[LogLine] = []
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, LogLine) and "vici" not in event.text and "shared key with" not in event.text:
-            self.lines.append(event)
-
-    async def quiet(self) -> list[dict[str, str | None]]:
-        """Return the lines once no more come."""
-        count = -1
-        while count != len(self.lines):
-            count = len(self.lines)
-            await asyncio.sleep(QUIET)
-        return [{"connection": x.connection, "ike_sa": x.ike_sa, "text": x.text} for x in self.lines]
-
-    async def empty(self) -> None:
-        """Have charon forget everything."""
-        state = await self.charon.observe()
-        for name in state.connections:
-            await self.charon.apply(UnloadConnection(name))
-        for id_ in state.secrets:
-            await self.charon.apply(UnloadSecret(id_))
-        for sa in state.sas:
-            await self.charon.apply(Terminate(sa.connection, sa.unique_id, "next", force=True))
-        await until(self.charon, lambda state: not state.sas)
+Lines = list[dict[str, str | None]]
 
 
-async def record_failures(a: Host, b: Host) -> dict[str, dict[str, list[dict[str, str | None]]]]:
-    """Return the lines of each scenario, by role."""
-    here, there = End(a), End(b)
-    await here.charon.connect()
-    await there.charon.connect()
+async def record_failures(a: Host, b: Host) -> dict[str, dict[str, Lines]]:
+    """Return the lines of each scenario, by role, and those that led to it."""
     recorded = {}
-    for name, (initiator, responder) in failures(a, b):
-        await load(here.charon, initiator)
-        if responder:
-            await load(there.charon, responder)
-        recorded[name] = await _roles(here, there, initiator)
-        await here.empty()
-        await there.empty()
-    recorded["pfs-group-at-rekey"] = await _failed_rekey(a, b, here, there)
-    b.signal(signal.SIGSTOP)
-    await load(here.charon, connection(a, b))
-    recorded["no-answer"] = {"initiator": (await _roles(here, there, connection(a, b)))["initiator"]}
-    b.signal(signal.SIGCONT)
+    for name, scenario in scenarios(a, b).items():
+        async with ends(a, b) as (here, there), scenario.played(here, there):
+            for end, reason in zip((here, there), TOLD[name], strict=True):
+                await end.told_of(reason)
+            await asyncio.gather(quiet(here), quiet(there))
+            roles = {
+                "initiator-before": here.before,
+                "initiator": here.lines,
+                "responder-before": there.before,
+                "responder": there.lines,
+            }
+            recorded[name] = {role: plain(lines) for role, lines in roles.items()}
     return recorded
 
 
-async def _roles(here: End, there: End, initiator: Connection) -> dict[str, list[dict[str, str | None]]]:
-    here.lines.clear()
-    there.lines.clear()
-    await here.charon.initiate(initiator.key)
-    return {"initiator": await here.quiet(), "responder": await there.quiet()}
+async def quiet(end: End) -> None:
+    """Return once no more lines come, or more of the same."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LOUD):
+            count = -1
+            while count != len(end.lines):
+                count = len(end.lines)
+                await asyncio.sleep(QUIET)
 
 
-async def _failed_rekey(a: Host, b: Host, here: End, there: End) -> dict[str, list[dict[str, str | None]]]:
-    await load(there.charon, replace(connection(b, a), esp=make_esp(pfs_group=14)))
-    await load(here.charon, connection(a, b))
-    await here.charon.initiate(connection(a, b).key)
-    await until(here.charon, carries)
-    await here.quiet()
-    here.lines.clear()
-    there.lines.clear()
-    raw = await vici.connect(a.vici)
-    await raw.request("rekey", {"child": "primary"})
-    raw.close()
-    told = {"initiator": await here.quiet(), "responder": await there.quiet()}
-    await here.empty()
-    await there.empty()
-    return told
+def plain(lines: list[LogLine]) -> Lines:
+    """Return the lines that are about IKE: charon also tells of this host's addresses and of multicast."""
+    return [
+        {"connection": line.connection, "ike_sa": line.ike_sa, "text": line.text}
+        for line in lines
+        if not NOISE.search(line.text)
+    ]
 
 
 class Tee(vici.ViciConnection):
@@ -212,7 +140,10 @@ async def _list(commands: Tee, label: str) -> None:
 def main() -> None:
     """Write both files."""
     for name, record in (("negotiation_failures", record_failures), ("segments", record_segments)):
-        with tempfile.TemporaryDirectory() as directory, charon_pair(pathlib.Path(directory)) as (a, b):
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            charon_pair(pathlib.Path(directory), ALLOW_AGGRESSIVE) as (a, b),
+        ):
             recorded = asyncio.run(record(a, b))
         (DATA / f"{name}.json").write_text(json.dumps(recorded, indent=1) + "\n")
 

@@ -27,8 +27,9 @@ from vpnagent.ipsec.actions import LoadConnection, Terminate
 from vpnagent.ipsec.charon import Charon
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, LogLine, Rekeyed
+from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.initiation import Initiate, Initiation
-from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed, Reason
+from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed
 from vpnagent.ipsec.plan import DUPLICATE_AGE, Loaded, Traffic, plan, without_superseded
 from vpnagent.ipsec.sa import CharonState, IkeSa
 from vpnagent.secret import Secret
@@ -55,7 +56,7 @@ class Agent:
         self._initiation = Initiation(random=random.random)
         self._diagnosis = Diagnosis()
         for name, wanted in self.desired.items():
-            self._diagnosis.expect(name, wanted.remote_address)
+            self._diagnosis.expect(name, wanted.remote_address, wanted.ike.version)
 
     def _on_event(self, event: Event) -> None:
         self.events.append(event)

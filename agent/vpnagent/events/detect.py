@@ -104,9 +104,9 @@ def _tunnel(known: Knowledge, key: TunnelKey, before: TunnelSeen, at: float) -> 
     path = known.probe.paths.get(key) if known.probe.reported else None
     verdict = known.charon.verdicts.get(key)
     installed = verdict is not None and verdict.child_sa_installed
-    trouble = known.charon.troubles.get(key, "")
+    last = known.charon.failures.get(key)
     failed, unhealthy = before.negotiation_failed, before.unhealthy
-    if installed or trouble:
+    if installed or last:
         failed = not installed
     if path is not None and path.state in (PathState.UP, PathState.DEGRADED):
         unhealthy = False
@@ -117,8 +117,8 @@ def _tunnel(known: Knowledge, key: TunnelKey, before: TunnelSeen, at: float) -> 
         state=view.state if view else TunnelState.INIT,
         reason=view.reason if view else "",
         negotiation_failed=failed,
-        trouble=trouble or before.trouble,
-        hint=known.charon.hints.get(key, ""),
+        trouble=str(last) if last else before.trouble,
+        hint=last.hint if last else "",
         unhealthy=unhealthy,
         drained=key in known.drained,
         expiry=expiry,
