@@ -52,8 +52,8 @@ def _sections(
             tables.connections(status, canvas) if len(status["connections"]) > 1 and not short else (),
             tables.tunnels(status, now, canvas, sparklines),
             _failover(status, now, canvas, short=short),
-            _changes(history, canvas),
             _routes(status, canvas),
+            _changes(history, canvas),
         )
     )
 
