@@ -5,7 +5,7 @@ fire, and no other: neither another alert nor the same with another severity.
 """
 
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -35,42 +35,48 @@ def tunnel_series(name: str, tunnel: str, labels: str = "") -> str:
     return series(name, ",".join(filter(None, (f'connection="{connection}",tunnel="{own}"', labels))))
 
 
-def healthy(config: Config) -> Courses:
+def healthy(config: Config, minutes: float) -> Courses:
     """Return the series of a gateway on which all is well and a little traffic flows."""
     courses = {
-        series("up"): gauge((1, LONG)),
-        series("vpnagent_charon_up"): gauge((1, LONG)),
-        series("vpnagent_config_last_reload_successful"): gauge((1, LONG)),
-        series("vpnagent_drift_repairs_total", 'kind="route"'): gauge((7, LONG)),
-        series("vpnagent_prober_lateness_seconds_bucket", 'le="0.025"'): counter((100, LONG)),
-        series("vpnagent_prober_lateness_seconds_count"): counter((100, LONG)),
+        series("up"): gauge((1, minutes)),
+        series("vpnagent_charon_up"): gauge((1, minutes)),
+        series("vpnagent_config_last_reload_successful"): gauge((1, minutes)),
+        series("vpnagent_drift_repairs_total", 'kind="route"'): gauge((7, minutes)),
+        series("vpnagent_prober_lateness_seconds_bucket", 'le="0.025"'): counter((100, minutes)),
+        series("vpnagent_prober_lateness_seconds_count"): counter((100, minutes)),
     }
     for connection in config.connections:
         of = f'connection="{connection.name}"'
         limit = series("vpnagent_connection_bandwidth_limit_bits_per_second", of)
-        courses[limit] = gauge((connection.bandwidth, LONG))
-        courses[series("vpnagent_failovers_total", f'{of},reason="silent"')] = gauge((3, LONG))
+        courses[limit] = gauge((connection.bandwidth, minutes))
+        courses[series("vpnagent_failovers_total", f'{of},reason="silent"')] = gauge((3, minutes))
         for tunnel in connection.tunnels:
-            courses |= _healthy_tunnel(connection, tunnel)
+            courses |= _healthy_tunnel(connection, tunnel, minutes)
     return courses
 
 
-def _healthy_tunnel(connection: Connection, tunnel: Tunnel) -> Iterator[tuple[str, str]]:
+def _healthy_tunnel(connection: Connection, tunnel: Tunnel, minutes: float) -> Iterator[tuple[str, str]]:
     for name, course in (
-        ("vpnagent_child_sa_installed", gauge((1, LONG))),
-        ("vpnagent_tunnel_up", gauge((1, LONG))),
-        ("vpnagent_path_degraded", gauge((0, LONG))),
-        ("vpnagent_tunnel_bandwidth_limit_bits_per_second", gauge((connection.bandwidth, LONG))),
-        ("vpnagent_tunnel_packet_rate_limit", gauge((connection.packet_rate, LONG))),
-        ("vpnagent_tunnel_transmit_bytes_total", counter((1000, LONG))),
-        ("vpnagent_tunnel_receive_bytes_total", counter((1000, LONG))),
-        ("vpnagent_tunnel_transmit_packets_total", counter((10, LONG))),
-        ("vpnagent_tunnel_receive_packets_total", counter((10, LONG))),
+        ("vpnagent_child_sa_installed", gauge((1, minutes))),
+        ("vpnagent_tunnel_up", gauge((1, minutes))),
+        ("vpnagent_path_degraded", gauge((0, minutes))),
+        ("vpnagent_tunnel_bandwidth_limit_bits_per_second", gauge((connection.bandwidth, minutes))),
+        ("vpnagent_tunnel_packet_rate_limit", gauge((connection.packet_rate, minutes))),
+        ("vpnagent_tunnel_transmit_bytes_total", counter((1000, minutes))),
+        ("vpnagent_tunnel_receive_bytes_total", counter((1000, minutes))),
+        ("vpnagent_tunnel_transmit_packets_total", counter((10, minutes))),
+        ("vpnagent_tunnel_receive_packets_total", counter((10, minutes))),
     ):
         yield tunnel_series(name, str(tunnel.key)), course
     for state in ("up", "down", "trial"):
         name = tunnel_series("vpnagent_tunnel_state", str(tunnel.key), f'state="{state}"')
-        yield name, gauge((state == "up", LONG))
+        yield name, gauge((state == "up", minutes))
+
+
+def _labels(severity: str, **about: str) -> dict[str, str]:
+    """Return all labels of an alert of this gateway."""
+    target = {"job": "vpnagent", "instance": "idc-hz-1:9786"}
+    return {"severity": severity, "gateway": "idc-hz-1", **target, **about}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +85,7 @@ class Case:
 
     name: str
     courses: Mapping[str, str]
-    expected: Iterable[Moment | Told]
+    expected: Sequence[Moment | Told]
     scope: Scope = SCOPE
     without: frozenset[str] = frozenset()  #: healthy series that are not there at all
     config: Config = field(default=EVERY_KIND, repr=False)
@@ -231,15 +237,9 @@ COURSE_CASES: Final = (
             Told(
                 minutes=30,
                 alert="VpnGatewayBandwidthHigh",
-                labels={
-                    "severity": "critical",
-                    "gateway": "idc-hz-1",
-                    "job": "vpnagent",
-                    "instance": "idc-hz-1:9786",
-                    "vpn_gateway": "shanghai",
-                    "direction": "receive",
-                    "cloud_direction": "outbound",
-                },
+                labels=_labels(
+                    "critical", vpn_gateway="shanghai", direction="receive", cloud_direction="outbound"
+                ),
                 summary="VPN gateway shanghai: receive (the cloud's outbound) at 90% of its bandwidth",
                 description="All tunnels of the VPN gateway have used at least 90% of the bandwidth bought, "
                 "receive (the cloud's outbound), for 5m. Near 100 % the cloud drops packets, probes too.",
@@ -327,14 +327,7 @@ HEALTH_CASES: Final = (
             Told(
                 minutes=40,
                 alert="VpnTunnelDown",
-                labels={
-                    "severity": "critical",
-                    "gateway": "idc-hz-1",
-                    "job": "vpnagent",
-                    "instance": "idc-hz-1:9786",
-                    "connection": "hangzhou",
-                    "tunnel": "primary",
-                },
+                labels=_labels("critical", connection="hangzhou", tunnel="primary"),
                 summary="Tunnel hangzhou/primary is down",
                 description="For a minute the tunnel has not been negotiated, or was left as nothing comes "
                 "through. Tunnels of connection hangzhou that are up or degraded: 1. "
@@ -401,14 +394,7 @@ HEALTH_CASES: Final = (
             Told(
                 minutes=30,
                 alert="VpnCertificateExpiry",
-                labels={
-                    "severity": "critical",
-                    "gateway": "idc-hz-1",
-                    "job": "vpnagent",
-                    "instance": "idc-hz-1:9786",
-                    "connection": "hangzhou",
-                    "tunnel": "primary",
-                },
+                labels=_labels("critical", connection="hangzhou", tunnel="primary"),
                 summary="Tunnel hangzhou/primary: a certificate expires in -1m 0s",
                 description="The tunnel's certificate or its CA expires; a negative time says that it has. "
                 "Then the next authentication of the IKE_SA fails, and the tunnel stays down.",
@@ -464,12 +450,7 @@ HEALTH_CASES: Final = (
             Told(
                 minutes=30,
                 alert="VpnDriftRepeated",
-                labels={
-                    "severity": "warning",
-                    "gateway": "idc-hz-1",
-                    "job": "vpnagent",
-                    "instance": "idc-hz-1:9786",
-                },
+                labels=_labels("warning"),
                 summary="Something on idc-hz-1 keeps changing what is vpnagent's",
                 description="3 times within the last hour the agent has put its interfaces, nexthops or "
                 "routes right. Each time traffic may have stopped for a moment.",
@@ -496,12 +477,7 @@ HEALTH_CASES: Final = (
             Told(
                 minutes=60,
                 alert="VpnProberLate",
-                labels={
-                    "severity": "warning",
-                    "gateway": "idc-hz-1",
-                    "job": "vpnagent",
-                    "instance": "idc-hz-1:9786",
-                },
+                labels=_labels("warning"),
                 summary="The prober on idc-hz-1 is late",
                 description="For five minutes 2% of the prober's wake-ups were over "
                 "25 ms late: the machine is too busy, and a dead tunnel is left too late.",
@@ -515,7 +491,8 @@ CASES: Final = (*gateway_cases(), *tunnel_cases(), *packet_cases(), *COURSE_CASE
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_exactly_these_fire(case: Case, tmp_path: pathlib.Path) -> None:
-    usual = {name: course for name, course in healthy(case.config).items() if name not in case.without}
+    end = max(one.minutes for one in case.expected) + 1
+    usual = {name: course for name, course in healthy(case.config, end).items() if name not in case.without}
     done = run(tmp_path, case.config, case.scope, usual | dict(case.courses), case.expected)
     assert done.returncode == 0, done.stdout + done.stderr
 
