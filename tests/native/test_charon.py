@@ -291,6 +291,30 @@ def test_certificates_authenticate(hosts: tuple[Host, Host], tmp_path: pathlib.P
     assert asyncio.run(scenario()).failures == []
 
 
+def test_a_renewed_certificate_is_taken_by_a_revision(
+    hosts: tuple[Host, Host], tmp_path: pathlib.Path
+) -> None:
+    a, b = hosts
+    here = replace(connection(a, b), psk=None, certificates=certificates(tmp_path, a.address))
+    there = replace(connection(b, a), psk=None, certificates=certificates(tmp_path, b.address))
+
+    def renew() -> tuple[CertificateFiles, CertificateFiles]:
+        (tmp_path / "ca.pem").unlink()  # of another authority, so that the former certificate is no use
+        return certificates(tmp_path, a.address), certificates(tmp_path, b.address)
+
+    async def scenario() -> Agent:
+        async with agents(a, b, here, there) as (agent, peer), running(agent):
+            [old] = (await until(agent.charon, _one_carries)).sas
+            ours, theirs = await asyncio.to_thread(renew)
+            await load(peer.charon, replace(there, certificates=replace(theirs, revision="2")))
+            agent.desired = by_name(replace(here, certificates=replace(ours, revision="2")))
+            await until(agent.charon, _renewed(old), deadline=SETTLED)
+            return agent
+
+    assert asyncio.run(scenario()).failures == []
+    ping(a, b)
+
+
 def certificates(directory: pathlib.Path, address: str) -> CertificateFiles:
     """Make a certificate for an address, and at first the authority that signs it."""
     ca, key = directory / "ca.pem", directory / "ca.key"
