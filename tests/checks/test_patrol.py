@@ -5,12 +5,13 @@ import pathlib
 import pickle
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config
 
 from vpnagent.checks import patrol
-from vpnagent.checks.patrol import Patrol, without_secrets
+from vpnagent.checks.patrol import Patrol, confirmed, without_secrets
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
 from vpnagent.report import refresh
@@ -117,3 +118,20 @@ def test_a_finding_is_a_warning_of_status_with_a_time_that_stays_and_changes_no_
     assert warning in later["warnings"]
     assert first["state"] == before["state"]
     assert [c["state"] for c in first["connections"]] == [c["state"] for c in before["connections"]]
+
+
+def test_a_black_hole_is_told_when_two_looks_in_a_row_find_the_same() -> None:
+    hole = Finding(
+        code="MtuBlackHole",
+        subject="hangzhou/primary",
+        severity=Severity.WARNING,
+        text="up to 1300 bytes",
+        hint="mtu: 1300",
+    )
+    other = replace(hole, text="up to 1320 bytes")
+
+    assert confirmed((hole,), ()) == ()
+    assert confirmed((hole,), (hole,)) == (hole,)
+    assert confirmed((other,), (hole,)) == ()  # a full tunnel draws another line each time
+    assert confirmed((), (hole,)) == ()
+    assert confirmed(routes(), ()) == routes()

@@ -37,7 +37,11 @@ class Namespace:
 
     def without_net_admin(self, program: str) -> str:
         """Run Python source as root without CAP_NET_ADMIN; return all that it prints."""
-        command = ["setpriv", "--bounding-set", "-net_admin", sys.executable, "-c", program]
+        return self.without("net_admin", program)
+
+    def without(self, capability: str, program: str) -> str:
+        """Run Python source as root without a capability; return all that it prints."""
+        command = ["setpriv", "--bounding-set", f"-{capability}", sys.executable, "-c", program]
         with self.entered():
             done = subprocess.run(
                 command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

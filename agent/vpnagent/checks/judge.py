@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from vpnagent.checks.black_hole import black_hole
 from vpnagent.checks.certificates import certificates
 from vpnagent.checks.charon_traps import charon_traps
 from vpnagent.checks.filtering import filtering
@@ -15,7 +16,15 @@ from vpnagent.finding import Finding, Severity
 
 Check = Callable[[Config, Observation], Iterator[Finding]]
 
-CHECKS: Final[tuple[Check, ...]] = (occupancy, filtering, underlay, charon_traps, certificates, host)
+CHECKS: Final[tuple[Check, ...]] = (
+    occupancy,
+    filtering,
+    underlay,
+    black_hole,
+    charon_traps,
+    certificates,
+    host,
+)
 
 
 def judge(config: Config, seen: Observation) -> list[Finding]:

@@ -114,6 +114,18 @@ class Underlay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LargePackets:
+    """What became of a tunnel's echo requests that must not be fragmented; sizes in bytes of IP packet."""
+
+    tunnel: TunnelKey
+    target: IPv4Address
+    mtu: int  #: what fits in the tunnel, as far as the kernel knew
+    answered: frozenset[int]  #: sizes
+    lost: frozenset[int]  #: sizes to which no answer came, however often they were sent
+    refused: bool  #: the kernel or a router said meanwhile that a size does not fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenFile:
     """A file, folder or socket that others may write to."""
 
@@ -162,6 +174,7 @@ class Observation:
     firewall: Ruleset | None = None
     charon: Charon | None = None
     underlays: tuple[Underlay, ...] | None = None
+    large_packets: tuple[LargePackets, ...] | None = None
     steering: Mapping[Pin, Steering] | None = None  #: of the tunnels with an uplink
     clock_synchronised: bool | None = None
     hardware_aes: bool | None = None

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from vpnagent.checks import fib_messages, readings
+from vpnagent.checks.large_packets import BRIEF, PATIENT, large_packets
 from vpnagent.checks.observation import Address, Charon, Interface, Observation, Underlay, Unseen
 from vpnagent.checks.packet_filter import firewall
 from vpnagent.checks.readings import UnreadableError
@@ -38,8 +39,9 @@ Seen = dict[str, Any]
 async def observe(config: Config, config_path: str, *, thorough: bool) -> Observation:
     """Return what the machine looks like.
 
-    ``thorough``: also what sends packets, takes long, or is forbidden to the service: whether the path takes
-    packets as large as the interface's, who listens on the ports, and the clock.
+    ``thorough``: also what takes long or is forbidden to the service: what routers on the way to the peers
+    say of packets of full size, whether large packets are lost in the tunnels at a second try too, who
+    listens on the ports, and the clock.
     """
     release = os.uname().release
     todo: dict[str, Reading] = {
@@ -55,6 +57,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
         "firewall": firewall,
         "charon": lambda: _charon(config.agent.vici_socket),
         "underlays": lambda: _underlays(config.tunnels(), ask=thorough),
+        "large_packets": lambda: large_packets(config, PATIENT if thorough else BRIEF),
         "network": lambda: _network(config),
         "steering": lambda: _steering(config),
     }

@@ -25,6 +25,8 @@ DEADLINE: Final = 30.0  #: seconds for a look
 COMMAND: Final = (sys.executable, "-m", "vpnagent.checks")
 #: The daemon tells these itself, and a minute earlier.
 TOLD_ANYHOW: Final = frozenset({"SysctlDiffers", "AlgorithmMissing"})
+#: A tunnel that is full loses large packets first, for a moment: only what two looks in a row find is told.
+TOLD_AT_SECOND: Final = frozenset({"MtuBlackHole"})
 CHARON_UNSEEN: Final = ("NotLookedAt", "charon")  #: CharonUnreachable says it
 
 
@@ -45,11 +47,13 @@ class Patrol:
     async def run(self) -> None:
         """Look until cancelled, and at once when the configuration changes."""
         await asyncio.sleep(FIRST)
+        before: tuple[Finding, ...] = ()
         while True:
             self._known.check_dirty.clear()
             began = time.monotonic()
             looked = await self.look()
-            self._known.machine_findings = looked.findings
+            self._known.machine_findings = confirmed(looked.findings, before)
+            before = looked.findings
             self._known.certificate_expiry = looked.certificate_expiry
             await rung(self._known.check_dirty, max(PERIOD, PAUSES * (time.monotonic() - began)))
 
@@ -62,6 +66,11 @@ class Patrol:
         except (TimeoutError, OSError, ValueError, TypeError, KeyError) as error:
             log.warning("machine-not-looked-at error=%r", error)
             return Look((_unseen(error),), self._known.certificate_expiry)
+
+
+def confirmed(found: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Return what may be told of a look's findings, after those of the look before."""
+    return tuple(finding for finding in found if finding.code not in TOLD_AT_SECOND or finding in before)
 
 
 def look_of(answer: dict[str, Any]) -> Look:

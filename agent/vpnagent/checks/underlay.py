@@ -46,6 +46,16 @@ def largest_inner(outer: int, esp: Esp, *, udp: bool) -> int:
     return next((size for size in range(outer, 0, -1) if packet_size(size, esp, udp=udp) <= outer), 0)
 
 
+def in_udp(connection: Connection) -> bool:
+    """Return whether the connection's ESP travels in UDP, or may."""
+    return connection.udp_encapsulation is not UdpEncapsulation.NEVER
+
+
+def full_size(connection: Connection) -> int:
+    """Return the bytes on the wire of a packet of the connection's ``mtu``."""
+    return packet_size(connection.mtu, connection.esp, udp=in_udp(connection))
+
+
 def underlay(config: Config, seen: Observation) -> Iterator[Finding]:
     """Yield tunnels whose packets do not leave, leave through a tunnel, or do not fit."""
     ours = {tunnel.interface for tunnel in config.tunnels()}
@@ -125,10 +135,9 @@ def _through_a_tunnel(tunnel: Tunnel, interface: str) -> Finding:
 
 
 def _too_small(connection: Connection, tunnel: Tunnel, way: Underlay) -> Iterator[Finding]:
-    udp = connection.udp_encapsulation is not UdpEncapsulation.NEVER
-    size = packet_size(connection.mtu, connection.esp, udp=udp)
+    size = full_size(connection)
     if size > way.mtu:
-        fitting = largest_inner(way.mtu, connection.esp, udp=udp)
+        fitting = largest_inner(way.mtu, connection.esp, udp=in_udp(connection))
         advice = f"set its mtu: {fitting}" if fitting >= SMALLEST else "use another uplink"
         yield Finding(
             code="PathMtuTooSmall",

@@ -28,7 +28,8 @@ def check(config_path: str, as_json: bool, file_only: bool, region: str | None) 
       vpnagent check --region cn-hangzhou
       vpnagent check --json | jq '.findings[] | select(.severity != "info")'
     It needs neither the daemon nor root, and says what it could not look at. To learn the path's MTU it
-    sends one packet of full size to each tunnel's peer. docs/check.md has every code.
+    sends one packet of full size to each tunnel's peer, and some echo requests through each tunnel that is
+    up. docs/check.md has every code.
     Exit status 0 when there is nothing to say but infos, 1 for a warning, 2 when the file cannot be used.
     """
     config = load_config(config_path)

@@ -133,7 +133,7 @@ class EchoSocket:
 
     def __init__(self) -> None:
         self._echo = Echo(*struct.unpack("=HQ", os.urandom(10)))
-        self._inbox = _Inbox(_raw_socket(socket.IPPROTO_ICMP, self._echo.filter()))
+        self._inbox = _Inbox(raw_socket(socket.IPPROTO_ICMP, self._echo.filter()))
 
     @property
     def overflows(self) -> int:
@@ -168,7 +168,7 @@ class SynSocket:
 
     def __init__(self) -> None:
         self._first_port, self._holders = _reserve_ports()
-        self._inbox = _Inbox(_raw_socket(socket.IPPROTO_TCP, tcp_syn.answers_filter(self._first_port)))
+        self._inbox = _Inbox(raw_socket(socket.IPPROTO_TCP, tcp_syn.answers_filter(self._first_port)))
         self._outstanding: dict[tuple[int, int], tuple[int, int, str]] = {}
         self._turn = 0
 
@@ -260,7 +260,8 @@ def source_towards(address: str, interface: str) -> bytes:
         return socket.inet_aton(sock.getsockname()[0])
 
 
-def _raw_socket(protocol: int, program: bytes) -> socket.socket:
+def raw_socket(protocol: int, program: bytes) -> socket.socket:
+    """Return a raw socket that takes what a filter passes, and marks what it sends as probes are."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     buffer = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: number of instructions of eight octets, and where they are.

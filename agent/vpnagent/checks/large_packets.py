@@ -1,0 +1,138 @@
+"""Send large echo requests through the tunnels, which must not be fragmented, and hear which are answered.
+
+A tunnel in order costs two packets: a small one and a full one. Only where the small one is answered and the
+full one is not, the sizes between are asked for too. An answer may come by any interface, as to a probe.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+from typing import Final
+
+from vpnagent.checks.black_hole import SMALL, sizes
+from vpnagent.checks.observation import LargePackets
+from vpnagent.config.values import Config, TunnelKey
+from vpnagent.probe.icmp import Echo
+from vpnagent.probe.sockets import raw_socket
+
+BRIEF: Final = (0.4, 0.3, 0.3)  #: seconds after each round of requests; a size is sent in each until answered
+PATIENT: Final = (*BRIEF[:2], 1.3, *BRIEF[1:])  #: the same, and after a second once more
+TARGETS: Final = 2  #: of a tunnel: one alone may be a host that ignores large echo requests
+IP_HEADER: Final = 20  #: bytes
+LARGEST: Final = 65535  #: bytes of an IP packet
+IP_MTU: Final = 14  #: ip(7)
+IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
+
+
+async def large_packets(config: Config, rounds: Iterable[float]) -> tuple[LargePackets, ...]:
+    """Return what became of large packets in each tunnel whose interface is up.
+
+    Takes as long as the rounds together, and less if everything is answered. Raises PermissionError without
+    CAP_NET_RAW.
+    """
+    echo = Echo(*struct.unpack("=HQ", os.urandom(10)))
+    with contextlib.ExitStack() as open_sockets:
+        inbox = open_sockets.enter_context(raw_socket(socket.IPPROTO_ICMP, echo.filter()))
+        inbox.setblocking(False)
+        ways = _ways(config, echo, open_sockets)
+        waiting = ways
+        for seconds in rounds:
+            for way in waiting:
+                way.send(echo)
+            await _hear(inbox, echo, ways, waiting, seconds)
+            # A tunnel in which not even the small one is answered tells nothing.
+            waiting = [way for way in ways if way.missing and SMALL in way.answered]
+            for way in waiting:
+                way.sizes |= sizes(way.mtu)
+        return tuple(way.outcome() for way in ways)
+
+
+class _Way:
+    """One target through one tunnel, and the socket to ask it by."""
+
+    def __init__(self, slot: int, tunnel: TunnelKey, target: IPv4Address, sock: socket.socket) -> None:
+        self._slot, self._tunnel, self._target, self._socket = slot, tunnel, target, sock
+        self.mtu = self._known_mtu()
+        self.sizes = {SMALL, self.mtu}
+        self.answered: set[int] = set()
+        self._refused = False
+
+    @property
+    def missing(self) -> set[int]:
+        """The sizes that were not answered yet."""
+        return self.sizes - self.answered
+
+    def send(self, echo: Echo) -> None:
+        """Send every size that was not answered yet.
+
+        The largest first: who answers only so many requests a second then answers these.
+        """
+        for size in sorted(self.missing, reverse=True):
+            request = echo.request(self._slot, size)
+            padding = bytes(size - IP_HEADER - len(request))  # zeros: they change no checksum
+            try:
+                self._socket.send(request + padding)
+            except OSError as error:
+                self._refused |= error.errno == errno.EMSGSIZE
+
+    def outcome(self) -> LargePackets:
+        """Return what came of it."""
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        try:
+            smaller = self._known_mtu() < self.mtu
+        except OSError:
+            smaller = True  # the interface went down meanwhile
+        return LargePackets(
+            tunnel=self._tunnel,
+            target=self._target,
+            mtu=self.mtu,
+            answered=frozenset(self.answered),
+            lost=frozenset(self.missing),
+            refused=self._refused or smaller or error == errno.EMSGSIZE,
+        )
+
+    def _known_mtu(self) -> int:
+        """Return what fits as far as the kernel knows now: to connect looks the route up again."""
+        self._socket.connect((str(self._target), 0))
+        return self._socket.getsockopt(socket.IPPROTO_IP, IP_MTU)
+
+
+def _ways(config: Config, echo: Echo, open_sockets: contextlib.ExitStack) -> list[_Way]:
+    """Return the ways that exist: a tunnel's interface may not be there, or not be up."""
+    ways: list[_Way] = []
+    for connection in config.connections:
+        for tunnel in connection.tunnels:
+            for target in [*dict.fromkeys((*tunnel.probe.targets, *connection.shared_targets))][:TARGETS]:
+                sock = open_sockets.enter_context(raw_socket(socket.IPPROTO_ICMP, echo.filter()))
+                with contextlib.suppress(OSError):
+                    _bind(sock, tunnel.interface, config.gateway.source_address)
+                    ways.append(_Way(len(ways), tunnel.key, target, sock))
+    return ways
+
+
+def _bind(sock: socket.socket, interface: str, source: IPv4Address | None) -> None:
+    """Have a socket send as probes are sent, with DF. Raises OSError without such an interface or source."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    if source:
+        sock.bind((str(source), 0))
+
+
+async def _hear(
+    inbox: socket.socket, echo: Echo, ways: list[_Way], waiting: list[_Way], seconds: float
+) -> None:
+    """Take answers in until those who wait miss nothing, or the time is over."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while any(way.missing for way in waiting):
+                packet = await loop.sock_recv(inbox, LARGEST)
+                slot, size = echo.reply(packet) or (len(ways), 0)
+                if slot < len(ways) and len(packet) == size:
+                    ways[slot].answered.add(size)

@@ -1,0 +1,174 @@
+"""Large packets that vanish in a tunnel: real routers that forward, refuse or swallow them.
+
+A tunnel is a veth pair, as not every kernel that tests run on has XFRM interfaces: to the echo requests
+both are an interface with an MTU. Behind it a router leads by a link, which may be narrower, to the target::
+
+    gateway  vpn-hz-1 ---- cloud  router  narrow ---- end  peer
+"""
+
+import asyncio
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+import pytest
+from tests.config_examples import make_config, make_tunnel
+from tests.native.machine import Machine, machine
+from tests.native.namespaces import Namespace, namespace
+
+from vpnagent.checks.large_packets import BRIEF, PATIENT, large_packets
+from vpnagent.checks.observation import LargePackets
+from vpnagent.config.values import Config
+from vpnagent.finding import Finding, Severity
+
+if os.geteuid() != 0:
+    pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)
+
+TARGET = "172.16.0.1"  #: behind the router, unlike the tunnel's other end
+MTU = 1399
+SWALLOW = "add rule ip filter output icmp type destination-unreachable drop"
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """The gateway with one tunnel, the router in the way, and the peer."""
+
+    machine: Machine
+    router: Namespace
+    peer: Namespace
+    config: Config
+
+    def narrow(self, mtu: int) -> None:
+        """Have the link behind the router take packets of up to ``mtu`` bytes only."""
+        self.router.ip(f"link set narrow mtu {mtu}")
+
+    def silent(self) -> None:
+        """Have the router not say why it drops."""
+        self.router.nft("add table ip filter")
+        self.router.run("nft add chain ip filter output { type filter hook output priority 0 ; }")
+        self.router.nft(SWALLOW)
+
+    def look(self, rounds: tuple[float, ...] = BRIEF) -> tuple[LargePackets, ...]:
+        """Return what becomes of large packets."""
+        with self.machine.gateway.entered():
+            return asyncio.run(large_packets(self.config, rounds))
+
+    def findings(self, *, thorough: bool = True) -> list[Finding]:
+        """Return what check says of it, and nothing of the test's own odd routes."""
+        found = self.machine.findings(self.config, thorough=thorough)
+        return [f for f in found if f.subject == "hangzhou/primary"]
+
+
+@pytest.fixture
+def tunnel(tmp_path: pathlib.Path) -> Iterator[Tunnel]:
+    with machine(tmp_path) as made, namespace("router") as router, namespace("peer") as peer:
+        gateway = made.gateway
+        gateway.ip(f"link add vpn-hz-1 mtu {MTU} type veth peer name cloud netns {router.name}")
+        router.ip(f"link add narrow type veth peer name end netns {peer.name}")
+        for where, link, address in (
+            (gateway, "vpn-hz-1", "169.254.10.2/30"),
+            (router, "cloud", "169.254.10.1/30"),
+            (router, "narrow", "172.16.0.2/30"),
+            (peer, "end", f"{TARGET}/30"),
+        ):
+            where.ip(f"address add {address} dev {link}")
+            where.ip(f"link set {link} up")
+        router.run("sysctl -qw net.ipv4.ip_forward=1")
+        gateway.ip(f"route add {TARGET} via 169.254.10.1")
+        peer.ip("route add default via 172.16.0.2")
+        router.ip("route add 10.1.0.1 via 169.254.10.2")
+        probe = replace(make_tunnel(1).probe, targets=(IPv4Address(TARGET),))
+        yield Tunnel(made, router, peer, make_config(primary={"probe": probe}))
+
+
+def test_a_path_that_takes_every_packet_costs_two(tunnel: Tunnel) -> None:
+    began = time.monotonic()
+
+    [looked] = tunnel.look(rounds=(30.0,))
+
+    assert (looked.mtu, looked.answered, looked.lost) == (MTU, frozenset({576, MTU}), frozenset())
+    assert time.monotonic() - began < 30.0  # it ends with the last answer
+    assert tunnel.findings() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "passed", "severity"),
+    [(1300, 1300, Severity.WARNING), (1399 - 1, 1380, Severity.WARNING), (1100, 576, Severity.CRITICAL)],
+)
+def test_a_router_that_drops_large_packets_without_a_word(
+    tunnel: Tunnel, line: int, passed: int, severity: Severity
+) -> None:
+    tunnel.narrow(line)
+    tunnel.silent()
+
+    [found] = tunnel.findings()
+
+    assert (found.code, found.severity) == ("MtuBlackHole", severity)
+    assert f"of up to {passed} bytes and none of " in found.text
+    assert f"set its mtu: {passed} " in found.hint
+    assert [f.code for f in tunnel.findings(thorough=False)] == ["MtuBlackHole"]  # as the daemon looks
+
+
+def test_a_router_that_says_why_it_drops_is_believed(tunnel: Tunnel) -> None:
+    tunnel.narrow(1300)
+
+    [first] = tunnel.look()
+    [then] = tunnel.look()
+
+    assert first.refused
+    assert first.lost
+    assert (then.mtu, then.lost, then.refused) == (1300, frozenset(), False)  # the kernel has learnt it
+    assert tunnel.findings() == []
+
+
+def test_what_the_kernel_knows_of_the_underlay_is_told_once(tunnel: Tunnel) -> None:
+    tunnel.narrow(1300)
+    tunnel.silent()
+    tunnel.machine.gateway.ip("link set eth0 mtu 1400")
+
+    assert [f.code for f in tunnel.findings()] == ["PathMtuTooSmall"]
+
+
+def test_a_target_that_answers_nothing_tells_nothing(tunnel: Tunnel) -> None:
+    tunnel.peer.run("sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
+    tunnel.narrow(1300)
+    tunnel.silent()
+
+    [looked] = tunnel.look()
+
+    assert looked.answered == frozenset()
+    assert tunnel.findings() == []
+
+
+def test_loss_is_no_black_hole(tunnel: Tunnel) -> None:
+    """Every second request is lost, and the largest with it."""
+    tunnel.peer.nft("add table ip filter")
+    tunnel.peer.run("nft add chain ip filter input { type filter hook input priority 0 ; }")
+    tunnel.peer.nft("add rule ip filter input icmp type echo-request numgen inc mod 2 == 0 drop")
+
+    [looked] = tunnel.look(PATIENT)
+
+    assert looked.answered
+    assert tunnel.findings() == []
+
+
+@pytest.mark.parametrize("command", ["link delete vpn-hz-1", "link set vpn-hz-1 down"])
+def test_an_interface_that_is_not_there_or_not_up_is_not_asked(tunnel: Tunnel, command: str) -> None:
+    tunnel.machine.gateway.ip(command)
+
+    assert tunnel.look() == ()
+
+
+def test_without_the_capability_it_is_said_to_be_unseen(tunnel: Tunnel) -> None:
+    program = (
+        "import asyncio, sys; sys.path[:0] = ['agent', '.']\n"
+        "from tests.config_examples import make_config\n"
+        "from vpnagent.checks.observe import observe\n"
+        "seen = asyncio.run(observe(make_config(), '/etc/vpnagent.yaml', thorough=False))\n"
+        "print([u.forbidden for u in seen.unseen if u.what == 'large_packets'])\n"
+    )
+
+    assert tunnel.machine.gateway.without("net_raw", program) == "[True]\n"
