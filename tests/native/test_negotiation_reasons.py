@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.ipsec.connections import by_name
 from tests.ipsec.negotiation_failures import TOLD
 from tests.native.charon_pair import Host, charon_pair, connection
 from tests.native.failing_negotiations import ALLOW_AGGRESSIVE, ends, scenarios
 
-from vpnagent.ipsec.failure_reason import ABSENCES
+from vpnagent.ipsec.failure_reason import ABSENCES, Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
+from vpnagent.knowledge import CharonKnowledge
+from vpnagent.negotiations import GONE_WITHIN, Negotiations
+from vpnagent.tunnels import sa_status
 
 if os.geteuid() != 0:
     pytest.skip("real charons need root: ./dev test runs these", allow_module_level=True)
@@ -54,6 +58,35 @@ async def play(hosts: tuple[Host, Host], name: str) -> tuple[list[NegotiationFai
         for end, reason in zip((here, there), TOLD[name], strict=True):
             await end.told_of(reason)
         return list(here.failures), list(there.failures)
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("ikev2-pfs-group-at-rekey", [Reason.PFS_MISMATCH]),
+        ("ikev2-rekeyed", []),
+        ("main-rekeyed", []),
+    ],
+)
+def test_of_a_tunnel_that_carries_a_refused_rekeying_is_told_and_a_deletion_is_not(
+    hosts: tuple[Host, Host], name: str, reasons: list[Reason]
+) -> None:
+    scenario = scenarios(*hosts)[name]
+    known = CharonKnowledge()
+    negotiations = Negotiations(known)
+    negotiations.expect(by_name(scenario.initiator))
+
+    async def rekey() -> None:
+        async with asyncio.timeout(DEADLINE), ends(*hosts) as (here, there), scenario.played(here, there):
+            await here.told_of(TOLD[name][0])
+            known.statuses = {scenario.initiator.key: sa_status((await here.charon.observe()).sas)}
+            for line in here.before + here.lines:
+                negotiations.heard(line, 0.0)
+
+    asyncio.run(rekey())
+    negotiations.observed(GONE_WITHIN)
+    assert all(status.installed for status in known.statuses.values())
+    assert [failed.reason for failed in known.failures.values()] == reasons
 
 
 METRIC = "vpnagent_negotiation_failures_total"
