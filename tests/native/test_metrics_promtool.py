@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import yaml
 from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK
 from tests.native.machine import Machine, machine
 
@@ -109,3 +110,17 @@ def test_promtool_finds_nothing_in_any_declared_metric() -> None:
     histograms = [(name, labels[name], [("0.5", 1.0), ("+Inf", 2.0)], 1.5) for name in distributed]
 
     assert complaints(text(samples, histograms, openmetrics=False)) == UNITS
+
+
+def test_promtool_reads_the_documented_queries(tmp_path: pathlib.Path) -> None:
+    manual = (pathlib.Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    queries = manual.partition("```promql\n")[2].partition("```")[0].strip().split("\n\n")
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "documented", "rules": rules}]}))
+
+    told = subprocess.run(
+        ["promtool", "check", "rules", path], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert f"SUCCESS: {len(queries)} rules found" in told.stdout
