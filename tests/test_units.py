@@ -120,6 +120,16 @@ def test_the_guards_are_there_before_the_network() -> None:
     assert "network-pre.target" in unit["Wants"][0].split()
 
 
+def test_only_the_two_that_speak_to_charon_may_open_its_socket_and_no_person_needs_to() -> None:
+    dropin = (SYSTEMD / "strongswan.service.d/vpnagent.conf").read_text()
+    assert "\nExecStartPost=-/usr/bin/chgrp vpnagent-vici /run/charon.vici\n" in dropin
+    groups = {name: service(name).get("SupplementaryGroups") for name in SERVICES}
+    assert {name for name, found in groups.items() if found == ["vpnagent-vici"]} == {
+        "vpnagent.service",
+        "vpnagent-prober.service",
+    }
+
+
 def test_drills_are_off_unless_somebody_turns_them_on() -> None:
     assert "vpnagent-drill" not in " ".join(settings("vpnagent.service", "Install")["Also"])
     assert settings("vpnagent-drill.service", "Install") == {}

@@ -60,6 +60,16 @@ def test_the_daemon_needs_no_root(host: Host, user: ServiceUser) -> None:
     assert "vpnagent" not in run(listed)
 
 
+def test_what_an_operators_load_all_unloads_is_loaded_again(host: Host, user: ServiceUser) -> None:
+    """swanctl(8) unloads whatever is in no file of its own."""
+    user.open_vici()
+    listed = f"swanctl --list-conns --uri unix://{host.vici}"
+    with user.daemon():
+        until(lambda: "vpnagent.hangzhou.primary:" in run(listed), within=30, every=0.1)
+        assert ", 1 unloaded\n" in run(f"swanctl --load-all --noprompt --uri unix://{host.vici}")
+        until(lambda: "vpnagent.hangzhou.primary:" in run(listed), within=10, every=0.1)
+
+
 def test_a_key_that_the_user_may_not_read_is_one_line(user: ServiceUser) -> None:
     user.config.write_text(user.config.read_text().replace("psk/primary", "psk/roots"))
     said = user.vpnagent("run")

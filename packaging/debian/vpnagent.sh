@@ -1,0 +1,4 @@
+#!/usr/lib/vpnagent/bin/python -I
+from vpnagent.cli import main
+
+main()

@@ -1,0 +1,127 @@
+"""A throw-away Debian 12 in a directory, without a service manager: what dpkg and the maintainer scripts do.
+
+It has namespaces of its own (network, mounts, processes): whatever the package removes is not the host's.
+"""
+
+import hashlib
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+BASE = ROOT / "build/deb-test/base.tar"
+MIRROR = "http://deb.debian.org/debian"
+NEEDED = "charon-systemd,strongswan-swanctl,libstrongswan-standard-plugins,systemd,iproute2,python3"
+
+#: what dpkg and its like write down of every run, and what the network namespace is seen through
+LOGS = ("/var/lib/dpkg", "/var/log", "/var/cache", "/var/lib/apt", "/proc", "/sys", "/dev", "/tmp", "/run")
+#: copies that the tools of passwd(5) make of the files before a change
+BACKUPS = (
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/.pwd.lock",
+    "/etc/ld.so.cache",
+)
+
+
+class Chroot:
+    """A Debian in a directory, and a process that keeps its namespaces."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._keeper = subprocess.Popen(
+            [
+                *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "chroot", directory),
+                *("sh", "-c", "mount -t proc proc /proc; ip link set lo up; echo; exec sleep infinity"),
+            ],
+            stdout=subprocess.PIPE,
+        )
+        assert self._keeper.stdout is not None
+        self._keeper.stdout.readline()
+        children = Path(f"/proc/{self._keeper.pid}/task/{self._keeper.pid}/children").read_text().split()
+        self._enter = ["nsenter", "--target", children[0], "--net", "--mount", "--pid", "--root", "--wd"]
+
+    def close(self) -> None:
+        """End everything in it."""
+        self._keeper.kill()
+        self._keeper.wait()
+        assert self._keeper.stdout is not None
+        self._keeper.stdout.close()
+
+    def run(self, *command: str, status: int = 0) -> str:
+        """Run a command, which must end so; return what it prints."""
+        done = subprocess.run(
+            [*self._enter, *command],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                "DEBIAN_FRONTEND": "noninteractive",
+                "LC_ALL": "C.UTF-8",
+            },
+        )
+        assert done.returncode == status, f"{command}: {done.returncode}: {done.stdout}"
+        return done.stdout
+
+    def as_service(self, *command: str, status: int = 0) -> str:
+        """Run a command as the units' user, with the units' capabilities."""
+        capabilities = "-all,+net_admin,+net_raw"
+        return self.run(
+            *("setpriv", "--reuid=vpnagent", "--regid=vpnagent", "--clear-groups", "--no-new-privs"),
+            *(f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}"),
+            *(f"--bounding-set={capabilities}", *command),
+            status=status,
+        )
+
+    def path(self, name: str) -> Path:
+        """Return where a file of it is."""
+        return self.directory / name.lstrip("/")
+
+    def files(self) -> dict[str, str]:
+        """Return what is in each file, its mode and its owner, but for logs."""
+        found = {}
+        for folder, folders, names in os.walk(self.directory):
+            here = "/" + os.path.relpath(folder, self.directory).removeprefix(".")
+            folders[:] = [name for name in folders if os.path.join(here, name) not in LOGS]
+            for name in (*folders, *names):
+                path = os.path.join(here, name)
+                if path not in BACKUPS:
+                    found[path] = _described(Path(folder, name))
+        return found
+
+
+def _described(path: Path) -> str:
+    about = path.lstat()
+    content = ""
+    if stat.S_ISLNK(about.st_mode):
+        content = os.readlink(path)
+    elif stat.S_ISREG(about.st_mode):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"{about.st_mode:o} {about.st_uid}:{about.st_gid} {content}"
+
+
+@contextmanager
+def chroot(directory: Path) -> Iterator[Chroot]:
+    """Make a Debian in a directory, from a copy that is kept in build/; its namespaces end at the end."""
+    if not BASE.exists():
+        BASE.parent.mkdir(parents=True, exist_ok=True)
+        fresh = BASE.with_name("new.tar")
+        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={NEEDED}"]
+        subprocess.run([*command, "bookworm", fresh, MIRROR], check=True)
+        fresh.rename(BASE)
+    subprocess.run(
+        ["tar", "--extract", "--numeric-owner", "--file", BASE, "--directory", directory], check=True
+    )
+    made = Chroot(directory)
+    try:
+        yield made
+    finally:
+        made.close()

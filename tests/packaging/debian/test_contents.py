@@ -1,0 +1,86 @@
+"""What is in the Debian package, as dpkg-deb tells it."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+MAINTAINER_SCRIPTS = ("postinst", "prerm", "postrm")
+
+
+@pytest.fixture(scope="module")
+def deb() -> Path:
+    [found] = (ROOT / "build/deb").glob("vpnagent_*.deb")
+    return found
+
+
+@pytest.fixture(scope="module")
+def files(deb: Path) -> dict[str, str]:
+    """Mode and owner of each path."""
+    listed = subprocess.run(["dpkg-deb", "--contents", deb], check=True, capture_output=True, text=True)
+    rows = (line.split(maxsplit=5) for line in listed.stdout.splitlines())
+    return {row[5].split(" -> ")[0].removeprefix("."): f"{row[0]} {row[1]}" for row in rows}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/usr/bin/vpnagent",
+        "/usr/lib/vpnagent/bin/python",
+        "/lib/systemd/system/vpnagent.service",
+        "/lib/systemd/system/vpnagent-prober.service",
+        "/lib/systemd/system/vpnagent-guard.service",
+        "/lib/systemd/system/vpnagent-drill.timer",
+        "/lib/systemd/system/strongswan.service.d/vpnagent.conf",
+        "/lib/systemd/networkd.conf.d/vpnagent.conf",
+        "/lib/systemd/network/05-vpnagent.network",
+        "/usr/lib/NetworkManager/conf.d/vpnagent.conf",
+        "/usr/lib/sysusers.d/vpnagent.conf",
+        "/usr/lib/tmpfiles.d/vpnagent.conf",
+        "/etc/strongswan.d/vpnagent.conf",
+        "/etc/iproute2/rt_protos.d/vpnagent.conf",
+        "/usr/share/man/man8/vpnagent.8.gz",
+        "/usr/share/man/man5/vpnagent.yaml.5.gz",
+        "/usr/share/bash-completion/completions/vpnagent",
+        "/usr/share/zsh/vendor-completions/_vpnagent",
+        "/usr/share/fish/vendor_completions.d/vpnagent.fish",
+        "/usr/share/doc/vpnagent/examples/example.yaml",
+        "/usr/share/doc/vpnagent/SECURITY.md",
+    ],
+)
+def test_it_brings(files: dict[str, str], path: str) -> None:
+    assert path in files
+
+
+def test_it_brings_no_configuration_key_or_sysctl(files: dict[str, str]) -> None:
+    ours = {path for path in files if path.startswith("/etc/") and not path.endswith("/")}
+    assert ours == {"/etc/strongswan.d/vpnagent.conf", "/etc/iproute2/rt_protos.d/vpnagent.conf"}
+    assert not [path for path in files if "/sysctl.d/" in path and "/doc/" not in path]
+
+
+def test_everything_is_roots_and_nothing_is_setuid(files: dict[str, str]) -> None:
+    assert {path for path, mode in files.items() if not mode.endswith(" root/root")} == set()
+    assert {path for path, mode in files.items() if re.search("s", mode[:10])} == set()
+
+
+def test_every_module_is_compiled(files: dict[str, str]) -> None:
+    sources = [Path(path) for path in files if "/site-packages/vpnagent/" in path and path.endswith(".py")]
+    assert sources
+    compiled = [source.parent / "__pycache__" / f"{source.stem}.cpython-311.pyc" for source in sources]
+    assert [str(path) for path in compiled if str(path) not in files] == []
+
+
+def test_neither_pip_nor_a_tool_of_the_developers_is_in_it(files: dict[str, str]) -> None:
+    packages = {path.split("/site-packages/")[1].split("/")[0] for path in files if "/site-packages/" in path}
+    assert not packages & {"pip", "setuptools", "pytest", "mypy", "hypothesis", "virtme"}
+
+
+def test_the_scripts_are_shell_that_shellcheck_finds_no_fault_with(deb: Path, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "--control", deb, tmp_path], check=True)
+    for name in MAINTAINER_SCRIPTS:
+        assert (tmp_path / name).read_text().startswith("#!/bin/sh\nset -e\n")
+    # What debhelper puts in is its own.
+    ours = [ROOT / f"packaging/debian/vpnagent.{name}" for name in MAINTAINER_SCRIPTS]
+    subprocess.run(["shellcheck", *ours], check=True)
