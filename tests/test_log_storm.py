@@ -15,10 +15,10 @@ def drive(lines: list[tuple[float, str, int]]) -> tuple[list[tuple[float, tuple[
     """Return which lines were written when, and the sum of the counts."""
     storm, written, counted = LogStorm(), [], 0
     for now, (_, kind, value) in zip(accumulate(pause for pause, _, _ in lines), lines, strict=True):
-        counted += sum(s.count for s in storm.ended(now))
+        counted += sum(s.lines for s in storm.ended(now))
         if storm.passes(kind, str(value), logging.INFO, now):
             written.append((now, (kind, value)))
-    return written, counted + sum(s.count for s in storm.ended(float("inf")))
+    return written, counted + sum(s.lines for s in storm.ended(float("inf")))
 
 
 @given(lines)
@@ -44,7 +44,7 @@ def test_lines_of_one_kind_with_other_values_have_a_bound_too() -> None:
     passed = sum(storm.passes("applied %s", f"applied {n}", logging.INFO, 0.0) for n in range(3 * ALIKE))
     assert passed == ALIKE
     [suppressed] = storm.ended(PERIOD)
-    assert (suppressed.count, suppressed.text) == (2 * ALIKE, f"applied {3 * ALIKE - 1}")
+    assert (suppressed.lines, suppressed.text) == (2 * ALIKE, f"applied {3 * ALIKE - 1}")
 
 
 def test_the_count_has_the_worst_level() -> None:
@@ -52,4 +52,4 @@ def test_the_count_has_the_worst_level() -> None:
     for level in [logging.INFO] * EQUAL + [logging.INFO, logging.ERROR, logging.INFO]:
         storm.passes("a", "a", level, 0.0)
     [suppressed] = storm.ended(PERIOD)
-    assert (suppressed.count, suppressed.level) == (3, logging.ERROR)
+    assert (suppressed.lines, suppressed.level) == (3, logging.ERROR)

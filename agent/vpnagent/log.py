@@ -170,7 +170,7 @@ def leads_to_journal(environ: Mapping[str, str], stream: TextIO) -> bool:
 
 
 def _summary(suppressed: Suppressed) -> logging.LogRecord:
-    return _line(suppressed.level, "log-lines-suppressed count=%d last=%r", suppressed.count, suppressed.text)
+    return _line(suppressed.level, "log-lines-suppressed count=%d last=%r", suppressed.lines, suppressed.text)
 
 
 def _line(level: int, message: str, *values: object) -> logging.LogRecord:

@@ -17,7 +17,7 @@ MOST: Final = 4096  #: kinds and texts that are counted at a time; the rest pass
 class Suppressed(NamedTuple):
     """How many lines did not pass."""
 
-    count: int
+    lines: int
     text: str  #: the last of them
     level: int
 
