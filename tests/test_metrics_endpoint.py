@@ -59,9 +59,9 @@ def port_of(known: Knowledge) -> int:
 
 
 @contextlib.asynccontextmanager
-async def serving(known: Knowledge) -> AsyncIterator[None]:
+async def serving(known: Knowledge, endpoint: Endpoint | None = None) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(Endpoint(known).serve())
+        task = group.create_task((endpoint or Endpoint(known)).serve())
         await until(lambda: task.done() or accepts(port_of(known)))
         yield
         task.cancel()
@@ -229,13 +229,18 @@ def test_a_new_certificate_is_shown_a_bad_one_changes_nothing_and_is_told(
     asyncio.run(run())
 
 
-def test_a_listener_whose_address_is_taken_says_so() -> None:
+def test_a_listener_whose_address_is_taken_says_so_until_it_is_free() -> None:
     async def run() -> None:
         known = knowledge()
         taken = socket.create_server(("127.0.0.1", port_of(known)))
+        endpoint = Endpoint(known)
         with taken, pytest.raises(AgentError, match="Address already in use"):
-            await Endpoint(known).serve()
+            await endpoint.serve()
         assert [finding.code for finding in known.metrics_findings] == ["MetricsNotListening"]
+
+        async with serving(known, endpoint):
+            assert (await asyncio.to_thread(scrape, known))[0] == 200
+            assert known.metrics_findings == ()
 
     asyncio.run(run())
 

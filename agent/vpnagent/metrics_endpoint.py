@@ -48,8 +48,10 @@ class Endpoint:
         if self._access is None:
             raise AgentError(self._known.metrics_findings[0].text)
         with self._listener() as listener:
+            self._known.metrics_findings = ()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep_renewing())
+                if files(self._agent):
+                    group.create_task(self._keep_renewing())
                 while True:
                     connection, _ = await asyncio.get_running_loop().sock_accept(listener)
                     self._make_room()
@@ -69,7 +71,7 @@ class Endpoint:
             self._read = None  # it is tried again: a folder may be to blame
             self._known.metrics_findings = (_refused(error, self._access),)
             return
-        if self._read is not None:
+        if self._access is not None:
             log.info("metrics-files-read")
         self._read, self._access = state, access
         self._known.metrics_findings = ()
