@@ -16,7 +16,7 @@ from vpnagent.finding import Finding
 
 UPLINK = "192.0.2.2"
 #: what is said of the machine that the namespaces are on, whatever is in them
-OF_THE_HOST = {"NotLookedAt", "ClockNotSynchronised", "NoHardwareAes", "ModuleMissing"}
+OF_THE_HOST = {"NotLookedAt", "ClockNotSynchronised", "NoHardwareAes", "ModuleMissing", "KernelTrap"}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from vpnagent.checks.certificates import certificates
 from vpnagent.checks.charon_traps import charon_traps
 from vpnagent.checks.filtering import filtering
 from vpnagent.checks.host import host
+from vpnagent.checks.kernel_traps import kernel_traps
 from vpnagent.checks.observation import Observation, Unseen
 from vpnagent.checks.occupancy import occupancy
 from vpnagent.checks.underlay import underlay
@@ -24,6 +25,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     charon_traps,
     certificates,
     host,
+    kernel_traps,
 )
 
 

@@ -159,7 +159,8 @@ class Observation:
 
     at: float = 0.0  #: wall clock, seconds
     unseen: tuple[Unseen, ...] = ()
-    release: str | None = None  #: of the kernel
+    release: str | None = None  #: of the kernel: uname -r
+    build: str | None = None  #: of the kernel: uname -v
     lacking_capabilities: frozenset[str] | None = None  #: of this process, among those that the daemon needs
     root: bool = False  #: this process is root's
     modules: Modules | None = None

@@ -43,10 +43,10 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
     say of packets of full size, whether large packets are lost in the tunnels at a second try too, who
     listens on the ports, and the clock.
     """
-    release = os.uname().release
+    kernel = os.uname()
     todo: dict[str, Reading] = {
         "lacking_capabilities": _plain(readings.lacking_capabilities),
-        "modules": _plain(lambda: readings.modules(release)),
+        "modules": _plain(lambda: readings.modules(kernel.release)),
         "sysctls": _plain(lambda: readings.sysctls(config)),
         "listeners": _plain(lambda: readings.listeners(owners=thorough)),
         "hardware_aes": _plain(readings.hardware_aes),
@@ -64,7 +64,8 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
     if thorough:
         todo["clock_synchronised"] = _plain(readings.clock_synchronised)
     results = await asyncio.gather(*(_read(name, reading) for name, reading in todo.items()))
-    seen: Seen = {"at": time.time(), "release": release, "root": os.geteuid() == 0}
+    seen: Seen = {"at": time.time(), "root": os.geteuid() == 0}
+    seen |= {"release": kernel.release, "build": kernel.version}
     unseen: list[Unseen] = []
     for name, result in zip(todo, results, strict=True):
         if isinstance(result, Unseen):
