@@ -9,6 +9,8 @@ both are an interface with an MTU. Behind it a router leads by a link, which may
 import asyncio
 import os
 import pathlib
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -160,6 +162,24 @@ def test_an_interface_that_is_not_there_or_not_up_is_not_asked(tunnel: Tunnel, c
     tunnel.machine.gateway.ip(command)
 
     assert tunnel.look() == ()
+
+
+def test_the_service_user_may_look(tunnel: Tunnel) -> None:
+    """It is no root, and has two capabilities."""
+    kept = "-all,+net_admin,+net_raw"
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+    program = (
+        "import asyncio, sys; sys.path[:0] = ['agent', '.']\n"
+        "from tests.config_examples import make_config\n"
+        "from vpnagent.checks.large_packets import BRIEF, large_packets\n"
+        "print([sorted(one.answered) for one in asyncio.run(large_packets(make_config(), BRIEF))])\n"
+    )
+    command = [*user, f"--inh-caps={kept}", f"--ambient-caps={kept}", sys.executable, "-c", program]
+
+    with tunnel.machine.gateway.entered():
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+    assert done.stdout == f"[[576, {MTU}]]\n", done.stderr
 
 
 def test_without_the_capability_it_is_said_to_be_unseen(tunnel: Tunnel) -> None:

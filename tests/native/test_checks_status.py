@@ -99,6 +99,37 @@ def test_a_conflict_comes_and_goes_in_status_without_changing_its_state(tidy: Ma
     assert states == {"down"}  # no charon, and no other reason
 
 
+def swallow(machine: Machine) -> None:
+    """Make the first tunnel, as far as an echo request can tell; its other end takes no large packets."""
+    machine.gateway.ip(f"link add vpn-hz-1 type veth peer name cloud netns {machine.provider.name}")
+    for where, link, address in (
+        (machine.gateway, "vpn-hz-1", "169.254.10.2/30"),
+        (machine.provider, "cloud", "169.254.10.1/30"),
+    ):
+        where.ip(f"address add {address} dev {link}")
+        where.ip(f"link set {link} up")
+    machine.provider.ip("route add 10.1.0.1 via 169.254.10.2")
+    machine.provider.nft("add table ip filter")
+    machine.provider.run("nft add chain ip filter input { type filter hook input priority 0 ; }")
+    machine.provider.nft("add rule ip filter input iifname cloud ip length > 1310 drop")
+
+
+def test_a_black_hole_is_told_when_a_second_look_finds_it_too(tidy: Machine) -> None:
+    tidy.gateway.ip("address add 100.70.3.1/24 dev lan")
+    swallow(tidy)
+
+    with daemon(tidy):
+        first = status_when(tidy, "AddressInRemote", there=True)
+        assert "MtuBlackHole" not in {found["code"] for found in first["warnings"]}
+
+        assert command(tidy, "reload").returncode == 0  # a reload looks at once
+        then = status_when(tidy, "MtuBlackHole", there=True)
+
+    told = warning(then, "MtuBlackHole")
+    assert (told["subject"], told["severity"]) == ("hangzhou/primary", "warning")
+    assert "of up to 1300 bytes and none of 1320 to " in told["text"]
+
+
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
 def test_check_works_without_root_and_says_what_it_did_not_see(tidy: Machine) -> None:
     plain = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
