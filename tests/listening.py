@@ -2,6 +2,7 @@
 
 import asyncio
 import pathlib
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +27,9 @@ def listening(path: pathlib.Path, answer: control_server.Answer) -> Iterator[Non
     thread.start()
     pause = threading.Event()
     for _ in range(500):
-        if path.is_socket():
-            break
+        with socket.socket(socket.AF_UNIX) as asker:  # bound is not yet listening
+            if asker.connect_ex(str(path)) == 0:
+                break
         pause.wait(0.01)
     try:
         yield
