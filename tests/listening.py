@@ -2,12 +2,14 @@
 
 import asyncio
 import pathlib
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vpnagent import control_server
+
+
+LISTENING = "00010000"  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 
 
 @contextmanager
@@ -27,12 +29,17 @@ def listening(path: pathlib.Path, answer: control_server.Answer) -> Iterator[Non
     thread.start()
     pause = threading.Event()
     for _ in range(500):
-        with socket.socket(socket.AF_UNIX) as asker:  # bound is not yet listening
-            if asker.connect_ex(str(path)) == 0:
-                break
+        if listens(path):
+            break
         pause.wait(0.01)
     try:
         yield
     finally:
         loops[0].call_soon_threadsafe(stop.set)
         thread.join(5)
+
+
+def listens(path: pathlib.Path) -> bool:
+    """Whether a socket is listened on: bound is not yet that. A connection would be one more to end."""
+    sockets = [line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines()]
+    return any(row[-1] == str(path) and row[3] == LISTENING for row in sockets)
