@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from vpnagent import control_server
 
-
 LISTENING = "00010000"  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 
 
