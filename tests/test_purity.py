@@ -15,6 +15,7 @@ SHELL = {
     "checks/large_packets.py",
     "checks/observe.py",
     "checks/packet_filter.py",
+    "checks/path_mtu.py",
     "checks/patrol.py",
     "checks/readings.py",
     "cli.py",

@@ -7,10 +7,13 @@ both are an interface with an MTU. Behind it a router leads by a link, which may
 """
 
 import asyncio
+import contextlib
 import os
 import pathlib
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,10 +24,12 @@ from tests.config_examples import make_config, make_tunnel
 from tests.native.machine import Machine, machine
 from tests.native.namespaces import Namespace, namespace
 
+from vpnagent.checks.black_hole import SMALL
 from vpnagent.checks.large_packets import BRIEF, PATIENT, large_packets
 from vpnagent.checks.observation import LargePackets
 from vpnagent.config.values import Config
 from vpnagent.finding import Finding, Severity
+from vpnagent.probe.icmp import ECHO_REQUEST
 
 if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)
@@ -143,6 +148,52 @@ def test_a_target_that_answers_nothing_tells_nothing(tunnel: Tunnel) -> None:
 
     assert looked.answered == frozenset()
     assert tunnel.findings() == []
+
+
+@contextlib.contextmanager
+def answering(peer: Namespace, address: str, largest: int, delay: float) -> Iterator[None]:
+    """Answer echo requests of up to ``largest`` bytes in the kernel's place, after ``delay`` seconds."""
+    ended = threading.Event()
+    with peer.entered():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    sock.bind((address, 0))
+    sock.settimeout(0.05)
+
+    def answer() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                packet, sender = sock.recvfrom(2048)
+                message = packet[20:]
+                if message[0] == ECHO_REQUEST and len(packet) <= largest:
+                    total = int.from_bytes(message[2:4]) + (ECHO_REQUEST << 8)
+                    checksum = (total & 0xFFFF) + (total >> 16)
+                    ended.wait(delay)
+                    sock.sendto(b"\0\0" + checksum.to_bytes(2) + message[4:], sender)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        sock.close()
+
+
+def test_a_target_that_answers_late_tells_nothing_while_another_is_asked_again(tunnel: Tunnel) -> None:
+    late = "172.16.0.3"
+    tunnel.peer.ip(f"address add {late}/32 dev end")
+    tunnel.router.ip(f"route add {late} dev narrow")
+    tunnel.machine.gateway.ip(f"route add {late} via 169.254.10.1")
+    tunnel.peer.run("sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
+    probe = replace(make_tunnel(1).probe, targets=(IPv4Address(TARGET), IPv4Address(late)))
+    both = replace(tunnel, config=make_config(primary={"probe": probe}))
+
+    with answering(tunnel.peer, TARGET, 1300, 0.0), answering(tunnel.peer, late, SMALL, 1.0):
+        at_once, later = both.look(rounds=(0.8, 0.8, 0.8))
+
+    assert max(at_once.answered) == 1300
+    assert later.answered == frozenset()
 
 
 def test_loss_is_no_black_hole(tunnel: Tunnel) -> None:

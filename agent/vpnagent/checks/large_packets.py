@@ -10,12 +10,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.checks.black_hole import SMALL, sizes
 from vpnagent.checks.observation import LargePackets
+from vpnagent.checks.path_mtu import forbid_fragments, known_mtu
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.probe.icmp import Echo
 from vpnagent.probe.sockets import raw_socket
@@ -25,11 +26,9 @@ PATIENT: Final = (*BRIEF[:2], 1.3, *BRIEF[1:])  #: the same, and after a second 
 TARGETS: Final = 2  #: of a tunnel: one alone may be a host that ignores large echo requests
 IP_HEADER: Final = 20  #: bytes
 LARGEST: Final = 65535  #: bytes of an IP packet
-IP_MTU: Final = 14  #: ip(7)
-IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 
 
-async def large_packets(config: Config, rounds: Iterable[float]) -> tuple[LargePackets, ...]:
+async def large_packets(config: Config, rounds: Sequence[float]) -> tuple[LargePackets, ...]:
     """Return what became of large packets in each tunnel whose interface is up.
 
     Takes as long as the rounds together, and less if everything is answered. Raises PermissionError without
@@ -40,15 +39,14 @@ async def large_packets(config: Config, rounds: Iterable[float]) -> tuple[LargeP
         inbox = open_sockets.enter_context(raw_socket(socket.IPPROTO_ICMP, echo.filter()))
         inbox.setblocking(False)
         ways = _ways(config, echo, open_sockets)
-        waiting = ways
-        for seconds in rounds:
-            for way in waiting:
-                way.send(echo)
-            await _hear(inbox, echo, ways, waiting, seconds)
-            # A tunnel in which not even the small one is answered tells nothing.
-            waiting = [way for way in ways if way.missing and SMALL in way.answered]
-            for way in waiting:
-                way.sizes |= sizes(way.mtu)
+        first, *others = rounds
+        await _ask(ways, echo, inbox, first)
+        # Where not even the small one is answered, or late, nothing can be told.
+        suspects = [way for way in ways if way.missing and SMALL in way.answered]
+        for way in suspects:
+            way.sizes |= sizes(way.mtu)
+        for seconds in others:
+            await _ask(suspects, echo, inbox, seconds)
         return tuple(way.outcome() for way in ways)
 
 
@@ -56,7 +54,7 @@ class _Way:
     """One target through one tunnel, and the socket to ask it by."""
 
     def __init__(self, slot: int, tunnel: TunnelKey, target: IPv4Address, sock: socket.socket) -> None:
-        self._slot, self._tunnel, self._target, self._socket = slot, tunnel, target, sock
+        self.slot, self._tunnel, self._target, self._socket = slot, tunnel, target, sock
         self.mtu = self._known_mtu()
         self.sizes = {SMALL, self.mtu}
         self.answered: set[int] = set()
@@ -73,7 +71,7 @@ class _Way:
         The largest first: who answers only so many requests a second then answers these.
         """
         for size in sorted(self.missing, reverse=True):
-            request = echo.request(self._slot, size)
+            request = echo.request(self.slot, size)
             padding = bytes(size - IP_HEADER - len(request))  # zeros: they change no checksum
             try:
                 self._socket.send(request + padding)
@@ -99,7 +97,7 @@ class _Way:
     def _known_mtu(self) -> int:
         """Return what fits as far as the kernel knows now: to connect looks the route up again."""
         self._socket.connect((str(self._target), 0))
-        return self._socket.getsockopt(socket.IPPROTO_IP, IP_MTU)
+        return known_mtu(self._socket)
 
 
 def _ways(config: Config, echo: Echo, open_sockets: contextlib.ExitStack) -> list[_Way]:
@@ -118,21 +116,22 @@ def _ways(config: Config, echo: Echo, open_sockets: contextlib.ExitStack) -> lis
 def _bind(sock: socket.socket, interface: str, source: IPv4Address | None) -> None:
     """Have a socket send as probes are sent, with DF. Raises OSError without such an interface or source."""
     sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+    forbid_fragments(sock)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
     if source:
         sock.bind((str(source), 0))
 
 
-async def _hear(
-    inbox: socket.socket, echo: Echo, ways: list[_Way], waiting: list[_Way], seconds: float
-) -> None:
-    """Take answers in until those who wait miss nothing, or the time is over."""
+async def _ask(ways: list[_Way], echo: Echo, inbox: socket.socket, seconds: float) -> None:
+    """Send what was not answered yet, and take answers in until nothing is missing or the time is over."""
+    slots = {way.slot: way for way in ways}
+    for way in ways:
+        way.send(echo)
     loop = asyncio.get_running_loop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while any(way.missing for way in waiting):
+            while any(way.missing for way in ways):
                 packet = await loop.sock_recv(inbox, LARGEST)
-                slot, size = echo.reply(packet) or (len(ways), 0)
-                if slot < len(ways) and len(packet) == size:
-                    ways[slot].answered.add(size)
+                slot, size = echo.reply(packet) or (-1, 0)
+                if slot in slots and len(packet) == size:
+                    slots[slot].answered.add(size)

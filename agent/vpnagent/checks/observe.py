@@ -12,6 +12,7 @@ from vpnagent.checks import fib_messages, readings
 from vpnagent.checks.large_packets import BRIEF, PATIENT, large_packets
 from vpnagent.checks.observation import Address, Charon, Interface, Observation, Underlay, Unseen
 from vpnagent.checks.packet_filter import firewall
+from vpnagent.checks.path_mtu import forbid_fragments, known_mtu
 from vpnagent.checks.readings import UnreadableError
 from vpnagent.config.values import Config, Tunnel
 from vpnagent.desired import pins
@@ -25,8 +26,6 @@ from vpnagent.routing.uplinks import Pin, Steering
 
 DEADLINE: Final = 12.0  #: seconds for one reading; they run side by side
 VICI_DEADLINE: Final = 3.0
-IP_MTU: Final = 14  #: ip(7)
-IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 NAT_T_PORT: Final = 4500
 UDP_IPV4_HEADERS: Final = 28  #: bytes
 PATIENCE: Final = 1.0  #: seconds for a router on the way to say that a packet is too large
@@ -173,7 +172,7 @@ def _way(tunnel: Tunnel) -> socket.socket | OSError:
     """Return a socket that is connected to the tunnel's peer: the kernel chooses route and source."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
-        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+        forbid_fragments(sock)
         if tunnel.uplink:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, tunnel.uplink.encode())
         if tunnel.local_address:
@@ -187,7 +186,7 @@ def _way(tunnel: Tunnel) -> socket.socket | OSError:
 
 def _fills(sock: socket.socket) -> bool:
     """Send a packet as large as the way is said to take; return whether it was sent."""
-    size = sock.getsockopt(socket.IPPROTO_IP, IP_MTU) - UDP_IPV4_HEADERS
+    size = known_mtu(sock) - UDP_IPV4_HEADERS
     try:
         sock.send(NOT_AN_IKE_MESSAGE * size)
     except OSError:
@@ -199,5 +198,5 @@ def _underlay(tunnel: Tunnel, way: socket.socket | OSError) -> Underlay:
     if isinstance(way, OSError):
         return Underlay(tunnel=tunnel.key, source=None, mtu=0, error=way.strerror or str(way))
     source = IPv4Address(way.getsockname()[0])
-    mtu = way.getsockopt(socket.IPPROTO_IP, IP_MTU)
+    mtu = known_mtu(way)
     return Underlay(tunnel=tunnel.key, source=source, mtu=mtu, error="")
