@@ -181,7 +181,7 @@ def answering(peer: Namespace, address: str, largest: int, delay: float) -> Iter
 
 
 def test_a_target_that_answers_late_tells_nothing_while_another_is_asked_again(tunnel: Tunnel) -> None:
-    late = "172.16.0.3"
+    late = "172.16.0.9"
     tunnel.peer.ip(f"address add {late}/32 dev end")
     tunnel.router.ip(f"route add {late} dev narrow")
     tunnel.machine.gateway.ip(f"route add {late} via 169.254.10.1")
