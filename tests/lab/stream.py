@@ -73,11 +73,11 @@ class Stream:
     """Two processes, idle until `start`."""
 
     def __init__(
-        self, topology: Topology, *, far: str = ECS_HOST, port: int = 5000, rate: int = RATE
+        self, topology: Topology, *, far: str = ECS_HOST, port: int = 5000, rate: int = RATE, size: int = 4
     ) -> None:
         self.rate = rate
-        near_end = End((IDC_HOST, port), (far, port))
-        far_end = End((far, port), (IDC_HOST, port))
+        near_end = End((IDC_HOST, port), (far, port), size)
+        far_end = End((far, port), (IDC_HOST, port), size)
         self._ends = [topology["idc"].fork(near_end.main), topology["ecs"].fork(far_end.main)]
 
     def start(self) -> None:
@@ -136,9 +136,10 @@ def judge(sent: Sent, heard: Heard) -> Direction:
 class End:
     """One end, in a process of its own."""
 
-    def __init__(self, local: tuple[str, int], remote: tuple[str, int]) -> None:
+    def __init__(self, local: tuple[str, int], remote: tuple[str, int], size: int) -> None:
         self._local = local
         self._remote = remote
+        self._padding = bytes(size - PACKET.size)
 
     def main(self, pipe: Connection) -> None:
         """Serve measurements until the pipe is closed."""
@@ -176,7 +177,7 @@ class End:
 
     def _send(self, sequence: int) -> None:
         with contextlib.suppress(OSError):  # unreachable and the like: the packet counts as sent, and lost
-            self._socket.sendto(PACKET.pack(sequence), self._remote)
+            self._socket.sendto(PACKET.pack(sequence) + self._padding, self._remote)
 
     def _hear_until(self, deadline: float, heard: Heard) -> None:
         while (left := deadline - time.monotonic()) > 0:
@@ -186,4 +187,4 @@ class End:
     def _drain(self, heard: Heard) -> None:
         with contextlib.suppress(OSError):  # empty, or an ICMP error of an earlier send
             while True:
-                heard[PACKET.unpack(self._socket.recv(64))[0]] = time.monotonic()
+                heard[PACKET.unpack(self._socket.recv(PACKET.size))[0]] = time.monotonic()

@@ -70,7 +70,7 @@ def prometheus(lab: Lab, gateway: Gateway) -> Iterator[Prometheus]:
     rules = gateway.directory / "rules.yaml"
     command = (PROGRAM, "alerts", "--config", str(gateway.configuration))
     rules.write_text(shortened(lab.gateway.run(*command)))
-    interval = f"{max(1, PATIENCE // 4)}s"
+    interval = f"{max(1, PATIENCE / 4):.0f}s"
     with (
         lab.gateway.entered(),
         running(gateway.directory, {"vpnagent": METRICS}, interval=interval, rules=str(rules)) as started,
@@ -94,7 +94,7 @@ def test_alerts_fire_and_the_dashboard_finds_its_data(
     gateway.wait(lambda s: tunnel(s, PRIMARY)["forwarding"], "traffic has a way", within=15 * PATIENCE)
     lab.cloud.wait_returning(PRIMARY)
     assert not fires("VpnTunnelDown", tunnel="primary")
-    with lab.stream().running():
+    with lab.stream(size=200).running():
         for direction in ("inbound", "outbound"):
             eventually(
                 partial(fires, "VpnGatewayBandwidthHigh", severity="critical", cloud_direction=direction),

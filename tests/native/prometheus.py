@@ -68,11 +68,18 @@ def running(
         address = f"127.0.0.1:{unused.getsockname()[1]}"
     options = {"config.file": config, "storage.tsdb.path": directory / "data", "web.listen-address": address}
     command = ["prometheus", *(f"--{name}={value}" for name, value in options.items())]
-    with (directory / "log").open("wb") as log:
+    log_file = directory / "prometheus.log"
+    with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         started = Prometheus(f"http://{address}")
-        eventually(started.ready, f"Prometheus is ready; see {directory}/log", within=20 * PATIENCE)
+        try:
+            eventually(
+                lambda: started.ready() or process.poll() is not None, "it answers", within=20 * PATIENCE
+            )
+            assert process.poll() is None, "it ended"
+        except AssertionError as error:
+            raise AssertionError(f"Prometheus: {error}\n{log_file.read_text()[-4000:]}") from None
         yield started
     finally:
         process.kill()
