@@ -1,4 +1,4 @@
-"""The row of what needs care before it needs haste: drift, certificates, events."""
+"""The row of what needs care before it needs haste: drift, certificates, events, hooks."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -30,7 +30,7 @@ def upkeep() -> Sequence[Panel]:
             "Drift repairs within an hour",
             "Objects of ours that somebody changed or removed and that were put right, by kind. More than "
             "one burst: something on the machine works against the agent.",
-            (8, 8),
+            (6, 8),
             query(
                 occurrences("vpnagent_drift_repairs_total", (*GATEWAY, "kind"), HOUR),
                 OF_GATEWAY + " {{kind}}",
@@ -43,7 +43,7 @@ def upkeep() -> Sequence[Panel]:
             ),
             "Certificates expire in",
             "How long the first of each tunnel's certificate and CA is still valid.",
-            (8, 8),
+            (6, 8),
             instant(left, OF_TUNNEL),
             runbook=["VpnCertificateExpiry"],
         ),
@@ -51,7 +51,19 @@ def upkeep() -> Sequence[Panel]:
             counts(),
             "Events within an hour",
             "Events by type; vpnagent events tells each.",
-            (8, 8),
+            (6, 8),
             query(occurrences("vpnagent_events_total", (*GATEWAY, "type"), HOUR), OF_GATEWAY + " {{type}}"),
+        ),
+        framed(
+            counts(),
+            "Events not told by a hook within an hour",
+            "Events that a hook did not get, by its name: given up after its retries, or pushed out of "
+            "its queue.",
+            (6, 8),
+            query(
+                occurrences("vpnagent_hook_failures_total", (*GATEWAY, "hook"), HOUR),
+                OF_GATEWAY + " {{hook}}",
+            ),
+            runbook=["HookFailing"],
         ),
     ]

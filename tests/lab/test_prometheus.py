@@ -60,6 +60,7 @@ def document(gateway: Gateway) -> dict[str, Any]:
             "tunnels": [spare],
         }
     )
+    document["hooks"] = [{"name": "deaf", "command": ["/bin/false"], "retries": 0}]
     return document
 
 
@@ -109,6 +110,8 @@ def test_alerts_fire_and_the_dashboard_finds_its_data(
             ("VpnCertificateExpiry", {"connection": "spare", "severity": "critical"}),
         ):
             eventually(partial(fires, name, **labels), f"{name} fires", within=within)
+        said = [event["type"] for event in gateway.ask("events", after=0)["events"]]
+        assert {"Failover", "TunnelDown", "HealthCheckFailed"} <= set(said), said
         lab.gateway.ip("route del 172.16.0.0/16 proto 86 metric 4278198272")
         for query in queries(json.loads(DASHBOARD.read_text()), CHOSEN | SCRAPES):
             eventually(

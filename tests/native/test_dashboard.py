@@ -29,6 +29,7 @@ LABELS = {
     "kind": ["route"],
     "type": ["TunnelDown"],
     "version": ["0.1"],
+    "hook": ["pager"],
 }
 CHOSEN = {"job": "vpnagent", "instance": ".*", "connection": "hangzhou", "tunnel": "primary|backup"}
 SCRAPES = {"__rate_interval": "5s", "__range": "1m"}  # one every half a second
