@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,16 @@ ROOT = Path(__file__).parents[3]
 BASE = ROOT / "build/deb-test/base.tar"
 MIRROR = "http://deb.debian.org/debian"
 NEEDED = "charon-systemd,strongswan-swanctl,libstrongswan-standard-plugins,systemd,iproute2,python3"
+
+#: units for devices and terminals, which namespaces have none of: a boot would wait for them
+HARDWARE = (
+    "systemd-udevd.service",
+    "systemd-udev-trigger.service",
+    "systemd-networkd-wait-online.service",
+    "getty.target",
+    "console-getty.service",
+    "systemd-logind.service",
+)
 
 #: what dpkg and its like write down of every run, and what the network namespace is seen through
 LOGS = ("/var/lib/dpkg", "/var/log", "/var/cache", "/var/lib/apt", "/proc", "/sys", "/dev", "/tmp", "/run")
@@ -108,9 +119,84 @@ def _described(path: Path) -> str:
     return f"{about.st_mode:o} {about.st_uid}:{about.st_gid} {content}"
 
 
+class Booted:
+    """A Debian in a directory whose own systemd runs, in namespaces and a control group of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._cgroup = _cgroup2() / f"vpna-{os.getpid()}"
+        self._cgroup.mkdir()
+        namespaces = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child")
+        self._keeper = subprocess.Popen(
+            [
+                *("sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', self._cgroup),
+                *("unshare", *namespaces, ROOT / "tests/packaging/debian/boot.sh", directory),
+            ],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def run(self, script: str) -> str:
+        """Run shell commands, of which the last must succeed; return what they print."""
+        children = Path(f"/proc/{self._keeper.pid}/task/{self._keeper.pid}/children").read_text().split()
+        enter = ["nsenter", "--target", *children, "--all", "--wd", "sh", "-c", script]
+        done = subprocess.run(
+            enter, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        )
+        assert done.returncode == 0, f"{script}: {done.stdout}"
+        return done.stdout
+
+    def close(self) -> None:
+        """End everything in it: with its first process all others end."""
+        self._keeper.kill()
+        self._keeper.wait()
+        for group in sorted((path for path in self._cgroup.rglob("*") if path.is_dir()), reverse=True):
+            _remove(group)
+        _remove(self._cgroup)
+
+
+def _cgroup2() -> Path:
+    """Return where the unified hierarchy is mounted."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    return Path(next(mount[1] for mount in mounts if mount[2] == "cgroup2"))
+
+
+def _remove(group: Path) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            group.rmdir()
+        except OSError:  # what was in it is about to end
+            assert time.monotonic() < deadline, f"{group} is not empty"
+            time.sleep(0.05)
+        else:
+            return
+
+
+@contextmanager
+def booted(directory: Path) -> Iterator[Booted]:
+    """Boot a Debian in a directory."""
+    _extract(directory)
+    for unit in HARDWARE:
+        Path(directory, "etc/systemd/system", unit).symlink_to("/dev/null")
+    made = Booted(directory)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
 @contextmanager
 def chroot(directory: Path) -> Iterator[Chroot]:
     """Make a Debian in a directory, from a copy that is kept in build/; its namespaces end at the end."""
+    _extract(directory)
+    made = Chroot(directory)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _extract(directory: Path) -> None:
     if not BASE.exists():
         BASE.parent.mkdir(parents=True, exist_ok=True)
         fresh = BASE.with_name("new.tar")
@@ -120,8 +206,3 @@ def chroot(directory: Path) -> Iterator[Chroot]:
     subprocess.run(
         ["tar", "--extract", "--numeric-owner", "--file", BASE, "--directory", directory], check=True
     )
-    made = Chroot(directory)
-    try:
-        yield made
-    finally:
-        made.close()
