@@ -20,6 +20,7 @@ def main() -> int:
         ("tests.bench.references", "--trials", trials),
         ("tests.bench.two_way", "--trials", trials),
         ("tests.bench.signalled", "--trials", trials),
+        ("tests.bench.drift", "--trials", trials),
         ("tests.bench.switch_time",),
         ("tests.bench.prober", "--seconds", seconds),
         ("tests.bench.daemon_start",),
