@@ -23,6 +23,7 @@ import pytest
 from tests.config_examples import make_config, make_tunnel
 from tests.native.machine import Machine, machine
 from tests.native.namespaces import Namespace, namespace
+from tests.native.prober_process import until
 
 from vpnagent.checks.black_hole import SMALL
 from vpnagent.checks.large_packets import BRIEF, PATIENT, large_packets
@@ -111,7 +112,7 @@ def test_a_router_that_drops_large_packets_without_a_word(
     tunnel.narrow(line)
     tunnel.silent()
 
-    [found] = tunnel.findings()
+    [found] = until(tunnel.findings, within=60)  # where the machine stalls, a look concludes nothing
 
     assert (found.code, found.severity) == ("MtuBlackHole", severity)
     assert f"of up to {passed} bytes and none of " in found.text
