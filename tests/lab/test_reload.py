@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, Any
 
 from tests.lab.deadline import PATIENCE, eventually
@@ -164,22 +163,3 @@ def test_a_change_that_nobody_confirms_is_taken_back(lab: Lab, gateway: Gateway)
     status = gateway.wait(lambda s: is_up(s) and len(names(s)) == 2, "taken back", within=20 * PATIENCE)
     assert "not confirmed" in status["config"]["error"]
     assert identities(lab, PRIMARY.name)
-
-
-def test_a_broken_file_changes_nothing_and_is_told(lab: Lab, gateway: Gateway) -> None:
-    document = start(gateway)
-    before = {each: identities(lab, each.name) for each in TUNNELS}
-    stream = lab.stream()
-    with stream.running():
-        gateway.configuration.write_text("version: 1\ngateway: {local_networks: [10.1.0.0/33]}\n")
-        gateway.send_signal(signal.SIGHUP)
-        status = gateway.wait(lambda s: s["config"]["error"], "it is told", within=10 * PATIENCE)
-        assert "vpnagent.yaml:2: gateway.local_networks[0]: " in status["config"]["error"]
-        assert gateway.metrics()["vpnagent_config_last_reload_successful"] == 0
-        gateway.write(document)
-        gateway.ask("reload")
-        gateway.wait(lambda s: is_up(s) and not s["config"]["error"], "it is mended", within=10 * PATIENCE)
-        result = stream.stop()
-    print(f"\na broken file: {result}")
-    assert result.lost == 0, lab.drops()
-    assert {each: identities(lab, each.name) for each in TUNNELS} == before
