@@ -24,6 +24,7 @@ def main() -> int:
         ("tests.bench.switch_time",),
         ("tests.bench.prober", "--seconds", seconds),
         ("tests.bench.daemon_start",),
+        ("tests.bench.status_screen",),
         ("tests.bench.daemon_memory", "--seconds", seconds),
         ("tests.bench.scrape",),
         ("tests.bench.steadiness", "--seconds", steady),

@@ -6,22 +6,21 @@ with a peer that does not answer, a prober, and a scrape a second. Needs root.
 
 import argparse
 import contextlib
-import os
+import http.client
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.bench.figures import bench, judged
 from tests.native.charon_pair import Host, charon_pair
-from tests.native.prober_process import installed_environment, resident, until
+from tests.native.prober_process import end_prober, installed_environment, resident, until
 from tests.native.two_tunnels import inside
 
-from vpnagent.probe.lifecycle import acquire_lock
-
+PLAIN: Mapping[str, str] = MappingProxyType({})
 LISTEN = "127.0.0.1:9786"
 HEAD = """version: 1
 gateway: {{name: idc, local_networks: [10.1.0.0/16]}}
@@ -57,8 +56,16 @@ def configuration(host: Host, directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running(host: Host, path: Path) -> Iterator[int]:
-    """Yield the process id of a daemon that answers scrapes."""
+def daemon() -> Iterator[tuple[Host, int]]:
+    """Yield host and process id of a daemon of 32 tunnels that answers scrapes; its peer is silent."""
+    with tempfile.TemporaryDirectory() as name, charon_pair(Path(name)) as (host, peer):
+        peer.kill()
+        with _running(host, configuration(host, Path(name))) as pid:
+            yield host, pid
+
+
+@contextlib.contextmanager
+def _running(host: Host, path: Path) -> Iterator[int]:
     command = ["ip", "netns", "exec", host.namespace, sys.executable, "-m", "vpnagent", "run"]
     with open(path.with_suffix(".log"), "wb") as log:
         process = subprocess.Popen([*command, "--config", str(path)], stderr=log, env=installed_environment())
@@ -69,14 +76,16 @@ def running(host: Host, path: Path) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(10)
-        # Whoever takes the lock ends the prober that the daemon left.
-        os.close(acquire_lock(f"{path.parent}/prober.sock", replace=True))
+        end_prober(path.parent)
 
 
-def scrape() -> bytes:
-    """Return all metrics."""
-    with urllib.request.urlopen(f"http://{LISTEN}/metrics", timeout=5) as answer:
-        return bytes(answer.read())
+def scrape(headers: Mapping[str, str] = PLAIN) -> bytes:
+    """Return what a scrape brings."""
+    connection = http.client.HTTPConnection(LISTEN, timeout=10)
+    connection.request("GET", "/metrics", headers=headers)
+    body = connection.getresponse().read()
+    connection.close()
+    return body
 
 
 def answers(host: Host) -> bool:
@@ -91,17 +100,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=int, default=60)
     seconds = arguments.parse_args().seconds
-    with bench("memory of the control daemon, 32 tunnels"), tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        with charon_pair(directory) as (host, peer):
-            peer.kill()
-            with running(host, configuration(host, directory)) as pid:
-                seen = []
-                for _ in range(seconds):
-                    time.sleep(1)
-                    body = inside(host.namespace, scrape)
-                    assert body.count(b"vpnagent_tunnel_up{") == 32
-                    seen.append(resident(pid) / 1024)
+    with bench("memory of the control daemon, 32 tunnels"):
+        with daemon() as (host, pid):
+            seen = []
+            for _ in range(seconds):
+                time.sleep(1)
+                body = inside(host.namespace, scrape)
+                assert body.count(b"vpnagent_tunnel_up{") == 32
+                seen.append(resident(pid) / 1024)
         print(f"resident after start {seen[0]:.1f} MiB, at the end {seen[-1]:.1f} MiB")
         judged("highest, MiB", max(seen), 64, "{:.1f}")
 

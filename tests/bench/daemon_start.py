@@ -17,10 +17,8 @@ from pathlib import Path
 
 from tests.bench.figures import bench, judged
 from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK
-from tests.native.prober_process import installed_environment
+from tests.native.prober_process import end_prober, installed_environment
 from tests.native.two_tunnels import ip
-
-from vpnagent.probe.lifecycle import acquire_lock
 
 DEADLINE = 30.0  #: seconds for one start
 AGENT = """agent:
@@ -80,8 +78,7 @@ def main() -> None:
             start(namespace, path)  # compiles what was not compiled yet
             took = [1000 * start(namespace, path) for _ in range(count)]
         finally:
-            # Whoever takes the lock ends the prober that the daemons left.
-            os.close(acquire_lock(f"{name}/prober.sock", replace=True))
+            end_prober(name)
             subprocess.run(["ip", "netns", "delete", namespace], check=False)
         print(f"start to ready: min {min(took):.0f} ms, max {max(took):.0f} of {count}")
         judged("median, ms", statistics.median(took), 600, "{:.0f}")

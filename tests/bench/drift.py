@@ -17,10 +17,9 @@ from pathlib import Path
 from pyroute2 import IPRoute
 from tests.bench.daemon_start import configuration
 from tests.bench.figures import at, bench, judged
-from tests.native.prober_process import installed_environment, until
+from tests.native.prober_process import end_prober, installed_environment, until
 from tests.native.two_tunnels import inside, ip
 
-from vpnagent.probe.lifecycle import acquire_lock
 from vpnagent.routing.objects import GUARD_METRIC
 
 ROUTE_EVENTS = 0x40  #: RTMGRP_IPV4_ROUTE, rtnetlink(7)
@@ -75,8 +74,7 @@ def main() -> None:
                 finally:
                     daemon.terminate()
         finally:
-            # Whoever takes the lock ends the prober that the daemon left.
-            os.close(acquire_lock(f"{name}/prober.sock", replace=True))
+            end_prober(name)
             subprocess.run(["ip", "netns", "delete", namespace], check=False)
         p50, most = at(took, 0.5) * 1000, max(took) * 1000
         print(f"guard removed, {trials} trials: p50 {p50:.1f} ms, max {most:.1f} ms")

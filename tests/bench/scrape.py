@@ -7,17 +7,14 @@ other. Needs root.
 """
 
 import argparse
-import http.client
 import statistics
-import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
-from tests.bench.daemon_memory import LISTEN, configuration, running
+from tests.bench.daemon_memory import daemon, scrape
 from tests.bench.figures import at, bench, judged
-from tests.native.charon_pair import Host, charon_pair
+from tests.native.charon_pair import Host
 from tests.native.prober_process import cpu_seconds, until
 from tests.native.two_tunnels import inside
 
@@ -28,15 +25,6 @@ KINDS = {
     "OpenMetrics, gzip": {"Accept": OPENMETRICS, "Accept-Encoding": "gzip"},
 }
 QUIET = 10.0  #: seconds without a scrape
-
-
-def scrape(headers: dict[str, str]) -> bytes:
-    """Return what a scrape brings."""
-    connection = http.client.HTTPConnection(LISTEN, timeout=10)
-    connection.request("GET", "/metrics", headers=headers)
-    body = connection.getresponse().read()
-    connection.close()
-    return body
 
 
 def timed(host: Host, headers: dict[str, str], count: int) -> list[float]:
@@ -55,7 +43,7 @@ def timed(host: Host, headers: dict[str, str], count: int) -> list[float]:
 
 def lateness(host: Host) -> dict[float, float]:
     """Return the prober's wake-ups so far, by the bound below which they were late."""
-    metrics = text_string_to_metric_families(inside(host.namespace, lambda: scrape({})).decode())
+    metrics = text_string_to_metric_families(inside(host.namespace, scrape).decode())
     rows = [
         s for metric in metrics for s in metric.samples if s.name == "vpnagent_prober_lateness_seconds_bucket"
     ]
@@ -91,12 +79,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--scrapes", type=int, default=200)
     count = arguments.parse_args().scrapes
-    with bench("a scrape of 32 tunnels"), tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        with charon_pair(directory) as (host, peer):
-            peer.kill()
-            with running(host, configuration(host, directory)) as pid:
-                measure(host, pid, count)
+    with bench("a scrape of 32 tunnels"), daemon() as (host, pid):
+        measure(host, pid, count)
 
 
 if __name__ == "__main__":

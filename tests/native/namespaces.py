@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,9 @@ def namespace(label: str) -> Iterator[Namespace]:
         made.ip("link set lo up")
         yield made
     finally:
+        for pid in run(f"ip netns pids {made.name}").split():  # a prober outlives its daemon
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         run(f"ip netns delete {made.name}")
 
 

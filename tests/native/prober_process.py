@@ -19,6 +19,7 @@ from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, Tu
 from vpnagent.probe.client import ProberClient, Start
 from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Target, TunnelIntent
 from vpnagent.probe.kernel import Kernel, Members
+from vpnagent.probe.lifecycle import acquire_lock
 from vpnagent.probe.protocol import Configure, Crafted, Report, ToDaemon, ViciRequests
 
 T = TypeVar("T")
@@ -159,6 +160,11 @@ class ControlDaemon:
             if process.poll() is None:
                 process.kill()
             process.wait()
+
+
+def end_prober(directory: Path | str) -> None:
+    """End the prober that a daemon with this state directory left: whoever takes its lock does."""
+    os.close(acquire_lock(f"{directory}/prober.sock", replace=True))
 
 
 def until(condition: Callable[[], T | None], *, within: float = 5.0, every: float = 0.002) -> T:
