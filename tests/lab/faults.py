@@ -77,6 +77,10 @@ class Faults:
         rule = f'iifname "gw" limit rate over {packets}/second burst 1 packets drop'
         self._nft[tunnel].run(TABLE.format(rules=rule))
 
+    def swallow(self, tunnel: Tunnel, size: int) -> None:
+        """Drop IP packets of more than `size` bytes towards the cloud without a word: an MTU black hole."""
+        self._nft[tunnel].run(TABLE.format(rules=f'iifname "gw" meta length > {size} drop'))
+
     def carrier(self, tunnel: Tunnel, *, up: bool) -> None:
         """Take the carrier of the gateway's uplink away, or give it back, at the far end of its wire."""
         self._links[tunnel].link("set", index=self._ports[tunnel], state="up" if up else "down")
