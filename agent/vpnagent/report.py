@@ -50,7 +50,7 @@ def findings(known: Knowledge) -> Iterator[Finding]:
         yield Finding(
             code="ConfigReloadFailed",
             subject="",
-            severity=Severity.CRITICAL,
+            severity=Severity.WARNING,
             text=f"the configuration on disk is not in force: {known.config_error.splitlines()[0]}",
             hint="run vpnagent check, mend the file, then vpnagent reload",
         )

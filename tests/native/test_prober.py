@@ -223,6 +223,15 @@ def test_it_fails_over_while_the_daemon_is_gone_and_is_adopted_by_the_next(
         first.end_probers()
 
 
+def test_a_daemon_that_ends_has_not_lost_its_prober(world: TwoTunnels, directory: Path) -> None:
+    with ControlDaemon(world, directory / "prober.sock") as daemon:
+        daemon.configure(configure(**FAST))
+    try:
+        assert daemon.lost_at == []
+    finally:
+        daemon.end_probers()
+
+
 def test_an_older_daemon_loses_its_place(world: TwoTunnels, directory: Path) -> None:
     with running(world, directory) as daemon:
         connected = len(daemon.lost_at)

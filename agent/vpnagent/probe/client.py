@@ -121,9 +121,11 @@ class ProberClient:
                 await self._watch(link)
             finally:
                 link.close()
-                if self._link is link:
+                lost = self._link is link
+                if lost:
                     self._link = None
-                    self._on_lost()
+            if lost:  # and not left by us, when the daemon ends
+                self._on_lost()
 
     async def _connected(self) -> "_Link":
         """Return a connection, to a new prober if need be."""
