@@ -82,7 +82,7 @@ def turn(poller: Poller, condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 2
     while not condition():
         assert time.monotonic() < deadline
-        for fd in poller.wait():
+        for fd in poller.wait(deadline):
             poller.call(fd)
 
 
@@ -164,7 +164,7 @@ def test_an_idle_connection_that_charon_closes_is_opened_anew(
     charon: Charon, server: Server, poller: Poller
 ) -> None:
     server.accept().close()
-    for fd in poller.wait():
+    for fd in poller.wait(time.monotonic() + 2):
         poller.call(fd)
     charon.tidy(1.0)
     assert server.accept()

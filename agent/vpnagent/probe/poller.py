@@ -1,7 +1,12 @@
-"""epoll with a callback for each file descriptor: all there is of an event loop."""
+"""epoll with a callback for each file descriptor, and a time to wake up at: all there is of an event loop.
+
+epoll's own timeout is rounded up to a millisecond, and a timerfd costs two system calls and two visits of the
+scheduler's timers. So the wait is a select(2), in microseconds, for the epoll instance itself.
+"""
 
 import contextlib
 import select
+import time
 from collections.abc import Callable
 
 Callback = Callable[[], None]
@@ -36,9 +41,12 @@ class Poller:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)
 
-    def wait(self) -> list[int]:
-        """Return the file descriptors for which something waits."""
-        return [fd for fd, _ in self._epoll.poll()]
+    def wait(self, due: float) -> list[int]:
+        """Return the file descriptors for which something waits; none at ``due``, on the monotonic clock."""
+        seconds = due - time.monotonic()
+        if seconds > 0 and not select.select((self._epoll,), (), (), seconds)[0]:
+            return []
+        return [fd for fd, _ in self._epoll.poll(0)]
 
     def call(self, fd: int) -> None:
         """Run the callback; one that an earlier callback has taken back is not run."""

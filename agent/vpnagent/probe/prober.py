@@ -9,6 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
+from math import inf
 
 from vpnagent.errors import NetlinkError
 from vpnagent.probe.amend import with_addresses, with_flags
@@ -35,7 +36,6 @@ from vpnagent.probe.protocol import (
 )
 from vpnagent.probe.server import Server
 from vpnagent.probe.shell import Event, Shell
-from vpnagent.probe.timer import Timer
 from vpnagent.record import replace
 
 SLACK = 0.02  #: of the shortest interval, by which a probe may be late to save a wake-up: what COVER leaves
@@ -48,8 +48,6 @@ class Prober:
 
     def __init__(self, socket_path: str, state: StateFile) -> None:
         self._poller = Poller()
-        self._timer = Timer()
-        self._poller.watch(self._timer.fileno(), self._timer.fired)
         self._lateness = Histogram(LATENESS_BOUNDS)
         self._kernel = Kernel()
         self._links = Links(self._kernel, self._poller)
@@ -61,6 +59,7 @@ class Prober:
         self._core: Core | None = None
         self._configure: Configure | None = None
         self._now = time.monotonic()  #: of this wake-up
+        self._due = inf  #: when the next one is due
         self._housekeeping = 0.0  #: when it is next due
         self._slack = 0.0  #: seconds that a wake-up may wait for the next
         self._quit = False
@@ -74,7 +73,7 @@ class Prober:
         """Probe and switch."""
         self.step([])
         while not self._quit:
-            self.step(self._poller.wait())
+            self.step(self._poller.wait(self._due))
         self._server.close()
 
     def step(self, ready: list[int]) -> None:
@@ -82,8 +81,8 @@ class Prober:
         monotonic = time.monotonic_ns()
         wall = time.time_ns()
         now = self._now = monotonic / 1e9
-        if self._timer.due is not None and self._timer.due <= now:
-            self._lateness.observe(now - self._timer.due)
+        if self._due <= now:
+            self._lateness.observe(now - self._due)
         self._shell.drain(self._core, monotonic, wall)
         for fd in ready:
             self._poller.call(fd)
@@ -95,7 +94,7 @@ class Prober:
         self._advance()
         if now >= self._housekeeping:
             self._housekeep(now)
-        self._timer.arm(self._next_wake_up(now))
+        self._due = self._next_wake_up(now)
 
     def _next_wake_up(self, now: float) -> float:
         if self._core is None:
