@@ -492,6 +492,27 @@ def test_a_supervised_prober_that_is_outdated_is_ended_but_not_again_and_again(d
     assert outcomes == [-signal.SIGKILL, None]
 
 
+def test_a_prober_that_was_just_starting_when_all_was_taken_down_ends(
+    world: TwoTunnels, directory: Path
+) -> None:
+    """Between its first instruction and its lock nobody can tell it anything."""
+    path = directory / "prober.sock"
+    with ControlDaemon(world, path, start=lambda _replaces: None) as daemon:
+        starting = subprocess.Popen(prober_command(world, path), start_new_session=True)
+        try:
+            starting.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, starting.pid, os.WSTOPPED)
+            daemon.quit()
+            starting.send_signal(signal.SIGCONT)
+            assert starting.wait(10) == 0
+        finally:
+            starting.kill()
+            starting.wait()
+        assert not path.with_name("prober.sock.state").exists()
+    with running(world, directory) as after:
+        assert after.started[0].poll() is None
+
+
 @contextlib.contextmanager
 def prober(world: TwoTunnels, path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A prober as its unit starts it."""

@@ -11,7 +11,7 @@ import sys
 
 from vpnagent.errors import AgentError
 from vpnagent.probe.journal import line
-from vpnagent.probe.lifecycle import StateFile, acquire_lock, be_realtime
+from vpnagent.probe.lifecycle import StateFile, acquire_lock, be_realtime, end_noted
 from vpnagent.probe.prober import Prober
 
 USAGE = "usage: python -m vpnagent.probe --socket PATH [--realtime] [--replace]"
@@ -35,6 +35,10 @@ def main(arguments: list[str]) -> int:
         line(str(error))
         return 0
     prober = Prober(path, state)
+    if end_noted(lock):
+        line(f"prober-ended pid={os.getpid()}: it was to end before it listened")
+        state.remove()
+        return 0
     prober.restore(state.read() or inherited)
     if "--realtime" in flags:
         try:

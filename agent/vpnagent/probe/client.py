@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from vpnagent.probe.amend import change_between
+from vpnagent.probe.lifecycle import TICK, note_end
 from vpnagent.probe.protocol import (
     DATAGRAM,
     VERSION,
@@ -103,9 +104,12 @@ class ProberClient:
     async def quit(self) -> None:
         """End the prober for good, with what it was told; fine if none runs. For ``vpnagent down``.
 
-        ``run`` returns then, and may be started anew.
+        One that does not listen yet ends as soon as it would. ``run`` returns then, and may be started anew.
         """
         self._quitting = True
+        with contextlib.suppress(OSError):
+            note_end(self._path)  # before we connect: a prober looks after it has begun to listen
+            await asyncio.sleep(TICK)  # what is started from now on is not meant
         with contextlib.suppress(OSError):
             link = _Link(self._path, lambda _link, _message: None)
             link.send(Quit())
@@ -115,8 +119,7 @@ class ProberClient:
     async def run(self) -> None:
         """Stay connected to a prober; start one where none runs."""
         self._quitting = False
-        while not self._quitting:
-            link = await self._connected()
+        while (link := await self._connected()) is not None:
             try:
                 await self._watch(link)
             finally:
@@ -127,11 +130,11 @@ class ProberClient:
             if lost:  # and not left by us, when the daemon ends
                 self._on_lost()
 
-    async def _connected(self) -> "_Link":
-        """Return a connection, to a new prober if need be."""
+    async def _connected(self) -> "_Link | None":
+        """Return a connection, to a new prober if need be; None when there is to be none."""
         clock = asyncio.get_running_loop().time
         started_at = -START
-        while True:
+        while not self._quitting:
             try:
                 return _Link(self._path, self._take)
             except OSError:
@@ -139,6 +142,7 @@ class ProberClient:
                     started_at = clock()
                     self._start(False)
             await asyncio.sleep(RETRY)
+        return None
 
     async def _watch(self, link: "_Link") -> None:
         """Return when the connection is lost; a prober that says nothing is replaced."""

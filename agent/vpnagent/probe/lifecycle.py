@@ -2,7 +2,8 @@
 
 At most one prober works for a socket: it holds a lock that the kernel gives back when it dies, however it
 dies. What a control daemon made it do is noted beside the socket, so that a prober which finds no daemon
-can go on at once.
+can go on at once. The lock file holds when ``vpnagent down`` last ended the prober: one that was just being
+started then did not listen yet, and finds it there.
 """
 
 import contextlib
@@ -18,7 +19,9 @@ from vpnagent.probe.protocol import Assembler, Change, Configure, ProtocolError,
 
 GRACE = 1.0  #: seconds that another prober has to end when it is asked to
 REALTIME_PRIORITY = 10
+TICK = 1 / os.sysconf("SC_CLK_TCK")  #: seconds
 _LENGTH = struct.Struct("=I")
+_TIME = struct.Struct("=d")
 _MAXIMUM_STATE = 16 * 1024 * 1024  #: bytes
 
 
@@ -37,6 +40,32 @@ def acquire_lock(socket_path: str, *, replace: bool) -> int:
             raise AnotherProberError(f"another prober listens on {socket_path}") from None
         _take_over(fd, socket_path)
     return fd
+
+
+def note_end(socket_path: str) -> None:
+    """Have every prober that has begun by now end, also one that does not listen yet. Raises OSError."""
+    path = f"{socket_path}.lock"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.geteuid() == 0:  # the service's user must be able to open it
+            owner = os.stat(os.path.dirname(path))
+            os.fchown(fd, owner.st_uid, owner.st_gid)
+        os.pwrite(fd, _TIME.pack(time.clock_gettime(time.CLOCK_BOOTTIME)), 0)
+    finally:
+        os.close(fd)
+
+
+def end_noted(lock: int) -> bool:
+    """Whether ``note_end`` was called since this process began. To be asked once it listens."""
+    noted = os.pread(lock, _TIME.size, 0)
+    return len(noted) == _TIME.size and _TIME.unpack(noted)[0] >= _began()
+
+
+def _began() -> float:
+    """Return when this process began: CLOCK_BOOTTIME, to a clock tick (starttime, proc(5))."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return int(fields[19]) * TICK
 
 
 def be_realtime(pid: int) -> None:
