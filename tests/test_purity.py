@@ -41,6 +41,7 @@ SHELL = {
     "drill/stream.py",
     "ipsec/charon.py",
     "ipsec/vici.py",
+    "keeping.py",
     "knowledge.py",  # asyncio.Event only: the bells between the tasks
     "log.py",
     "metrics.py",

@@ -8,9 +8,10 @@ import pytest
 from tests.test_standing import BROKEN, place, text, write
 
 from vpnagent.errors import ControlError
+from vpnagent.keeping import Keeping
 from vpnagent.knowledge import Knowledge
 from vpnagent.reloading import Reloader, confirm_within
-from vpnagent.standing import Standing
+from vpnagent.standing import STANDING, Standing
 
 __all__ = ["place"]
 
@@ -25,7 +26,8 @@ class World:
         self.loaded = self.standing.start()
         self.known = Knowledge(config=self.loaded.config, loaded_at=0.0)
         self.woken = 0
-        self.reloader = Reloader(self.known, self.standing, self.wake)
+        self.keeping = Keeping(self.known)
+        self.reloader = Reloader(self.known, self.standing, self.keeping, self.wake)
 
     def wake(self) -> None:
         self.woken += 1
@@ -127,7 +129,7 @@ def test_a_daemon_that_is_started_meanwhile_goes_on_waiting(place: Path) -> None
         again.loaded = world.standing.start()
         again.known = Knowledge(config=again.loaded.config, loaded_at=0.0)
         assert again.name == "new"
-        reloader = Reloader(again.known, again.standing, world.wake)
+        reloader = Reloader(again.known, again.standing, Keeping(again.known), world.wake)
         await reloader.started(again.loaded)
         assert again.waits()
         watch = asyncio.get_running_loop().create_task(reloader.watch())
@@ -147,6 +149,28 @@ def test_without_a_place_for_the_note_a_conditional_change_is_not_made(place: Pa
         with pytest.raises(ControlError, match="not reloaded"):
             await world.reloader.reload(within=60)
         assert world.name == "old"
+
+    play(place, scene)
+
+
+def test_a_change_is_kept_when_a_full_disk_has_room_and_none_is_made_on_condition_before(place: Path) -> None:
+    """What is to be gone back to must be on disk first."""
+
+    async def scene(world: World) -> None:
+        full = place / "state" / f"{STANDING}.new"
+        full.symlink_to("/dev/full")
+        write(place, text("new"))
+        assert "No space left on device" in (await world.reloader.reload())["warning"]
+        assert world.name == "new"
+        write(place, text("newer"))
+        with pytest.raises(ControlError, match=r"not reloaded: .*No space left"):
+            await world.reloader.reload(within=60)
+        assert [f.code for f in world.known.state_findings] == ["StateNotKept"]
+        full.unlink()
+        await world.reloader.reload(within=60)
+        assert world.known.state_findings == ()
+        write(place, BROKEN)
+        assert world.standing.start().config.gateway.name == "new"
 
     play(place, scene)
 

@@ -22,6 +22,7 @@ from vpnagent.drill import lease
 from vpnagent.errors import ControlError
 from vpnagent.events.recorder import Recorder
 from vpnagent.ipsec.charon import Charon
+from vpnagent.keeping import Keeping
 from vpnagent.knowledge import Knowledge
 from vpnagent.log import tell_of_storms
 from vpnagent.metrics_endpoint import Endpoint
@@ -66,7 +67,8 @@ class Daemon:
             self._known, lambda on_event: Charon(config.agent.vici_socket, on_event=on_event)
         )
         self._prober = ProberLink(self._known, supervised=prober_supervised)
-        self._reloader = Reloader(self._known, standing, self._wake)
+        self._keeping = Keeping(self._known)
+        self._reloader = Reloader(self._known, standing, self._keeping, self._wake)
         self._patrol = Patrol(self._known, config_path)
         self._events = Recorder(self._known, time.time(), time.monotonic())
         self._stop = asyncio.Event()
@@ -101,6 +103,7 @@ class Daemon:
             "report": self._report,
             "events": self._events.run,
             "hooks": self._events.run_hooks,
+            "keeping": self._keeping.run,
             "patrol": self._patrol.run,
             "ready": self._ready,
             "reload-signal": self._reload_on_hangup,
@@ -171,8 +174,8 @@ class Daemon:
         drained = self._known.drained
         self._known.drained = drained | {key} if request["command"] == "drain" else drained - {key}
         self._wake()
-        state_directory = self._known.config.agent.state_directory
-        problem = await asyncio.to_thread(drains.write, state_directory, self._known.drained)
+        directory = self._known.config.agent.state_directory
+        problem = await self._keeping.keep("drains", lambda: drains.write(directory, self._known.drained))
         if problem:
             log.warning("drain-not-kept error=%r", problem)
         return {"tunnel": str(key), "drained": key in self._known.drained, "warning": problem}

@@ -172,6 +172,7 @@ class Knowledge:
     certificate_expiry: Mapping[TunnelKey, float] = field(default_factory=dict)  #: by the patrol; Unix time
     event_counts: dict[str, int] = field(default_factory=dict)  #: by type, since the start; written by events
     event_findings: tuple[Finding, ...] = ()  #: written by events
+    state_findings: tuple[Finding, ...] = ()  #: written by keeping
     hook_failures: dict[str, int] = field(default_factory=dict)  #: events lost by hook; written by events
     taken_back_at: float | None = None  #: wall clock; when it will be, unless it is confirmed
     drained: frozenset[TunnelKey] = frozenset()  #: written by drain and undrain

@@ -15,6 +15,7 @@ from vpnagent.config.weaknesses import weaknesses
 from vpnagent.control import NOT_FINE, USAGE
 from vpnagent.errors import ConfigError, ControlError
 from vpnagent.finding import Finding, Severity
+from vpnagent.keeping import Keeping
 from vpnagent.knowledge import Knowledge
 from vpnagent.live_change import tunnel_changes
 from vpnagent.standing import Loaded, Standing
@@ -24,14 +25,18 @@ log = logging.getLogger(__name__)
 
 LEAST, MOST = 1.0, 24 * 3600.0  #: seconds that a confirmation may take
 PERIOD: Final = 0.5  #: seconds between looks at the deadline
+KEPT: Final = "configuration"  #: what `keeping` knows the text that stands by
 
 
 class Reloader:
     """Writes the configuration in ``known``, and calls ``wake`` when it did."""
 
-    def __init__(self, known: Knowledge, standing: Standing, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, known: Knowledge, standing: Standing, keeping: Keeping, wake: Callable[[], None]
+    ) -> None:
         self._known = known
         self._standing = standing
+        self._keeping = keeping
         self._wake = wake
         self._unconfirmed: bytes | None = None  #: the text in force that does not stand yet
 
@@ -41,7 +46,7 @@ class Reloader:
             return
         if remaining := await asyncio.to_thread(self._standing.remaining, loaded.content):
             self._wait_for_confirmation(loaded.content, remaining)
-        elif problem := await asyncio.to_thread(self._standing.keep, loaded.content):
+        elif problem := await self._keep(loaded.content):
             log.warning("configuration-not-kept error=%r", problem)
 
     async def reload(self, *, within: float | None = None) -> dict[str, Any]:
@@ -58,7 +63,7 @@ class Reloader:
             raise ControlError(str(error), USAGE) from None
         finally:
             notify("READY=1")
-        problem = await asyncio.to_thread(self._note, loaded.content, within)
+        problem = await self._note(loaded.content, within)
         changed = self._take(loaded)
         if within is None:
             self._stands()
@@ -108,13 +113,17 @@ class Reloader:
         self._take(loaded)
         log.warning("taken-back: the change was not confirmed in time")
 
-    def _note(self, content: bytes, within: float | None) -> str | None:
+    async def _note(self, content: bytes, within: float | None) -> str | None:
         """Note on disk what a restart must know; raises ControlError when a condition cannot be noted."""
         if within is None:
-            return self._standing.keep(content)
-        if problem := self._standing.await_confirmation(content, within):
+            return await self._keep(content)
+        problem = await self._keeping.again(KEPT)  # what is gone back to
+        if problem := problem or await asyncio.to_thread(self._standing.await_confirmation, content, within):
             raise ControlError(f"not reloaded: {problem}", NOT_FINE)
         return None
+
+    async def _keep(self, content: bytes) -> str | None:
+        return await self._keeping.keep(KEPT, lambda: self._standing.keep(content))
 
     def _wait_for_confirmation(self, content: bytes, seconds: float) -> None:
         self._unconfirmed = content

@@ -45,6 +45,7 @@ def findings(known: Knowledge) -> Iterator[Finding]:
     yield from known.config_findings
     yield from known.machine_findings
     yield from known.event_findings
+    yield from known.state_findings
     yield from known.metrics_findings
     if known.config_error is not None:
         yield Finding(

@@ -1,0 +1,89 @@
+"""What a restart must find is written as soon as the disk takes it, over a disk that is really full."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.config_examples import make_config
+from tests.on_a_loop import on_a_loop
+
+from vpnagent import drains
+from vpnagent.config.values import TunnelKey
+from vpnagent.keeping import Keeping
+from vpnagent.knowledge import Knowledge
+
+ONE, TWO = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """A directory in which the file of drains finds no room; unlink this and it does."""
+    link = tmp_path / f"{drains.FILE}.new"
+    link.symlink_to("/dev/full")
+    return link
+
+
+class Drains:
+    """Drains that are to be kept, as they are when they are written."""
+
+    def __init__(self, directory: Path) -> None:
+        self.known = Knowledge(config=make_config(), loaded_at=0.0)
+        self.keeping = Keeping(self.known)
+        self._directory = str(directory)
+
+    async def drain(self, *keys: TunnelKey) -> str | None:
+        return await self.keeping.keep("drains", lambda: drains.write(self._directory, keys))
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        return [(finding.code, finding.subject) for finding in self.known.state_findings]
+
+    @property
+    def on_disk(self) -> frozenset[TunnelKey]:
+        return drains.read(self._directory)
+
+
+@contextlib.asynccontextmanager
+async def running(world: Drains) -> AsyncIterator[None]:
+    task = asyncio.get_running_loop().create_task(world.keeping.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+@on_a_loop
+async def test_a_full_disk_is_one_finding_however_often_it_refuses(full: Path) -> None:
+    world = Drains(full.parent)
+    for _ in range(3):
+        assert await world.drain(ONE) == (
+            f"{full.parent / drains.FILE}: No space left on device: the drain will not survive a restart"
+        )
+        assert await world.keeping.again("drains") is not None
+    assert world.told == [("StateNotKept", "drains")]
+
+
+@on_a_loop
+async def test_what_was_wanted_last_is_written_when_there_is_room(
+    full: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vpnagent.keeping.RETRY", 0.01)
+    world = Drains(full.parent)
+    async with running(world):
+        await world.drain(ONE)
+        await world.drain(TWO)
+        full.unlink()
+        while world.told:  # noqa: ASYNC110 - nobody rings here
+            await asyncio.sleep(0.01)
+    assert world.on_disk == {TWO}
+
+
+@on_a_loop
+async def test_what_was_written_is_not_written_again(tmp_path: Path) -> None:
+    world = Drains(tmp_path)
+    assert await world.drain(ONE) is None
+    (tmp_path / drains.FILE).unlink()
+    assert await world.keeping.again("drains") is None
+    assert (world.told, world.on_disk) == ([], frozenset())
