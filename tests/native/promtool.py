@@ -87,7 +87,7 @@ def run(
 def promtool(*arguments: str, cwd: pathlib.Path) -> subprocess.CompletedProcess[str]:
     """Run promtool, of Debian's package prometheus."""
     return subprocess.run(
-        ["promtool", *arguments], cwd=cwd, check=False, capture_output=True, text=True, timeout=60
+        ["promtool", *arguments], cwd=cwd, check=False, capture_output=True, text=True, timeout=300
     )
 
 

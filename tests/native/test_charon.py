@@ -500,7 +500,7 @@ def test_a_killed_charon_is_noticed_at_once_and_everything_comes_back(hosts: tup
                 await until(agent.charon, carries, deadline=20.0)
             return noticed
 
-    assert asyncio.run(scenario()) < 1.0  # 3 ms on an idle machine; a missed deadline would be 5 s
+    assert asyncio.run(scenario()) < 4.0  # 3 ms on an idle machine; a missed deadline would be 5 s
     ping(a, b)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.ipsec.charon_contract import until
 from tests.ipsec.connections import by_name
 from tests.ipsec.negotiation_failures import TOLD
 from tests.native.charon_pair import Host, charon_pair, connection
@@ -79,13 +80,13 @@ def test_of_a_tunnel_that_carries_a_refused_rekeying_is_told_and_a_deletion_is_n
     async def rekey() -> None:
         async with asyncio.timeout(DEADLINE), ends(*hosts) as (here, there), scenario.played(here, there):
             await here.told_of(TOLD[name][0])
-            known.statuses = {scenario.initiator.key: sa_status((await here.charon.observe()).sas)}
+            state = await until(here.charon, lambda state: sa_status(state.sas).installed)
+            known.statuses = {scenario.initiator.key: sa_status(state.sas)}
             for line in here.before + here.lines:
                 negotiations.heard(line, 0.0)
 
     asyncio.run(rekey())
     negotiations.observed(GONE_WITHIN)
-    assert all(status.installed for status in known.statuses.values())
     assert [failed.reason for failed in known.failures.values()] == reasons
 
 
