@@ -212,7 +212,7 @@ class FakeCharon:
     def _answer(self, command: str) -> None:
         if self._hangs:
             self.connected = False
-            raise ViciUnavailableError(command, "/fake does not answer within 5 s")
+            raise ViciUnavailableError(command, "/fake: charon hangs: it does not answer")
 
     def _add(self, connection: str, state: IkeState) -> IkeSa:
         sa = IkeSa(

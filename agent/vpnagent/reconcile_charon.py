@@ -121,7 +121,7 @@ class CharonReconciler:
         known = self._known.charon
         self._charon.close()
         known.connected = False
-        if known.error != str(error):
+        if known.error is None or not known.error.endswith(error.reason):  # whatever was asked
             known.error = str(error)
             log.warning("charon-unreachable error=%r", known.error)
 

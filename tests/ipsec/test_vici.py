@@ -229,7 +229,7 @@ def test_a_missed_deadline_ends_the_connection_and_all_that_waits(tmp_path: path
             return [str(error) for error in raised] + [len(told.lost)]
 
     a, b, lost = asyncio.run(scenario())
-    assert "does not answer within 0.02 s" in str(a)
+    assert str(a).endswith("charon hangs: it does not answer")
     assert "charon: b: " in str(b)
     assert lost == 1
 
@@ -340,4 +340,4 @@ def test_a_full_queue_of_connections_is_told_as_a_hanging_charon(tmp_path: pathl
             finally:
                 first.close()
 
-    assert asyncio.run(scenario()).endswith("charon hangs: it does not accept connections")
+    assert asyncio.run(scenario()).endswith("charon hangs: it does not answer")

@@ -114,10 +114,10 @@ class ServiceUser:
         return answer
 
     @contextlib.contextmanager
-    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the daemon until it is ready; afterwards it and its prober are gone."""
+    def daemon(self, *prefix: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the daemon, by a command that becomes it, until it is ready; afterwards all of it is gone."""
         environment = {**os.environ, "NOTIFY_SOCKET": str(self.directory / "notify")}
-        command = self.command("-m", "vpnagent", "run", "--config", str(self.config))
+        command = [*prefix, *self.command("-m", "vpnagent", "run", "--config", str(self.config))]
         with open(self.directory / "log", "wb") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:

@@ -29,6 +29,7 @@ from vpnagent.ipsec.section import Section, text
 
 HEADER = struct.Struct("!I")  #: length of the segment that follows
 DEADLINE = 5.0  #: seconds for an answer; charon takes milliseconds, list-sas waits for an SA in use
+HANGS = "charon hangs: it does not answer"
 STREAMED = frozenset({"list-sa", "list-conn", "list-cert", "control-log"})  #: events that answer a command
 
 _UNDECODABLE = (DeserializationException, UnicodeDecodeError, struct.error)
@@ -130,8 +131,7 @@ class ViciConnection(asyncio.Protocol):
             async with asyncio.timeout(self._deadline):
                 return await pending.answer
         except TimeoutError:
-            reason = f"{self._path} does not answer within {self._deadline:g} s"
-            failure = ViciUnavailableError(command, reason)
+            failure = ViciUnavailableError(command, f"{self._path}: {HANGS}")
             self._fail(failure)
             raise failure from None
 
@@ -243,7 +243,7 @@ def _reason(path: str, error: OSError) -> str:
         case errno.ECONNREFUSED:
             return "nobody listens: charon is not running"
         case errno.EAGAIN:
-            return "charon hangs: it does not accept connections"
+            return HANGS  # its listen queue is full of those who gave up
         case errno.EACCES | errno.EPERM:
             group = _group(path)
             if group == "root":
