@@ -3,14 +3,19 @@
 import errno
 from dataclasses import replace
 from math import inf
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.probe.simulation import GROUP, SHARED, make_intent
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe import actions
 from vpnagent.probe.core import Core
 from vpnagent.probe.intent import Target
+from vpnagent.probe.prober import SLACK
+from vpnagent.probe.silence import COVER, JITTER
 from vpnagent.selection import PathState
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
@@ -201,9 +206,9 @@ def test_a_tunnel_without_child_sa_is_not_probed_and_an_empty_group_is_deleted()
     ]
 
 
-def sent_together(core: Core) -> int:
-    """Return the most probes that left in one of the next wake-ups."""
-    wakes = [core.advance(core.deadline() or 0.0) for _ in range(40)]
+def sent_together(core: Core, late: float = 0.0) -> int:
+    """Return the most probes that left in one of the next wake-ups, each so much after its time."""
+    wakes = [core.advance((core.deadline() or 0.0) + late) for _ in range(200)]
     return max(len([a for a in done if isinstance(a, actions.SendProbe)]) for done in wakes)
 
 
@@ -212,6 +217,17 @@ def test_probes_of_many_tunnels_do_not_leave_in_bursts() -> None:
     assert sent_together(core) <= 2
     core.advance(60.0)  # a stall
     assert sent_together(core) <= 2
+
+
+def test_a_probe_covers_the_time_to_the_next_however_late_that_is() -> None:
+    assert 1 + 2 * JITTER + SLACK == pytest.approx(COVER)
+
+
+@given(st.integers())
+def test_wake_ups_that_wait_for_the_next_send_a_tenth_of_all_probes_at_most(seed: int) -> None:
+    intent = make_intent(count=40)
+    core = Core(intent, now=10.0, random=Random(seed).random)
+    assert sent_together(core, SLACK * intent.tunnels()[0].interval) <= 40 / 10 + 1
 
 
 def test_an_own_target_is_preferred_and_a_shared_one_outvotes_it() -> None:

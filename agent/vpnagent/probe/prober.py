@@ -38,7 +38,7 @@ from vpnagent.probe.server import Server
 from vpnagent.probe.shell import Event, Shell
 from vpnagent.record import replace
 
-SLACK = 0.02  #: of the shortest interval, by which a probe may be late to save a wake-up: what COVER leaves
+SLACK = 0.06  #: of the shortest interval, by which a probe may be late to save wake-ups: what COVER leaves
 HOUSEKEEPING = 1.0  #: seconds between comparisons with the kernel, and between reports
 REPAIR = 0.02  #: seconds from an event that concerns a group to the comparison: others' writes are not raced
 

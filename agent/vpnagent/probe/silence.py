@@ -14,7 +14,7 @@ packets of the peer; here the peer only answers, so both are counted).
 from collections import deque
 from math import inf
 
-JITTER = 0.04  #: of the interval, to either side: how far the schedule may move a probe
+JITTER = 0.02  #: of the interval, to either side: how far the schedule may move a probe
 COVER = 1.1  #: intervals that one probe covers: the most by which two probes may lie apart, and some lateness
 _GRAIN = 1e-9  #: seconds, below any clock's: lets sums of floats reach the detection time
 
