@@ -52,7 +52,7 @@ class ServiceUser:
     def __init__(self, host: Host, directory: Path) -> None:
         self.directory = directory
         self._host = host
-        self._prefix, self._python = _python_for_others()
+        self._prefix, self._python = python_for_others()
         for name in ("run", "state"):
             (directory / name).mkdir(mode=0o755)
             os.chown(directory / name, UID, UID)
@@ -156,7 +156,7 @@ def service_user(host: Host) -> Iterator[ServiceUser]:
         shutil.rmtree(directory)
 
 
-def _python_for_others() -> tuple[list[str], str]:
+def python_for_others() -> tuple[list[str], str]:
     """Return a Python that others than root may run, and the environment in which it finds the project."""
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     path = f"PYTHONPATH={CHECKOUT / 'agent'}:{packages}"

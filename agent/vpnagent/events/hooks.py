@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vpnagent.config.values import Hook
+from vpnagent.events import unprivileged
 from vpnagent.events.backlog import Backlog
 from vpnagent.events.event import Event
 from vpnagent.events.query import chosen
@@ -28,8 +29,7 @@ from vpnagent.secret import Secret
 log = logging.getLogger(__name__)
 
 POST: Final = (sys.executable, "-P", "-m", "vpnagent.events.post")
-#: The service has its capabilities as ambient ones (capabilities(7)), which every program would inherit.
-WITHOUT_CAPABILITIES: Final = ("/usr/bin/setpriv", "--ambient-caps", "-all", "--")
+WITHOUT_CAPABILITIES: Final = (sys.executable, "-I", "-S", unprivileged.__file__)
 NEVER: Final = 2  #: exit status of ``post`` for what no further attempt can change
 PASSED_ON: Final = ("https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
 LONGEST_COMPLAINT: Final = 4096  #: bytes of standard error that are looked at
