@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import pathlib
 import stat
@@ -194,6 +195,16 @@ async def test_a_command_that_talks_without_end_fills_no_memory(tmp_path: pathli
     with pytest.raises(HookError) as refused:
         await tell(hook(command=command), event(1), gateway="g")
     assert len(str(refused.value)) <= 200
+
+
+@on_a_loop
+async def test_a_command_that_does_not_read_leaves_no_traceback(tmp_path: pathlib.Path) -> None:
+    left: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: left.append(context))
+    more_than_a_pipe_holds = replace(event(1), text="moved" * 100_000)
+    await tell(hook(command=script(tmp_path, "exec <&-; exit 0")), more_than_a_pipe_holds, gateway="g")
+    gc.collect()
+    assert left == []
 
 
 @on_a_loop

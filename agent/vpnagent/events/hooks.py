@@ -222,6 +222,8 @@ async def _converse(process: asyncio.subprocess.Process, given: bytes) -> str:
     said = b""
     while part := await stderr.read(LONGEST_COMPLAINT):
         said = (said + part)[-LONGEST_COMPLAINT:]
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # else asyncio logs it as nobody's
+        await stdin.wait_closed()
     lines = said.decode(errors="replace").strip().splitlines()
     return "".join(c if c.isprintable() else " " for c in lines[-1][:200]) if lines else ""
 

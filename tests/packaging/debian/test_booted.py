@@ -4,6 +4,7 @@ No virtual machine: this host's kernel, and where that has no XFRM interfaces no
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -56,6 +57,16 @@ def test_the_sandbox_lets_them_work(debian: Booted) -> None:
     )
     debian.run("systemctl reload vpnagent")
     debian.run("systemctl start vpnagent-guard")
+
+
+def test_the_sandbox_lets_a_hook_be_told_without_our_capabilities(debian: Booted) -> None:
+    told = "/var/lib/vpnagent/told"
+    command = f"(grep ^Cap /proc/self/status; cat) >>{told}"
+    hook = f"hooks: [{{name: file, command: [/bin/sh, -c, '{command}'], events: [ConfigurationChanged]}}]"
+    debian.run(f'echo "{hook}" >>/etc/vpnagent/vpnagent.yaml; systemctl reload vpnagent')
+    until(lambda: "ConfigurationChanged" in debian.run(f"cat {told} || true"), within=PATIENCE, every=0.5)
+    had = re.findall(r"^Cap(?:Prm|Eff|Amb):\t(\w+)$", debian.run(f"cat {told}"), re.MULTILINE)
+    assert had == ["0" * 16] * 3
 
 
 @pytest.mark.parametrize(
