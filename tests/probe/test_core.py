@@ -158,6 +158,18 @@ def test_facts_about_tunnels_that_are_gone_are_ignored() -> None:
     assert len(core.paths()) == 2
 
 
+def test_an_interface_that_was_lost_is_forgotten_with_the_last_tunnel_that_leaves_by_it() -> None:
+    """A peer is routed elsewhere while its uplink has no address, and nobody tells that it has one again."""
+    core = begin()
+    drive(core, 12.0)
+    core.link_changed("eth0", usable=False, at=12.0)
+    assert {p.state for p in core.paths()} == {PathState.DOWN}
+    core.replace_intent(replace(make_intent(outer_interface="eth1"), generation=2), now=12.1)
+    core.replace_intent(replace(INTENT, generation=3), now=15.0)
+    drive(core, 25.0)
+    assert {p.state for p in core.paths()} == {PathState.UP}
+
+
 def test_an_intent_that_repeats_itself_is_no_news_of_a_tunnel_that_was_reset_since() -> None:
     core = begin()
     drive(core, 11.5)

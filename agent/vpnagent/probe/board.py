@@ -81,6 +81,8 @@ class Board:
         for path in self.paths.values():
             self._timetable.set(path, inf)
         self.paths = paths
+        # Of an interface that no intent names nobody tells that it is back; named anew, it is told of anew.
+        self._down &= {name for tunnel in tunnels for name in (tunnel.interface, tunnel.outer_interface)}
         self.anxious.clear()
         self._arrange(intent, remedies)
         self._stall = _STALLED * min((t.interval for t in tunnels), default=1.0)
