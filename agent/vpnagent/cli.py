@@ -40,6 +40,7 @@ MODULES = {
     "reload": "daemon",
     "run": "daemon",
     "status": "status",
+    "support-bundle": "support_bundle",
     "undrain": "daemon",
 }
 
@@ -56,7 +57,7 @@ class LazyGroup(click.Group):
         if cmd_name not in MODULES:
             return None
         module = importlib.import_module(f"vpnagent.commands.{MODULES[cmd_name]}")
-        attribute = f"{cmd_name}_" if cmd_name in keyword.kwlist else cmd_name
+        attribute = f"{cmd_name}_" if cmd_name in keyword.kwlist else cmd_name.replace("-", "_")
         command = getattr(module, attribute)
         if not isinstance(command, click.Command):
             return None

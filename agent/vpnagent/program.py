@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+FAREWELL: Final = 1.0  #: seconds in which what was killed ends, unless it is stuck in the kernel
+CHUNK: Final = 65536  #: bytes
 
 
 class Ended(NamedTuple):
@@ -15,11 +18,17 @@ class Ended(NamedTuple):
 
 
 async def run(
-    command: Sequence[str], *, seconds: float, given: bytes | None = None, complaint: bool = True
+    command: Sequence[str],
+    *,
+    seconds: float,
+    given: bytes | None = None,
+    complaint: bool = True,
+    most: int | None = None,
 ) -> Ended:
     """Run a program, ``given`` on its standard input. Raises OSError, and TimeoutError after ``seconds``.
 
-    Without ``complaint`` its standard error is ours.
+    Without ``complaint`` its standard error is ours. One that says more than ``most`` bytes is ended, and
+    what it said until then is returned.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -29,9 +38,28 @@ async def run(
     )
     try:
         async with asyncio.timeout(seconds):
-            output, said = await process.communicate(given)
+            if most is None:
+                output, said = await process.communicate(given)
+            else:
+                output, said = await asyncio.gather(
+                    _said(process, process.stdout, most), _said(process, process.stderr, most)
+                )
+                await process.wait()
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        status = await process.wait()
+        async with asyncio.timeout(FAREWELL):
+            status = await process.wait()
     return Ended(status, output, said or b"")
+
+
+async def _said(process: asyncio.subprocess.Process, stream: asyncio.StreamReader | None, most: int) -> bytes:
+    """Return what a program says; kill it when that is too much."""
+    held = bytearray()
+    while stream and (chunk := await stream.read(CHUNK)):
+        held += chunk
+        if len(held) > most:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            break
+    return bytes(held)

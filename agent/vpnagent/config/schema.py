@@ -31,6 +31,12 @@ def schema() -> Json:
     return {"$schema": URL, **found, "title": "vpnagent.yaml"}
 
 
+def keys() -> frozenset[str]:
+    """Return the name of every key that there is."""
+    found = ConfigFile.model_json_schema()
+    return frozenset(name for section in (found, *found["$defs"].values()) for name in section["properties"])
+
+
 def _field(field: Json, definitions: Json) -> Json:
     """Return a field with a description, and without the nulls that stand for defaults told in words."""
     field = {name: value for name, value in field.items() if (name, value) != ("default", None)}

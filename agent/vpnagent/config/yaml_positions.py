@@ -57,6 +57,15 @@ def read(content: bytes) -> Document:
     return document
 
 
+def nodes(content: bytes) -> yaml.MappingNode:
+    """Return the file as nodes, which know where they stand. Raises ValueError, which quotes nothing."""
+    try:
+        return _compose(content)
+    except _Unreadable as error:
+        where = f", line {error.line}" if error.line else ""
+        raise ValueError(f"it cannot be read as YAML{where}") from None
+
+
 class _Unreadable(Exception):  # noqa: N818 - it never leaves this module
     """Nothing of the file can be used."""
 

@@ -1,0 +1,137 @@
+"""What is in a bundle, and by which programs it is had. Pure."""
+
+from typing import Final, NamedTuple
+
+
+class Program(NamedTuple):
+    """A program whose output is a file of the bundle. None of them changes anything."""
+
+    name: str  #: of the file
+    about: str
+    command: tuple[str, ...]
+    keep_end: bool = False  #: of too much, rather the end
+    fine: tuple[int, ...] = (0,)  #: exit statuses
+    heeded: bool = False  #: what it says on standard error counts even so
+
+
+class Question(NamedTuple):
+    """A VICI command whose answer is a file of the bundle."""
+
+    name: str
+    about: str
+    command: str
+    streamed: str = ""  #: the event that it answers by
+
+
+UNITS: Final = ("vpnagent", "vpnagent-prober", "vpnagent-guard", "vpnagent-drill", "strongswan")
+#: Never Environment= or ExecStart=, which may hold what was put there by mistake, nor SetCredential=.
+PROPERTIES: Final = (
+    "Id,LoadState,ActiveState,SubState,Result,StateChangeTimestamp,MainPID,NRestarts,ExecMainStartTimestamp,"
+    "ExecMainCode,ExecMainStatus,MemoryCurrent,WatchdogTimestamp,UnitFileState,FragmentPath,DropInPaths"
+)
+PACKAGES: Final = (
+    *("vpnagent", "*strongswan*", "*charon*", "iproute2", "nftables", "iptables", "systemd", "libc6"),
+    *(
+        "openssl",
+        "libssl3*",
+        "python3",
+        "frr",
+        "bird*",
+        "keepalived",
+        "network-manager",
+        "ifupdown*",
+        "netplan.io",
+    ),
+)
+FORMAT: Final = "${db:Status-Abbrev} ${Package} ${Version} ${Architecture}\\n"
+JOURNAL_LINES: Final = 5000
+JOURNAL_SINCE: Final = "-2d"
+
+
+def _journal(name: str, about: str, *units: str) -> Program:
+    chosen = (f"--unit={unit}.service" for unit in units)
+    bounds = (f"--lines={JOURNAL_LINES}", f"--since={JOURNAL_SINCE}", "--utc")
+    command = ("journalctl", "--no-pager", "--output=short-iso-precise", *bounds, *chosen)
+    return Program(name, about, command, keep_end=True, heeded=True)
+
+
+def _ip(*arguments: str) -> tuple[str, ...]:
+    return ("ip", "-json", "-pretty", *arguments)
+
+
+STATUS: Final = "status.json"
+EVENTS: Final = "events.jsonl"
+FINDINGS: Final = "findings.json"
+VERSIONS: Final = "versions.json"
+CONFIGURATION: Final = "configuration.yaml"
+STANDING: Final = "standing.yaml"
+SERVICES: Final = "services.txt"
+SYSCTLS: Final = "kernel/sysctl.txt"
+XFRM_STAT: Final = "kernel/xfrm_stat.txt"
+
+READINGS: Final = {
+    STATUS: "what `vpnagent status --json` says",
+    EVENTS: "what `vpnagent events --json` says; without the daemon, what it left on disk",
+    VERSIONS: "vpnagent, Python and its packages, kernel, distribution",
+    CONFIGURATION: "the configuration: comments and whatever could be a secret are `***`, lines are its own",
+    STANDING: "the configuration that stands (what a start falls back to), likewise",
+    SYSCTLS: "settings of the kernel that matter to tunnels",
+    XFRM_STAT: "what IPsec in the kernel dropped, by cause: /proc/net/xfrm_stat",
+}
+PROGRAMS: Final = (
+    Program(
+        SERVICES,
+        "state, restarts and last exit of the services",
+        ("systemctl", "show", f"--property={PROPERTIES}", *(f"{unit}.service" for unit in UNITS)),
+    ),
+    Program(
+        "packages.txt",
+        "Debian packages that take part",
+        ("dpkg-query", "--show", f"--showformat={FORMAT}", *PACKAGES),
+        fine=(0, 1),
+    ),
+    Program(
+        "kernel/links.json",
+        "interfaces with counters, XFRM interfaces with their if_id",
+        _ip("-details", "-stats", "link", "show"),
+    ),
+    Program("kernel/addresses.json", "addresses", _ip("address", "show")),
+    Program("kernel/rules.json", "`ip rule`", _ip("-details", "rule", "show")),
+    Program(
+        "kernel/routes.json",
+        "IPv4 routes of all tables",
+        _ip("-4", "-details", "route", "show", "table", "all"),
+    ),
+    Program("kernel/nexthops.json", "nexthop objects and groups", _ip("-details", "nexthop", "show")),
+    Program("kernel/neighbours.json", "IPv4 neighbours", _ip("-4", "neigh", "show")),
+    Program(
+        "kernel/xfrm_state.txt",
+        "SAs in the kernel, without their keys",
+        ("ip", "-stats", "xfrm", "state", "list", "nokeys"),
+    ),
+    Program("kernel/xfrm_policy.txt", "IPsec policies", ("ip", "-stats", "xfrm", "policy", "list")),
+    Program("kernel/nft.txt", "the packet filter", ("nft", "list", "ruleset")),
+    _journal("journal/vpnagent.txt", "journal of daemon, guard and drill", UNITS[0], *UNITS[2:4]),
+    _journal("journal/prober.txt", "journal of the prober", UNITS[1]),
+    _journal("journal/strongswan.txt", "journal of charon", UNITS[4], "strongswan-starter"),
+)
+QUESTIONS: Final = (
+    Question("charon/version.json", "charon's version", "version"),
+    Question("charon/stats.json", "uptime, memory, workers, loaded plugins", "stats"),
+    Question("charon/algorithms.json", "algorithms, and the plugin of each", "get-algorithms"),
+    Question("charon/sas.json", "IKE_SAs and CHILD_SAs", "list-sas", "list-sa"),
+    Question("charon/connections.json", "loaded connections, others' too", "list-conns", "list-conn"),
+    Question(
+        "charon/certificates.json",
+        "certificates: kind, fingerprint, end of validity",
+        "list-certs",
+        "list-cert",
+    ),
+)
+
+#: Every file of a bundle but its first page, and what it is about.
+ABOUT: Final = {
+    **READINGS,
+    FINDINGS: "what `vpnagent check --json` finds",
+    **{source.name: source.about for source in (*PROGRAMS, *QUESTIONS)},
+}
