@@ -5,6 +5,7 @@ told in one line.
 """
 
 import asyncio
+import functools
 import glob
 import importlib.metadata
 import json
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 from vpnagent import __version__, program
 from vpnagent.control_client import ask
-from vpnagent.errors import AgentError, ControlError, ViciError
+from vpnagent.errors import AgentError, ControlError, ViciUnavailableError
 from vpnagent.events.store import Store
 from vpnagent.ipsec import vici
 from vpnagent.record import dataclass, replace
@@ -95,16 +96,17 @@ async def collect(places: Places, progress: Progress = lambda _name: None) -> li
         contents.XFRM_STAT: _plain(lambda: Path("/proc/thread-self/net/xfrm_stat").read_text()),
     }
     for source in contents.PROGRAMS:
-        readings[source.name] = lambda source=source: _printed(source, places)  # type: ignore[misc]
-    for question in contents.QUESTIONS:
-        readings[question.name] = lambda question=question: _told(question, places)  # type: ignore[misc]
+        readings[source.name] = functools.partial(_printed, source, places)
 
     async def read(name: str, reading: Reading) -> Part:
         part = await _read(name, reading)
         progress(name)
         return part
 
-    return list(await asyncio.gather(*(read(*item) for item in readings.items())))
+    charon, others = await asyncio.gather(
+        _charon(places), asyncio.gather(*(read(*item) for item in readings.items()))
+    )
+    return [*charon, *others]
 
 
 def _plain(reading: Callable[[], Content]) -> Reading:
@@ -197,18 +199,29 @@ async def _told_events(places: Places) -> list[Any]:
 # charon
 
 
-async def _told(question: Question, places: Places) -> Content:
-    connection = await vici.connect(places.vici_socket, deadline=places.answer_deadline)
+async def _charon(places: Places) -> list[Part]:
+    """Ask charon everything on one connection: its socket has room for three that wait."""
+    try:
+        connection = await vici.connect(places.vici_socket, deadline=places.answer_deadline)
+    except ViciUnavailableError as error:
+        why = f"charon: {error.reason}"
+        return [Part(name=q.name, why=why, forbidden=_is_denied(why)) for q in contents.QUESTIONS]
+    try:
+        asked = (_read(q.name, functools.partial(_told, q, connection)) for q in contents.QUESTIONS)
+        return await asyncio.gather(*asked)
+    finally:
+        connection.close()
+
+
+async def _told(question: Question, connection: vici.ViciConnection) -> Content:
     try:
         if not question.streamed:
             answer: Content = plain(await connection.request(question.command))
             return answer
         await connection.subscribe(question.streamed)
         return all_of(await connection.stream(question.command))
-    except ViciError as error:
-        raise _IncompleteError(str(error)) from None
-    finally:
-        connection.close()
+    except ViciUnavailableError as error:  # one reason for all that was asked
+        raise _IncompleteError(f"charon: {error.reason}") from None
 
 
 # Files

@@ -119,7 +119,6 @@ QUESTIONS: Final = (
     Question("charon/version.json", "charon's version", "version"),
     Question("charon/stats.json", "uptime, memory, workers, loaded plugins", "stats"),
     Question("charon/algorithms.json", "algorithms, and the plugin of each", "get-algorithms"),
-    Question("charon/sas.json", "IKE_SAs and CHILD_SAs", "list-sas", "list-sa"),
     Question("charon/connections.json", "loaded connections, others' too", "list-conns", "list-conn"),
     Question(
         "charon/certificates.json",
@@ -127,6 +126,8 @@ QUESTIONS: Final = (
         "list-certs",
         "list-cert",
     ),
+    # The last: it waits for an SA that is in use, and what is asked after it waits too.
+    Question("charon/sas.json", "IKE_SAs and CHILD_SAs", "list-sas", "list-sa"),
 )
 
 #: Every file of a bundle but its first page, and what it is about.
