@@ -44,7 +44,7 @@ def support_bundle(config_path: str, socket_path: str | None, output: str | None
       vpnagent support-bundle
       vpnagent support-bundle --output /tmp/ticket-4711.tar.gz
       ssh root@gateway vpnagent support-bundle --output - > bundle.tar.gz
-    It changes nothing, needs no daemon, and is done in 20 seconds whatever hangs. Its first page is
+    It changes nothing, needs no daemon, and waits for nothing longer than 15 seconds. Its first page is
     SUMMARY.md. The finished files are searched for every secret that the configuration names, and what holds
     one is left out. docs/support.md lists what is in it.
     Exit status 0 when everything is in it, 1 when something is missing or was left out, 4 when root would get

@@ -70,7 +70,7 @@ class Places:
     known_keys: frozenset[str]  #: of the configuration
     is_there: IsThere
     path: str = PATH  #: of programs
-    vpnagent: tuple[str, ...] = (sys.executable, "-m", "vpnagent")
+    vpnagent: tuple[str, ...] = (sys.executable, "-I", "-m", "vpnagent")  #: not one of the current folder
     deadline: float = DEADLINE
     answer_deadline: float = ANSWER_DEADLINE
 

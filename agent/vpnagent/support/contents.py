@@ -73,8 +73,8 @@ READINGS: Final = {
     STATUS: "what `vpnagent status --json` says",
     EVENTS: "what `vpnagent events --json` says; without the daemon, what it left on disk",
     VERSIONS: "vpnagent, Python and its packages, kernel, distribution",
-    CONFIGURATION: "the configuration: comments and whatever could be a secret are `***`, lines are its own",
-    STANDING: "the configuration that stands (what a start falls back to), likewise",
+    CONFIGURATION: "the configuration, line by line; comments and whatever could be a secret are gone",
+    STANDING: "the configuration that a start falls back to, likewise",
     SYSCTLS: "settings of the kernel that matter to tunnels",
     XFRM_STAT: "what IPsec in the kernel dropped, by cause: /proc/net/xfrm_stat",
 }
