@@ -1,6 +1,8 @@
 """What the unit's user can do, and what it cannot: SECURITY.md, tried."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +21,17 @@ MODULES = Path("/proc/modules").exists()  #: else the kernel has no such call
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    """A namespace with a real charon, whose socket is root's."""
+def hosts() -> Iterator[tuple[Host, Host]]:
+    """Two namespaces with a real charon each, whose sockets are root's."""
     with tempfile.TemporaryDirectory(prefix="vpna-") as directory:
         Path(directory).chmod(0o755)
-        with charon_pair(Path(directory)) as (here, _):
-            yield here
+        with charon_pair(Path(directory)) as pair:
+            yield pair
+
+
+@pytest.fixture(scope="module")
+def host(hosts: tuple[Host, Host]) -> Host:
+    return hosts[0]
 
 
 @pytest.fixture
@@ -111,6 +118,43 @@ def test_what_the_user_can_and_cannot_do(host: Host, user: ServiceUser, attempt:
     filled = attempt.format(keys=user.directory / "psk", config=user.config, vici=host.vici)
     said = user.python(program + filled)
     assert said.startswith(outcome) if outcome else said == ""
+
+
+def test_whoever_may_open_the_vici_socket_has_root_run_what_he_names(
+    hosts: tuple[Host, Host], user: ServiceUser
+) -> None:
+    here, there = hosts
+    script, ran = user.directory / "state/updown", user.directory / "state/ran"
+    assert user.python(f"open('{script}', 'w').write('#!/bin/sh\\nid -u >{ran}\\n')") == ""
+    assert user.python(f"import os; os.chmod('{script}', 0o755)") == ""
+    user.open_vici()
+    subprocess.run([sys.executable, "-c", connection_by_vici(there, here)], check=True)
+    assert user.python(connection_by_vici(here, there, updown=str(script))) == ""
+    assert until(lambda: ran.exists() and ran.read_text(), within=20, every=0.1) == "0\n"
+
+
+def connection_by_vici(here: Host, there: Host, *, updown: str = "") -> str:
+    """Return a program that loads a connection as any client may, and with ``updown`` initiates it."""
+    ends = [{"auth": "psk", "id": host.address} for host in (here, there)]
+    child: dict[str, object] = {"local_ts": [here.network], "remote_ts": [there.network]}
+    more = ""
+    if updown:
+        child["updown"] = updown
+        more = "list(charon.initiate({'child': 'tried', 'timeout': '10000'}))\n"
+    connection = {
+        **{"version": "2", "local_addrs": [here.address], "remote_addrs": [there.address]},
+        **{"local": ends[0], "remote": ends[1], "children": {"tried": child}},
+    }
+    secret = {"id": "tried", "type": "ike", "data": PSK, "owners": [here.address, there.address]}
+    return (
+        "import socket, vici\n"
+        "sock = socket.socket(socket.AF_UNIX)\n"
+        f"sock.connect('{here.vici}')\n"
+        "charon = vici.Session(sock)\n"
+        f"charon.load_shared({secret})\n"
+        f"charon.load_conn({{'tried': {connection}}})\n"
+        f"{more}"
+    )
 
 
 def charon_warning(user: ServiceUser) -> str:
