@@ -18,6 +18,7 @@ from vpnagent.cli import MODULES, commands
 HERE = Path(__file__).parent
 CONFIGURATION = HERE.parent / "docs" / "configuration.md"
 COMMANDS = "<!-- commands -->"
+DOCUMENTS = "/usr/share/doc/vpnagent/"  #: where the package has docs/
 
 
 def main(page: str) -> None:
@@ -29,7 +30,7 @@ def main(page: str) -> None:
 def vpnagent_8() -> str:
     """Return the page of the command: the text beside this file, with every command's help in it."""
     text = (HERE / "vpnagent.8.md").read_text(encoding="utf-8")
-    return _head("vpnagent", "8") + text.replace(COMMANDS, "\n".join(_commands()))
+    return _head("vpnagent", "8") + text.replace(COMMANDS, "\n".join(_commands()).replace("docs/", DOCUMENTS))
 
 
 def vpnagent_yaml_5() -> str:

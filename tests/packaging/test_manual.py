@@ -1,5 +1,6 @@
 """The man pages: everything that --help and docs/configuration.md say is in them, once."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,14 @@ def test_every_command_has_a_section(commands: str) -> None:
 def test_an_example_is_shown_as_it_is_typed(commands: str) -> None:
     assert "\n    vpnagent status --json | jq .state\n" in commands
     assert "\b" not in commands
+
+
+def test_a_document_is_named_where_the_package_has_it(commands: str) -> None:
+    named = set(re.findall(r"\S*/([\w-]+\.md)", commands))
+    assert "runbook.md" in named
+    assert "check.md" in named
+    assert named <= {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert " docs/" not in commands
 
 
 def test_every_key_is_a_term_with_its_default(keys: str) -> None:

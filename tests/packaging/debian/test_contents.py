@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from vpnagent.commands.options import RUNBOOK_URL
+
 ROOT = Path(__file__).parents[3]
 MAINTAINER_SCRIPTS = ("postinst", "prerm", "postrm")
 
@@ -48,6 +50,8 @@ def files(deb: Path) -> dict[str, str]:
         "/usr/share/fish/vendor_completions.d/vpnagent.fish",
         "/usr/share/doc/vpnagent/examples/example.yaml",
         "/usr/share/doc/vpnagent/SECURITY.md",
+        "/usr/share/doc/vpnagent/check.md",
+        RUNBOOK_URL.removeprefix("file://"),
     ],
 )
 def test_it_brings(files: dict[str, str], path: str) -> None:
@@ -75,6 +79,24 @@ def test_every_module_is_compiled(files: dict[str, str]) -> None:
 def test_neither_pip_nor_a_tool_of_the_developers_is_in_it(files: dict[str, str]) -> None:
     packages = {path.split("/site-packages/")[1].split("/")[0] for path in files if "/site-packages/" in path}
     assert not packages & {"pip", "setuptools", "pytest", "mypy", "hypothesis", "virtme"}
+
+
+@pytest.mark.parametrize("page", ["man8/vpnagent.8.gz", "man5/vpnagent.yaml.5.gz"])
+def test_man_has_nothing_to_say_of_a_page(deb: Path, tmp_path: Path, page: str) -> None:
+    subprocess.run(["dpkg-deb", "--extract", deb, tmp_path], check=True)
+    command = ["man", "--warnings", "--local-file", str(tmp_path / "usr/share/man" / page)]
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANWIDTH": "80"}
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert shown.stderr == ""
+    assert len(shown.stdout.splitlines()) > 100
+
+
+def test_who_maintains_it_is_said_once(deb: Path, files: dict[str, str]) -> None:
+    shown = subprocess.run(
+        ["dpkg-deb", "--field", deb, "Maintainer"], check=True, capture_output=True, text=True
+    )
+    assert re.fullmatch(r"vpnagent maintainers <\S+@\S+>\n", shown.stdout)
+    assert "invalid" not in shown.stdout
 
 
 def test_the_scripts_are_shell_that_shellcheck_finds_no_fault_with(deb: Path, tmp_path: Path) -> None:
