@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.native.prober_process import until
+
 ROOT = Path(__file__).parents[3]
 BASE = ROOT / "build/deb-test/base.tar"
 MIRROR = "http://deb.debian.org/debian"
@@ -54,8 +56,8 @@ class Chroot:
         )
         assert self._keeper.stdout is not None
         self._keeper.stdout.readline()
-        children = Path(f"/proc/{self._keeper.pid}/task/{self._keeper.pid}/children").read_text().split()
-        self._enter = ["nsenter", "--target", children[0], "--net", "--mount", "--pid", "--root", "--wd"]
+        self._enter = ["nsenter", "--target", _child(self._keeper)]
+        self._enter += ["--net", "--mount", "--pid", "--root", "--wd"]
 
     def close(self) -> None:
         """End everything in it."""
@@ -72,7 +74,7 @@ class Chroot:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=300,
             env={
                 "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
                 "DEBIAN_FRONTEND": "noninteractive",
@@ -134,13 +136,13 @@ class Booted:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._enter = ["nsenter", "--target", until(lambda: _child(self._keeper), within=30), "--all", "--wd"]
 
     def run(self, script: str) -> str:
         """Run shell commands, of which the last must succeed; return what they print."""
-        children = Path(f"/proc/{self._keeper.pid}/task/{self._keeper.pid}/children").read_text().split()
-        enter = ["nsenter", "--target", *children, "--all", "--wd", "sh", "-c", script]
+        command = [*self._enter, "sh", "-c", script]
         done = subprocess.run(
-            enter, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
         )
         assert done.returncode == 0, f"{script}: {done.stdout}"
         return done.stdout
@@ -152,6 +154,11 @@ class Booted:
         for group in sorted((path for path in self._cgroup.rglob("*") if path.is_dir()), reverse=True):
             _remove(group)
         _remove(self._cgroup)
+
+
+def _child(process: subprocess.Popen[bytes]) -> str:
+    """Return the process id of the first child, "" while there is none."""
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().partition(" ")[0]
 
 
 def _cgroup2() -> Path:
