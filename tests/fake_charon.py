@@ -218,6 +218,9 @@ class FakeCharon:
         sa = IkeSa(
             connection=connection,
             unique_id=str(next(self._ids)),
+            remote_host=self._connections[connection].remote_address
+            if connection in self._connections
+            else "",
             state=state,
             initiator=True,
             established_for=0.0,

@@ -13,9 +13,11 @@ from vpnagent.live_change import (
     ENDED,
     INBOUND,
     MOVED,
+    NOTHING,
     REMOVED,
     RENAMED,
     RENEWED,
+    REPLACED,
     TAKEN_DOWN,
     tunnel_changes,
 )
@@ -23,6 +25,7 @@ from vpnagent.secret import Secret
 
 CONFIG = make_config()
 PRIMARY, BACKUP = CONFIG.tunnels()
+RENAMED_PRIMARY = replace(PRIMARY, key=PRIMARY.key._replace(tunnel="renamed"))
 
 
 def with_tunnels(*tunnels: Tunnel) -> Config:
@@ -48,10 +51,22 @@ def test_the_last_tunnel_that_goes_interrupts() -> None:
     assert [row[2] for row in said(CONFIG, replace(CONFIG, connections=()))] == [ENDED, ENDED]
 
 
-def test_a_tunnel_under_another_name_is_another_tunnel() -> None:
-    renamed = replace(PRIMARY, key=PRIMARY.key._replace(tunnel="renamed"))
-    assert (PRIMARY.name, REMOVED, RENAMED) in said(with_tunnels(PRIMARY), with_tunnels(renamed, BACKUP))
-    assert (PRIMARY.name, REMOVED, MOVED) in said(CONFIG, with_tunnels(renamed, BACKUP))
+def test_a_tunnel_under_another_name_keeps_its_sas() -> None:
+    row = ("renamed", RENAMED.format(PRIMARY.key), NOTHING)
+    assert said(with_tunnels(PRIMARY), with_tunnels(RENAMED_PRIMARY)) == [row]
+    assert said(CONFIG, with_tunnels(RENAMED_PRIMARY, BACKUP)) == [row]
+
+
+def test_a_renamed_tunnel_with_other_settings_is_renegotiated() -> None:
+    other = replace(RENAMED_PRIMARY, psk=Secret(b"another"))
+    rows = said(with_tunnels(PRIMARY), with_tunnels(other))
+    assert ("renamed", TAKEN_DOWN, ALONE) in rows
+
+
+def test_a_tunnel_with_another_name_and_interface_id_is_another_tunnel() -> None:
+    other = replace(RENAMED_PRIMARY, if_id=77)
+    assert (PRIMARY.name, REMOVED, REPLACED) in said(with_tunnels(PRIMARY), with_tunnels(other, BACKUP))
+    assert (PRIMARY.name, REMOVED, MOVED) in said(CONFIG, with_tunnels(other, BACKUP))
 
 
 def test_another_proposal_is_negotiated_beside() -> None:

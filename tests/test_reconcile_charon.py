@@ -13,6 +13,7 @@ from vpnagent.ipsec.events import Event, LogLine, Rekeyed
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge import Knowledge
 from vpnagent.reconcile_charon import GRACE, CharonReconciler
+from vpnagent.secret import Secret
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")
@@ -329,5 +330,86 @@ def test_rekeys_are_counted_by_tunnel() -> None:
         world.tell(Rekeyed(connection=PRIMARY.owner, child="primary", new="77"))
         world.tell(Rekeyed(connection="operators-own", child="x", new="78"))
         assert world.known.charon.rekeys == {PRIMARY: 1}
+
+    play(scene)
+
+
+# a tunnel under another name
+
+
+def renamed(config: Config, **changes: object) -> Config:
+    """Return the configuration with the primary under another name, and perhaps other settings."""
+    [connection] = config.connections
+    primary, backup = connection.tunnels
+    spare = replace(primary, key=TunnelKey("hangzhou", "spare"), **changes)  # type: ignore[arg-type]
+    return replace(config, connections=(replace(connection, tunnels=(spare, backup)),))
+
+
+async def rename(world: World, **changes: object) -> None:
+    await both_up(world)
+    await world.until(world.reconciler.converged.is_set)
+    world.known.config = renamed(world.known.config, **changes)
+    world.reconciler.converged.clear()
+    await world.until(world.reconciler.converged.is_set)
+
+
+def test_a_tunnel_under_another_name_keeps_its_sas() -> None:
+    async def scene(world: World) -> None:
+        await rename(world)
+        before = (await world.charon.observe()).sas
+        assert world.up() == {"spare", "backup"}
+        assert not [
+            line
+            for line in world.charon.log
+            if "terminate" in line or "initiate vpnagent.hangzhou.spare" in line
+        ]
+        assert world.known.charon.former == {TunnelKey("hangzhou", "spare"): PRIMARY.owner}
+        world.tell(Rekeyed(connection=PRIMARY.owner, child="primary", new="7"))
+        assert world.known.charon.rekeys == {TunnelKey("hangzhou", "spare"): 1}
+        assert (await world.charon.observe()).connections == {BACKUP.owner, "vpnagent.hangzhou.spare"}
+        assert (await world.charon.observe()).sas == before
+
+    play(scene)
+
+
+def test_a_tunnel_that_is_renamed_while_charon_is_observed_is_never_down() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        await world.until(world.reconciler.converged.is_set)
+        observe, observing, go_on = world.charon.observe, asyncio.Event(), asyncio.Event()
+        seen: list[set[str]] = []  #: what the round before has made of it
+
+        async def observe_late() -> CharonState:
+            seen.append(world.up())
+            state = await observe()
+            observing.set()
+            await go_on.wait()
+            return state
+
+        world.charon.observe = observe_late  # type: ignore[method-assign]
+        world.known.charon_dirty.set()
+        await observing.wait()
+        world.known.config = renamed(world.known.config)
+        go_on.set()
+        await world.until(lambda: len(seen) > 3)
+        assert seen[1:3] == [{"spare", "backup"}] * 2
+
+    play(scene)
+
+
+def test_a_renamed_tunnel_that_lost_its_sas_is_negotiated_under_its_name() -> None:
+    async def scene(world: World) -> None:
+        await rename(world)
+        await world.lose_primary()
+        await world.until(lambda: not world.known.charon.former and world.up() == {"spare", "backup"})
+        assert "initiate vpnagent.hangzhou.spare child spare" in world.charon.log
+
+    play(scene)
+
+
+def test_a_renamed_tunnel_with_another_key_is_renegotiated() -> None:
+    async def scene(world: World) -> None:
+        await rename(world, psk=Secret(b"another"))
+        await world.until(lambda: not world.known.charon.former and world.up() == {"spare", "backup"})
 
     play(scene)

@@ -41,6 +41,7 @@ def ike(state: IkeState, *children: ChildSa) -> IkeSa:
     return IkeSa(
         connection=PRIMARY.owner,
         unique_id="1",
+        remote_host="203.0.113.1",
         state=state,
         initiator=True,
         established_for=20.0,
@@ -78,6 +79,7 @@ def test_every_configured_tunnel_has_a_status_and_no_other() -> None:
     foreign = IkeSa(
         connection="operators-own",
         unique_id="9",
+        remote_host="203.0.113.1",
         state=IkeState.ESTABLISHED,
         initiator=True,
         established_for=1.0,

@@ -90,6 +90,7 @@ class CharonKnowledge:
     error: str | None = None  #: why there is no connection
     statuses: Mapping[TunnelKey, SaStatus] = field(default_factory=dict)
     verdicts: Verdicts = field(default_factory=dict)
+    former: Mapping[TunnelKey, str] = field(default_factory=dict)  #: VICI names, where not the tunnel's own
     vacating: frozenset[TunnelKey] = frozenset()  #: they are renegotiated: no traffic into them
     failures: Mapping[TunnelKey, NegotiationFailed] = field(
         default_factory=dict

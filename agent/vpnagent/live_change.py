@@ -4,14 +4,16 @@ The same judgement as `ipsec.plan` takes when it happens; interruptions are what
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.desired import ipsec_connections
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.plan import negotiable_beside
+from vpnagent.naming import former_keys
 
 ADDED = "is added"
+RENAMED = "is the {} of before: its SAs stay"
 REMOVED = "is removed: its SAs end"
 RENEWED = "gets new SAs beside the present ones, which go when the new ones stand"
 TAKEN_DOWN = "is taken down and negotiated again: another key, certificate, interface id, or IKEv1"
@@ -20,7 +22,7 @@ NOTHING = "no interruption"
 INBOUND = "inbound: less than a round trip"
 MOVED = "its traffic moves to the other tunnels meanwhile, in some milliseconds"
 ALONE = "interrupted for one negotiation, usually below a second; until the cloud's end has changed as well"
-RENAMED = "interrupted until a tunnel that is added is up; under its old name it would stay"
+REPLACED = "interrupted until a tunnel that is added is up; with its interface and if_id it would stay"
 ENDED = "interrupted for good: no tunnel of the connection is left"
 
 
@@ -40,9 +42,12 @@ def tunnel_changes(old: Config, new: Config) -> Iterator[TunnelChange]:
     """Yield what a reload from one configuration to another does to SAs; what is not named is not touched."""
     before = {connection.key: connection for connection in ipsec_connections(old).values()}
     after = {connection.key: connection for connection in ipsec_connections(new).values()}
+    for key, was in former_keys(old, new).items():
+        before[key] = replace(before.pop(was), key=key)
+        yield TunnelChange(key, RENAMED.format(was), NOTHING)
     for key in before.keys() - after.keys():
         left = {other for other in after if other.connection == key.connection}
-        yield TunnelChange(key, REMOVED, MOVED if left & before.keys() else RENAMED if left else ENDED)
+        yield TunnelChange(key, REMOVED, MOVED if left & before.keys() else REPLACED if left else ENDED)
     for key, connection in after.items():
         if key not in before:
             yield TunnelChange(key, ADDED, NOTHING)

@@ -6,6 +6,7 @@ that have charon terminate and initiate each tunnel.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from vici.protocol import Message, Packet
 
@@ -20,6 +21,7 @@ from vpnagent.routing.objects import KernelState, Peer
 from vpnagent.selection import UNKNOWN, Verdicts
 from vpnagent.tunnels import SaStatus
 
+NONE: Mapping[TunnelKey, str] = MappingProxyType({})
 INITIATE_TIMEOUT = 20.0  #: seconds that charon may take to bring a tunnel up for a trial
 
 
@@ -91,13 +93,18 @@ def targets(tunnel: Tunnel) -> tuple[Target, ...]:
     return tuple(Target(address=t, inside_peer=t in peers) for t in tunnel.probe.targets)
 
 
-def vici_requests(config: Config) -> tuple[ViciRequests, ...]:
-    """Return, for each tunnel, the packets that terminate it and bring it up."""
+def vici_requests(config: Config, former: Mapping[TunnelKey, str] = NONE) -> tuple[ViciRequests, ...]:
+    """Return, for each tunnel, the packets that terminate it and bring it up.
+
+    ``former`` are the VICI names of the SAs that tunnels have under a name of before.
+    """
     connections = ipsec_connections(config).values()
     return tuple(
         ViciRequests(
             tunnel=connection.key,
-            terminate=(_packet("terminate", {"ike": connection.name, "timeout": "-1"}),),
+            terminate=(
+                _packet("terminate", {"ike": former.get(connection.key, connection.name), "timeout": "-1"}),
+            ),
             initiate=_initiate(connection),
             initiate_encapsulated=(_encapsulated(connection), *_initiate(connection)),
         )

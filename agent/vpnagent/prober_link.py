@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from vpnagent import program
-from vpnagent.config.values import Config, ProbeMethod
+from vpnagent.config.values import ProbeMethod
 from vpnagent.errors import AgentError
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.client import ProberClient, Spawner, Supervised, prober_command
@@ -55,8 +55,8 @@ class ProberLink:
             on_connected=self._connected,
         )
         self._crafted = Crafted(ike_ping=b"", tcp_syn=b"", dns_query=b"")
-        self._requests_for: Config | None = None
-        self._requests = vici_requests(known.config)
+        self._requests_for = known.config, known.charon.former
+        self._requests = vici_requests(*self._requests_for)
         known.probe.expected = True
         known.probe.lost_at = time.monotonic()  # one may live: what it decided is not undone before it speaks
 
@@ -91,8 +91,9 @@ class ProberLink:
         kernel = known.kernel.state
         if kernel is None or known.charon.state is None or self._packets_missing():
             return
-        if self._requests_for != known.config:
-            self._requests, self._requests_for = vici_requests(known.config), known.config
+        made_of = known.config, known.charon.former
+        if self._requests_for != made_of:
+            self._requests, self._requests_for = vici_requests(*made_of), made_of
         self._client.configure(
             Configure(
                 intent=intent(

@@ -26,6 +26,7 @@ from vpnagent.ipsec.actions import Action, LoadConnection, LoadSecret
 from vpnagent.ipsec.algorithms import missing_algorithms
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
+from vpnagent.ipsec.former_names import Names, present_names, under_present_names
 from vpnagent.ipsec.initiation import Initiate, Initiation
 from vpnagent.ipsec.plan import Loaded, Traffic, plan, without_superseded
 from vpnagent.ipsec.sa import CharonState
@@ -128,6 +129,7 @@ class CharonReconciler:
     def _on_event(self, event: Event) -> None:
         """Take in what charon tells by itself; it is called on the loop and only notes and wakes."""
         known = self._known.charon
+        event = self._session.under_present_name(event)
         match event:
             case IkeUpDown() | ChildUpDown():
                 known.signalled_at = self._clock()
@@ -175,6 +177,13 @@ class Session:
         self._told_down: set[str] = set()  #: of which charon has told since then that an SA went
         self._refusals: dict[str, Refusal] = {}
         self._negotiations = Negotiations(known.charon)
+        self._names: Names = {}  #: under which SAs are seen, by the former name that charon has them under
+
+    def under_present_name(self, event: Event) -> Event:
+        """Return the event as if the SA had been negotiated under the name that its tunnel has now."""
+        if isinstance(event, ConnectionLost) or event.connection is None:
+            return event
+        return replace(event, connection=self._names.get(event.connection, event.connection))
 
     def heard(self, line: LogLine) -> None:
         """Take in a line of charon's log: it may tell why a negotiation failed."""
@@ -183,14 +192,14 @@ class Session:
     async def round(self) -> bool:
         """Observe, report, apply, initiate once; return whether there was anything to do."""
         known = self._known
-        want = ipsec_connections(known.config)
         state = await self._observe()
+        want = ipsec_connections(known.config)  # as it is now: the names of what was seen are those
         now = self._clock()
         self._negotiations.expect(want)
         self._publish(state, now)
         impossible = self._impossible(want)
         held = impossible.keys() | self._refused(want, now) | probe_wiring.held(known.probe.paths.values())
-        self._loaded = self._loaded.observed(state)
+        self._loaded = self._loaded.observed(state).renamed(self._names, want)
         planned = plan(want, state, self._loaded, digest=self._digest, traffic=self._traffic(), prune=True)
         actions = [action for action in planned if not _loads(action, held)]
         for action in actions:
@@ -227,15 +236,34 @@ class Session:
         list-sas is no snapshot: while an IKE_SA is rekeyed its CHILD_SAs move to the new one, and may be seen
         in neither (5.9.8, in the lab). When they really went, an event comes first, or soon.
         """
-        state = await self._charon.observe()
+        state = await self._look()
         for pause in CONFIRM:
-            if self._carried <= _carrying(state) | self._told_down:
+            carried = {self._names.get(name, name) for name in self._carried}
+            if carried <= _carrying(state) | self._told_down:
                 break
             await asyncio.sleep(pause)
-            state = await self._charon.observe()
+            state = await self._look()
         self._carried = _carrying(state)
         self._told_down.clear()
         return state
+
+    async def _look(self) -> CharonState:
+        """Observe once, with every SA under the name that its tunnel has now."""
+        state = await self._charon.observe()
+        want = ipsec_connections(self._known.config)
+        alive = {sa.connection for sa in state.sas}
+        known = {**self._names, **present_names(state.sas, want)}
+        self._names = {old: new for old, new in known.items() if old in alive - want.keys() and new in want}
+        self._note_former({want[new].key: old for old, new in self._names.items()})
+        return replace(state, sas=under_present_names(state.sas, self._names))
+
+    def _note_former(self, former: Mapping[TunnelKey, str]) -> None:
+        known = self._known
+        if known.charon.former != former:
+            known.charon.former = former
+            known.probe_dirty.set()
+            for key, name in former.items():
+                log.info("renamed tunnel=%s: its SAs stay, charon calls them %s", key, name)
 
     def patience(self) -> float:
         """Return the seconds until the next round, should nothing happen before."""

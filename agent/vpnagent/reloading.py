@@ -18,6 +18,8 @@ from vpnagent.finding import Finding, Severity
 from vpnagent.keeping import Keeping
 from vpnagent.knowledge import Knowledge
 from vpnagent.live_change import tunnel_changes
+from vpnagent.naming import former_keys
+from vpnagent.renaming import carry_over
 from vpnagent.standing import Loaded, Standing
 from vpnagent.systemd import notify
 
@@ -142,8 +144,10 @@ class Reloader:
                 config, agent=replace(known.config.agent, manage_sysctls=config.agent.manage_sysctls)
             )
         changed = config != known.config
+        former = former_keys(known.config, config)
         known.config, known.config_error, known.config_findings = config, loaded.error, findings
         known.loaded_at = time.time()
+        carry_over(known, former)
         self._wake()
         return changed
 

@@ -79,6 +79,7 @@ def make_ike_sa(connection: str = "vpnagent.hangzhou.primary", **changes: Any) -
     fields: dict[str, Any] = {
         "connection": connection,
         "unique_id": "1",
+        "remote_host": "203.0.113.1",
         "state": IkeState.ESTABLISHED,
         "initiator": True,
         "established_for": 60.0,

@@ -135,19 +135,31 @@ def test_a_new_key_is_used_tunnel_by_tunnel(lab: Lab, gateway: Gateway) -> None:
     assert result.outbound.lost == 0, lab.drops()
 
 
-def test_a_renamed_tunnel_is_the_same_tunnel_to_the_traffic(lab: Lab, gateway: Gateway) -> None:
+def test_whatever_is_renamed_the_traffic_stays_where_it_is(lab: Lab, gateway: Gateway) -> None:
     document = start(gateway)
+    before = {each: identities(lab, each.name) for each in TUNNELS}
     [connection] = document["connections"]
-    connection["tunnels"][1]["name"] = "spare"
-    first = identities(lab, "primary")
+    connection["name"] = "beijing"
+    for row, name in zip(connection["tunnels"], ("first", "second"), strict=True):
+        row["name"] = name
     stream = lab.stream()
     with stream.running():
-        reload(gateway, document, lambda s: is_up(s) and names(s) == ["primary", "spare"], "it is renamed")
+        reload(gateway, document, lambda s: is_up(s) and names(s) == ["first", "second"], "all is renamed")
+        lab.charon.rekey("vpnagent.hangzhou.primary", "child")
+        gateway.kill()
+        gateway.start()
+        status = gateway.wait(is_up, "a successor knows them too", within=20 * PATIENCE)
         result = stream.stop()
-    print(f"\nstandby renamed: {result}")
+    print(f"\nall renamed: {result}")
     assert result.lost == 0, lab.drops()
-    assert identities(lab, "primary") == first
-    assert not identities(lab, "backup")
+    assert status["connections"][0]["last_failover"] is None
+    assert {each: identities(lab, each.name) for each in TUNNELS} == before
+    assert not lab.charon.ike_sas("vpnagent.beijing.first")
+    lab.faults.drop(PRIMARY, "esp")
+    gateway.wait(lambda s: s["connections"][0]["active"] == ["second"], "it is left", within=10 * PATIENCE)
+    eventually(
+        lambda: not identities(lab, "primary"), "and reset under its former name", within=30 * PATIENCE
+    )
 
 
 def names(status: Status) -> list[str]:

@@ -20,10 +20,10 @@ from tests.ipsec.charon_contract import bring_up, carries, load, until
 from tests.ipsec.connections import by_name, make_esp, make_ike
 from tests.native.charon_pair import Host, charon_pair, connection
 
-from vpnagent.config.values import CertificateFiles
+from vpnagent.config.values import CertificateFiles, TunnelKey
 from vpnagent.errors import ViciUnavailableError
 from vpnagent.ipsec import messages, vici
-from vpnagent.ipsec.actions import LoadConnection, Terminate
+from vpnagent.ipsec.actions import LoadConnection, Terminate, UnloadConnection, UnloadSecret
 from vpnagent.ipsec.charon import Charon
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, LogLine, Rekeyed
@@ -84,6 +84,10 @@ class Agent:
             else:
                 await self.charon.apply(step)
         return state
+
+    def lines(self) -> list[str]:
+        """What charon has logged."""
+        return [event.text for event in self.events if isinstance(event, LogLine)]
 
     async def told(self, said: Callable[[], bool], *, deadline: float = 5.0) -> None:
         """Return once it has been told."""
@@ -332,6 +336,49 @@ def certificates(directory: pathlib.Path, address: str) -> CertificateFiles:
 
 def _openssl(command: str, *files: object) -> None:
     subprocess.run(["openssl", *command.split(), *map(str, files)], check=True, capture_output=True)
+
+
+# another name
+
+
+FORMER, PRESENT = "vpnagent.hangzhou.primary", "vpnagent.beijing.other"
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        pytest.param({}, {FORMER: ["primary"]}, id="nothing"),
+        pytest.param({"esp": make_esp(encryption="aes256")}, {FORMER: ["primary", "other"]}, id="esp"),
+        pytest.param(
+            {"ike": make_ike(encryption="aes256")}, {FORMER: ["primary"], PRESENT: ["other"]}, id="ike"
+        ),
+    ],
+)
+def test_a_connection_under_another_name_uses_what_stands_unless_it_differs(
+    hosts: tuple[Host, Host], changes: dict[str, Any], seen: dict[str, list[str]]
+) -> None:
+    a, b = hosts
+    here, there = connection(a, b), connection(b, a)
+    renamed = replace(here, key=TunnelKey("beijing", "other"), **changes)
+
+    def as_expected(state: CharonState) -> bool:
+        return {sa.connection: [c.name for c in sa.carrying_children] for sa in state.sas} == seen
+
+    async def scenario() -> None:
+        async with agents(a, b, here, there) as (agent, peer):
+            await bring_up(agent.charon, here)
+            await agent.charon.apply(UnloadConnection(here.name))
+            await agent.charon.apply(UnloadSecret(here.name))
+            await load(agent.charon, renamed)
+            await load(peer.charon, replace(there, **changes))
+            await agent.charon.initiate(renamed.key)
+            said = ("existing duplicate", "CHILD_SA other{")
+            await agent.told(lambda: any(word in line for line in agent.lines() for word in said))
+            state = await until(agent.charon, as_expected)
+            assert {sa.remote_host for sa in state.sas} == {b.address}
+
+    asyncio.run(scenario())
+    ping(a, b)
 
 
 # rekeying

@@ -284,6 +284,7 @@ def _ike_sa(name: str, sa: Section) -> IkeSa:
     return IkeSa(
         connection=name,
         unique_id=text(sa, "uniqueid"),
+        remote_host=text(sa, "remote-host"),
         state=IkeState(text(sa, "state")),
         version=number(sa, "version"),
         initiator=flag(sa, "initiator"),

@@ -35,6 +35,7 @@ from vpnagent.ipsec.actions import (
     Vacate,
 )
 from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.former_names import Names
 from vpnagent.ipsec.messages import child_names
 from vpnagent.ipsec.sa import CharonState, IkeSa
 
@@ -113,6 +114,17 @@ class Loaded:
                 )
             case _:
                 return self
+
+    def renamed(self, names: Names, desired: Mapping[str, Connection]) -> "Loaded":
+        """Return this with what tunnels keep under former names outdated, where it has other settings."""
+        loaded = self
+        for former, name in names.items():
+            if former not in self.connections or name in self.connections:
+                continue
+            was, now = replace(self.connections[former], key=desired[name].key), desired[name]
+            if was != now:
+                loaded = loaded._with_outdated(name, renewable=negotiable_beside(was, now))
+        return loaded
 
     def _with_outdated(self, name: str, *, renewable: bool) -> "Loaded":
         """Return this with SAs of earlier settings; what cannot be renewed once, cannot until it is done."""

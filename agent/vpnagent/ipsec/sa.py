@@ -63,6 +63,7 @@ class IkeSa:
 
     connection: str  #: the VICI connection name
     unique_id: str
+    remote_host: str  #: the peer's address
     state: IkeState
     initiator: bool
     established_for: float  #: seconds; 0 before
