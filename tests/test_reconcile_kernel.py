@@ -2,18 +2,18 @@
 
 import asyncio
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.config_examples import make_config
+from tests.config_examples import make_config, make_tunnel
 from tests.fake_kernel import FakeKernel
 from tests.ipsec.connections import make_ike_sa, make_state
 
-from vpnagent.config.values import TunnelKey
+from vpnagent.config.values import Config, TunnelKey
 from vpnagent.desired import desired
 from vpnagent.finding import Severity
 from vpnagent.ipsec.sa import CharonState, IkeState
@@ -166,6 +166,51 @@ def test_routes_that_went_with_their_group_are_repaired_and_counted_once_the_pro
     world.round(2)
     assert world.is_as_desired()
     assert world.known.kernel.repairs == {"route": 2}
+
+
+def renamed(config: Config) -> Config:
+    """Return the configuration with the connection and its tunnels under other names."""
+    [connection] = config.connections
+    tunnels = tuple(replace(t, key=TunnelKey("beijing", f"{t.name}-2")) for t in connection.tunnels)
+    return replace(config, connections=(replace(connection, name="beijing", tunnels=tunnels),))
+
+
+def two_that_share(config: Config) -> Config:
+    """Return the configuration with a second connection to the same networks."""
+    [connection] = config.connections
+    more = make_tunnel(3, key=TunnelKey("beijing", "primary"))
+    return replace(config, connections=(connection, replace(connection, name="beijing", tunnels=(more,))))
+
+
+@pytest.mark.parametrize("change", [renamed, two_that_share])
+def test_a_way_stays_until_the_prober_has_written_the_group_that_takes_its_place(
+    change: Callable[[Config], Config],
+) -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round(2)
+    world.known.probe.connected = True
+    way = world.kernel.objects.routes[OSS, ROUTE_METRIC]
+    world.known.config = change(world.known.config)
+    world.charon_says(*(tunnel.key for tunnel in world.known.config.tunnels()))
+    world.round(2)
+    assert world.kernel.objects.routes[OSS, ROUTE_METRIC] == way
+    assert way.group in world.kernel.objects.groups
+    written = desired(world.known.config, world.known.verdicts()).kernel.groups
+    world.kernel.objects = replace(world.kernel.objects, groups={**world.kernel.objects.groups, **written})
+    world.round(2)
+    assert world.is_as_desired()
+
+
+def test_no_way_stays_for_a_network_whose_tunnels_all_went() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round(2)
+    world.known.probe.connected = True
+    world.known.config = renamed(world.known.config)
+    world.charon_says()
+    world.round(2)
+    assert (OSS, ROUTE_METRIC) not in world.kernel.objects.routes
 
 
 def test_a_change_of_ours_is_no_drift() -> None:

@@ -33,6 +33,7 @@ from vpnagent.routing.objects import (
     NexthopGroup,
     Peer,
     Route,
+    RouteKey,
     Sysctl,
     XfrmLink,
 )
@@ -93,7 +94,7 @@ class KernelReconciler:
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
-            want = with_groups_of_the_prober(known, want, state.objects)
+            want = with_groups_of_the_prober(config, want, state.objects)
         parting = is_parting(known)
         if parting:
             want = with_ways_that_stand(want, state.objects)
@@ -219,17 +220,34 @@ def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
     )
 
 
-def with_groups_of_the_prober(known: Knowledge, want: KernelObjects, have: KernelObjects) -> KernelObjects:
-    """Return what is wanted while the prober alone writes the groups: theirs as they are, routes to match."""
-    ids = group_ids(known.config)
+def with_groups_of_the_prober(config: Config, want: KernelObjects, have: KernelObjects) -> KernelObjects:
+    """Return what is wanted while the prober alone writes the groups: theirs as they are, routes to match.
+
+    Until a network's group is there, the way that its packets take now stays, with all that it rests on.
+    """
+    ids = group_ids(config)
     ours = set(ids.values())
     groups = {id_: group for id_, group in have.groups.items() if id_ in ours}
     routes = {key: route for key, route in want.routes.items() if not route.group}
-    for prefix, names in sharers(known.config).items():
-        if (id_ := ids[names]) in groups:
-            route = Route(prefix=prefix, group=id_, source=known.config.gateway.source_address)
-            routes[prefix, route.metric] = route
-    return replace(want, groups=groups, routes=routes)
+    nexthops = dict(want.nexthops)
+    for prefix, names in sharers(config).items():
+        route = Route(prefix=prefix, group=ids[names], source=config.gateway.source_address)
+        if route.group not in groups:
+            if route.key not in want.routes or not stands(route.key, want, have):
+                continue
+            route = have.routes[route.key]
+            group = have.groups[route.group or 0]
+            groups[group.id] = group
+            nexthops.update((id_, have.nexthops[id_]) for id_, _ in group.members)
+        routes[route.key] = route
+    return replace(want, groups=groups, routes=routes, nexthops=nexthops)
+
+
+def stands(key: RouteKey, want: KernelObjects, have: KernelObjects) -> bool:
+    """Return whether there is a route whose group rests on interfaces that are to stay."""
+    group = have.groups.get(have.routes[key].group or 0) if key in have.routes else None
+    members = [have.nexthops.get(id_) for id_, _ in group.members] if group else []
+    return bool(members) and all(member and member.interface in want.links for member in members)
 
 
 def is_parting(known: Knowledge) -> bool:
