@@ -84,8 +84,8 @@ def test_two_looks_at_the_counters_come_before_worse_and_a_window_before_better(
     ]
 
     detector.worse(Cause.QUALITY, "lossy", 3.0)
-    assert judge.judge(good, detector, 12.9) is Change.NONE
-    assert judge.judge(bad, detector, 13.1) is Change.NONE
+    assert judge.judge(good, detector, 12.9) is None
+    assert judge.judge(bad, detector, 13.1) is None
     assert judge.judge(good, detector, 13.1) is Change.BETTER
 
 
@@ -94,7 +94,7 @@ def test_between_the_limits_nothing_changes() -> None:
     detector.heard(0.0, 0.0)
     window = Window(16, 0.3)
     grade(window, 3, 13)  # 19 %
-    assert [judge.judge(window, detector, float(at)) for at in range(5)] == [Change.NONE] * 5
+    assert [judge.judge(window, detector, float(at)) for at in range(5)] == [None] * 5
 
 
 def test_rtt_has_limits_of_its_own() -> None:

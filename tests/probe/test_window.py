@@ -61,6 +61,7 @@ def test_a_second_reply_counts_once() -> None:
     window.answer(slot, 0.1)
     window.answer(slot, 0.2)
     assert window.totals.answered == 1
+    assert window.totals.rtt.total == 0.1
 
 
 def test_a_probe_is_found_by_its_sequence_until_it_leaves_the_view() -> None:

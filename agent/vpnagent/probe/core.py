@@ -23,6 +23,7 @@ from vpnagent.probe.actions import Action, Cause
 from vpnagent.probe.board import Board
 from vpnagent.probe.evidence import Reading
 from vpnagent.probe.intent import Intent, Member
+from vpnagent.probe.meter import Histogram
 from vpnagent.probe.outbox import Outbox, Trigger
 from vpnagent.probe.outlook import PathReport, findings, path_report
 from vpnagent.probe.path import Path
@@ -171,6 +172,10 @@ class Core:
     def paths(self) -> tuple[PathReport, ...]:
         """Every tunnel's path, in the order of the intent."""
         return tuple(path_report(path, self._board.remedy_of(path.key)) for path in self._in_order())
+
+    def round_trips(self) -> Iterator[tuple[TunnelKey, Histogram]]:
+        """The round trips of every tunnel's probes, since the core began."""
+        return ((path.key, path.window.totals.rtt) for path in self._in_order())
 
     def findings(self) -> tuple[Finding, ...]:
         """What an operator should know now."""

@@ -57,9 +57,10 @@ class Domain:
         """A reply to a probe of ``path`` arrived, and ``transitions`` came of it. Return whether more did."""
         if heard_on is not None:
             path.evidence.returns_on = heard_on
-            if heard_on in self.picture.paths:
-                self.picture.paths[heard_on].evidence.last_in = at
-                self.picture.paths[heard_on].evidence.traffic.reply()
+            arrival = self.picture.paths.get(heard_on)
+            if arrival is not None:
+                arrival.evidence.last_in = at
+                arrival.evidence.traffic.reply()
         detector = path.detector
         told = False
         for transition in transitions:

@@ -21,7 +21,6 @@ _LOOKS = 2  #: readings of the counters that make a rate
 class Change(enum.Enum):
     """What follows from the window."""
 
-    NONE = enum.auto()
     LOOK = enum.auto()  #: read the counters first
     WORSE = enum.auto()
     BETTER = enum.auto()
@@ -37,8 +36,8 @@ class Grade:
         self._damping = HoldDown(limits.window)
         self.looks = 0  #: times that the counters were asked for since the window became bad
 
-    def judge(self, window: Window, detector: Detector, now: float) -> Change:
-        """Return what is to be done; ``WORSE`` and ``BETTER`` are taken as done."""
+    def judge(self, window: Window, detector: Detector, now: float) -> Change | None:
+        """Return what is to be done, if anything; ``WORSE`` and ``BETTER`` are taken as done."""
         state = detector.state
         if state is PathState.UP and self._bad(window):
             if self.looks < _LOOKS:
@@ -48,9 +47,9 @@ class Grade:
             return Change.WORSE
         self.looks = 0
         if state is not PathState.DEGRADED or detector.cause not in (Cause.QUALITY, Cause.CONGESTION):
-            return Change.NONE
+            return None
         if now < (self._damping.ends or now) or not self._good(window):
-            return Change.NONE
+            return None
         self._damping.up(now)
         return Change.BETTER
 

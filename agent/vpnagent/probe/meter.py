@@ -23,29 +23,3 @@ class Histogram:
         """Count one value; one that equals a bound belongs below it, as in Prometheus."""
         self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
-
-
-class RoundTrips:
-    """Times the probes of one tunnel; the first answer to each counts."""
-
-    __slots__ = ("_at", "_sequences", "histogram")
-
-    _SIZE = 256  # probes that may be under way; sequences are used modulo this
-
-    def __init__(self) -> None:
-        self._sequences = [-1] * self._SIZE
-        self._at = [0.0] * self._SIZE
-        self.histogram = Histogram(RTT_BOUNDS)
-
-    def sent(self, sequence: int, at: float) -> None:
-        """Note when a probe was sent."""
-        place = sequence % self._SIZE
-        self._sequences[place] = sequence
-        self._at[place] = at
-
-    def answered(self, sequence: int, at: float) -> None:
-        """Note when it was answered."""
-        place = sequence % self._SIZE
-        if self._sequences[place] == sequence:
-            self._sequences[place] = -1
-            self.histogram.observe(at - self._at[place])

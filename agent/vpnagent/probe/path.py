@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
 from math import ceil, inf
 
-from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Action, Cause, ReadTraffic, SendProbe
 from vpnagent.probe.detector import Detector, Transition
 from vpnagent.probe.evidence import Evidence, IkeDaemon, Reading
@@ -38,10 +37,11 @@ class Signals:
 class Path:
     """Drive it with ``sent``, ``answered`` and ``advance``; transitions are returned, actions appended."""
 
-    __slots__ = ("detector", "evidence", "grade", "intent", "schedule", "signals", "silence", "window")
+    __slots__ = ("detector", "evidence", "grade", "intent", "key", "schedule", "signals", "silence", "window")
 
     def __init__(self, intent: TunnelIntent, *, at: float, first_probe: float) -> None:
         self.intent = intent
+        self.key = intent.key
         self.window = Window(ceil(intent.limits.window / intent.interval), intent.detection_time)
         self.silence = Silence(intent.interval, intent.detect_multiplier, at)
         self.schedule = Schedule(intent.interval, intent.targets, first_probe)
@@ -69,11 +69,6 @@ class Path:
         self.detector.tune(intent.hold_down, 2 * COVER * intent.interval)
         if old.remote_address != intent.remote_address:
             self.evidence.ike = IkeDaemon()
-
-    @property
-    def key(self) -> TunnelKey:
-        """The tunnel's."""
-        return self.intent.key
 
     @property
     def state(self) -> PathState:
@@ -187,6 +182,8 @@ class Path:
         if self.silence.complete:
             return []  # not a matter of quality
         change = self.grade.judge(self.window, self.detector, now)
+        if change is None:
+            return []
         if change is Change.LOOK:
             if not self.silence.quiet and self.grade.looks == 1:
                 self.evidence.traffic.begin()
@@ -202,4 +199,4 @@ class Path:
     def _send(self, targets: Iterable[tuple[Target, bool]], actions: list[Action]) -> None:
         for target, spare in targets:
             slot = self.window.open(target, spare=spare)
-            actions.append(SendProbe(self.intent.key, target, slot.number % SEQUENCES))
+            actions.append(SendProbe(self.key, target, slot.number % SEQUENCES))

@@ -218,8 +218,8 @@ class Prober:
             ),
             findings=core.findings(),
             rtt=tuple(
-                TunnelMeter(tunnel=key, counts=tuple(m.histogram.counts), total=m.histogram.total)
-                for key, m in shell.round_trips.items()
+                TunnelMeter(tunnel=key, counts=tuple(rtt.counts), total=rtt.total)
+                for key, rtt in core.round_trips()
             ),
             lateness=tuple(self._lateness.counts),
             lateness_total=self._lateness.total,

@@ -46,7 +46,7 @@ class Schedule:
         """Let the next probe leave at that time, and the others follow from there."""
         self._grid = self.due = at
 
-    def take(self, now: float, random: float) -> Iterator[tuple[Target, bool]]:
+    def take(self, now: float, random: float) -> list[tuple[Target, bool]]:
         """Return whom to ask now, and whether that is a spare one; the next probe is one interval later."""
         if now - self._grid > self._interval / 2:
             self._grid = now
@@ -54,11 +54,12 @@ class Schedule:
         self.due = self._grid + (2 * random - 1) * JITTER * self._interval
         self._sent += 1
         self._missed += 1
-        yield self.usual, False
-        if len(self._targets) > 1 and self._sent % SPARE_EVERY == 0:
+        asked = [(self._targets[self._usual], False)]
+        if self._sent % SPARE_EVERY == 0 and len(self._targets) > 1:
             others = len(self._targets) - 1
             turn = 1 + self._sent // SPARE_EVERY % others
-            yield self._targets[(self._usual + turn) % len(self._targets)], True
+            asked.append((self._targets[(self._usual + turn) % len(self._targets)], True))
+        return asked
 
     def everyone(self) -> Iterator[tuple[Target, bool]]:
         """Return whom to ask at the first miss: the usual target again, and all others."""

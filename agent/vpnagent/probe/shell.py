@@ -13,7 +13,6 @@ from vpnagent.probe.ike_socket import IkeSockets
 from vpnagent.probe.intent import TunnelIntent
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.kernel import Kernel
-from vpnagent.probe.meter import RoundTrips
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import Configure, FailedOver, FirstReply, PathChanged, ViciRequests
 from vpnagent.probe.slots import Slots
@@ -50,7 +49,6 @@ class Shell:
         self._overflows = 0
         self._interfaces = Interfaces()
         self.switch = Switch(kernel)
-        self.round_trips: dict[TunnelKey, RoundTrips] = {}
         self.send_errors = 0
 
     @property
@@ -68,7 +66,6 @@ class Shell:
         self._tunnels = {tunnel.key: tunnel for tunnel in tunnels}
         self._vici = {requests.tunnel: requests for requests in configure.vici}
         self._ike_ping = configure.crafted.ike_ping
-        self.round_trips = {key: self.round_trips.get(key) or RoundTrips() for key in self._tunnels}
         self._charon.use(configure.vici_socket)
         self.rebuild(configure, interfaces)
 
@@ -87,7 +84,6 @@ class Shell:
                 tunnel, target = asked
                 heard_on = self._slots.tunnels.get(interface)
                 core.probe_answered(tunnel, target, sequence, heard_on=heard_on, at=at)
-                self.round_trips[tunnel].answered(sequence, at)
         if core is not None:
             for tunnel in self._ike.drain():
                 core.ike_ping_answered(tunnel, at=monotonic / 1e9)
@@ -159,7 +155,6 @@ class Shell:
             core.probe_failed(tunnel, sequence, error, at=at)
         else:
             core.probe_sent(tunnel, sequence, at=at)
-            self.round_trips[tunnel].sent(sequence, at)
 
     def _error_of_send(self, probe: SendProbe) -> int:
         """Send a probe; return 0 or the kernel's errno: ENETDOWN, ENOBUFS, EPERM of a firewall."""

@@ -39,18 +39,11 @@ _RECEIVE_BUFFER = 4 * 1024 * 1024  #: bytes: an overflow of ours must not look l
 _DSCP_CS6 = 0xC0  #: network control (RFC 4594 §3.1), as BFD implementations mark theirs
 _OUTSTANDING = 4096  #: probes of a method that may await an answer; the oldest are forgotten
 
+#: An answer: number of the slot that was asked, sequence, index of the arrival interface, monotonic seconds.
+Answer = tuple[int, int, int, float]
 _Control = list[tuple[int, int, bytes]]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-
-class Answer(NamedTuple):
-    """An answer to a probe of ours."""
-
-    slot: int  #: number of the slot that was asked
-    sequence: int
-    interface: int  #: index of the arrival interface
-    at: float  #: monotonic seconds
 
 
 class Slot(NamedTuple):
@@ -153,7 +146,7 @@ class EchoSocket:
         """Return the echo replies that wait."""
         reply = self._echo.reply
         return [
-            Answer(*answered, interface, at)
+            (*answered, interface, at)
             for packet, _, interface, at in self._inbox.drain(monotonic, wall)
             if (answered := reply(packet)) is not None
         ]
@@ -192,12 +185,12 @@ class SynSocket:
 
     def drain(self, monotonic: int, wall: int) -> list[Answer]:
         """Return the answers that wait, each probe's first only."""
-        answers = []
+        answers: list[Answer] = []
         for packet, sender, interface, at in self._inbox.drain(monotonic, wall):
             key = tcp_syn.answered(packet)
             if key in self._outstanding and self._outstanding[key][2] == sender[0]:
                 slot, sequence, _ = self._outstanding.pop(key)
-                answers.append(Answer(slot, sequence, interface, at))
+                answers.append((slot, sequence, interface, at))
         return answers
 
     def close(self) -> None:
@@ -236,7 +229,7 @@ class DnsSocket:
 
     def drain(self, monotonic: int, wall: int) -> list[Answer]:
         """Return the answers that wait, each probe's first only."""
-        answers = []
+        answers: list[Answer] = []
         for message, sender, interface, at in self._inbox.drain(monotonic, wall):
             id_ = id_of(message)
             if id_ is None or id_ not in self._outstanding:
@@ -244,7 +237,7 @@ class DnsSocket:
             slot, sequence = self._outstanding[id_]
             if sender == slot.address and isinstance(slot.packet, Query) and slot.packet.answered_by(message):
                 del self._outstanding[id_]
-                answers.append(Answer(slot.number, sequence, interface, at))
+                answers.append((slot.number, sequence, interface, at))
         return answers
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from array import array
 from math import inf, isnan, nan
 
 from vpnagent.probe.intent import Target
+from vpnagent.probe.meter import RTT_BOUNDS, Histogram
 
 SEQUENCES = 65536  #: of ICMP (RFC 792)
 _SMALLEST, _LARGEST = 16, 4096  #: probes in view
@@ -80,7 +81,7 @@ class Window:
             return
         slot.rtt = rtt
         self.rtt.update(rtt)
-        self.totals.answered += 1
+        self.totals.rtt.observe(rtt)
         if slot.lost:
             slot.lost = False
             self.lost -= 1
@@ -162,12 +163,17 @@ class Window:
 class Totals:
     """Counters that last as long as the tunnel."""
 
-    __slots__ = ("answered", "lost", "sent")
+    __slots__ = ("lost", "rtt", "sent")
 
     def __init__(self) -> None:
         self.sent = 0
-        self.answered = 0
         self.lost = 0
+        self.rtt = Histogram(RTT_BOUNDS)  #: of the answered ones
+
+    @property
+    def answered(self) -> int:
+        """How many were answered; of several answers the first counts."""
+        return sum(self.rtt.counts)
 
 
 class RoundTrip:
