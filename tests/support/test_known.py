@@ -30,6 +30,7 @@ def dump(text: str) -> str:
 
 SPELLINGS: dict[str, Spelling] = {
     "plain": str,
+    "over lines": lambda text: f"{text[: len(text) // 2]}\n  {text[len(text) // 2 :]}",
     "json": json.dumps,
     "python": repr,
     "shell": shlex.quote,
