@@ -22,6 +22,7 @@ SCRIPTS = sorted(
 )
 IDENTIFIERS = [str(path.relative_to(VAGRANT)) for path in SCRIPTS]
 CHAOS = MACHINES / "internet" / "usr" / "local" / "bin" / "chaos"
+STREAM = MACHINES / "host" / "usr" / "local" / "bin" / "stream"
 CLOUD = MACHINES / "vpc" / "usr" / "local" / "bin" / "cloud"
 GATEWAY = MACHINES / "gateway" / "etc" / "vpnagent"
 
@@ -133,10 +134,24 @@ def test_the_gateways_configuration_is_accepted(tmp_path: pathlib.Path) -> None:
     assert [tunnel.name for tunnel in connection.tunnels] == [tunnel.name for tunnel in topology.TUNNELS]
 
 
-@pytest.mark.parametrize("command", [CHAOS, CLOUD], ids=["chaos", "cloud"])
+@pytest.mark.parametrize("command", [CHAOS, CLOUD, STREAM], ids=["chaos", "cloud", "stream"])
 def test_help_shows_an_example(command: pathlib.Path) -> None:
     help_ = subprocess.run([command, "--help"], check=True, capture_output=True, text=True).stdout
     assert "example:" in help_.lower()
+
+
+def test_a_stream_that_all_comes_back_has_lost_nothing() -> None:
+    with subprocess.Popen([STREAM, "--reflect", "127.0.0.1"]) as far:
+        try:
+            told = ""
+            for _ in range(20):  # the far end may not listen yet
+                command = [STREAM, "--seconds", "0.2", "--rate", "100", "127.0.0.1"]
+                told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                if "out: 0 lost; back: 0 lost" in told:
+                    break
+            assert re.fullmatch(r"\d+ sent, \d+/s; out: 0 lost; back: 0 lost; blackout 0\.000 s\n", told)
+        finally:
+            far.kill()
 
 
 @pytest.mark.parametrize(
