@@ -94,7 +94,9 @@ def _bundle(config_path: str, socket_path: str | None) -> "Bundle":
         known_keys=keys(),
         is_there=secrets.is_there,
     )
-    parts = asyncio.run(collect(places, _progress()))
+    progress = _progress()
+    parts = asyncio.run(collect(places, progress))
+    progress("")
     gateway = file_key(config_path, "gateway", "name", os.uname().nodename)
     return bundle(parts, secrets.gathered(), gateway=gateway, at=now)
 
