@@ -11,7 +11,7 @@ from vpnagent.secret import Secret
 
 HOOK = Hook(
     name="pager",
-    command=("/bin/say it",),
+    command=("/bin/say it", "--key", "Hush"),
     url=Secret(b"https://h/Hush"),
     token=Secret(b"Hush"),
     events=("critical", "Failover"),
@@ -34,6 +34,7 @@ def test_values_are_shown_as_the_file_writes_them() -> None:
     assert shown["connections.hangzhou.tunnels.primary.uplink"] == "-"
     assert shown["connections.hangzhou.tunnels.backup.probe.interval"] == "0.1"
     assert shown["connections.hangzhou.tunnels.backup.psk"] == "***"
+    assert "hooks.pager.command='/bin/say it',***,***" in effective(replace(make_config(), hooks=(HOOK,)))
     assert shown["hooks.pager.events"] == "critical,Failover"
 
 

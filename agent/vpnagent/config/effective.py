@@ -1,7 +1,11 @@
-"""Every parameter as it is in force, for one line of the log. Pure; a ``Secret`` shows as ``***``."""
+"""Every parameter as it is in force, for one line of the log. Pure.
+
+A ``Secret`` shows as ``***``, and so does every argument of a hook's command: many a token is given so.
+"""
 
 import enum
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from vpnagent.config.values import Config, Connection, Hook, Tunnel
@@ -16,6 +20,8 @@ def effective(config: Config) -> str:
 
 
 def _of(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Hook):
+        value = replace(value, command=(*value.command[:1], *("***" for _ in value.command[1:])))
     names = field_names(type(value))
     if names is not None:
         said = ("name", "key") if isinstance(value, NAMED) else ()  # by the path
