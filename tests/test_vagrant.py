@@ -145,7 +145,7 @@ def test_a_stream_that_all_comes_back_has_lost_nothing() -> None:
         try:
             told = ""
             for _ in range(20):  # the far end may not listen yet
-                command = [STREAM, "--seconds", "0.2", "--rate", "100", "127.0.0.1"]
+                command = [str(STREAM), "--seconds", "0.2", "--rate", "100", "127.0.0.1"]
                 told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 if "out: 0 lost; back: 0 lost" in told:
                     break
