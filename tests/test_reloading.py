@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.test_standing import BROKEN, place, text, write
 
+from vpnagent import drains
+from vpnagent.config.values import TunnelKey
 from vpnagent.errors import ControlError
 from vpnagent.keeping import Keeping
 from vpnagent.knowledge import Knowledge
@@ -171,6 +174,24 @@ def test_a_change_is_kept_when_a_full_disk_has_room_and_none_is_made_on_conditio
         assert world.known.state_findings == ()
         write(place, BROKEN)
         assert world.standing.start().config.gateway.name == "new"
+
+    play(place, scene)
+
+
+def test_the_drain_of_a_tunnel_goes_with_it_to_its_new_name_and_is_kept(place: Path) -> None:
+    mark = b"psk_file: key.psk"
+
+    async def scene(world: World) -> None:
+        directory = str(place / "state")
+        fixed = text("old").replace(mark, mark + b", interface: vpn-1, if_id: 1")
+        agent = replace(world.known.config.agent, state_directory=directory)
+        world.known.config = replace(world.known.config, agent=agent)
+        write(place, fixed)
+        await world.reloader.reload()
+        world.known.drained = frozenset({TunnelKey("hangzhou", "primary")})
+        write(place, fixed.replace(b"name: primary", b"name: first"))
+        await world.reloader.reload()
+        assert world.known.drained == drains.read(directory) == {TunnelKey("hangzhou", "first")}
 
     play(place, scene)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from vpnagent import drains
 from vpnagent.config.values import Config
 from vpnagent.config.weaknesses import weaknesses
 from vpnagent.control import NOT_FINE, USAGE
@@ -66,7 +67,7 @@ class Reloader:
         finally:
             notify("READY=1")
         problem = await self._note(loaded.content, within)
-        changed = self._take(loaded)
+        changed = await self._take(loaded)
         if within is None:
             self._stands()
         else:
@@ -112,7 +113,7 @@ class Reloader:
             self._known.config_error = str(error)
             log.error("take-back-failed %s", error.line)  # noqa: TRY400 - no traceback
             return
-        self._take(loaded)
+        await self._take(loaded)
         log.warning("taken-back: the change was not confirmed in time")
 
     async def _note(self, content: bytes, within: float | None) -> str | None:
@@ -134,7 +135,7 @@ class Reloader:
     def _stands(self) -> None:
         self._unconfirmed = self._known.taken_back_at = None
 
-    def _take(self, loaded: Loaded) -> bool:
+    async def _take(self, loaded: Loaded) -> bool:
         """Put a configuration in force; return whether it differs from the one before."""
         known, config = self._known, loaded.config
         findings = weak_points(config)
@@ -147,8 +148,12 @@ class Reloader:
         former = former_keys(known.config, config)
         known.config, known.config_error, known.config_findings = config, loaded.error, findings
         known.loaded_at = time.time()
+        drained = known.drained
         carry_over(known, former)
         self._wake()
+        if known.drained != drained:
+            directory = known.config.agent.state_directory
+            await self._keeping.keep(drains.KEPT, lambda: drains.write(directory, known.drained))
         return changed
 
 

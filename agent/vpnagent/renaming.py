@@ -21,9 +21,9 @@ def carry_over(known: Knowledge, former: FormerKeys) -> None:
     known.probe.paths = {key: replace(path, tunnel=key) for key, path in paths.items()}
     known.drained = frozenset(_under_present_keys(dict.fromkeys(known.drained), former))
     carrying = _under_present_keys(dict.fromkeys(known.carrying()), former)
-    names = {key.connection for key in carrying} | {c.name for c in known.config.connections}
     known.kernel.selected = {
-        name: tuple(t.tunnel for t in carrying if t.connection == name) for name in sorted(names)
+        connection.name: tuple(t.name for t in connection.tunnels if t.key in carrying)
+        for connection in known.config.connections
     }
 
 
