@@ -21,7 +21,8 @@ BASE64_PHASES: Final = 3  #: three bytes make four characters
 SEXTET: Final = 6  #: bits of a character of base64
 URL_SAFE: Final = str.maketrans("+/", "-_")
 _LINE_ENDS: Final = ("\\n", "\\r")  #: as JSON writes them
-_DUMP_MARKS: Final = (":", ",", "-", "0x", "\\x")
+_DUMP_MARKS: Final = (":", ",", "-", "\\x")
+_PREFIX: Final = "0x"  #: of a number; where a digit 0 and an x of something else meet it is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,8 @@ class _Views:
     def __init__(self, text: str) -> None:
         self.text = text
         self.joined = _joined(text)
-        self.digits = _without(self.joined.lower(), _DUMP_MARKS)
+        digits = _without(self.joined.lower(), _DUMP_MARKS)
+        self.digits = (digits, digits.replace(_PREFIX, ""))
 
 
 class _Sought:
@@ -90,7 +92,7 @@ class _Sought:
         return (
             any(spelling in views.text for spelling in self._plain)
             or any(spelling in views.joined for spelling in self._joined)
-            or self._hexadecimal in views.digits
+            or any(self._hexadecimal in digits for digits in views.digits)
         )
 
     def __repr__(self) -> str:
