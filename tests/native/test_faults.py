@@ -49,6 +49,12 @@ def warnings(user: ServiceUser) -> dict[tuple[str, str], dict[str, Any]]:
     return {(warning["code"], warning["subject"]): warning for warning in user.status()["warnings"]}
 
 
+def began(user: ServiceUser, code: str, subject: str) -> bool:
+    """Return whether the log has the beginning of a warning; it follows the status by moments."""
+    lines = user.log().splitlines()
+    return any("WarningBegan" in line and f"'{code}'" in line and subject in line for line in lines)
+
+
 def metric(user: ServiceUser, name: str) -> str:
     """Return the value of a metric, as a scrape has it."""
     said = user.python(
@@ -99,6 +105,7 @@ def test_a_full_disk_is_told_once_and_what_was_to_be_kept_is_kept_when_there_is_
             assert done.returncode == 0
             assert NO_ROOM in done.stderr
         until(lambda: expected <= warnings(user).keys(), within=PATIENCE, every=0.2)
+        until(lambda: all(began(user, *warning) for warning in expected), within=PATIENCE, every=0.2)
         told, begun = user.log().count(NO_ROOM), time.monotonic()
         while time.monotonic() < begun + RETRIES:
             assert user.status()["gateway"] == "idc-hz-2"
