@@ -192,8 +192,7 @@ class Session:
     async def round(self) -> bool:
         """Observe, report, apply, initiate once; return whether there was anything to do."""
         known = self._known
-        state = await self._observe()
-        want = ipsec_connections(known.config)  # as it is now: the names of what was seen are those
+        want, state = await self._observe()
         now = self._clock()
         self._negotiations.expect(want)
         self._publish(state, now)
@@ -230,24 +229,25 @@ class Session:
         elif not isinstance(event, IkeUpDown):  # an IKE_SA alone carries nothing
             self._negotiations.succeeded(event.connection)
 
-    async def _observe(self) -> CharonState:
+    async def _observe(self) -> tuple[Mapping[str, Connection], CharonState]:
         """Observe; and again, if a CHILD_SA is gone of which charon told nothing.
 
         list-sas is no snapshot: while an IKE_SA is rekeyed its CHILD_SAs move to the new one, and may be seen
-        in neither (5.9.8, in the lab). When they really went, an event comes first, or soon.
+        in neither (5.9.8, in the lab). When they really went, an event comes first, or soon. What is wanted
+        at that moment comes along: the SAs have its names.
         """
-        state = await self._look()
+        want, state = await self._look()
         for pause in CONFIRM:
             carried = {self._names.get(name, name) for name in self._carried}
             if carried <= _carrying(state) | self._told_down:
                 break
             await asyncio.sleep(pause)
-            state = await self._look()
+            want, state = await self._look()
         self._carried = _carrying(state)
         self._told_down.clear()
-        return state
+        return want, state
 
-    async def _look(self) -> CharonState:
+    async def _look(self) -> tuple[Mapping[str, Connection], CharonState]:
         """Observe once, with every SA under the name that its tunnel has now."""
         state = await self._charon.observe()
         want = ipsec_connections(self._known.config)
@@ -255,7 +255,7 @@ class Session:
         known = {**self._names, **present_names(state.sas, want)}
         self._names = {old: new for old, new in known.items() if old in alive - want.keys() and new in want}
         self._note_former({want[new].key: old for old, new in self._names.items()})
-        return replace(state, sas=under_present_names(state.sas, self._names))
+        return want, replace(state, sas=under_present_names(state.sas, self._names))
 
     def _note_former(self, former: Mapping[TunnelKey, str]) -> None:
         known = self._known
