@@ -174,9 +174,7 @@ class Daemon:
         drained = self._known.drained
         self._known.drained = drained | {key} if request["command"] == "drain" else drained - {key}
         self._wake()
-        directory = self._known.config.agent.state_directory
-        problem = await self._keeping.keep(drains.KEPT, lambda: drains.write(directory, self._known.drained))
-        if problem:
+        if problem := await self._keeping.keep_drains():
             log.warning("drain-not-kept error=%r", problem)
         return {"tunnel": str(key), "drained": key in self._known.drained, "warning": problem}
 

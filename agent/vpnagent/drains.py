@@ -15,7 +15,6 @@ from vpnagent.state_file import replace_file
 log = logging.getLogger(__name__)
 
 FILE = "drained.json"
-KEPT = "drains"  #: what `keeping` knows it by
 
 
 def read(state_directory: str) -> frozenset[TunnelKey]:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from vpnagent import drains
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
 
@@ -42,6 +43,11 @@ class Keeping:
         """Write in place of what was to be kept before; return what went wrong, in one line, or None."""
         async with self._one_at_a_time:
             return await self._try(what, write)
+
+    async def keep_drains(self) -> str | None:
+        """Write which tunnels are drained, as it is when that is written; return what went wrong, or None."""
+        directory = self._known.config.agent.state_directory
+        return await self.keep("drains", lambda: drains.write(directory, self._known.drained))
 
     async def again(self, what: str) -> str | None:
         """Try at once what waits, if it does; return what went wrong."""

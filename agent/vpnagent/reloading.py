@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from vpnagent import drains
 from vpnagent.config.values import Config
 from vpnagent.config.weaknesses import weaknesses
 from vpnagent.control import NOT_FINE, USAGE
@@ -152,8 +151,7 @@ class Reloader:
         carry_over(known, former)
         self._wake()
         if known.drained != drained:
-            directory = known.config.agent.state_directory
-            await self._keeping.keep(drains.KEPT, lambda: drains.write(directory, known.drained))
+            await self._keeping.keep_drains()
         return changed
 
 
