@@ -232,22 +232,26 @@ def with_groups_of_the_prober(config: Config, want: KernelObjects, have: KernelO
     nexthops = dict(want.nexthops)
     for prefix, names in sharers(config).items():
         route = Route(prefix=prefix, group=ids[names], source=config.gateway.source_address)
-        if route.group not in groups:
-            if route.key not in want.routes or not stands(route.key, want, have):
-                continue
-            route = have.routes[route.key]
-            group = have.groups[route.group or 0]
+        if route.group in groups:
+            routes[route.key] = route
+        elif way := way_that_stands(route.key, want, have):
+            routes[route.key], group, members = way
             groups[group.id] = group
-            nexthops.update((id_, have.nexthops[id_]) for id_, _ in group.members)
-        routes[route.key] = route
+            nexthops.update((member.id, member) for member in members)
     return replace(want, groups=groups, routes=routes, nexthops=nexthops)
 
 
-def stands(key: RouteKey, want: KernelObjects, have: KernelObjects) -> bool:
-    """Return whether there is a route whose group rests on interfaces that are to stay."""
-    group = have.groups.get(have.routes[key].group or 0) if key in have.routes else None
-    members = [have.nexthops.get(id_) for id_, _ in group.members] if group else []
-    return bool(members) and all(member and member.interface in want.links for member in members)
+def way_that_stands(
+    key: RouteKey, want: KernelObjects, have: KernelObjects
+) -> tuple[Route, NexthopGroup, list[Nexthop]] | None:
+    """Return a wanted route as it is, if its group rests on interfaces that are to stay, with all of that."""
+    route = have.routes.get(key)
+    if key not in want.routes or route is None or route.group is None or route.group not in have.groups:
+        return None
+    group = have.groups[route.group]
+    members = [have.nexthops[id_] for id_, _ in group.members if id_ in have.nexthops]
+    stays = len(members) == len(group.members) and all(m.interface in want.links for m in members)
+    return (route, group, members) if members and stays else None
 
 
 def is_parting(known: Knowledge) -> bool:
