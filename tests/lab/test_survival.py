@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.lab.deadline import PATIENCE
 from tests.lab.gateway import tunnel
-from tests.lab.topology import PRIMARY, SERVICE_HOST
+from tests.lab.topology import PRIMARY, SERVICE_HOST, TUNNELS
 
 if TYPE_CHECKING:
     from tests.lab.gateway import Gateway
@@ -63,15 +63,28 @@ def test_a_refused_reload_keeps_what_is_in_force(lab: Lab, gateway: Gateway) -> 
     gateway.start()
     gateway.wait_up()
     good = gateway.configuration.read_text()
-    gateway.configuration.write_text(good.replace("vpn-gateway", "vpn-gatewax"))
-    gateway.send_signal(signal.SIGHUP)
-    status = gateway.wait(lambda s: s["config"]["error"], "refused", within=10 * PATIENCE)
-    assert "connections[0].attachment" in status["config"]["error"]
-    assert "ConfigReloadFailed" in {w["code"] for w in status["warnings"]}
-    lab.ping(SERVICE_HOST)
-    gateway.configuration.write_text(good)
-    gateway.ask("reload")
+    before = identities(lab)
+    stream = lab.stream()
+    with stream.running():
+        gateway.configuration.write_text("version: 1\ngateway: {local_networks: [10.1.0.0/33]}\n")
+        gateway.send_signal(signal.SIGHUP)
+        status = gateway.wait(lambda s: s["config"]["error"], "refused", within=10 * PATIENCE)
+        assert "vpnagent.yaml:2: gateway.local_networks[0]: " in status["config"]["error"]
+        assert "ConfigReloadFailed" in {w["code"] for w in status["warnings"]}
+        assert gateway.metrics()["vpnagent_config_last_reload_successful"] == 0
+        gateway.configuration.write_text(good)
+        gateway.ask("reload")
+        gateway.wait_up()
+        result = stream.stop()
+    print(f"\na refused reload: {result}")
+    assert result.lost == 0, lab.drops()
+    assert identities(lab) == before
     assert gateway.status()["config"]["error"] is None
+    assert gateway.metrics()["vpnagent_config_last_reload_successful"] == 1
+
+
+def identities(lab: Lab) -> list[frozenset[bytes]]:
+    return [lab.charon.ike_sas(f"vpnagent.hangzhou.{each.name}") for each in TUNNELS]
 
 
 def test_a_drain_moves_traffic_without_loss_and_survives_a_restart(lab: Lab, gateway: Gateway) -> None:
