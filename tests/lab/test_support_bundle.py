@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tarfile
 from typing import TYPE_CHECKING
 
 from tests.lab.gateway import PROGRAM
 from tests.lab.topology import PRIMARY, TUNNELS
+from tests.support.unpacking import unpacked
 
 if TYPE_CHECKING:
     from tests.lab.gateway import Gateway
@@ -31,11 +31,7 @@ def test_a_bundle_has_the_sas_and_no_key(lab: Lab, gateway: Gateway) -> None:
             text=True,
         )
     assert done.returncode in (0, 1), done.stderr
-    with tarfile.open(archive) as packed:
-        files = {
-            member.name.partition("/")[2]: packed.extractfile(member).read().decode()  # type: ignore[union-attr]
-            for member in packed.getmembers()
-        }
+    files = unpacked(archive.read_bytes())
     assert {
         "SUMMARY.md",
         "status.json",

@@ -103,6 +103,15 @@ class Host:
         if number is signal.SIGSTOP:
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have charon stand still for a while, its sockets open."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """Kill charon without mercy, and wait until it is gone."""
         if self._process is not None:

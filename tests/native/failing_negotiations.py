@@ -5,10 +5,9 @@ tests/ipsec/negotiation_failures.py says what that is to be.
 """
 
 import asyncio
-import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -147,15 +146,6 @@ class Stage:
             await end.said(" established with SPIs ")
             end.forget()
 
-    @contextmanager
-    def silence(self) -> Iterator[None]:
-        """Have the responder stand still."""
-        self.there.host.signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.there.host.signal(signal.SIGCONT)
-
     @asynccontextmanager
     async def settings(self, settings: str, *ends: End) -> AsyncIterator[None]:
         """Have other settings of charon for a while."""
@@ -182,7 +172,7 @@ async def initiated(stage: Stage) -> AsyncIterator[None]:
 @asynccontextmanager
 async def unanswered(stage: Stage) -> AsyncIterator[None]:
     async with stage.settings(IMPATIENT, stage.here):
-        with stage.silence():
+        with stage.there.host.stopped():
             await stage.initiate()
             yield
 
@@ -194,7 +184,7 @@ async def unanswered_in_phase_2(stage: Stage) -> AsyncIterator[None]:
         await stage.initiate()
         for end in (stage.here, stage.there):
             await end.told(lambda end: any(failed.reason not in ABSENCES for failed in end.failures))
-        with stage.silence():
+        with stage.there.host.stopped():
             stage.here.forget()
             stage.there.forget()
             await stage.initiate()
@@ -271,7 +261,7 @@ async def child_deleted(stage: Stage) -> AsyncIterator[None]:
 async def dead(stage: Stage) -> AsyncIterator[None]:
     async with stage.settings(SOON_GIVEN_UP, stage.here):
         await stage.bring_up()
-        with stage.silence():
+        with stage.there.host.stopped():
             yield
 
 

@@ -509,13 +509,12 @@ def test_an_unanswered_attempt_can_be_given_up_and_the_peer_found_when_it_is_bac
     async def scenario() -> None:
         async with agents(a, b, here, connection(b, a)) as (agent, _):
             await load(agent.charon, here)
-            b.signal(signal.SIGSTOP)
-            await agent.charon.initiate(here.key)
-            (sa,) = (await agent.charon.observe()).sas
-            assert sa.connecting
-            await agent.charon.apply(Terminate(sa.connection, sa.unique_id, "no answer", force=True))
-            assert (await agent.charon.observe()).sas == ()
-            b.signal(signal.SIGCONT)
+            with b.stopped():
+                await agent.charon.initiate(here.key)
+                (sa,) = (await agent.charon.observe()).sas
+                assert sa.connecting
+                await agent.charon.apply(Terminate(sa.connection, sa.unique_id, "no answer", force=True))
+                assert (await agent.charon.observe()).sas == ()
             async with running(agent):
                 await until(agent.charon, carries, deadline=5.0)
 
@@ -557,17 +556,16 @@ def test_a_hanging_charon_is_told_from_one_that_is_gone(hosts: tuple[Host, Host]
     async def scenario() -> list[str]:
         async with agents(a, b, connection(a, b), connection(b, a), deadline=0.3) as (agent, _):
             await load(agent.charon, connection(a, b))
-            a.signal(signal.SIGSTOP)
             told = []
-            with pytest.raises(ViciUnavailableError) as raised:
-                await agent.charon.observe()
-            told.append(str(raised.value))
-            assert not agent.charon.connected
-            for _ in range(8):
+            with a.stopped():
                 with pytest.raises(ViciUnavailableError) as raised:
-                    await agent.connect()
+                    await agent.charon.observe()
                 told.append(str(raised.value))
-            a.signal(signal.SIGCONT)
+                assert not agent.charon.connected
+                for _ in range(8):
+                    with pytest.raises(ViciUnavailableError) as raised:
+                        await agent.connect()
+                    told.append(str(raised.value))
             await _connect_with_patience(agent)
             assert (await agent.charon.observe()).connections == {connection(a, b).name}
             return told

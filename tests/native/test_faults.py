@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -72,16 +71,13 @@ def test_a_charon_that_hangs_is_one_line_and_a_warning_and_needs_no_restart(
     gone = ("CharonUnreachable", "")
     with user.daemon() as daemon:
         until(lambda: metric(user, "vpnagent_charon_up") == "1.0", within=PATIENCE, every=0.2)
-        host.signal(signal.SIGSTOP)
-        try:
+        with host.stopped():
             begun = time.monotonic()
             first = until(lambda: warnings(user).get(gone), within=PATIENCE, every=0.2)
             assert first["text"].endswith("charon hangs: it does not answer")
             while time.monotonic() < begun + HANGS_FOR:
                 assert warnings(user)[gone] == first, "since when, is told"
                 assert metric(user, "vpnagent_charon_up") == "0.0"
-        finally:
-            host.signal(signal.SIGCONT)
         until(lambda: gone not in warnings(user), within=PATIENCE, every=0.2)
         assert metric(user, "vpnagent_charon_up") == "1.0"
         assert daemon.poll() is None

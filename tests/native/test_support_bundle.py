@@ -1,15 +1,11 @@
 """`vpnagent support-bundle` beside a real charon, a hanging one, and for whom has no privileges."""
 
 import asyncio
-import contextlib
-import io
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +15,7 @@ from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK
 from tests.ipsec.charon_contract import bring_up, load
 from tests.native.charon_pair import Host, charon_pair, connection
 from tests.support.test_known import known
+from tests.support.unpacking import unpacked
 
 from vpnagent.ipsec.charon import Charon
 from vpnagent.secret import Secret
@@ -58,12 +55,7 @@ def bundle(folder: pathlib.Path, *before: str) -> tuple[int, dict[str, str], str
     options = ("--config", f"{folder}/vpnagent.yaml", "--output", "-")
     command = (*before, sys.executable, "-m", "vpnagent", "support-bundle", *options)
     done = subprocess.run(command, check=False, capture_output=True, timeout=120, cwd=folder / "out")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        files = {
-            member.name.partition("/")[2]: archive.extractfile(member).read().decode()  # type: ignore[union-attr]
-            for member in archive.getmembers()
-        }
-    return done.returncode, files, done.stderr.decode()
+    return done.returncode, unpacked(done.stdout), done.stderr.decode()
 
 
 async def establish(here: Host, there: Host) -> None:
@@ -98,7 +90,7 @@ def test_charon_tells_all_but_its_secrets(hosts: tuple[Host, Host], folder: path
 def test_a_charon_that_hangs_does_not_keep_the_bundle(hosts: tuple[Host, Host], folder: pathlib.Path) -> None:
     here, _ = hosts
     configure(folder, here.vici)
-    with stopped(here):
+    with here.stopped():
         begin = time.monotonic()
         status, files, errors = bundle(folder)
         took = time.monotonic() - begin
@@ -108,15 +100,6 @@ def test_a_charon_that_hangs_does_not_keep_the_bundle(hosts: tuple[Host, Host], 
     assert "charon/algorithms.json, charon/certificates.json" in errors
     assert "does not answer" in errors
     assert {"SUMMARY.md", "versions.json", "kernel/links.json", "findings.json"} <= files.keys()
-
-
-@contextlib.contextmanager
-def stopped(host: Host) -> Iterator[None]:
-    host.signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        host.signal(signal.SIGCONT)
 
 
 def test_without_privileges_it_says_what_root_would_get(folder: pathlib.Path) -> None:

@@ -5,6 +5,7 @@ import io
 import tarfile
 
 from tests.support.test_known import known
+from tests.support.unpacking import unpacked
 
 from vpnagent.support.archive import SUMMARY, Bundle, bundle, packed
 from vpnagent.support.known import Gathered
@@ -22,11 +23,6 @@ PARTS = (
 def made(*parts: Part, gateway: str = "idc-hz-1", secret: str = PSK, forbidden: bool = False) -> Bundle:
     gathered = Gathered(known(secret), ("psk/backup: Permission denied",) * forbidden, forbidden)
     return bundle((*PARTS, *parts), gathered, gateway=gateway, at=AT)
-
-
-def members(content: bytes) -> dict[str, str]:
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        return {m.name: archive.extractfile(m).read().decode() for m in archive.getmembers()}  # type: ignore[union-attr]
 
 
 def test_the_name_has_gateway_and_time() -> None:
@@ -73,7 +69,7 @@ def test_a_line_that_holds_one_is_left_out_and_told_by_the_secrets_owner() -> No
 def test_a_gateway_that_is_named_like_its_key_has_no_name() -> None:
     found = made(gateway=PSK)
     assert found.name.startswith("vpnagent-support-gateway-")
-    assert PSK not in "".join(members(packed(found)).values())
+    assert PSK not in "".join(unpacked(packed(found)).values())
 
 
 def test_a_key_that_is_a_word_of_ours_costs_files_never_the_secret() -> None:
