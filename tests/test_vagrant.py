@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -132,6 +133,33 @@ def test_the_gateways_configuration_is_accepted(tmp_path: pathlib.Path) -> None:
         key.chmod(0o600)
     [connection] = load(tmp_path / "vpnagent.yaml").connections
     assert [tunnel.name for tunnel in connection.tunnels] == [tunnel.name for tunnel in topology.TUNNELS]
+
+
+def test_the_clouds_document_is_the_gateways_configuration(tmp_path: pathlib.Path) -> None:
+    networks = [
+        "--local-network",
+        "10.1.0.0/16",
+        *(w for n in topology.REMOTE_NETWORKS for w in ("--remote-network", n)),
+    ]
+    imported = tmp_path / "vpnagent.yaml"
+    files = ["--output", str(imported), "--psk-directory", str(tmp_path / "psk")]
+    document = MACHINES / "gateway/home/vagrant/describe.json"
+    subprocess.run([sys.executable, "-m", "vpnagent", "import", document, *files, *networks], check=True)
+    shutil.copytree(GATEWAY, tmp_path / "by-hand")
+    for key in (tmp_path / "by-hand/psk").iterdir():
+        key.chmod(0o600)
+    [connection], [by_hand] = (
+        load(path).connections for path in (imported, tmp_path / "by-hand/vpnagent.yaml")
+    )
+    assert (connection.name, connection.ike, connection.esp) == (by_hand.name, by_hand.ike, by_hand.esp)
+    for tunnel, wanted, lab in zip(connection.tunnels, by_hand.tunnels, topology.TUNNELS, strict=True):
+        assert (tunnel.name, tunnel.role) == (wanted.name, wanted.role)
+        assert (tunnel.remote_address, tunnel.inside_address) == (
+            wanted.remote_address,
+            wanted.inside_address,
+        )
+        assert str(tunnel.local_id) == lab.local
+        assert (tmp_path / f"psk/hangzhou.{tunnel.name}.psk").read_text().strip() == lab.psk
 
 
 @pytest.mark.parametrize("command", [CHAOS, CLOUD, STREAM], ids=["chaos", "cloud", "stream"])
