@@ -1,4 +1,4 @@
-"""A throw-away Debian 12 in a directory, without a service manager: what dpkg and the maintainer scripts do.
+"""A throw-away Debian in a directory, without a service manager: what dpkg and the maintainer scripts do.
 
 It has namespaces of its own (network, mounts, processes): whatever the package removes is not the host's.
 """
@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.native.prober_process import until
+from tests.packaging.debian.tested import ROOT, release
 
-ROOT = Path(__file__).parents[3]
-BASE = ROOT / "build/deb-test/base.tar"
 MIRROR = "http://deb.debian.org/debian"
 NEEDED = "charon-systemd,strongswan-swanctl,libstrongswan-standard-plugins,systemd,iproute2,python3"
 
@@ -204,12 +203,13 @@ def chroot(directory: Path) -> Iterator[Chroot]:
 
 
 def _extract(directory: Path) -> None:
-    if not BASE.exists():
-        BASE.parent.mkdir(parents=True, exist_ok=True)
-        fresh = BASE.with_name("new.tar")
+    base = ROOT / f"build/deb-test/{release().name}.tar"
+    if not base.exists():
+        base.parent.mkdir(parents=True, exist_ok=True)
+        fresh = base.with_name("new.tar")
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={NEEDED}"]
-        subprocess.run([*command, "bookworm", fresh, MIRROR], check=True)
-        fresh.rename(BASE)
+        subprocess.run([*command, release().name, fresh, MIRROR], check=True)
+        fresh.rename(base)
     subprocess.run(
-        ["tar", "--extract", "--numeric-owner", "--file", BASE, "--directory", directory], check=True
+        ["tar", "--extract", "--numeric-owner", "--file", base, "--directory", directory], check=True
     )

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from tests.native.prober_process import until
-from tests.packaging.debian.chroot import ROOT, Booted, booted
+from tests.packaging.debian.chroot import Booted, booted
 from tests.packaging.debian.test_installed import CONFIG, PSK
+from tests.packaging.debian.tested import ROOT, package, release
 
 if os.geteuid() != 0:
     pytest.skip("a systemd needs root: ./dev deb-test runs this", allow_module_level=True)
@@ -88,9 +89,8 @@ CANNOT = (
 
 @pytest.fixture(scope="module")
 def debian() -> Iterator[Booted]:
-    [deb] = (ROOT / "build/deb").glob("vpnagent_*.deb")
     with tempfile.TemporaryDirectory(prefix="vpna-") as directory, booted(Path(directory)) as made:
-        shutil.copy(deb, Path(directory, "vpnagent.deb"))
+        shutil.copy(package(), Path(directory, "vpnagent.deb"))
         shutil.copy(ROOT / "tests/packaging/debian/attempts.py", directory)
         until(
             lambda: made.run("systemctl is-system-running || true").strip() in ("running", "degraded"),
@@ -135,7 +135,7 @@ def test_the_sandbox_lets_them_work(debian: Booted) -> None:
     assert "unreachable 100.64.0.0/10" in debian.run("ip route show proto 86")
     assert debian.run("cat /proc/sys/net/ipv4/nexthop_compat_mode").strip() == "0"
     until(
-        lambda: "charon 5.9.8, prober connected" in debian.run("vpnagent status || true"),
+        lambda: f"charon {release().charon}, prober connected" in debian.run("vpnagent status || true"),
         within=PATIENCE,
         every=0.5,
     )
@@ -198,6 +198,30 @@ def known_pids(debian: Booted, *attempts: str) -> list[str]:
     charon = str(pid(debian, "strongswan"))
     prober = str(pid(debian, "vpnagent-prober"))
     return [a.replace("PROBER", prober).replace("CHARON", charon) for a in attempts]
+
+
+def test_a_restart_of_networkd_leaves_what_it_did_not_make(debian: Booted) -> None:
+    if release().name == "bookworm":
+        pytest.skip("networkd 252 knows no ManageForeignNextHops, and removes groups: docs/install.md")
+    debian.run(
+        "ip link add uplink type veth peer name other; ip link set other up;"
+        "ip address add 192.0.2.9/24 dev other; cd /etc/systemd/network;"
+        "printf '[Match]\\nName=uplink\\n[Network]\\nAddress=198.51.100.9/24\\n' >uplink.network;"
+        "systemctl restart systemd-networkd"
+    )
+    until(lambda: "198.51.100.9" in debian.run("ip address"), within=PATIENCE, every=0.2)
+    debian.run(
+        "ip nexthop add id 4001 dev other proto 99; ip nexthop add id 4000 group 4001 proto 99;"
+        "ip route add 203.0.113.0/24 nhid 4000 proto 99; ip rule add lookup 99 pref 99 protocol 99"
+    )
+    foreign = "ip nexthop; ip route show proto 99; ip rule"
+    before = debian.run(foreign)
+    invocation = "systemctl show --property InvocationID systemd-networkd"
+    earlier = debian.run(f"{invocation}; systemctl restart systemd-networkd")
+    until(lambda: "configured" in debian.run("networkctl --no-pager list uplink"), within=PATIENCE, every=0.2)
+    assert debian.run(invocation) != earlier
+    assert debian.run(foreign) == before
+    debian.run("ip rule del pref 99; ip link del uplink; rm /etc/systemd/network/uplink.network")
 
 
 def test_a_key_that_cannot_be_read_is_refused_at_a_reload_and_nothing_changes(debian: Booted) -> None:

@@ -5,17 +5,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.packaging.debian.tested import ROOT, package, release
 
 from vpnagent.commands.options import RUNBOOK_URL
 
-ROOT = Path(__file__).parents[3]
 MAINTAINER_SCRIPTS = ("postinst", "prerm", "postrm")
 
 
 @pytest.fixture(scope="module")
 def deb() -> Path:
-    [found] = (ROOT / "build/deb").glob("vpnagent_*.deb")
-    return found
+    return package()
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +30,13 @@ def files(deb: Path) -> dict[str, str]:
     [
         "/usr/bin/vpnagent",
         "/usr/lib/vpnagent/bin/python",
-        "/lib/systemd/system/vpnagent.service",
-        "/lib/systemd/system/vpnagent-prober.service",
-        "/lib/systemd/system/vpnagent-guard.service",
-        "/lib/systemd/system/vpnagent-drill.timer",
-        "/lib/systemd/system/strongswan.service.d/vpnagent.conf",
-        "/lib/systemd/networkd.conf.d/vpnagent.conf",
-        "/lib/systemd/network/05-vpnagent.network",
+        "UNITS/system/vpnagent.service",
+        "UNITS/system/vpnagent-prober.service",
+        "UNITS/system/vpnagent-guard.service",
+        "UNITS/system/vpnagent-drill.timer",
+        "UNITS/system/strongswan.service.d/vpnagent.conf",
+        "UNITS/networkd.conf.d/vpnagent.conf",
+        "UNITS/network/05-vpnagent.network",
         "/usr/lib/NetworkManager/conf.d/vpnagent.conf",
         "/usr/lib/sysusers.d/vpnagent.conf",
         "/usr/lib/tmpfiles.d/vpnagent.conf",
@@ -55,7 +54,7 @@ def files(deb: Path) -> dict[str, str]:
     ],
 )
 def test_it_brings(files: dict[str, str], path: str) -> None:
-    assert path in files
+    assert path.replace("UNITS", release().units) in files
 
 
 def test_it_brings_no_configuration_key_or_sysctl(files: dict[str, str]) -> None:
@@ -72,7 +71,8 @@ def test_everything_is_roots_and_nothing_is_setuid(files: dict[str, str]) -> Non
 def test_every_module_is_compiled(files: dict[str, str]) -> None:
     sources = [Path(path) for path in files if "/site-packages/vpnagent/" in path and path.endswith(".py")]
     assert sources
-    compiled = [source.parent / "__pycache__" / f"{source.stem}.cpython-311.pyc" for source in sources]
+    version = "".join(map(str, release().python))
+    compiled = [source.parent / "__pycache__" / f"{source.stem}.cpython-{version}.pyc" for source in sources]
     assert [str(path) for path in compiled if str(path) not in files] == []
 
 

@@ -1,4 +1,4 @@
-"""The life of the package on a Debian 12: installed, configured, upgraded, removed, purged. In this order."""
+"""The life of the package on a Debian: installed, configured, upgraded, removed, purged. In this order."""
 
 import os
 import shutil
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.packaging.debian.chroot import ROOT, Chroot, chroot
+from tests.packaging.debian.chroot import Chroot, chroot
+from tests.packaging.debian.tested import package, release
 
 if os.geteuid() != 0:
     pytest.skip("a chroot needs root: ./dev deb-test runs this", allow_module_level=True)
@@ -29,9 +30,8 @@ UNITS = ("vpnagent.service", "vpnagent-prober.service", "vpnagent-guard.service"
 
 @pytest.fixture(scope="module")
 def debian() -> Iterator[Chroot]:
-    [deb] = (ROOT / "build/deb").glob("vpnagent_*.deb")
     with tempfile.TemporaryDirectory(prefix="vpna-") as directory, chroot(Path(directory)) as made:
-        shutil.copy(deb, made.path("/vpnagent.deb"))
+        shutil.copy(package(), made.path("/vpnagent.deb"))
         yield made
 
 
@@ -64,7 +64,7 @@ def test_nothing_is_enabled_or_running(debian: Chroot) -> None:
 def test_it_runs_on_debians_python_and_writes_no_bytecode(debian: Chroot) -> None:
     program = "import sys, vpnagent.daemon; print(sys.executable, sys.version_info[:2], sys.prefix)"
     ran = debian.run("/usr/lib/vpnagent/bin/python", "-I", "-c", program)
-    assert ran == "/usr/lib/vpnagent/bin/python (3, 11) /usr/lib/vpnagent\n"
+    assert ran == f"/usr/lib/vpnagent/bin/python {release().python} /usr/lib/vpnagent\n"
     assert debian.run("find", "/usr/lib/vpnagent", "-newer", "/vpnagent.deb", "-name", "*.pyc") == ""
 
 
