@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
 from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import tunnel
+from tests.lab.gateway import paths_are_up, tunnel
 from tests.lab.topology import PRIMARY, SERVICE_HOST, TUNNELS
 
 if TYPE_CHECKING:
     from tests.lab.gateway import Gateway
     from tests.lab.lab import Lab
+
+UPGRADES = 3
 
 
 def test_charon_killed_and_started_again_has_its_tunnels_back(lab: Lab, gateway: Gateway) -> None:
@@ -56,6 +59,26 @@ def test_the_agent_stopped_and_started_again_loses_no_packet(lab: Lab, gateway: 
         gateway.wait_up()
         result = stream.stop()
     print(f"\nSIGTERM, start, SIGHUP: {result}")
+    assert result.lost == 0, lab.drops()
+
+
+def test_daemon_and_prober_replaced_as_by_an_upgrade_lose_no_packet_of_a_thousand_a_second(
+    lab: Lab, gateway: Gateway
+) -> None:
+    gateway.start()
+    gateway.wait_up()
+    stream = lab.stream(rate=1000)
+    with stream.running():
+        for _ in range(UPGRADES):
+            prober = gateway.prober_pid()
+            assert gateway.stop() == 0
+            os.kill(prober, signal.SIGTERM)
+            gateway.start()
+            gateway.wait_up()
+            gateway.wait(paths_are_up, "both are probed", within=15 * PATIENCE)
+            assert gateway.prober_pid() != prober
+        result = stream.stop()
+    print(f"\nSIGTERM of both, start, {UPGRADES} times: {result}")
     assert result.lost == 0, lab.drops()
 
 
