@@ -33,7 +33,9 @@ from vpnagent.status import rfc3339
 
 log = logging.getLogger(__name__)
 
-CRAFT_TIMEOUT: Final = 60.0  #: seconds; half a second on an idle machine
+#: seconds; half a second on an idle machine, minutes on a starved one: who ended it there
+#: would have the same work done again and again
+CRAFT_TIMEOUT: Final = 600.0
 
 
 class ProberLink:
