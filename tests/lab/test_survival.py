@@ -11,7 +11,7 @@ from tests.lab.gateway import paths_are_up, tunnel
 from tests.lab.topology import PRIMARY, SERVICE_HOST, TUNNELS
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
+    from tests.lab.gateway import Gateway, Status
     from tests.lab.lab import Lab
 
 
@@ -84,12 +84,12 @@ def test_a_refused_reload_keeps_what_is_in_force(lab: Lab, gateway: Gateway) -> 
     before = identities(lab)
     stream = lab.stream()
     with stream.running():
-        gateway.configuration.write_text("version: 1\ngateway: {local_networks: [10.1.0.0/33]}\n")
-        gateway.send_signal(signal.SIGHUP)
-        status = gateway.wait(lambda s: s["config"]["error"], "refused", within=10 * PATIENCE)
-        assert "vpnagent.yaml:2: gateway.local_networks[0]: " in status["config"]["error"]
+        broken = "version: 1\ngateway: {local_networks: [10.1.0.0/33]}\n"
+        refuse(gateway, broken, "vpnagent.yaml:2: gateway.local_networks[0]: ")
+        status = refuse(gateway, good.replace("vpn-gateway", "vpn-gatewax"), "connections[0].attachment")
         assert "ConfigReloadFailed" in {w["code"] for w in status["warnings"]}
         assert gateway.metrics()["vpnagent_config_last_reload_successful"] == 0
+        lab.ping(SERVICE_HOST)
         gateway.configuration.write_text(good)
         gateway.ask("reload")
         gateway.wait_up()
@@ -99,6 +99,13 @@ def test_a_refused_reload_keeps_what_is_in_force(lab: Lab, gateway: Gateway) -> 
     assert identities(lab) == before
     assert gateway.status()["config"]["error"] is None
     assert gateway.metrics()["vpnagent_config_last_reload_successful"] == 1
+
+
+def refuse(gateway: Gateway, text: str, told: str) -> Status:
+    """Have a configuration refused; the status then, which tells this."""
+    gateway.configuration.write_text(text)
+    gateway.send_signal(signal.SIGHUP)
+    return gateway.wait(lambda s: told in (s["config"]["error"] or ""), "refused", within=10 * PATIENCE)
 
 
 def identities(lab: Lab) -> list[frozenset[bytes]]:
