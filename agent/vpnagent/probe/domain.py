@@ -26,11 +26,10 @@ WAITING_FOR_PEER = "return path: waiting for the cloud"
 class Domain:
     """Tell it facts, then ``advance`` it."""
 
-    __slots__ = ("_care", "_inquest", "_looked", "_outbox", "picture")
+    __slots__ = ("_care", "_inquest", "_outbox", "picture")
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._looked = False  #: at the counters, just before judging
         self.picture = Picture()
         self._care = Treatment(self.picture, outbox)
         self._inquest = Inquest(self.picture, self._care)
@@ -140,11 +139,12 @@ class Domain:
         silent = [p for p in silent if p.state is not PathState.DOWN and p.key not in self.picture.judged]
         if not silent:
             return
-        if not self._looked:
-            self._looked = True
+        looked = all(p.silence.looked for p in silent)
+        for path in silent:
+            path.silence.looked = not looked
+        if not looked:
             self._care.look([p for p in self.picture.in_service() if p.silence.quiet])
             return
-        self._looked = False
         if self.picture.doubt.stage is Stage.PARDONED:
             for path in silent:
                 self._care.degrade(path, Cause.TARGET, TARGET_DEAD, now)

@@ -30,6 +30,7 @@ class Silence:
         "_multiplier",
         "_unanswered",
         "complete",
+        "looked",
         "quiet",
         "quiet_at",
     )
@@ -49,6 +50,7 @@ class Silence:
         self.quiet = False  #: a probe was missed since the last reply
         self.quiet_at: float | None = None  #: when that was
         self.complete = False  #: nothing was heard for the detection time
+        self.looked = False  #: at the counters, to judge it: by whoever judges
 
     @property
     def expected_at(self) -> float:
@@ -58,7 +60,7 @@ class Silence:
     def extend(self, seconds: float) -> None:
         """Demand that much more covered silence."""
         self._covered -= seconds
-        self.complete = False
+        self.complete = self.looked = False
 
     def sent(self, number: int, at: float) -> None:
         """A probe left."""
@@ -77,7 +79,7 @@ class Silence:
         self._mark = max(self._mark, at)
         self.quiet = False
         self.quiet_at = None
-        self.complete = False
+        self.complete = self.looked = False
 
     def stalled(self, since: float, until: float) -> None:
         """Take out a time in which this process, or the whole machine, did not run: it covers nothing.
