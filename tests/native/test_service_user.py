@@ -87,6 +87,16 @@ def test_a_key_that_the_user_may_not_read_is_one_line(user: ServiceUser) -> None
     )
 
 
+def test_a_key_that_the_next_start_could_not_read_is_told_ahead(user: ServiceUser) -> None:
+    def told() -> str:
+        return "".join(w["text"] for w in user.status()["warnings"] if w["code"] == "StartRefused")
+
+    with user.daemon():
+        (user.directory / "psk/primary").chmod(0o600)  # root's
+        until(told, within=120, every=1)
+        assert "psk_file: cannot be opened: Permission denied" in told()
+
+
 @pytest.mark.parametrize(
     ("attempt", "outcome"),
     [

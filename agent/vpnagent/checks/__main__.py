@@ -13,6 +13,7 @@ import sys
 
 from vpnagent.checks.certificates import expiries
 from vpnagent.checks.judge import judge
+from vpnagent.checks.next_start import next_start
 from vpnagent.checks.observe import observe
 
 LEAST_URGENT = 19
@@ -23,7 +24,8 @@ def main() -> None:
     os.nice(LEAST_URGENT)
     config, config_path = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon that started us
     seen = asyncio.run(observe(config, config_path, thorough=False))
-    findings = [[f.code, f.subject, f.severity.value, f.text, f.hint] for f in judge(config, seen)]
+    found = [*next_start(config, config_path), *judge(config, seen)]
+    findings = [[f.code, f.subject, f.severity.value, f.text, f.hint] for f in found]
     expiry = expiries(seen, (tunnel.key for tunnel in config.tunnels()))
     json.dump({"findings": findings, "certificate_expiry": [*expiry.items()]}, sys.stdout)
 
