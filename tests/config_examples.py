@@ -7,6 +7,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 from typing import Any
 
 from vpnagent.config.values import (
@@ -66,6 +67,17 @@ connections:
 
 Changes = Mapping[str, Any]
 NONE: Changes = {}
+
+
+def write_example(folder: Path, agent: str = "") -> Path:
+    """Write the example with its keys into a folder, and YAML of ``agent:`` after it; return its file."""
+    (folder / "psk").mkdir()
+    for name, psk in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
+        (folder / "psk" / name).touch(mode=0o600)
+        (folder / "psk" / name).write_bytes(psk)
+    file = folder / "vpnagent.yaml"
+    file.write_text(EXAMPLE_YAML + agent)
+    return file
 
 
 def make_config(

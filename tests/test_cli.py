@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 import pytest
-from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK, make_config
+from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config, write_example
 from tests.listening import listening
 
 from vpnagent.cli import MODULES, commands
@@ -27,15 +27,8 @@ def vpnagent(*arguments: str) -> tuple[int, str, str]:
 
 @pytest.fixture
 def config(tmp_path: pathlib.Path) -> str:
-    (tmp_path / "psk").mkdir()
-    for name, psk in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
-        file = tmp_path / "psk" / name
-        file.touch(mode=0o600)
-        file.write_bytes(psk)
-    path = tmp_path / "vpnagent.yaml"
-    socket = tmp_path / "control.sock"
-    path.write_text(f"{EXAMPLE_YAML}agent: {{control_socket: {socket}, state_directory: {tmp_path}}}\n")
-    return str(path)
+    agent = f"agent: {{control_socket: {tmp_path}/control.sock, state_directory: {tmp_path}}}\n"
+    return str(write_example(tmp_path, agent))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from tests.bench.figures import bench, judged
-from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK
+from tests.config_examples import write_example
 from tests.native.prober_process import end_prober, installed_environment
 from tests.native.two_tunnels import ip
 
@@ -31,14 +31,7 @@ AGENT = """agent:
 
 def configuration(directory: Path) -> Path:
     """Write a configuration whose paths are all in the directory, and its keys."""
-    for name, secret in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
-        key = directory / name
-        key.write_bytes(secret)
-        key.chmod(0o600)
-    path = directory / "vpnagent.yaml"
-    text = EXAMPLE_YAML.replace("psk/", f"{directory}/")
-    path.write_text(text + AGENT.format(directory=directory))
-    return path
+    return write_example(directory, AGENT.format(directory=directory))
 
 
 def start(namespace: str, path: Path) -> float:

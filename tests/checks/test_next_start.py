@@ -3,7 +3,7 @@
 import pathlib
 
 import pytest
-from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK, make_config
+from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, make_config, write_example
 
 from vpnagent.checks.next_start import next_start
 from vpnagent.finding import Finding, Severity
@@ -12,13 +12,7 @@ from vpnagent.standing import STANDING
 
 @pytest.fixture
 def file(tmp_path: pathlib.Path) -> pathlib.Path:
-    (tmp_path / "psk").mkdir()
-    for name, psk in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
-        (tmp_path / "psk" / name).touch(mode=0o600)
-        (tmp_path / "psk" / name).write_bytes(psk)
-    file = tmp_path / "vpnagent.yaml"
-    file.write_text(EXAMPLE_YAML)
-    return file
+    return write_example(tmp_path)
 
 
 def told(file: pathlib.Path) -> list[Finding]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK
+from tests.config_examples import write_example
 from tests.native.machine import Machine, machine
 
 if os.geteuid() != 0:
@@ -25,13 +25,8 @@ PATIENCE = 30.0  #: seconds for a daemon that starts on a busy machine
 
 @pytest.fixture
 def tidy(tmp_path: pathlib.Path) -> Iterator[Machine]:
-    (tmp_path / "psk").mkdir()
-    for name, psk in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
-        (tmp_path / "psk" / name).touch(mode=0o600)
-        (tmp_path / "psk" / name).write_bytes(psk)
     folder = f"state_directory: {tmp_path}, control_socket: {tmp_path}/control.sock"
-    agent = f"agent: {{{folder}, vici_socket: {tmp_path}/charon.vici, metrics_listen: ''}}\n"
-    (tmp_path / "vpnagent.yaml").write_text(EXAMPLE_YAML + agent)
+    write_example(tmp_path, f"agent: {{{folder}, vici_socket: {tmp_path}/charon.vici, metrics_listen: ''}}\n")
     with machine(tmp_path) as made:
         yield made
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import yaml
-from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK
+from tests.config_examples import write_example
 from tests.native.machine import Machine, machine
 
 from vpnagent.metrics import METRICS, Histogram
@@ -53,13 +53,7 @@ def complaints(metrics: bytes) -> list[str]:
 
 
 def configure(folder: pathlib.Path) -> pathlib.Path:
-    (folder / "psk").mkdir()
-    for name, psk in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
-        (folder / "psk" / name).touch(mode=0o600)
-        (folder / "psk" / name).write_bytes(psk)
-    path = folder / "vpnagent.yaml"
-    path.write_text(EXAMPLE_YAML + AGENT.format(folder=folder, listen=LISTEN))
-    return path
+    return write_example(folder, AGENT.format(folder=folder, listen=LISTEN))
 
 
 def scrape(gateway: Machine) -> bytes:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK
+from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK, write_example
 from tests.ipsec.charon_contract import bring_up, load
 from tests.native.charon_pair import Host, charon_pair, connection
 from tests.support.test_known import known
@@ -36,10 +36,7 @@ def folder() -> Iterator[pathlib.Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         folder.chmod(0o755)
-        (folder / "psk").mkdir()
-        for file, psk in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
-            (folder / "psk" / file).write_bytes(psk)
-            (folder / "psk" / file).chmod(0o600)
+        write_example(folder)
         (folder / "out").mkdir()
         (folder / "out").chmod(0o777)
         yield folder

@@ -7,7 +7,7 @@ import sys
 import tarfile
 
 import pytest
-from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK
+from tests.config_examples import write_example
 from tests.support.unpacking import unpacked
 
 from vpnagent.commands.support_bundle import exit_status
@@ -24,13 +24,9 @@ def vpnagent(*arguments: str, folder: pathlib.Path) -> subprocess.CompletedProce
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     """A machine on which no daemon runs."""
-    (tmp_path / "psk").mkdir()
-    for name, psk in (("primary", PRIMARY_PSK), ("backup", BACKUP_PSK)):
-        (tmp_path / "psk" / name).write_bytes(psk)
-        (tmp_path / "psk" / name).chmod(0o600)
     sockets = f"control_socket: {tmp_path}/no.sock, vici_socket: {tmp_path}/no.vici"
     agent = f"agent: {{{sockets}, state_directory: {tmp_path}}}\n"
-    (tmp_path / "vpnagent.yaml").write_text(EXAMPLE_YAML + agent)
+    write_example(tmp_path, agent)
     return tmp_path
 
 
