@@ -16,7 +16,10 @@ from tests.native.prober_process import until
 from tests.packaging.debian.tested import ROOT, release
 
 MIRROR = "http://deb.debian.org/debian"
-NEEDED = "charon-systemd,strongswan-swanctl,libstrongswan-standard-plugins,systemd,iproute2,python3"
+NEEDED = (
+    *("charon-systemd", "strongswan-swanctl", "libstrongswan-standard-plugins"),
+    *("systemd", "iproute2", "python3", "network-manager"),
+)
 
 #: units for devices and terminals, which namespaces have none of: a boot would wait for them
 HARDWARE = (
@@ -27,6 +30,8 @@ HARDWARE = (
     "console-getty.service",
     "systemd-logind.service",
 )
+#: networkd is the one there, but for a test of the other
+OTHER_MANAGER = ("NetworkManager.service", "NetworkManager-wait-online.service")
 
 #: what dpkg and its like write down of every run, and what the network namespace is seen through
 LOGS = ("/var/lib/dpkg", "/var/log", "/var/cache", "/var/lib/apt", "/proc", "/sys", "/dev", "/tmp", "/run")
@@ -182,7 +187,7 @@ def _remove(group: Path) -> None:
 def booted(directory: Path) -> Iterator[Booted]:
     """Boot a Debian in a directory."""
     _extract(directory)
-    for unit in HARDWARE:
+    for unit in (*HARDWARE, *OTHER_MANAGER):
         Path(directory, "etc/systemd/system", unit).symlink_to("/dev/null")
     made = Booted(directory)
     try:
@@ -203,11 +208,18 @@ def chroot(directory: Path) -> Iterator[Chroot]:
 
 
 def _extract(directory: Path) -> None:
-    base = ROOT / f"build/deb-test/{release().name}.tar"
+    kind = hashlib.sha256(repr(NEEDED).encode()).hexdigest()[:8]
+    base = ROOT / f"build/deb-test/{release().name}-{kind}.tar"
     if not base.exists():
         base.parent.mkdir(parents=True, exist_ok=True)
         fresh = base.with_name("new.tar")
-        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={NEEDED}"]
+        command = [
+            "mmdebstrap",
+            "--quiet",
+            "--mode=root",
+            "--variant=minbase",
+            f"--include={','.join(NEEDED)}",
+        ]
         subprocess.run([*command, release().name, fresh, MIRROR], check=True)
         fresh.rename(base)
     subprocess.run(

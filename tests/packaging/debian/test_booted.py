@@ -224,6 +224,35 @@ def test_a_restart_of_networkd_leaves_what_it_did_not_make(debian: Booted) -> No
     debian.run("ip rule del pref 99; ip link del uplink; rm /etc/systemd/network/uplink.network")
 
 
+def test_a_restart_of_networkmanager_leaves_the_tunnels_alone_and_what_it_did_not_make(
+    debian: Booted,
+) -> None:
+    debian.run(
+        "set -e; ip link add uplink type veth peer name other; ip link set other up;"
+        "ip link add vpn-x type veth peer name vpn-y; ip link set vpn-y up;"
+        "ip link set vpn-x up; ip address add 169.254.77.2/30 dev vpn-x;"
+        "rm /etc/systemd/system/NetworkManager.service; systemctl daemon-reload;"
+        "systemctl start NetworkManager;"
+        "nmcli connection add type ethernet ifname uplink con-name uplink ipv6.method disabled"
+        " ipv4.method manual ipv4.addresses 198.51.100.9/24 ipv4.gateway 198.51.100.1"
+    )
+    devices = "nmcli --terse --fields device,state device"
+    until(lambda: "uplink:connected\n" in debian.run(devices), within=PATIENCE, every=0.5)
+    assert "vpn-x:unmanaged\n" in debian.run(devices)
+    debian.run(
+        "ip nexthop add id 4001 dev vpn-x proto 99; ip nexthop add id 4000 group 4001 proto 99;"
+        "ip route add 203.0.113.0/24 nhid 4000 proto 99; ip rule add lookup 99 pref 99 protocol 99;"
+        "ip route add 192.0.2.1 via 198.51.100.1 proto 99"  # to a peer, by an uplink that it manages
+    )
+    foreign = "ip -brief address show vpn-x; ip nexthop; ip route show proto 99; ip rule"
+    before, earlier = debian.run(foreign), pid(debian, "NetworkManager")
+    debian.run("systemctl restart NetworkManager")
+    until(lambda: "uplink:connected\n" in debian.run(devices), within=PATIENCE, every=0.5)
+    assert pid(debian, "NetworkManager") != earlier
+    assert debian.run(foreign) == before
+    debian.run("systemctl stop NetworkManager; ip rule del pref 99; ip link del uplink; ip link del vpn-x")
+
+
 def test_a_key_that_cannot_be_read_is_refused_at_a_reload_and_nothing_changes(debian: Booted) -> None:
     before, routes = pid(debian, "vpnagent"), ours(debian)
     debian.run("chmod 600 /etc/vpnagent/psk/primary; ! systemctl reload vpnagent")
