@@ -1,5 +1,6 @@
 import json
 import pathlib
+from collections.abc import Mapping
 
 import pytest
 from tests.ipsec.connections import make_connection, make_esp, make_ike
@@ -8,27 +9,44 @@ from vici.protocol import Message, Packet
 from vpnagent.ipsec import messages
 from vpnagent.ipsec.algorithms import CIPHERS, DH_GROUPS, GUOMI, HASHES, missing_algorithms
 
-SEGMENTS = json.loads((pathlib.Path(__file__).parent.parent / "data/vici/segments.json").read_text())
-(ALGORITHMS,) = (
-    messages.algorithms(Message.deserialize(Packet.parse(bytes.fromhex(s["segment"])).payload))
-    for s in SEGMENTS
-    if s["of"] == "get-algorithms"
-)
+
+def recorded(name: str) -> Mapping[str, frozenset[str]]:
+    segments = json.loads((pathlib.Path(__file__).parent.parent / "data/vici" / name).read_text())
+    (segment,) = (bytes.fromhex(each["segment"]) for each in segments if each["of"] == "get-algorithms")
+    return messages.algorithms(Message.deserialize(Packet.parse(segment).payload))
+
+
+ALGORITHMS = recorded("segments.json")
+OF_DEBIAN = {"12": ALGORITHMS, "13": recorded("charon_6_0_1.json")}
 
 
 def without(kind: str, name: str) -> dict[str, frozenset[str]]:
     return {k: names - {name} if k == kind else names for k, names in ALGORITHMS.items()}
 
 
+@pytest.mark.parametrize("debian", OF_DEBIAN)
 @pytest.mark.parametrize("encryption", CIPHERS.keys() - GUOMI)
 @pytest.mark.parametrize("integrity", HASHES.keys() - GUOMI)
 @pytest.mark.parametrize("group", DH_GROUPS)
-def test_debians_charon_lacks_nothing_but_guomi(encryption: str, integrity: str, group: int) -> None:
+def test_debians_charon_lacks_nothing_but_guomi(
+    debian: str, encryption: str, integrity: str, group: int
+) -> None:
     connection = make_connection(
         ike=make_ike(encryption=encryption, integrity=integrity, dh_group=group),
         esp=make_esp(encryption=encryption, integrity=integrity, pfs_group=group),
     )
-    assert missing_algorithms(connection, ALGORITHMS) == ()
+    assert missing_algorithms(connection, OF_DEBIAN[debian]) == ()
+
+
+@pytest.mark.parametrize("debian", OF_DEBIAN)
+def test_debians_charon_tells_of_every_kind(debian: str) -> None:
+    assert OF_DEBIAN[debian].keys() >= {"encryption", "integrity", "aead", "prf", "dh"}
+
+
+@pytest.mark.parametrize("kind", ["encryption", "integrity", "prf", "dh"])
+def test_a_kind_that_charon_does_not_tell_of_is_not_judged(kind: str) -> None:
+    told = {each: names for each, names in ALGORITHMS.items() if each != kind}
+    assert missing_algorithms(make_connection(), told) == ()
 
 
 @pytest.mark.parametrize(
@@ -75,4 +93,4 @@ def test_guomi_is_missed_in_both_phases() -> None:
 
 
 def test_a_charon_that_registers_nothing_lacks_everything() -> None:
-    assert len(missing_algorithms(make_connection(), {})) == 5
+    assert len(missing_algorithms(make_connection(), dict.fromkeys(ALGORITHMS, frozenset()))) == 5

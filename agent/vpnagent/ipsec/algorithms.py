@@ -69,12 +69,13 @@ def aead(encryption: str) -> bool:
 def missing_algorithms(connection: Connection, registered: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
     """Return what of the connection's proposals the running charon lacks: ``ike: des (DES_CBC)``.
 
-    Of ESP only the PFS group is charon's own: the ciphers are the kernel's, whatever charon registers.
+    Of ESP only the PFS group is charon's own: the ciphers are the kernel's, whatever charon registers. A kind
+    of which charon tells nothing is not judged: it knows best itself, and says so when it negotiates.
     """
     return tuple(
         f"{phase}: {keyword} ({name})"
         for phase, keyword, kind, name in _needed(connection)
-        if name not in registered.get(kind, frozenset())
+        if kind in registered and name not in registered[kind]
     )
 
 

@@ -147,8 +147,11 @@ def version(answer: Section) -> str:
 
 
 def algorithms(answer: Section) -> Mapping[str, frozenset[str]]:
-    """Return charon's registered algorithms by kind, in its own spelling, from get-algorithms."""
-    return {kind: frozenset(of_kind) for kind, of_kind in sections(answer)}
+    """Return charon's registered algorithms by kind, in its own spelling, from get-algorithms.
+
+    The kind ``dh`` is what 6.0 calls ``ke``: key exchange methods, with those that are not Diffie-Hellman.
+    """
+    return {"dh" if kind == "ke" else kind: frozenset(of_kind) for kind, of_kind in sections(answer)}
 
 
 CharonEvent = IkeUpDown | ChildUpDown | Rekeyed | Alert | LogLine
