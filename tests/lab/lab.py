@@ -13,6 +13,7 @@ from tests.lab.counters import dropped
 from tests.lab.faults import Faults
 from tests.lab.namespace import Namespace
 from tests.lab.observer import Observer
+from tests.lab.pktgen import Pktgen
 from tests.lab.stream import Stream
 from tests.lab.topology import IDC_HOST, NAMES, TUNNELS, Topology
 from tests.lab.zygote import Zygote
@@ -63,6 +64,10 @@ class Lab:
         """A two-way stream, not yet running."""
         return Stream(self.topology, **options)  # type: ignore[arg-type]
 
+    def pktgen(self) -> Pktgen:
+        """A kilohertz, not yet running."""
+        return Pktgen(self.topology)
+
     def ping(self, destination: str, *, source: str = "idc", count: int = 3) -> str:
         """Ping from a host; what ping printed. Fails unless every reply came."""
         options = ("-n", "-c", str(count), "-i", "0.2", "-W", "2")
@@ -80,6 +85,10 @@ class Lab:
         self.cloud.reset()
         self.observer.begin()
         self._marks = {log: log.stat().st_size for log in self._logs()}
+        self.begin_to_count()
+
+    def begin_to_count(self) -> None:
+        """What is dropped from now on is told by `drops`."""
         self._dropped = {name: dropped(self.topology[name]) for name in NAMES}
 
     def lost_in_the_cloud(self) -> int:
@@ -88,7 +97,7 @@ class Lab:
         return sum((dropped(zone) - self._dropped[zone.name])["XfrmOutNoStates"] for zone in zones)
 
     def drops(self) -> str:
-        """What the kernels dropped since `begin`: said when a scenario loses what it must not."""
+        """What the kernels dropped since `begin_to_count`: said when a scenario loses what it must not."""
         since = {name: dropped(self.topology[name]) - before for name, before in self._dropped.items()}
         return "; ".join(f"{name}: {dict(counts)}" for name, counts in since.items() if counts)
 
