@@ -126,27 +126,41 @@ def _described(path: Path) -> str:
 
 
 class Booted:
-    """A Debian in a directory whose own systemd runs, in namespaces and a control group of its own."""
+    """A Debian in a directory whose own systemd runs, in namespaces and a control group of its own.
 
-    def __init__(self, directory: Path) -> None:
+    With `network`, the path of a network namespace, it has that one.
+    """
+
+    def __init__(self, directory: Path, network: Path | None = None) -> None:
         self._cgroup = _cgroup2() / f"vpna-{os.getpid()}"
         self._cgroup.mkdir()
-        namespaces = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child")
+        net = ("nsenter", f"--net={network}", "unshare") if network else ("unshare", "--net")
+        namespaces = ("--mount", "--pid", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child")
         self._keeper = subprocess.Popen(
             [
                 *("sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', self._cgroup),
-                *("unshare", *namespaces, ROOT / "tests/packaging/debian/boot.sh", directory),
+                *(*net, *namespaces, ROOT / "tests/packaging/debian/boot.sh", directory),
             ],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._enter = ["nsenter", "--target", until(lambda: _child(self._keeper), within=30), "--all", "--wd"]
+        first = until(lambda: _child(self._keeper), within=30)
+        self.root = Path("/proc", first, "root")
+        self._enter = ["nsenter", "--target", first, "--all", "--wd"]
+
+    def wait(self, within: float) -> None:
+        """Until systemd has started what it starts at a boot."""
+        until(
+            lambda: self.run("systemctl is-system-running || true").strip() in ("running", "degraded"),
+            within=within,
+            every=0.5,
+        )
 
     def run(self, script: str) -> str:
         """Run shell commands, of which the last must succeed; return what they print."""
         command = [*self._enter, "sh", "-c", script]
         done = subprocess.run(
-            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200
         )
         assert done.returncode == 0, f"{script}: {done.stdout}"
         return done.stdout
@@ -186,14 +200,19 @@ def _remove(group: Path) -> None:
 @contextmanager
 def booted(directory: Path) -> Iterator[Booted]:
     """Boot a Debian in a directory."""
-    _extract(directory)
-    for unit in (*HARDWARE, *OTHER_MANAGER):
-        Path(directory, "etc/systemd/system", unit).symlink_to("/dev/null")
+    bootable(directory)
     made = Booted(directory)
     try:
         yield made
     finally:
         made.close()
+
+
+def bootable(directory: Path) -> None:
+    """Put a Debian into a directory, in which namespaces can boot it."""
+    _extract(directory)
+    for unit in (*HARDWARE, *OTHER_MANAGER):
+        Path(directory, "etc/systemd/system", unit).symlink_to("/dev/null")
 
 
 @contextmanager

@@ -92,11 +92,7 @@ def debian() -> Iterator[Booted]:
     with tempfile.TemporaryDirectory(prefix="vpna-") as directory, booted(Path(directory)) as made:
         shutil.copy(package(), Path(directory, "vpnagent.deb"))
         shutil.copy(ROOT / "tests/packaging/debian/attempts.py", directory)
-        until(
-            lambda: made.run("systemctl is-system-running || true").strip() in ("running", "degraded"),
-            within=PATIENCE,
-            every=0.5,
-        )
+        made.wait(within=PATIENCE)
         made.run(f"{{ {OBJECTS} }} >/objects; dpkg --install /vpnagent.deb")
         Path(directory, "etc/vpnagent/vpnagent.yaml").write_text(CONFIG + HOOK)
         made.run(f"umask 027; echo {PSK} >/etc/vpnagent/psk/primary")
