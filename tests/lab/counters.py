@@ -11,6 +11,7 @@ from tests.lab.namespace import Namespace
 
 PROC = Path("/proc/thread-self/net")
 QUIET = ("Octets", "InReceives", "OutRequests", "InDelivers", "ForwDatagrams", "InDatagrams", "OutDatagrams")
+EXTENDED = ("InNoRoutes", "IPReversePathFilter")  # of netstat, the counters beyond the MIBs
 
 
 def dropped(namespace: Namespace) -> Counter[str]:
@@ -20,12 +21,13 @@ def dropped(namespace: Namespace) -> Counter[str]:
 
 
 def _snmp() -> Iterator[tuple[str, int]]:
-    lines = (PROC / "snmp").read_text().splitlines()
-    for names, values in list(pairwise(lines))[::2]:
-        group, *keys = names.split()
-        for key, value in zip(keys, values.split()[1:], strict=True):
-            if group in ("Ip:", "Udp:") and not key.endswith(QUIET):
-                yield f"{group[:-1]}{key}", int(value)
+    for file in ("snmp", "netstat"):
+        lines = (PROC / file).read_text().splitlines()
+        for names, values in list(pairwise(lines))[::2]:
+            group, *keys = names.split()
+            for key, value in zip(keys, values.split()[1:], strict=True):
+                if (group in ("Ip:", "Udp:") and not key.endswith(QUIET)) or key in EXTENDED:
+                    yield f"{group[:-1]}{key}", int(value)
 
 
 def _xfrm() -> Iterator[tuple[str, int]]:
