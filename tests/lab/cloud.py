@@ -199,7 +199,7 @@ class ReturnRouter:
         gone = set()
         if event is not None and "up" not in event:
             gone = {sa["uniqueid"] for sa in event.values() if isinstance(sa, dict) and "uniqueid" in sa}
-        # list-sas is no snapshot: while an IKE_SA is rekeyed it can show the CHILD_SA under neither of the two.
+        # list-sas is no snapshot: during a rekeying of the IKE_SA it can show the CHILD_SA under neither.
         looks = (any(_carries(sa, gone) for sas in state.list_sas() for sa in sas.values()) for _ in range(2))
         self._changed.put((number, any(looks)))
 
