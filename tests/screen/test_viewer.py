@@ -32,8 +32,9 @@ def daemon(path: pathlib.Path, *names: str) -> Iterator[threading.Event]:
 
 @contextmanager
 def watching(path: pathlib.Path) -> Iterator[Terminal]:
+    """The viewer on a terminal so wide that no line is wrapped, however long the path is."""
     with on_a_terminal(
-        "status", "--watch", "--interval", "100ms", "--socket", str(path), lines=40
+        "status", "--watch", "--interval", "100ms", "--socket", str(path), columns=200, lines=40
     ) as terminal:
         yield terminal
 
