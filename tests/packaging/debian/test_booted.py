@@ -227,10 +227,12 @@ def test_a_restart_of_networkmanager_leaves_the_tunnels_alone_and_what_it_did_no
         "set -e; ip link add uplink type veth peer name other; ip link set other up;"
         "ip link add vpn-x type veth peer name vpn-y; ip link set vpn-y up;"
         "ip link set vpn-x up; ip address add 169.254.77.2/30 dev vpn-x;"
+        # before its start: it makes a profile with DHCP for whatever has none
+        "(umask 077; nmcli --offline connection add type ethernet ifname uplink con-name uplink"
+        " ipv6.method disabled ipv4.method manual ipv4.addresses 198.51.100.9/24 ipv4.gateway 198.51.100.1"
+        " >/etc/NetworkManager/system-connections/uplink.nmconnection);"
         "rm /etc/systemd/system/NetworkManager.service; systemctl daemon-reload;"
-        "systemctl start NetworkManager;"
-        "nmcli connection add type ethernet ifname uplink con-name uplink ipv6.method disabled"
-        " ipv4.method manual ipv4.addresses 198.51.100.9/24 ipv4.gateway 198.51.100.1"
+        "systemctl start NetworkManager"
     )
     devices = "nmcli --terse --fields device,state device"
     until(lambda: "uplink:connected\n" in debian.run(devices), within=PATIENCE, every=0.5)
