@@ -217,7 +217,10 @@ def test_a_restart_of_networkd_leaves_what_it_did_not_make(debian: Booted) -> No
     until(lambda: "configured" in debian.run("networkctl --no-pager list uplink"), within=PATIENCE, every=0.2)
     assert debian.run(invocation) != earlier
     assert debian.run(foreign) == before
-    debian.run("ip rule del pref 99; ip link del uplink; rm /etc/systemd/network/uplink.network")
+    debian.run(
+        "ip rule del pref 99; ip link del uplink; rm /etc/systemd/network/uplink.network;"
+        "networkctl reload"  # or it gives the next link of that name this one's address
+    )
 
 
 def test_a_restart_of_networkmanager_leaves_the_tunnels_alone_and_what_it_did_not_make(
