@@ -38,6 +38,8 @@ UNUSABLE = [
     (b"[" * 500_000, 1, "is nested deeper than 20 levels"),
     (b"{a: " * 100_000, 1, "is nested deeper than 20 levels"),
     (b"- " * 100_000, 1, "is nested deeper than 20 levels"),
+    (b"a:\n- ']]]' # ]]\n- " + b"[" * 50_000, 3, "is nested deeper than 20 levels"),
+    (b"a: [\n" + b"']]', [ # ]]\n" * 2_000, 19, "is nested deeper than 20 levels"),
     (b"a: &x [*x]\n", 1, "is nested deeper than 20 levels by its aliases"),
     (BILLION_LAUGHS, 1, "its aliases expand to more than 100000 values"),
     (b"#" * (MAX_BYTES + 1), 0, f"must not be larger than {MAX_BYTES} bytes"),

@@ -96,13 +96,15 @@ def _text(content: bytes) -> str:
 
 
 def _compose(content: bytes) -> yaml.MappingNode:
+    text = _text(content)
     try:
-        loader = _Loader(_text(content))
+        loader = _Loader(text)
         try:
             root: yaml.Node | None = loader.get_single_node()
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
+        _refuse_depth(text)
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise _Unreadable(line, f"is not YAML: {_problem(error)}") from error
     except yaml.YAMLError as error:  # pragma: no cover
@@ -114,6 +116,32 @@ def _compose(content: bytes) -> yaml.MappingNode:
         kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
         raise _Unreadable(_line(root), f"the top level must be a mapping (key: value), not {kind}")
     return root
+
+
+def _refuse_depth(text: str) -> None:
+    """Raise _Unreadable where the text is nested too deep: libyaml may have a bound of its own, and words for it.
+
+    It reads up to 1,024 characters ahead, so it gets there before `_Loader` has counted. PyYAML's scanner in
+    Python has no such bound; it is slow, and asked only of what cannot be used anyway.
+    """
+    depth = 0
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > MAX_DEPTH:
+                raise _Unreadable(token.start_mark.line + 1, _TOO_DEEP)
+    except yaml.YAMLError:
+        return
+
+
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+_TOO_DEEP: Final = f"is nested deeper than {MAX_DEPTH} levels"
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
@@ -147,7 +175,7 @@ class _Loader(yaml.CSafeLoader):
     def descend_resolver(self, parent: yaml.Node, index: object) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise _Unreadable(_line(parent), f"is nested deeper than {MAX_DEPTH} levels")
+            raise _Unreadable(_line(parent), _TOO_DEEP)
 
     def ascend_resolver(self) -> None:
         self._depth -= 1
