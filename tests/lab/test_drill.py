@@ -105,6 +105,7 @@ def test_a_drill_that_is_ended_leaves_nothing_drained(
         gateway.wait(lambda s: active(s) == ["backup"], "it dwells", within=20 * PATIENCE)
         drill.process.send_signal(number)
         gateway.wait(lambda s: active(s) == ["primary"], "it is over", within=LEASE + 5 * PATIENCE)
+        drill.process.wait(20 * PATIENCE)
         result = stream.stop()
     print(f"\n{number.name}: {result}")
     assert result.lost == 0

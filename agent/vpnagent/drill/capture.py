@@ -49,17 +49,15 @@ class Capture:
         # struct sock_fprog: number of instructions of eight octets, and where they are.
         pointer = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
-        self._discard()
-
-    def _discard(self) -> None:
-        """Drop what came before the filter stood."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self._socket.recv(SNAP)
+        self._filtered_from = time.time()
 
     def collect(self) -> Captured:
-        """End it; return what came, on the monotonic clock."""
-        offset = time.time() - time.monotonic()
+        """End it; return what has come since the filter stood and until now, on the monotonic clock.
+
+        Nothing later: where packets come faster than they are read, the end of what waits is never reached.
+        """
+        end = time.time()
+        offset = end - time.monotonic()
         packets = []
         with self._socket as sock:
             _, dropped = _STATISTICS.unpack(
@@ -69,6 +67,8 @@ class Capture:
                 while True:
                     data, control, _, (interface, _, kind, *_) = sock.recvmsg(SNAP, 64)
                     seconds, nanoseconds = _STAMP.unpack_from(control[0][2])
-                    at = seconds + nanoseconds / 1e9 - offset
-                    packets.append(Packet(at, interface, kind == _PACKET_OUTGOING, data))
+                    if (stamp := seconds + nanoseconds / 1e9) > end:
+                        break
+                    if stamp >= self._filtered_from:
+                        packets.append(Packet(stamp - offset, interface, kind == _PACKET_OUTGOING, data))
         return Captured(packets, dropped)
