@@ -1,0 +1,1 @@
+"""Programs of the people who build vpnagent. Not part of what is installed."""
