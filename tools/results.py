@@ -23,6 +23,8 @@ class Result:
     outcome: Outcome
     message: str
     """Its failure's first line, or the reason for which it was skipped."""
+    slow: str = ""
+    """The reason for which it may be slow."""
 
     def __str__(self) -> str:
         return f"{self.classname}.{self.name}"
@@ -44,9 +46,9 @@ def _result(case: ElementTree.Element) -> Result:
         if child.tag in {"failure", "error", "skipped"}:
             outcome = "skipped" if child.tag == "skipped" else "failed"
             message = (child.get("message") or "").partition("\n")[0]
-    return Result(
-        case.get("classname", ""), case.get("name", ""), float(case.get("time", 0)), outcome, message
-    )
+    slow = next((each.get("value", "") for each in case.iter("property") if each.get("name") == "slow"), "")
+    seconds = float(case.get("time", 0))
+    return Result(case.get("classname", ""), case.get("name", ""), seconds, outcome, message, slow)
 
 
 def failed(cache: Path) -> list[str]:

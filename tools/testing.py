@@ -75,7 +75,9 @@ class Account:
         """Return what is told at the end; its last line is the summary."""
         everything = [*self.passed, *self.failed, *self.flaky]
         slowest = sorted(everything, key=lambda one: -one.seconds)[:SLOWEST]
-        lines = [f"slowest: {one.seconds:6.1f} s  {one}" for one in slowest]
+        lines = [f"slowest: {one.seconds:6.1f} s  {one}{one.slow and ': '}{one.slow}" for one in slowest]
+        unexplained = [one for one in everything if one.seconds > SLOW and not one.slow]
+        lines += [f"slow: {one}: more than {SLOW:g} s, and no reason is given" for one in unexplained]
         lines += [f"failed: {one}: {one.message}" for one in self.failed]
         lines += [f"flaky: {one}: passed when it ran again alone; first: {one.message}" for one in self.flaky]
         lines += [f"failed stage: {name}" for name in self.stages]

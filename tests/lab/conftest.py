@@ -98,5 +98,6 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the lab's marker means."""
+    """Say what the lab's markers mean."""
     config.addinivalue_line("markers", "deadline(seconds): a scenario's own deadline, for each of its phases")
+    config.addinivalue_line("markers", "smp: about load or more than one processor: not in simulated time")

@@ -111,7 +111,9 @@ class Gateway:
         return self.process.pid if self.process and self.process.poll() is None else None
 
     def start(self) -> None:
-        """Start `vpnagent run`, without waiting."""
+        """Start `vpnagent run`, without waiting; one that was killed is gone for good first."""
+        if self.process is not None:
+            self.process.wait(20 * PATIENCE)
         self.started_at = time.monotonic()
         arguments = ("run", "--config", str(self.configuration))
         if self._lab.zygote:
@@ -195,8 +197,8 @@ class Gateway:
             raise AssertionError(f"{error}\n{json.dumps(seen, indent=1)}") from None
 
     def wait_up(self, within: float = 15 * PATIENCE) -> Status:
-        """Until both tunnels are up at both ends and the cloud returns traffic on the primary."""
-        status = self.wait(is_up, "every tunnel is up", within=within)
+        """Until both tunnels are up and both ends use the primary: the first one up carries until then."""
+        status = self.wait(lambda s: is_up(s) and prefers(s), "every tunnel is up", within=within)
         self._lab.cloud.wait_returning(TUNNELS[0])
         return status
 
@@ -242,12 +244,23 @@ def paths_are_up(status: Status) -> bool:
     return all(bool(tunnel(status, each)["path"]["state"] == "up") for each in TUNNELS)
 
 
-def is_up(status: Status) -> bool:
-    """Whether the gateway and all its tunnels are up, and the traffic of each connection has a way to go.
+def routes_stand(status: Status) -> bool:
+    """Whether every network has its route.
 
     A tunnel is up some moments before its routes: the prober writes the group, then the daemon the routes.
     """
-    if any(route["state"] != "installed" for route in status["routes"]):
+    return all(route["state"] == "installed" for route in status["routes"])
+
+
+def prefers(status: Status) -> bool:
+    """Whether traffic is where the configuration wants it when all is well."""
+    tunnels = (tunnel for connection in status["connections"] for tunnel in connection["tunnels"])
+    return all(tunnel["forwarding"] for tunnel in tunnels if tunnel["role"] == "active")
+
+
+def is_up(status: Status) -> bool:
+    """Whether the gateway and all its tunnels are up, and the traffic of each connection has a way to go."""
+    if not routes_stand(status):
         return False
     connections = status["connections"]
     tunnels = (tunnel for connection in connections for tunnel in connection["tunnels"])

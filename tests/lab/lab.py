@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections import Counter
@@ -18,7 +19,7 @@ from tests.lab.stream import Stream
 from tests.lab.topology import IDC_HOST, NAMES, TUNNELS, Topology
 from tests.lab.zygote import Zygote
 
-RESULTS = Path(__file__).parents[2] / "build" / "lab"
+RESULTS = Path(os.environ.get("VPNAGENT_LAB_RESULTS") or Path(__file__).parents[2] / "build" / "lab")
 RUNTIME = Path("/run/vpnagent-lab")
 
 

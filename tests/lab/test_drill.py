@@ -70,7 +70,7 @@ def test_a_drill_loses_nothing_and_shows_the_packets_of_both_tunnels(lab: Lab, g
     assert (there["to"], back["to"]) == (["backup"], ["primary"])
     assert there["lost"] == back["lost"] == 0
     for switch in (there, back):
-        assert switch["netlink_sent_seconds"] < switch["netlink_acknowledged_seconds"]
+        assert switch["netlink_sent_seconds"] <= switch["netlink_acknowledged_seconds"]
         assert switch["first_reply_seconds"] > switch["netlink_acknowledged_seconds"]
         assert switch["replies_on"] == ["vpn-primary"]  # where the cloud's own choice stays
     timeline = "\n".join(report["timeline"])

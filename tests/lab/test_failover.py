@@ -1,7 +1,8 @@
 """A dead tunnel is left within its detection time, for the right reason, and nothing else is disturbed.
 
 Each scenario runs a two-way stream, breaks one thing, and asserts the longest gap and the reason that status
-tells. Bounds are wide where the processor is emulated; the figures are printed.
+tells. Bounds are wide where the processor is emulated; the figures are printed, and `./dev trials` takes them
+many times.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ DEAF = """table ip deaf {
     chain input { type filter hook input priority 0; icmp type echo-request drop; }
 }"""
 DETECTION = 0.3  # 3 x 100 ms
-BOUND = DETECTION * 1.4 + (3.0 if EMULATED else 0.1)
-SHARED_BOUND = DETECTION * 1.8 + (5.0 if EMULATED else 0.2)
+BOUND = DETECTION * 1.4 + 3.0 * EMULATED
+TWO_WAY_BOUND = DETECTION * 2.0 + 5.0 * EMULATED
+SHARED_BOUND = DETECTION * 2.2 + 5.0 * EMULATED
 
 
 def start(gateway: Gateway, *, shared: bool = False, **changes: Any) -> Status:
@@ -101,9 +103,10 @@ def test_a_dead_path_is_left(lab: Lab, gateway: Gateway, what: What, direction: 
     failover = last_failover(gateway)
     report(f"{what} {direction}", result, failover)
     assert (failover["from"], failover["to"]) == (["primary"], ["backup"])
-    assert result.outbound.blackout <= BOUND, result
+    # What still arrives looks like a full tunnel, so loss decides, which takes longer.
+    assert result.outbound.blackout <= (TWO_WAY_BOUND if direction == "outbound" else BOUND), result
     if what == "esp":
-        assert result.inbound.blackout <= SHARED_BOUND, result
+        assert result.inbound.blackout <= TWO_WAY_BOUND, result
     assert lab.observer.leaks() == []
     recovers(lab, gateway)
 
@@ -206,7 +209,7 @@ def test_without_the_control_daemon_a_dead_path_is_left_all_the_same(
         lab.cloud.wait_returning(BACKUP)
         result = stream.stop()
     print(f"\nesp dropped, daemon {number.name}: {result}")
-    assert result.blackout <= SHARED_BOUND, result
+    assert result.blackout <= TWO_WAY_BOUND, result
     if number is signal.SIGSTOP:
         gateway.send_signal(signal.SIGCONT)
     else:

@@ -6,6 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.lab.deadline import PATIENCE
 from tests.lab.gateway import paths_are_up, tunnel
 from tests.lab.topology import PRIMARY, SERVICE_HOST, TUNNELS
@@ -60,6 +61,7 @@ def test_the_agent_stopped_and_started_again_loses_no_packet(lab: Lab, gateway: 
     assert result.lost == 0, lab.drops()
 
 
+@pytest.mark.smp
 def test_daemon_and_prober_replaced_as_by_an_upgrade_lose_no_packet_of_a_kilohertz(
     lab: Lab, gateway: Gateway
 ) -> None:

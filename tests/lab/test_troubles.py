@@ -6,7 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import PROGRAM, tunnel
+from tests.lab.gateway import PROGRAM, routes_stand, tunnel
 from tests.lab.topology import BACKUP, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def test_a_wrong_psk_is_told_and_the_other_tunnel_carries(lab: Lab, gateway: Gat
     gateway.write_key(PRIMARY, "not-the-clouds-key")
     gateway.start()
     wait_down(gateway, "PskMismatch")
-    gateway.wait(lambda s: s["state"] == "degraded", "the other carries", within=10 * PATIENCE)
+    gateway.wait(
+        lambda s: s["state"] == "degraded" and routes_stand(s), "the other carries", within=10 * PATIENCE
+    )
     lab.cloud.wait_returning(BACKUP)
     lab.ping(SERVICE_HOST)
     assert "not-the-clouds-key" not in gateway.log.read_text()

@@ -89,12 +89,29 @@ def test_a_tool_that_fails_without_tests_fails_its_stage() -> None:
 
 def test_the_slowest_are_told() -> None:
     account = Account()
-    account.add([Result("tests.test_it", f"test_{n}", n, "passed", "") for n in range(30)], set())
+    account.add([Result("tests.test_it", f"test_{n}", n, "passed", "") for n in range(20)], set())
 
-    slowest = [line for line in account.text().splitlines() if line.startswith("slowest")]
+    slowest = [line for line in account.text().splitlines() if line.startswith("slow")]
 
     assert len(slowest) == 10
-    assert slowest[0] == "slowest:   29.0 s  tests.test_it.test_29"
+    assert slowest[0] == "slowest:   19.0 s  tests.test_it.test_19"
+
+
+def test_a_slow_test_without_a_reason_is_told() -> None:
+    account = account_of(TESTS)
+    slow = [
+        Result("it", "test_a", 21, "passed", ""),
+        Result("it", "test_b", 21, "passed", "", "it must wait"),
+    ]
+
+    account.add(slow, set())
+
+    told = [line for line in account.text().splitlines() if "21.0" in line or line.startswith("slow:")]
+    assert told == [
+        "slowest:   21.0 s  it.test_a",
+        "slowest:   21.0 s  it.test_b: it must wait",
+        "slow: it.test_a: more than 20 s, and no reason is given",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ def _refuse_depth(text: str) -> None:
     """Raise _Unreadable where the text is nested too deep.
 
     libyaml may have a bound of its own, and words for it; it reads up to 1,024 characters ahead, so it gets
-    there before `_Loader` has counted. PyYAML's scanner in Python has no such bound; it is slow, and asked only
-    of what cannot be used anyway.
+    there before `_Loader` has counted. PyYAML's scanner in Python has no such bound; it is slow, and asked
+    only of what cannot be used anyway.
     """
     depth = 0
     try:
