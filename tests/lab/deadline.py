@@ -9,6 +9,7 @@ from typing import TypeVar
 
 Outcome = TypeVar("Outcome")
 EMULATED = os.environ.get("VPNAGENT_LAB") == "machine"
+GUEST = os.environ.get("VPNAGENT_LAB") != "native"  # the kernel is the lab's own
 PATIENCE = 8.0 if EMULATED else 1.0  # what the emulated processor makes of a second of work
 
 

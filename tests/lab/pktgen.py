@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.deadline import EMULATED, PATIENCE
+from tests.lab.deadline import EMULATED, GUEST, PATIENCE
 from tests.lab.namespace import Namespace, run
 from tests.lab.topology import ECS_HOST, IDC_HOST, Topology
 
@@ -90,7 +90,7 @@ class Pktgen:
             for host in self._hosts:
                 host.nft(COUNTER)
                 undo.callback(host.nft, "delete table inet pktgen")
-            if EMULATED:
+            if GUEST:
                 undo.enter_context(patient_kernel())
             self._begun = time.monotonic()
             # Whoever writes "start" waits until the generator is stopped.
@@ -120,7 +120,7 @@ class Pktgen:
 
 @contextlib.contextmanager
 def patient_kernel() -> Iterator[None]:
-    """What an emulated processor that stands still must not cost: it is not the gateway's loss.
+    """What a guest's processor that stands still must not cost: it is not the gateway's loss.
 
     Wires hold what comes meanwhile. No process delays a generator, which would make up for it at once: such a
     burst lies in one processor's queues, and what another encrypts overtakes it by more than a replay window.

@@ -12,7 +12,7 @@ from multiprocessing.context import ForkProcess
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import EMULATED, PATIENCE
+from tests.lab.deadline import EMULATED, GUEST, PATIENCE
 from tests.lab.gateway import paths_are_up
 from tests.lab.lab import RESULTS
 from tests.lab.topology import BACKUP, PRIMARY
@@ -119,9 +119,7 @@ def reloads(gateway: Gateway) -> None:
         assert not gateway.ask("reload")["changed"]
 
 
-CLOCK = pytest.mark.skipif(
-    os.environ.get("VPNAGENT_LAB") == "native", reason="it would set this machine's own clock"
-)
+CLOCK = pytest.mark.skipif(not GUEST, reason="it would set this machine's own clock")
 
 
 @pytest.mark.parametrize(

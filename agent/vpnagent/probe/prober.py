@@ -51,7 +51,7 @@ class Prober:
         self._lateness = Histogram(LATENESS_BOUNDS)
         self._kernel = Kernel()
         self._links = Links(self._kernel, self._poller)
-        self._shell = Shell(self._poller, self._kernel, self._tell)
+        self._shell = Shell(self._poller, self._kernel, self._tell, self._announce)
         self._state = state
         self._server = Server(socket_path, self._poller, hello=self._hello, on_message=self._on_message)
         # What ``random`` is made of, without its import of hashlib and OpenSSL: 4 MiB.
@@ -112,8 +112,12 @@ class Prober:
         self._housekeeping = now + HOUSEKEEPING
         if self._core is not None:
             self._shell.housekeep(self._core, now)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Tell the control daemon how things stand."""
         if self._server.controlled:
-            self._server.report(self._report(self._core, now) if self._core else self._hello())
+            self._server.report(self._report(self._core, self._now) if self._core else self._hello())
 
     def _follow_links(self, now: float) -> None:
         """Tell the core which interfaces can be used no longer, or again, and repair the groups."""

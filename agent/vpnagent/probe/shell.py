@@ -32,12 +32,24 @@ _SOCKETS: dict[ProbeMethod, Callable[[], ProbeSocket]] = {
 
 
 class Shell:
-    """The core's hands and ears. ``tell`` takes the events that the control daemon should know."""
+    """The core's hands and ears. ``tell`` takes the events that the control daemon should know.
 
-    def __init__(self, poller: Poller, kernel: Kernel, tell: Callable[[Event], None]) -> None:
+    ``announce`` tells the control daemon how things stand, and is called before charon is asked to terminate
+    an IKE_SA: the daemon, which hears of the end from charon too, would otherwise bring up again at once what
+    is to stay down, and an active/standby cloud would stay on the dead tunnel.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        kernel: Kernel,
+        tell: Callable[[Event], None],
+        announce: Callable[[], None],
+    ) -> None:
         self._poller = poller
         self._kernel = kernel
         self._tell = tell
+        self._announce = announce
         self._sockets: dict[ProbeMethod, ProbeSocket] = {}
         self._listening = True
         self._slots = Slots(self._socket_of)
@@ -137,6 +149,7 @@ class Shell:
             case actions.ReadTraffic():
                 self._read_traffic(action, core)
             case actions.Terminate():
+                self._announce()
                 requests = self._vici.get(action.tunnel)
                 self._ask_charon(action.tunnel, requests.terminate if requests else (), core.terminated)
             case actions.Initiate():
