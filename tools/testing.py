@@ -115,9 +115,16 @@ def run(stage: Stage, account: Account, only: list[str] | None) -> None:
         print(f"{stage.junit}: no test was executed")
     again = run_again(stage) if any(one.outcome == "failed" for one in first) else set()
     account.add(first, again)
-    if (stage.tests and not first) or (status and not any(one.outcome == "failed" for one in first)):
+    if not sound(stage, status, first):
         account.stages.append(stage.name)
     print(f"--- {stage.name}: {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def sound(stage: Stage, status: int, first: list[results.Result]) -> bool:
+    """Whether the exit status is what the results say: else more went wrong than a test."""
+    if not stage.tests:
+        return status == 0
+    return bool(first) and status == any(one.outcome == "failed" for one in first)
 
 
 def execute(stage: Stage, command: tuple[str, ...], tests: Iterable[str], junit: Path, cache: Path) -> int:

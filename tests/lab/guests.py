@@ -9,6 +9,7 @@ one junit file and one list of what failed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -32,6 +33,7 @@ BUILD = Path("build/lab")
 DEADLINE = int(os.environ.get("VPNAGENT_LAB_DEADLINE", "900"))  # seconds, for one guest
 EMULATED_DEADLINE = 3000
 NOTHING_COLLECTED = 5
+JUDGED = {0, 1, NOTHING_COLLECTED}  # pytest came to its end: what failed is in its junit file
 HUNG = {124, 125}  # what `run` says of a guest that did not end by itself, or ended before its tests did
 SMP = re.compile(r"\bmark\.smp\b")
 ALL_OF_IT = re.compile(r"^pytestmark = .*\bmark\.smp\b", re.MULTILINE)
@@ -165,14 +167,19 @@ class Runner:
             print(text, flush=True)
 
 
-def merge(guests: list[Guest], junit: Path, cache: Path) -> None:
-    """Make one junit file and one list of what failed of all guests'."""
+def merge(outcomes: list[Outcome], junit: Path, cache: Path) -> None:
+    """Make one junit file and one list of what failed; a guest that did not come to its end has failed."""
     whole = ElementTree.Element("testsuites")
     last_failed: dict[str, bool] = {}
-    for guest in guests:
-        folder = BUILD / guest.name
-        if (folder / "junit.xml").exists():
+    for outcome in outcomes:
+        folder = BUILD / outcome.guest.name
+        with contextlib.suppress(OSError, ElementTree.ParseError):
             whole.extend(ElementTree.parse(folder / "junit.xml").getroot())  # noqa: S314 - pytest's own
+        if outcome.status not in JUDGED:
+            suite = ElementTree.SubElement(whole, "testsuite")
+            case = ElementTree.SubElement(suite, "testcase", classname="lab.guest", name=outcome.guest.name)
+            message = f"it ended with status {outcome.status}, see {folder}/output"
+            ElementTree.SubElement(case, "failure", message=message)
         last_failed |= dict.fromkeys(results.failed(folder / "cache"), True)
     ElementTree.ElementTree(whole).write(junit)
     (cache / results.LAST_FAILED).parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +207,7 @@ def main() -> int:
         )  # a guest has no network to get it by
         guests = divide(arguments.tests, kinds())
         outcomes = Runner(options).all(guests)
-        merge(guests, arguments.junit_xml, cache)
+        merge(outcomes, arguments.junit_xml, cache)
     statuses = {outcome.status for outcome in outcomes}
     if statuses == {NOTHING_COLLECTED}:
         print("lab: no scenario is of that name")

@@ -89,6 +89,7 @@ def negotiated(lab: Lab) -> dict[str, str]:
 
 
 @pytest.mark.deadline(900)
+@pytest.mark.slow("thirteen negotiations, one after the other")
 def test_every_algorithm_carries_traffic(lab: Lab, gateway: Gateway) -> None:
     document = gateway.document()
     [connection] = document["connections"]

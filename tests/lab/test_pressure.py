@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.lab.deadline import PATIENCE
 from tests.lab.gateway import paths_are_up, tunnel
 from tests.lab.test_failover import last_failover, on_backup, start
@@ -63,6 +64,7 @@ def test_a_saturated_tunnel_is_kept(lab: Lab, gateway: Gateway) -> None:
     assert lab.charon.children("vpnagent.hangzhou.primary") == ike_sas
 
 
+@pytest.mark.slow("a flapping path is damped: what it must wait for grows, and that is what is shown")
 def test_a_flapping_path_is_left_alone_more_and_more(lab: Lab, gateway: Gateway) -> None:
     start(gateway)
     for _ in range(FLAPS):

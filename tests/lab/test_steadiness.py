@@ -119,14 +119,15 @@ def reloads(gateway: Gateway) -> None:
         assert not gateway.ask("reload")["changed"]
 
 
+UNDER_LOAD = (pytest.mark.smp, pytest.mark.slow("start and end wait for processors that are kept busy"))
 CLOCK = pytest.mark.skipif(not GUEST, reason="it would set this machine's own clock")
 
 
 @pytest.mark.parametrize(
     ("what", "lossless"),
     [
-        pytest.param(hogs, False, marks=pytest.mark.smp),
-        pytest.param(disk, False, marks=pytest.mark.smp),
+        pytest.param(hogs, False, marks=UNDER_LOAD),
+        pytest.param(disk, False, marks=UNDER_LOAD),
         pytest.param(clock, True, marks=CLOCK),
         (daemon_stopped, True),
         (prober_stopped, True),

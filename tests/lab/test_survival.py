@@ -62,6 +62,7 @@ def test_the_agent_stopped_and_started_again_loses_no_packet(lab: Lab, gateway: 
 
 
 @pytest.mark.smp
+@pytest.mark.slow("the kernel's generators, and a start of everything between them")
 def test_daemon_and_prober_replaced_as_by_an_upgrade_lose_no_packet_of_a_kilohertz(
     lab: Lab, gateway: Gateway
 ) -> None:

@@ -63,6 +63,7 @@ def metric(user: ServiceUser, name: str) -> str:
     return said.strip("[]'")
 
 
+@pytest.mark.slow("each question that a hanging charon is asked has its time-out")
 def test_a_charon_that_hangs_is_one_line_and_a_warning_and_needs_no_restart(
     host: Host, user: ServiceUser
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_charon_that_hangs_is_one_line_and_a_warning_and_needs_no_restart(
     assert user.log().count("charon-unreachable") == 1
 
 
+@pytest.mark.slow("what was not kept is tried again at growing intervals")
 def test_a_full_disk_is_told_once_and_what_was_to_be_kept_is_kept_when_there_is_room(
     user: ServiceUser,
 ) -> None:

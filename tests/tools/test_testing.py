@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tools.results import Result, failed, key, read
-from tools.testing import Account, Stage, by_stage, run
+from tools.testing import Account, Stage, by_stage, run, sound
 
 TESTS = """
 import pathlib, pytest
@@ -70,6 +70,7 @@ def test_a_run_with_a_flaky_test_alone_is_green() -> None:
         ("", "nothing was collected"),
         ("import nowhere", "it cannot be imported"),
         ("import os\ndef test_it(): os._exit(0)", "it ended without a word"),
+        ("import sys\ndef test_it(): sys.exit(3)\nimport nowhere", "it cannot be imported, after all"),
     ],
 )
 def test_a_stage_that_left_no_passed_test_has_failed(source: str, why: str) -> None:
@@ -77,6 +78,14 @@ def test_a_stage_that_left_no_passed_test_has_failed(source: str, why: str) -> N
 
     assert not account.green, why
     assert account.text().splitlines()[-1] == "0 passed, 1 failed"
+
+
+def test_a_stage_that_ends_badly_has_failed_although_its_flaky_test_passed_again() -> None:
+    Path("tests/test_nowhere.py").write_text("import nowhere")
+
+    account = account_of(TESTS.replace("assert False", "assert True"))
+
+    assert not account.green
 
 
 def test_a_tool_that_fails_without_tests_fails_its_stage() -> None:
@@ -138,3 +147,10 @@ def test_a_failed_test_is_found_in_junit_by_its_node_id() -> None:
     told = {(one.classname, one.name) for one in read(Path("it.xml")) if one.outcome == "failed"}
 
     assert {key(node) for node in failed(Path("cache"))} == told
+
+
+@pytest.mark.parametrize(("status", "sane"), [(0, True), (1, False), (2, False)])
+def test_an_exit_status_that_the_results_do_not_explain_is_a_failure(status: int, sane: bool) -> None:
+    passed = [Result("it", "test_it", 0.1, "passed", "")]
+
+    assert sound(Stage("unit", (), ("tests",)), status, passed) is sane
