@@ -25,6 +25,7 @@ from tests.lab.topology import BACKUP, PRIMARY
 HOUR = 3600.0
 DAY = 24
 RECOVERY = 900.0  # seconds until all is as before: flapping is damped, and trials have rests
+HOLD_DOWN = "2m"  # not shorter than the detection time of a slow probe
 RATE = 1  # packets a second, each way
 SETTLED = 6  # hours after which nothing may grow any more
 WHAT: tuple[What, ...] = ("child", "ike")
@@ -62,7 +63,7 @@ class Soak:
     def start(self) -> None:
         """Start the agent, with the cloud's defaults and a probe interval for the duration."""
         document = self._gateway.document()
-        document["connections"][0]["probe"] |= {"interval": self._interval}
+        document["connections"][0]["probe"] |= {"interval": self._interval, "hold_down": HOLD_DOWN}
         self._gateway.write(document)
         self._document = document
         self._gateway.start()
