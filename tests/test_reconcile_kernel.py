@@ -253,7 +253,7 @@ def test_nothing_configured_removes_everything_even_if_charon_was_never_seen() -
     world.known.config = replace(world.known.config, connections=())
     world.round(2)
     left = world.kernel.objects
-    assert not any([left.links, left.routes, left.groups, left.nexthops, left.mss_clamp])
+    assert not any([left.links, left.routes, left.groups, left.nexthops, left.filter_table])
 
 
 def test_a_round_about_an_older_configuration_does_not_count_as_converged() -> None:
@@ -293,7 +293,7 @@ def test_from_any_damage_and_any_failures_rounds_converge(harms: list[str], faul
             case "routes" if objects.routes:
                 world.kernel.delete_route(next(iter(objects.routes)))
             case _:
-                world.kernel.delete_mss_clamp()
+                world.kernel.delete_filter_table()
     world.kernel.fail(*faults)
     world.round(len(faults) + 3)
     assert world.is_as_desired()

@@ -19,8 +19,8 @@ from vpnagent.routing.objects import (
     GUARD_METRIC,
     NEXTHOP_IDS,
     ROUTE_METRIC,
+    FilterTable,
     KernelObjects,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -30,6 +30,7 @@ from vpnagent.routing.objects import (
 )
 from vpnagent.routing.uplinks import Pin, Steering
 from vpnagent.selection import Verdicts, select_shared
+from vpnagent.walls import leak_guard
 
 SYSCTLS = (
     Sysctl(key="net.ipv4.ip_forward", value="1"),
@@ -74,7 +75,7 @@ def desired(
         kernel=KernelObjects(
             sysctls={s.key: s for s in SYSCTLS},
             links={link.name: link for link in _links(conf)},
-            mss_clamp=MssClamp(maximum=tuple(clamps)) if clamps else None,
+            filter_table=FilterTable(maximum=tuple(clamps), guard=leak_guard(conf)) if clamps else None,
             nexthops={id_: Nexthop(id=id_, interface=interface) for interface, id_ in nexthops.items()},
             groups=groups,
             routes={**routes, **{route.key: route for route in _peer_routes(conf, steering)}},

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.counting import Probes, Traffic
+from vpnagent.counting import Probes, Stopped, Traffic
 from vpnagent.drill.lease import Leases
 from vpnagent.finding import Finding, Findings
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
@@ -116,6 +116,7 @@ class KernelKnowledge:
     failover_times: dict[TunnelKey, FailoverTimes] = field(default_factory=dict)  #: by tunnel left
     repairs: dict[str, int] = field(default_factory=dict)  #: drift put right, by kind
     missing: frozenset[IPv4Network] = frozenset()  #: prefixes whose route is desired and not there
+    stopped: Stopped = field(default_factory=Stopped)
     traffic: Traffic = field(default_factory=Traffic)
     rates: Rates = field(default_factory=Rates)
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Protocol
 
 from vpnagent.bell import rung
@@ -25,10 +26,11 @@ from vpnagent.probe.actions import Cause
 from vpnagent.routing.actions import Action, Remove
 from vpnagent.routing.objects import (
     ROUTE_METRIC,
+    FilterTable,
     KernelObject,
     KernelObjects,
     KernelState,
-    MssClamp,
+    LocalWays,
     Nexthop,
     NexthopGroup,
     Peer,
@@ -40,6 +42,7 @@ from vpnagent.routing.objects import (
 from vpnagent.routing.plan import Conflict, conflicts, plan, sysctl_differences
 from vpnagent.routing.uplinks import Pin, Steering
 from vpnagent.selection import Verdict, select
+from vpnagent.walls import leaks, unrouted, walled
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,9 @@ class Kernel(Protocol):
 
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
         """Return by which interface each peer is reached, without those whose interface proves nothing."""
+
+    async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
+        """Return by which interfaces the local networks are reached."""
 
     async def steering(self, pins: Iterable[Pin]) -> dict[Pin, Steering]:
         """Return how each peer can be held to its uplink."""
@@ -89,8 +95,8 @@ class KernelReconciler:
         steering = await self._kernel.steering(pins(config))
         decision = desired(config, verdicts, known.carrying(), steering).kernel
         want = decision
-        state = await self._kernel.observe(want)
-        known.kernel.traffic.update(state)
+        state, ways = await self._observe(config, want)
+        want = walled(want, state.objects, ways)
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
@@ -116,11 +122,19 @@ class KernelReconciler:
             known.probe_dirty.set()  # whose loss is which tunnel's
         self._stood = standing(self._stood, decision, state.objects)
         astray = (*no_gateway(config, steering), *not_taken(config, state.outgoing))
+        astray = (*astray, *leaks(config, known.kernel.stopped), *unrouted(config, want, ways))
         self._publish(want, state, refused, astray)
         self.observed.set()
         # Else the round was about what is no longer wanted, or something waits for charon.
         if not actions and not parting and known.config is config:
             self.converged.set()
+
+    async def _observe(self, config: Config, want: KernelObjects) -> tuple[KernelState, LocalWays]:
+        """Look, and take in what counts: what is about to be changed may take its counters along."""
+        state = await self._kernel.observe(want)
+        self._known.kernel.traffic.update(state)
+        self._known.kernel.stopped.update(state.stopped, time.monotonic())
+        return state, await self._kernel.local_ways(config.gateway.local_networks)
 
     def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:
         """Log what was applied, and what was refused when it was not so the last time."""
@@ -190,6 +204,7 @@ class KernelReconciler:
         known = self._known.kernel
         known.state = state
         known.traffic.update(state)
+        known.stopped.update(state.stopped, time.monotonic())
         known.rates.update(time.monotonic(), state.counters)
         prefixes = {n for c in self._known.config.connections for n in c.remote_networks}
         known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
@@ -213,7 +228,7 @@ def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
     return KernelObjects(
         sysctls=want.sysctls,
         links=want.links,
-        mss_clamp=want.mss_clamp,
+        filter_table=want.filter_table,
         nexthops=want.nexthops,
         groups=have.groups,
         routes={**have.routes, **want.routes},
@@ -285,13 +300,13 @@ def holds(objects: KernelObjects, wanted: KernelObject) -> bool:
             return objects.groups.get(wanted.id) == wanted
         case Route():
             return objects.routes.get(wanted.key) == wanted
-        case MssClamp():
-            return objects.mss_clamp == wanted
+        case FilterTable():
+            return objects.filter_table == wanted
         case Sysctl():
             return False
 
 
-KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "mssclamp", "sysctl")
+KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "filtertable", "sysctl")
 
 
 def kind_of(action: Action) -> str:

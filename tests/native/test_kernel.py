@@ -339,7 +339,7 @@ def test_observation_needs_no_privilege_and_says_what_it_could_not_read(there: N
         "import asyncio; from vpnagent.routing.netlink import Kernel;"
         "from vpnagent.routing.objects import KernelObjects;"
         f"state = asyncio.run(Kernel(on_change=print, link_kind={link_kind()!r}).observe(KernelObjects()));"
-        "print(sorted(state.objects.links), len(state.objects.routes), state.mss_clamp_readable)"
+        "print(sorted(state.objects.links), len(state.objects.routes), state.filter_table_readable)"
     )
     converged(there, two_links())
 

@@ -27,8 +27,8 @@ from tests.routing.kernel_states import (
 from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.objects import (
     GUARD_METRIC,
+    FilterTable,
     KernelObjects,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -309,17 +309,17 @@ def test_a_thousand_prefixes_are_withdrawn_with_one_message() -> None:
 
 
 def test_the_order_of_building_and_of_tearing_down() -> None:
-    desired = replace(carrying("100.64.0.0/10"), mss_clamp=MssClamp(maximum=(("vpn-a", 1359),)))
+    desired = replace(carrying("100.64.0.0/10"), filter_table=FilterTable(maximum=(("vpn-a", 1359),)))
 
     built = planned(desired, FakeKernel())
     torn_down = planned(KernelObjects(), FakeKernel(desired))
 
     assert [type(action.object).__name__ for action in built] == [
-        "Route", "XfrmLink", "MssClamp", "Nexthop", "NexthopGroup", "Route",
+        "Route", "XfrmLink", "FilterTable", "Nexthop", "NexthopGroup", "Route",
     ]  # fmt: skip
     assert is_guard(built[0])
     assert [type(action.object).__name__ for action in torn_down] == [
-        "NexthopGroup", "Nexthop", "MssClamp", "XfrmLink", "Route",
+        "NexthopGroup", "Nexthop", "FilterTable", "XfrmLink", "Route",
     ]  # fmt: skip
     assert is_guard(torn_down[-1])
 
@@ -463,8 +463,8 @@ def test_a_foreign_host_route_to_a_pinned_peer_is_a_conflict_and_is_not_replaced
 
 
 def test_a_clamp_that_cannot_be_read_is_left_alone() -> None:
-    desired = replace(carrying(), mss_clamp=MssClamp(maximum=(("vpn-a", 1359),)))
-    state = replace(asyncio.run(FakeKernel(carrying()).observe(desired)), mss_clamp_readable=False)
+    desired = replace(carrying(), filter_table=FilterTable(maximum=(("vpn-a", 1359),)))
+    state = replace(asyncio.run(FakeKernel(carrying()).observe(desired)), filter_table_readable=False)
 
     assert plan(desired, state, prune=True, manage_sysctls=True) == []
 

@@ -1,7 +1,7 @@
 """From what there is to what there should be, in the order in which the kernel may be touched.
 
-    build        sysctls, routes by uplinks, guards, links, clamp, nexthops, groups, routes
-    tear down    routes, groups, nexthops, clamp, links, guards, routes by uplinks
+    build        sysctls, routes by uplinks, guards, links, table, nexthops, groups, routes
+    tear down    routes, groups, nexthops, table, links, guards, routes by uplinks
 
 Laws: a prefix that is guarded stays guarded; nothing is withdrawn before its replacement stands; a nexthop
 stays as long as a group that stays names it; a group takes its routes with it, so that withdrawing 10,000
@@ -20,10 +20,10 @@ from vpnagent.routing.cascade import without_groups, without_links, without_next
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     ROUTE_METRIC,
+    FilterTable,
     KernelObject,
     KernelObjects,
     KernelState,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -52,8 +52,8 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     """
     want = attainable(desired, actual)
     have = actual.objects
-    if not actual.mss_clamp_readable:
-        have = replace(have, mss_clamp=want.mss_clamp)
+    if not actual.filter_table_readable:
+        have = replace(have, filter_table=want.filter_table)
     actions: list[Action] = []
     if manage_sysctls:
         actions += [Replace(s, have.sysctls[s.key]) for s in sysctl_differences(desired, actual)]
@@ -139,7 +139,7 @@ def sysctl_differences(desired: KernelObjects, actual: KernelState) -> tuple[Sys
 def _build(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
     """Make what is missing and change what differs, each before what rests on it."""
     yield from _built(diff(want.links, have.links))
-    yield from _built(diff(_clamps(want), _clamps(have)))
+    yield from _built(diff(_tables(want), _tables(have)))
     yield from _built(diff(want.nexthops, have.nexthops))
     # The kernel refuses to change a group's type: such a group, and its routes, are made anew.
     odd = [group for group in have.groups.values() if group.id in want.groups and not group.members]
@@ -157,7 +157,7 @@ def _tear_down(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
     yield from (Remove(r) for r in routes if r.group not in groups and not _stands_apart(r))
     yield from (Remove(group) for group in groups.values())
     yield from (Remove(nexthop) for nexthop in diff(want.nexthops, have.nexthops).surplus.values())
-    yield from (Remove(clamp) for clamp in diff(_clamps(want), _clamps(have)).surplus.values())
+    yield from (Remove(table) for table in diff(_tables(want), _tables(have)).surplus.values())
     yield from (Remove(link) for link in diff(want.links, have.links).surplus.values())
 
 
@@ -184,7 +184,7 @@ def _overlaid(have: KernelObjects, built: KernelObjects) -> KernelObjects:
     return replace(
         have,
         links={**have.links, **built.links},
-        mss_clamp=built.mss_clamp or have.mss_clamp,
+        filter_table=built.filter_table or have.filter_table,
         nexthops={**have.nexthops, **built.nexthops},
         groups={**have.groups, **built.groups},
         routes={**have.routes, **built.routes},
@@ -204,5 +204,5 @@ def _stands_apart(object_: KernelObject) -> bool:
     return _is_guard(object_) or _is_by_uplink(object_)
 
 
-def _clamps(objects: KernelObjects) -> dict[str, MssClamp]:
-    return {"inet vpnagent": objects.mss_clamp} if objects.mss_clamp else {}
+def _tables(objects: KernelObjects) -> dict[str, FilterTable]:
+    return {"inet vpnagent": objects.filter_table} if objects.filter_table else {}
