@@ -73,14 +73,14 @@ def _with_local_side(guard: objects.LeakGuard, have: KernelObjects, ways: LocalW
 def leaks(conf: Config, stopped: Stopped) -> Iterator[Finding]:
     """Yield that packets of the remote networks are about to leave in clear, or do."""
     drops = conf.agent.leak_guard is LeakGuard.DROP
-    what = "stopped: they were about to leave" if drops else "let pass: they left"
+    done = "stopped" if drops else "let pass"
     for direction, (packets, where, hint) in LEAKS.items():
         if count := stopped.lately(direction):
             yield Finding(
                 code="ClearTextStopped",
                 subject=direction,
                 severity=Severity.CRITICAL,
-                text=f"{count} {packets} were {what} in clear, by {where}, in the last "
+                text=f"{packets} that would leave in clear, by {where}: {count} {done} in the last "
                 f"{LATELY / 60:g} minutes",
                 hint=hint,
             )

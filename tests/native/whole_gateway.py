@@ -175,11 +175,13 @@ def load(namespace: Namespace, text: str) -> None:
 
 
 @contextlib.contextmanager
-def whole_gateway() -> Iterator[Gateway]:
-    """Make the world, and unmake it."""
+def whole_gateway(label: str = "wg") -> Iterator[Gateway]:
+    """Make the world, and unmake it; a second one at the same time needs a label."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vpna-")))
-        gw, lan, mid, far = (stack.enter_context(namespace(f"wg-{n}")) for n in ("gw", "lan", "mid", "far"))
+        gw, lan, mid, far = (
+            stack.enter_context(namespace(f"{label}-{n}")) for n in ("gw", "lan", "mid", "far")
+        )
         _wire(gw, lan, mid, far)
         _address(gw, lan, mid, far)
         load(far, OBSERVER)

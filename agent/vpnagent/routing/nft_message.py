@@ -49,6 +49,7 @@ NFTA_SET_TABLE, NFTA_SET_NAME, NFTA_SET_FLAGS, NFTA_SET_KEY_TYPE, NFTA_SET_KEY_L
     5,
     10,
 )
+NFTA_SET_USERDATA = 13
 NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
 NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_FLAGS = 1, 3
 NFTA_OBJ_TABLE, NFTA_OBJ_NAME, NFTA_OBJ_TYPE, NFTA_OBJ_DATA = 1, 2, 3, 4
@@ -69,6 +70,10 @@ NFT_SET_INTERVAL, NFT_SET_ELEM_INTERVAL_END = 4, 1
 NFT_OBJECT_COUNTER = 1
 NFTNL_UDATA_RULE_COMMENT = 0
 TYPE_IPADDR, TYPE_IFNAME = 7, 41  #: nft's own numbers, by which it prints the elements
+
+KEY_BYTE_ORDER = struct.Struct(
+    "=BBI"
+)  #: by which nft prints: type, length, 1 for the host's, 2 for big endian
 
 IFNAMSIZ = 16
 ELEMENTS_AT_ONCE = 1000  #: an attribute is at most 64 KiB
@@ -150,6 +155,7 @@ def new_set(name: str, number: int, *, key_type: int, key_length: int, flags: in
         attribute(NFTA_SET_KEY_TYPE, be32(key_type)),
         attribute(NFTA_SET_KEY_LEN, be32(key_length)),
         attribute(NFTA_SET_ID, be32(number)),
+        attribute(NFTA_SET_USERDATA, KEY_BYTE_ORDER.pack(0, 4, 1 if key_type == TYPE_IFNAME else 2)),
     )
 
 
