@@ -7,9 +7,9 @@ checked against the real kernel (tests/native/test_kernel_differential.py).
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing.actions import Action, Add, Remove, Replace
@@ -20,6 +20,7 @@ from vpnagent.routing.objects import (
     MAIN_TABLE,
     PROTOCOL,
     ROUTE_METRIC,
+    Diversion,
     FilterTable,
     KernelObject,
     KernelObjects,
@@ -55,6 +56,7 @@ class FakeKernel:
         self.foreign_routes: set[RouteKey] = set()
         self.foreign_nexthops: set[int] = set()
         self.ways = LocalWays()  #: to the local networks
+        self.astray: dict[IPv4Network, Diversion] = {}
         self.stopped: dict[str, int] = {}  #: packets, by direction, by the leak guard
         self.counters: dict[str, LinkCounters] = {}
         self.uplink = "eth0"  #: by which every peer is reached that is not held to another
@@ -89,6 +91,14 @@ class FakeKernel:
 
     async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
         return self.ways
+
+    async def diversions(
+        self,
+        source: IPv4Address | None,
+        local_networks: Sequence[IPv4Network],
+        permitted: Mapping[IPv4Network, Collection[str]],
+    ) -> dict[IPv4Network, Diversion]:
+        return {p: d for p, d in self.astray.items() if p in permitted and d.interface not in permitted[p]}
 
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
         return {peer: name for peer in peers if (name := self._way_out(IPv4Network(peer.remote)))}

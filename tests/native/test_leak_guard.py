@@ -109,6 +109,32 @@ def test_what_is_led_elsewhere_is_stopped_and_counted(
     until(lambda: codes(world, config).get("ClearTextStopped") == "out", within=10, every=0.3)
 
 
+@pytest.mark.parametrize("commands", DIVERSIONS.values(), ids=DIVERSIONS.keys())
+def test_the_route_of_what_is_led_elsewhere_is_told_to_be_diverted(
+    world: Gateway, config: Path, commands: tuple[str, ...]
+) -> None:
+    def state() -> str:
+        told = {route["prefix"]: route["state"] for route in world.status(config)["routes"]}
+        assert told["172.16.0.0/16"] in ("installed", "diverted")
+        return str(told["100.64.0.0/10"])
+
+    assert state() == "installed"
+    world.gw.ip_batch("\n".join(commands))
+    if commands in (DIVERSIONS["a mark that the packet filter sets"], DIVERSIONS["a narrower route"]):
+        time.sleep(2)  # of a mark, and of a part of a network, other findings tell
+        assert state() == "installed"
+        return
+    until(lambda: state() == "diverted", within=10, every=0.2)
+    [text] = [
+        warning["text"]
+        for warning in world.status(config)["warnings"]
+        if (warning["code"], warning["subject"]) == ("RouteDiverted", "100.64.0.0/10")
+    ]
+    assert "go out by eth0 and not into a tunnel: the route " in text
+    undo(world)
+    until(lambda: state() == "installed", within=10, every=0.2)
+
+
 def test_the_gateways_own_packets_are_stopped_too(world: Gateway, config: Path) -> None:
     world.nft(MARK)
     world.gw.ip_batch(f"{ELSEWHERE}\nrule add fwmark 1 lookup 100 priority 100")

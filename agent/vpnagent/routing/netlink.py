@@ -10,12 +10,13 @@ import errno
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
-from ipaddress import IPv4Network
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing import dumps, filter_table
 from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.diversions import askers, diversions
 from vpnagent.routing.failures import Failures
 from vpnagent.routing.filter_table_reader import UNPRIVILEGED, FilterTableReader
 from vpnagent.routing.local_ways import local_ways
@@ -27,6 +28,7 @@ from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, Ne
 from vpnagent.routing.nexthop_message import RTM_DELNEXTHOP
 from vpnagent.routing.objects import (
     GUARD_METRIC,
+    Diversion,
     FilterTable,
     KernelObjects,
     KernelState,
@@ -122,6 +124,20 @@ class Kernel:
             took = time.monotonic() - began
             self._ways_read_again = began + took * REST if took > QUICK else began
         return self._ways
+
+    async def diversions(
+        self,
+        source: IPv4Address | None,
+        local_networks: Sequence[IPv4Network],
+        permitted: Mapping[IPv4Network, Collection[str]],
+    ) -> dict[IPv4Network, Diversion]:
+        """Return the remote networks whose packets leave by other interfaces than those permitted for each.
+
+        Raises NetlinkError.
+        """
+        names = {index: name for name, index in self._indexes.items()}
+        who = await askers(self._route, source, local_networks)
+        return await diversions(self._route, names, who, permitted)
 
     async def apply(self, action: Action) -> None:
         """Carry out one action that was planned from the last observation. Raises NetlinkError."""

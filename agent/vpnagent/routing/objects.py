@@ -187,6 +187,17 @@ class LocalWays(NamedTuple):
     unrouted: frozenset[IPv4Network] = frozenset()  #: local networks to no part of which a route leads
 
 
+class Diversion(NamedTuple):
+    """Packets for a remote network that go neither into a tunnel nor to the guard."""
+
+    prefix: IPv4Network
+    asker: str  #: whose packets, in words
+    interface: str  #: by which they leave
+    table: int  #: that decides so
+    entry: IPv4Network | None = None  #: the route in it; None: not told
+    protocol: int = 0  #: of that route
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelState:
     """One observation of the kernel: what is ours, and what of others' stands in our way."""
