@@ -53,6 +53,7 @@ class FakeKernel:
     ) -> None:
         self.objects = objects
         self.foreign_links: set[str] = set()
+        self.foreign_if_ids: dict[int, str] = {}
         self.foreign_routes: set[RouteKey] = set()
         self.foreign_nexthops: set[int] = set()
         self.ways = LocalWays()  #: to the local networks
@@ -83,6 +84,7 @@ class FakeKernel:
         return KernelState(
             objects=self.objects,
             foreign_links=frozenset(self.foreign_links),
+            foreign_if_ids=dict(self.foreign_if_ids),
             foreign_routes=self._foreign_routes(desired.routes),
             foreign_nexthops=frozenset(self.foreign_nexthops),
             counters={name: self.counters.get(name, NO_COUNTERS) for name in self.objects.links},
@@ -249,7 +251,7 @@ class FakeKernel:
     def _link_refusal(self, link: XfrmLink, *, may_be_there: bool) -> int:
         if may_be_there:
             return 0 if link.name in self.objects.links else errno.ENODEV
-        others = (other.if_id for other in self.objects.links.values())
+        others = {*(other.if_id for other in self.objects.links.values()), *self.foreign_if_ids}
         taken = link.name in self.objects.links or link.name in self.foreign_links
         return errno.EEXIST if taken or (link.if_id and link.if_id in others) else 0
 

@@ -139,6 +139,19 @@ def _groups_and_routes(
     return groups, routes
 
 
+def whole_groups(conf: Config) -> dict[int, NexthopGroup]:
+    """Return every group with all tunnels that it may ever have, whoever is to write it."""
+    nexthops = nexthop_ids(conf)
+    tunnels = {c.name: c.tunnels for c in conf.connections}
+    return {
+        id_: NexthopGroup(
+            id=id_,
+            members=tuple(sorted((nexthops[t.interface], t.weight) for n in names for t in tunnels[n])),
+        )
+        for names, id_ in group_ids(conf).items()
+    }
+
+
 def pin_of(tunnel: Tunnel) -> Pin | None:
     """Return the peer and uplink of a tunnel that names one."""
     if tunnel.uplink is None:

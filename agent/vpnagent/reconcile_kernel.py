@@ -17,7 +17,7 @@ from vpnagent.bell import rung
 from vpnagent.checks.host import sysctl_differs
 from vpnagent.checks.underlay import no_gateway, not_taken
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired, group_ids, pins, sharers
+from vpnagent.desired import desired, group_ids, pins, sharers, whole_groups
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
@@ -222,6 +222,10 @@ class KernelReconciler:
             failover.switch_seconds,
         )
 
+    def _places(self, want: KernelObjects) -> KernelObjects:
+        """Return what is wanted, and the groups that a prober writes, or that no tunnel needs yet."""
+        return replace(want, groups={**whole_groups(self._known.config), **want.groups})
+
     def _publish(
         self,
         want: KernelObjects,
@@ -240,7 +244,7 @@ class KernelReconciler:
         differing = () if managed else sysctl_differences(want, state)
         known.findings = (
             *(refused_finding(action, error) for action, error in root_causes(refused).items()),
-            *(conflict_finding(conflict) for conflict in conflicts(want, state)),
+            *(conflict_finding(conflict) for conflict in conflicts(self._places(want), state)),
             *(sysctl_differs(sysctl) for sysctl in differing),
             *astray,
         )

@@ -173,6 +173,9 @@ def crowded_kernels(draw: st.DrawFn) -> FakeKernel:
     kernel = draw(dirty_kernels())
     have = kernel.objects
     kernel.foreign_links = draw(st.sets(st.sampled_from(NAMES))) - have.links.keys() | {"eth0"}
+    kernel.foreign_if_ids = dict.fromkeys(
+        draw(st.sets(st.sampled_from([1, 2, 3]))) - {link.if_id for link in have.links.values()}, "ipsec9"
+    )
     kernel.foreign_nexthops = (
         draw(st.sets(st.sampled_from([*NEXTHOPS, *GROUPS]))) - have.nexthops.keys() - have.groups.keys()
     )

@@ -116,6 +116,8 @@ def test_what_is_foreign_is_never_touched_and_the_rest_converges(
 
     touched = [action.object for action in kernel.applied]
     assert not links & {o.name for o in touched if isinstance(o, XfrmLink)}
+    made = [a.object for a in kernel.applied if isinstance(a, Add)]
+    assert not kernel.foreign_if_ids.keys() & {o.if_id for o in made if isinstance(o, XfrmLink)}
     assert not nexthops & {o.id for o in touched if isinstance(o, Nexthop | NexthopGroup)}
     assert not taken & {
         a.object.key for a in kernel.applied if isinstance(a.object, Route) and isinstance(a, Replace)
@@ -391,6 +393,29 @@ def test_a_foreign_interface_of_our_name_is_a_conflict_and_costs_one_leg() -> No
     assert kernel.objects.groups[G].members == ((B, 1),)
     [conflict] = conflicts(desired, asyncio.run(kernel.observe(desired)))
     assert conflict.text == "interface vpn-a exists and is not ours"
+
+
+def test_an_if_id_of_others_is_a_conflict_and_costs_one_leg() -> None:
+    desired = objects(
+        link("vpn-a", 1), link("vpn-b", 2),
+        Nexthop(id=A, interface="vpn-a"), Nexthop(id=B, interface="vpn-b"),
+        NexthopGroup(id=G, members=((A, 1), (B, 1))), route("100.64.0.0/10", G),
+    )  # fmt: skip
+    kernel = FakeKernel()
+    kernel.foreign_if_ids = {1: "ipsec9"}
+
+    converge(kernel, desired, rounds=1)
+
+    assert kernel.objects.groups[G].members == ((B, 1),)
+    [conflict] = conflicts(desired, asyncio.run(kernel.observe(desired)))
+    assert conflict.text == "if_id 0x1 is that of interface ipsec9, which is not ours"
+
+
+def test_an_interface_that_cannot_get_its_new_if_id_stays_as_it_is() -> None:
+    kernel = FakeKernel(objects(link("vpn-a", 1)))
+    kernel.foreign_if_ids = {9: "ipsec9"}
+
+    assert planned(objects(link("vpn-a", 9)), kernel) == []
 
 
 def test_a_foreign_route_in_our_place_is_a_conflict_and_is_not_replaced() -> None:

@@ -68,6 +68,7 @@ async def observe(
         ),
         foreign_links=frozenset(row.name for row in links) - {row.name for row in ours},
         foreign_routes=await _foreign_routes(route, desired.routes, routes),
+        foreign_if_ids={row.if_id: row.name for row in links if row.if_id and row not in ours},
         foreign_nexthops=frozenset(row.id for row in nexthops if row.protocol != PROTOCOL),
         counters={row.name: row.counters for row in ours},
         filter_table_readable=table.readable,

@@ -206,6 +206,9 @@ class KernelState:
     foreign_links: frozenset[str]  #: names of interfaces that are not ours
     foreign_routes: frozenset[IPv4Network]  #: prefixes that a foreign route holds at our metric, main table
     counters: Mapping[str, LinkCounters]  #: by name of our interfaces
+    foreign_if_ids: Mapping[int, str] = field(
+        default_factory=dict
+    )  #: of XFRM interfaces not ours: their names
     foreign_nexthops: frozenset[int] = frozenset()  #: ids of our range that another protocol took
     outgoing: Mapping[Peer, str] = field(default_factory=dict)  #: interface by which a peer is reached
     filter_table_readable: bool = True  #: nftables tells nothing without CAP_NET_ADMIN

@@ -80,18 +80,17 @@ def attainable(desired: KernelObjects, actual: KernelState) -> KernelObjects:
     """Return what of the desired can be had beside what is foreign.
 
     The kernel refuses a whole group for one missing leg: a group is asked for without it. A route of ours
-    that stands beside a foreign one stays as it is: a replacement might hit the other.
+    that stands beside a foreign one stays as it is: a replacement might hit the other. So does an interface
+    of ours that is to get an if_id which another has.
     """
-    if (
-        not actual.foreign_routes
-        and not actual.foreign_nexthops
-        and not actual.foreign_links & desired.links.keys()
-    ):
+    taken = {name for name, link in desired.links.items() if _holder(link, actual)}
+    if not actual.foreign_routes and not actual.foreign_nexthops and not taken:
         return desired
-    links = desired.links.keys() & actual.foreign_links
     nexthops = {n.id for n in desired.nexthops.values() if n.id in actual.foreign_nexthops}
     groups = desired.groups.keys() & actual.foreign_nexthops
-    want = without_groups(without_nexthops(without_links(desired, links), nexthops), groups)
+    want = without_groups(without_nexthops(without_links(desired, taken), nexthops), groups)
+    standing = {name: actual.objects.links[name] for name in taken & actual.objects.links.keys()}
+    want = replace(want, links={**want.links, **standing})
     routes = dict(want.routes)
     for prefix in actual.foreign_routes:
         key = prefix, ROUTE_METRIC
@@ -105,11 +104,7 @@ def conflicts(desired: KernelObjects, actual: KernelState) -> tuple[Conflict, ..
     """Return what of the desired cannot be had, and why."""
     numbered: tuple[Nexthop | NexthopGroup, ...] = (*desired.nexthops.values(), *desired.groups.values())
     return (
-        *(
-            Conflict(link, f"interface {link.name} exists and is not ours")
-            for link in desired.links.values()
-            if link.name in actual.foreign_links
-        ),
+        *(Conflict(link, holder) for link in desired.links.values() if (holder := _holder(link, actual))),
         *(
             Conflict(nexthop, f"nexthop id {nexthop.id} exists and is not ours")
             for nexthop in numbered
@@ -121,6 +116,16 @@ def conflicts(desired: KernelObjects, actual: KernelState) -> tuple[Conflict, ..
             if route.metric == ROUTE_METRIC and route.prefix in actual.foreign_routes
         ),
     )
+
+
+def _holder(link: XfrmLink, actual: KernelState) -> str:
+    """Return what foreign thing has the name or the id of an interface; empty: nothing."""
+    if link.name in actual.foreign_links:
+        return f"interface {link.name} exists and is not ours"
+    if link.if_id in actual.foreign_if_ids:
+        other = actual.foreign_if_ids[link.if_id]
+        return f"if_id {link.if_id:#x} is that of interface {other}, which is not ours"
+    return ""
 
 
 def sysctl_differences(desired: KernelObjects, actual: KernelState) -> tuple[Sysctl, ...]:
