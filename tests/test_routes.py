@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from tests.config_examples import make_config
 from tests.routing.kernel_states import link, objects
 
-from vpnagent.routes import AT_ONCE, diverted, in_turn, permitted, route_state
+from vpnagent.config.values import Config
+from vpnagent.routes import AT_ONCE, diverted, in_turn, route_state
 from vpnagent.routing.diversions import Asker, diversion, first_host
-from vpnagent.routing.objects import Diversion
+from vpnagent.routing.objects import Diversion, KernelObjects
 from vpnagent.routing.route_lookup import Way
 
 OSS = IPv4Network("100.64.0.0/10")
@@ -68,21 +69,26 @@ def test_a_host_of_the_network_is_asked_for(network: str, host: str) -> None:
     assert first_host(IPv4Network(network)) == IPv4Address(host)
 
 
-def test_exits_and_interfaces_that_are_still_there_are_permitted() -> None:
+def config_of(*prefixes: IPv4Network) -> Config:
     config = make_config()
     [connection] = config.connections
-    config = replace(config, connections=(replace(connection, exits=("eth3",)),))
-    found = permitted(config, objects(link("vpn-old", 7)))
-    assert found[OSS] == {"vpn-hz-1", "vpn-hz-2", "vpn-old", "eth3"}
+    return replace(config, connections=(replace(connection, exits=("eth3",), remote_networks=prefixes),))
+
+
+def test_exits_and_interfaces_that_are_still_there_are_permitted() -> None:
+    found = in_turn(config_of(OSS), objects(link("vpn-old", 7)), 0)
+    assert found == {OSS: {"vpn-hz-1", "vpn-hz-2", "vpn-old", "eth3"}}
 
 
 @given(st.integers(0, 300), st.integers(0, 20))
 def test_every_network_has_its_turn(count: int, first: int) -> None:
-    wanted = {IPv4Network((n << 8, 24)): frozenset[str]() for n in range(count)}
+    config = config_of(*(IPv4Network((n << 8, 24)) for n in range(count)))
     rounds = -(-count // AT_ONCE)
-    asked = [in_turn(wanted, first + n) for n in range(rounds)]
+    asked = [in_turn(config, KernelObjects(), first + n) for n in range(rounds)]
     assert all(len(some) <= AT_ONCE for some in asked)
-    assert sorted(prefix for some in asked for prefix in some) == sorted(wanted)
+    assert sorted(prefix for some in asked for prefix in some) == sorted(
+        config.connections[0].remote_networks
+    )
 
 
 def test_a_diversion_is_told_with_the_route_that_has_the_packets() -> None:

@@ -23,7 +23,7 @@ from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.actions import Cause
 from vpnagent.refusals import conflict_finding, refused_finding, root_causes
-from vpnagent.routes import diverted, in_turn, permitted
+from vpnagent.routes import carries, diverted, in_turn
 from vpnagent.routing.actions import Action, Remove
 from vpnagent.routing.objects import (
     ROUTE_METRIC,
@@ -155,13 +155,12 @@ class KernelReconciler:
 
     async def _look_for_diversions(self, config: Config, have: KernelObjects) -> None:
         """Look some of the remote networks up, the others in rounds to come."""
-        every = permitted(config, have)
-        asked = in_turn(every, self._turn)
+        asked = in_turn(config, have, self._turn)
         self._turn += 1
         gateway = config.gateway
         found = await self._kernel.diversions(gateway.source_address, gateway.local_networks, asked)
         known = self._known.kernel
-        kept = {p: d for p, d in known.diversions.items() if p in every and p not in asked}
+        kept = {p: d for p, d in known.diversions.items() if p not in asked and carries(config, p)}
         known.diversions = kept | found
 
     def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:

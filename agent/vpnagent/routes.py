@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Network
+from itertools import islice
 from typing import Final
 
 from vpnagent.config.values import Config
@@ -21,21 +22,24 @@ def route_state(*, nexthops: Collection[str], guarded: bool, diverted: bool) -> 
     return INSTALLED if nexthops else GUARDED if guarded else MISSING
 
 
-def permitted(config: Config, have: KernelObjects) -> dict[IPv4Network, frozenset[str]]:
-    """Return the interfaces by which packets of each remote network may leave: tunnels, and its exits."""
+def carries(config: Config, prefix: IPv4Network) -> bool:
+    """Whether a network is a remote one."""
+    return any(prefix in connection.remote_networks for connection in config.connections)
+
+
+def in_turn(config: Config, have: KernelObjects, turn: int) -> dict[IPv4Network, frozenset[str]]:
+    """Return the networks whose turn it is to be looked up, each with the interfaces by which it may leave.
+
+    Those are the tunnels, also those that are still there, and its connections' exits.
+    """
+    every = sharers(config)
+    turns = max(1, -(-len(every) // AT_ONCE))
     exits = {connection.name: connection.exits for connection in config.connections}
     tunnels = {*(tunnel.interface for tunnel in config.tunnels()), *have.links}
     return {
         prefix: frozenset(tunnels.union(*(exits[name] for name in names)))
-        for prefix, names in sharers(config).items()
+        for prefix, names in islice(every.items(), turn % turns, None, turns)
     }
-
-
-def in_turn(wanted: Mapping[IPv4Network, frozenset[str]], turn: int) -> dict[IPv4Network, frozenset[str]]:
-    """Return the networks whose turn it is to be looked up."""
-    prefixes = sorted(wanted)
-    turns = max(1, -(-len(prefixes) // AT_ONCE))
-    return {prefix: wanted[prefix] for prefix in prefixes[turn % turns :: turns]}
 
 
 def diverted(diversions: Mapping[IPv4Network, Diversion]) -> Iterator[Finding]:

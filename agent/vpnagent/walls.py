@@ -7,7 +7,8 @@ default route. While there are none, as the LAN's interface is down, what was th
 who never had any reaches its LAN by the default route, and then that is let pass.
 """
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network, collapse_addresses
 from typing import Final
@@ -36,14 +37,14 @@ def leak_guard(conf: Config) -> objects.LeakGuard | None:
     """Return the guard as far as the configuration tells it."""
     if conf.agent.leak_guard is LeakGuard.OFF:
         return None
-    exits: dict[str, set[IPv4Network]] = {}
+    exits: dict[str, tuple[IPv4Network, ...]] = {}
     for connection in conf.connections:
         for name in connection.exits:
-            exits.setdefault(name, set()).update(connection.remote_networks)
+            exits[name] = exits.get(name, ()) + connection.remote_networks
     return objects.LeakGuard(
         drops=conf.agent.leak_guard is LeakGuard.DROP,
         tunnels=tuple(sorted(tunnel.interface for tunnel in conf.tunnels())),
-        networks=_collapsed(n for c in conf.connections for n in c.remote_networks),
+        networks=_collapsed(tuple(n for c in conf.connections for n in c.remote_networks)),
         exits=tuple((name, _collapsed(networks)) for name, networks in sorted(exits.items())),
         local_side=tuple(sorted(set(conf.gateway.local_interfaces))) or None,
     )
@@ -104,5 +105,7 @@ def unrouted(conf: Config, want: KernelObjects, ways: LocalWays) -> Iterator[Fin
         )
 
 
-def _collapsed(networks: Iterable[IPv4Network]) -> tuple[IPv4Network, ...]:
+@functools.lru_cache(maxsize=16)
+def _collapsed(networks: tuple[IPv4Network, ...]) -> tuple[IPv4Network, ...]:
+    """Return networks without those within or beside others; remembered, as they come again each second."""
     return tuple(collapse_addresses(networks))
