@@ -7,13 +7,14 @@ import pytest
 from tests.config_examples import make_config
 from tests.routing.kernel_states import link, objects
 
+from vpnagent.checks.lan import unrouted
 from vpnagent.config.values import Config, LeakGuard
 from vpnagent.counting import LATELY, Stopped
 from vpnagent.desired import desired
 from vpnagent.finding import Severity
 from vpnagent.routing import objects as kernel
 from vpnagent.routing.objects import KernelObjects, LocalWays
-from vpnagent.walls import leak_guard, leaks, unrouted, walled
+from vpnagent.walls import leak_guard, leaks, walled
 
 LAN = LocalWays(frozenset({"lan0"}), frozenset({"eth0"}), frozenset())
 NO_LAN = LocalWays(frozenset(), frozenset({"eth0"}), frozenset({IPv4Network("10.1.0.0/16")}))

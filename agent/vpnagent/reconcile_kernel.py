@@ -15,6 +15,7 @@ from typing import Protocol
 
 from vpnagent.bell import rung
 from vpnagent.checks.host import sysctl_differs
+from vpnagent.checks.lan import unrouted
 from vpnagent.checks.underlay import no_gateway, not_taken
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.desired import desired, group_ids, pins, sharers, whole_groups
@@ -44,7 +45,7 @@ from vpnagent.routing.objects import (
 from vpnagent.routing.plan import conflicts, plan, sysctl_differences
 from vpnagent.routing.uplinks import Pin, Steering
 from vpnagent.selection import Verdict, select
-from vpnagent.walls import leaks, unrouted, walled
+from vpnagent.walls import leaks, walled
 
 log = logging.getLogger(__name__)
 

@@ -87,24 +87,6 @@ def leaks(conf: Config, stopped: Stopped) -> Iterator[Finding]:
             )
 
 
-def unrouted(conf: Config, want: KernelObjects, ways: LocalWays) -> Iterator[Finding]:
-    """Yield the local networks to which no way leads but the one to everywhere."""
-    guard = want.filter_table.guard if want.filter_table else None
-    if guard is None or guard.local_side is None or ways.default_interfaces & set(guard.local_side):
-        return
-    for network in sorted(ways.unrouted):
-        every = len(ways.unrouted) == len(conf.gateway.local_networks)
-        yield Finding(
-            code="NoWayToLan",
-            subject=str(network),
-            severity=Severity.CRITICAL if every else Severity.WARNING,
-            text=f"no route but the default one leads to the local network {network}, or to a part of it: "
-            "what the cloud sends there is lost",
-            hint="is the LAN's interface up, with its address and its routes? Where the default route is to "
-            "lead there, name its interface in gateway.local_interfaces",
-        )
-
-
 @functools.lru_cache(maxsize=16)
 def _collapsed(networks: tuple[IPv4Network, ...]) -> tuple[IPv4Network, ...]:
     """Return networks without those within or beside others; remembered, as they come again each second."""
