@@ -418,6 +418,15 @@ def test_an_interface_that_cannot_get_its_new_if_id_stays_as_it_is() -> None:
     assert planned(objects(link("vpn-a", 9)), kernel) == []
 
 
+def test_an_interface_that_cannot_get_its_new_if_id_gives_the_old_one_to_who_needs_it() -> None:
+    kernel = FakeKernel(objects(link("vpn-a", 1)))
+    kernel.foreign_if_ids = {9: "ipsec9"}
+
+    converge(kernel, objects(link("vpn-a", 9), link("vpn-b", 1)))
+
+    assert kernel.objects.links == {"vpn-b": link("vpn-b", 1)}
+
+
 def test_a_foreign_route_in_our_place_is_a_conflict_and_is_not_replaced() -> None:
     desired = carrying("100.64.0.0/10")
     kernel = FakeKernel()

@@ -81,7 +81,7 @@ def attainable(desired: KernelObjects, actual: KernelState) -> KernelObjects:
 
     The kernel refuses a whole group for one missing leg: a group is asked for without it. A route of ours
     that stands beside a foreign one stays as it is: a replacement might hit the other. So does an interface
-    of ours that is to get an if_id which another has.
+    of ours that is to get an if_id which another has, unless its own is needed.
     """
     taken = {name for name, link in desired.links.items() if _holder(link, actual)}
     if not actual.foreign_routes and not actual.foreign_nexthops and not taken:
@@ -89,7 +89,9 @@ def attainable(desired: KernelObjects, actual: KernelState) -> KernelObjects:
     nexthops = {n.id for n in desired.nexthops.values() if n.id in actual.foreign_nexthops}
     groups = desired.groups.keys() & actual.foreign_nexthops
     want = without_groups(without_nexthops(without_links(desired, taken), nexthops), groups)
-    standing = {name: actual.objects.links[name] for name in taken & actual.objects.links.keys()}
+    needed = {link.if_id for link in want.links.values()}
+    have = actual.objects.links
+    standing = {name: have[name] for name in taken & have.keys() if have[name].if_id not in needed}
     want = replace(want, links={**want.links, **standing})
     routes = dict(want.routes)
     for prefix in actual.foreign_routes:
