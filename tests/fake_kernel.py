@@ -7,9 +7,9 @@ checked against the real kernel (tests/native/test_kernel_differential.py).
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing.actions import Action, Add, Remove, Replace
@@ -20,11 +20,13 @@ from vpnagent.routing.objects import (
     MAIN_TABLE,
     PROTOCOL,
     ROUTE_METRIC,
+    Diversion,
+    FilterTable,
     KernelObject,
     KernelObjects,
     KernelState,
     LinkCounters,
-    MssClamp,
+    LocalWays,
     Nexthop,
     NexthopGroup,
     Peer,
@@ -51,8 +53,12 @@ class FakeKernel:
     ) -> None:
         self.objects = objects
         self.foreign_links: set[str] = set()
+        self.foreign_if_ids: dict[int, str] = {}
         self.foreign_routes: set[RouteKey] = set()
         self.foreign_nexthops: set[int] = set()
+        self.ways = LocalWays()  #: to the local networks
+        self.astray: dict[IPv4Network, Diversion] = {}
+        self.stopped: dict[str, int] = {}  #: packets, by direction, by the leak guard
         self.counters: dict[str, LinkCounters] = {}
         self.uplink = "eth0"  #: by which every peer is reached that is not held to another
         self.uplinks: dict[str, bool] = {}  #: whether an interface of others is up, by name
@@ -78,10 +84,23 @@ class FakeKernel:
         return KernelState(
             objects=self.objects,
             foreign_links=frozenset(self.foreign_links),
+            foreign_if_ids=dict(self.foreign_if_ids),
             foreign_routes=self._foreign_routes(desired.routes),
             foreign_nexthops=frozenset(self.foreign_nexthops),
             counters={name: self.counters.get(name, NO_COUNTERS) for name in self.objects.links},
+            stopped=dict(self.stopped),
         )
+
+    async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
+        return self.ways
+
+    async def diversions(
+        self,
+        source: IPv4Address | None,
+        local_networks: Sequence[IPv4Network],
+        permitted: Mapping[IPv4Network, Collection[str]],
+    ) -> dict[IPv4Network, Diversion]:
+        return {p: d for p, d in self.astray.items() if p in permitted and d.interface not in permitted[p]}
 
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
         return {peer: name for peer in peers if (name := self._way_out(IPv4Network(peer.remote)))}
@@ -156,8 +175,8 @@ class FakeKernel:
     def delete_route(self, key: RouteKey) -> None:
         self._become(replace(self.objects, routes={k: r for k, r in self.objects.routes.items() if k != key}))
 
-    def delete_mss_clamp(self) -> None:
-        self._become(replace(self.objects, mss_clamp=None))
+    def delete_filter_table(self) -> None:
+        self._become(replace(self.objects, filter_table=None))
 
     def __repr__(self) -> str:
         return f"FakeKernel({self.render()!r}, {[str(a) for a in self.applied]})"
@@ -226,13 +245,13 @@ class FakeKernel:
                 return self._nexthop_refusal(object_, may_be_there=may_be_there)
             case Route():
                 return self._route_refusal(object_, may_be_there=may_be_there)
-            case MssClamp() | Sysctl():
+            case FilterTable() | Sysctl():
                 return 0
 
     def _link_refusal(self, link: XfrmLink, *, may_be_there: bool) -> int:
         if may_be_there:
             return 0 if link.name in self.objects.links else errno.ENODEV
-        others = (other.if_id for other in self.objects.links.values())
+        others = {*(other.if_id for other in self.objects.links.values()), *self.foreign_if_ids}
         taken = link.name in self.objects.links or link.name in self.foreign_links
         return errno.EEXIST if taken or (link.if_id and link.if_id in others) else 0
 
@@ -275,8 +294,8 @@ class FakeKernel:
                 self.objects = replace(have, groups={**have.groups, object_.id: object_})
             case Route():
                 self.objects = replace(have, routes={**have.routes, object_.key: object_})
-            case MssClamp():
-                self.objects = replace(have, mss_clamp=object_)
+            case FilterTable():
+                self.objects = replace(have, filter_table=object_)
             case Sysctl():
                 self.objects = replace(have, sysctls={**have.sysctls, object_.key: object_})
         return 0
@@ -293,8 +312,8 @@ class FakeKernel:
             case Route():
                 kept = {k: r for k, r in have.routes.items() if k != object_.key or r.group != object_.group}
                 self.objects = replace(have, routes=kept)
-            case MssClamp():
-                self.objects = replace(have, mss_clamp=None)
+            case FilterTable():
+                self.objects = replace(have, filter_table=None)
             case Sysctl():
                 raise ValueError("a sysctl is never removed")
 
@@ -307,8 +326,8 @@ def render(objects: KernelObjects) -> str:
 def _lines(objects: KernelObjects) -> Iterator[str]:
     yield from sorted(f"sysctl {sysctl}" for sysctl in objects.sysctls.values())
     yield from sorted(f"link {link}" for link in objects.links.values())
-    if objects.mss_clamp:
-        yield f"table {objects.mss_clamp}"
+    if objects.filter_table:
+        yield f"table {objects.filter_table}"
     yield from sorted(f"nexthop {nexthop}" for nexthop in objects.nexthops.values())
     yield from sorted(f"nexthop {group}" for group in objects.groups.values())
     yield from sorted(f"route {route}" for route in objects.routes.values())

@@ -130,14 +130,14 @@ def test_an_interface_has_the_tunnels_mark_and_the_connections_mtu() -> None:
 
 
 def test_the_clamp_leaves_room_for_the_headers() -> None:
-    clamp = desired(make_config(), {}).kernel.mss_clamp
+    clamp = desired(make_config(), {}).kernel.filter_table
     assert clamp is not None
     assert clamp.maximum == (("vpn-hz-1", 1359), ("vpn-hz-2", 1359))
 
 
 def test_nothing_configured_desires_no_object_of_ours() -> None:
     kernel = desired(replace(make_config(), connections=()), {}).kernel
-    ours = [kernel.links, kernel.nexthops, kernel.groups, kernel.routes, kernel.mss_clamp]
+    ours = [kernel.links, kernel.nexthops, kernel.groups, kernel.routes, kernel.filter_table]
     assert not any(ours)
 
 

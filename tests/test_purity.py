@@ -49,6 +49,7 @@ SHELL = {
     "metrics_access.py",
     "metrics_endpoint.py",
     "metrics_text.py",
+    "namespace_lock.py",
     "planning.py",
     "reconcile_charon.py",
     "reconcile_kernel.py",

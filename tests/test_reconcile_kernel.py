@@ -14,7 +14,7 @@ from tests.fake_kernel import FakeKernel
 from tests.ipsec.connections import make_ike_sa, make_state
 
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired
+from vpnagent.desired import desired, group_ids
 from vpnagent.finding import Severity
 from vpnagent.ipsec.sa import CharonState, IkeState
 from vpnagent.knowledge import Knowledge
@@ -23,9 +23,12 @@ from vpnagent.routing.objects import (
     GUARD_METRIC,
     MAIN_TABLE,
     ROUTE_METRIC,
+    Diversion,
+    FilterTable,
     KernelObjects,
     KernelState,
     LinkCounters,
+    NexthopGroup,
     Peer,
 )
 from vpnagent.routing.uplinks import UplinkRoute
@@ -57,6 +60,13 @@ class World:
     def is_as_desired(self) -> bool:
         want = desired(self.known.config, self.known.verdicts()).kernel
         return replace(self.kernel.objects, sysctls={}) == replace(want, sysctls={})
+
+    def table(self, *tunnels: str) -> FilterTable:
+        """Return the nftables table as it should be, with these tunnels."""
+        made = desired(self.known.config, {}).kernel.filter_table
+        assert made
+        assert made.guard
+        return replace(made, guard=replace(made.guard, tunnels=tunnels))
 
     def codes(self) -> list[str]:
         return [finding.code for finding in self.known.kernel.findings]
@@ -114,6 +124,64 @@ def test_a_failover_has_its_reason(drained: set[TunnelKey], up: tuple[TunnelKey,
     world.charon_says(*up)
     world.round()
     assert world.known.kernel.failovers["hangzhou"].reason == reason
+
+
+def test_a_group_of_others_with_our_id_is_named_before_any_tunnel_needs_it() -> None:
+    world = World()
+    [group] = group_ids(world.known.config).values()
+    world.kernel.foreign_nexthops = {group}
+    world.known.probe.expected = world.known.probe.connected = True
+    world.charon_says()
+    world.round()
+    [finding] = [f for f in world.known.kernel.findings if f.code == "ForeignObject"]
+    assert finding.text == f"nexthop id {group} exists and is not ours"
+    assert not [a for a in world.kernel.applied if isinstance(a.object, NexthopGroup)]
+
+
+def test_what_the_kernel_leads_elsewhere_is_told_and_forgotten() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.kernel.astray = {OSS: Diversion(OSS, "of the gateway itself", "eth0", 100)}
+    world.round()
+    assert "RouteDiverted" in world.codes()
+    assert set(world.known.kernel.diversions) == {OSS}
+    world.kernel.astray = {}
+    world.round()
+    assert "RouteDiverted" not in world.codes()
+
+
+def test_what_the_leak_guard_stops_is_told_and_not_what_it_had_stopped_before() -> None:
+    world = World()
+    world.kernel.stopped = {"out": 5, "in": 0}
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    assert "ClearTextStopped" not in world.codes()
+    world.kernel.stopped = {"out": 6, "in": 0}
+    world.round()
+    assert "ClearTextStopped" in world.codes()
+
+
+def test_an_interface_that_is_configured_no_more_is_let_pass_until_it_is_gone() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    config = world.known.config
+    [connection] = config.connections
+    renamed = replace(connection.tunnels[0], interface="vpn-new", if_id=7)
+    tunnels = (renamed, connection.tunnels[1])
+    world.known.config = replace(config, connections=(replace(connection, tunnels=tunnels),))
+    seen = []
+
+    def note() -> None:
+        have = world.kernel.objects
+        assert have.filter_table
+        assert have.filter_table.guard
+        seen.append(have.links.keys() <= set(have.filter_table.guard.tunnels))
+
+    world.kernel.after_each = note
+    world.round(3)
+    assert all(seen[1:])  # the new interface itself is made before the table, and carries nothing yet
+    assert world.kernel.objects.filter_table == world.table("vpn-hz-2", "vpn-new")
 
 
 def test_with_no_tunnel_left_the_guard_is_uncovered() -> None:
@@ -253,7 +321,7 @@ def test_nothing_configured_removes_everything_even_if_charon_was_never_seen() -
     world.known.config = replace(world.known.config, connections=())
     world.round(2)
     left = world.kernel.objects
-    assert not any([left.links, left.routes, left.groups, left.nexthops, left.mss_clamp])
+    assert not any([left.links, left.routes, left.groups, left.nexthops, left.filter_table])
 
 
 def test_a_round_about_an_older_configuration_does_not_count_as_converged() -> None:
@@ -293,7 +361,7 @@ def test_from_any_damage_and_any_failures_rounds_converge(harms: list[str], faul
             case "routes" if objects.routes:
                 world.kernel.delete_route(next(iter(objects.routes)))
             case _:
-                world.kernel.delete_mss_clamp()
+                world.kernel.delete_filter_table()
     world.kernel.fail(*faults)
     world.round(len(faults) + 3)
     assert world.is_as_desired()

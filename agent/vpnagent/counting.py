@@ -4,13 +4,17 @@ What was counted before the daemon began counts too where it still stands, so th
 alone is none of the counters. What an interface counts in the moment before somebody removes it is lost.
 """
 
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from vpnagent.accumulator import Accumulator, Counts, Reading
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.meter import LATENESS_BOUNDS, RTT_BOUNDS
 from vpnagent.probe.protocol import Report
 from vpnagent.routing.objects import KernelState, LinkCounters
+
+LATELY: Final = 300.0  #: seconds for which packets that were stopped are told of
 
 
 class Traffic:
@@ -37,6 +41,34 @@ class Traffic:
         return LinkCounters(
             rx_bytes=rx_bytes, tx_bytes=tx_bytes, rx_packets=rx_packets, tx_packets=tx_packets
         )
+
+
+class Stopped:
+    """What the leak guard stopped, by direction, and how much of it lately. Drive it with ``update()``."""
+
+    def __init__(self) -> None:
+        self._sums: Accumulator[str] = Accumulator()
+        self._grown: deque[tuple[float, str, int]] = deque()  #: when, in which direction, by how many
+        self._begun: set[str] = set()
+
+    def update(self, counts: Mapping[str, int], now: float) -> None:
+        """Take in the counters as they are, at a monotonic time."""
+        for direction, count in counts.items():
+            before = self.of(direction)
+            self._sums.update([Reading(direction, direction, (count,))])
+            if direction in self._begun and self.of(direction) > before:
+                self._grown.append((now, direction, self.of(direction) - before))
+            self._begun.add(direction)  # what was counted before our time is no news
+        while self._grown and self._grown[0][0] <= now - LATELY:
+            self._grown.popleft()
+
+    def of(self, direction: str) -> int:
+        """Return the packets that were stopped."""
+        return int(self._sums.of(direction, 1)[0])
+
+    def lately(self, direction: str) -> int:
+        """Return how many of them in the last minutes before the last update."""
+        return sum(count for _, of, count in self._grown if of == direction)
 
 
 class Observed(NamedTuple):

@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from vpnagent import __version__, control_server, drains, report
+from vpnagent import __version__, control_server, drains, namespace_lock, report
 from vpnagent.checks.patrol import Patrol
 from vpnagent.choice import to_plain
 from vpnagent.control import NOT_FINE
@@ -27,7 +27,7 @@ from vpnagent.knowledge import Knowledge
 from vpnagent.log import tell_of_storms
 from vpnagent.metrics_endpoint import Endpoint
 from vpnagent.naming import tunnel_key
-from vpnagent.prober_link import ProberLink
+from vpnagent.prober_link import ProberLink, socket_beside
 from vpnagent.reconcile_charon import CharonReconciler
 from vpnagent.reconcile_kernel import KernelReconciler
 from vpnagent.reloading import Reloader, confirm_within, weak_points
@@ -53,6 +53,7 @@ class Daemon:
         self, config_path: str, loaded: Loaded, standing: Standing, *, prober_supervised: bool = False
     ) -> None:
         config = loaded.config
+        self._config_path = config_path
         self._loaded = loaded
         self._known = Knowledge(
             config=config,
@@ -75,8 +76,23 @@ class Daemon:
         self._progress = time.monotonic()
 
     async def run(self) -> None:
-        """Run until SIGTERM, SIGINT or ``down``. Raises NetlinkError without the capability."""
-        await control_server.refuse_if_alive(self._known.config.agent.control_socket)
+        """Run until SIGTERM, SIGINT or ``down``.
+
+        Raises NetlinkError without the capability, and LockError where another one runs.
+        """
+        control_socket = self._known.config.agent.control_socket
+        await control_server.refuse_if_alive(control_socket)
+        lock = namespace_lock.hold_as_daemon(
+            configuration=self._config_path,
+            control_socket=control_socket,
+            prober_socket=socket_beside(control_socket),
+        )
+        try:
+            await self._run()
+        finally:
+            os.close(lock)
+
+    async def _run(self) -> None:
         await self._kernel.open()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -19,8 +19,8 @@ from vpnagent.routing.objects import (
     GUARD_METRIC,
     NEXTHOP_IDS,
     ROUTE_METRIC,
+    FilterTable,
     KernelObjects,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -30,6 +30,7 @@ from vpnagent.routing.objects import (
 )
 from vpnagent.routing.uplinks import Pin, Steering
 from vpnagent.selection import Verdicts, select_shared
+from vpnagent.walls import leak_guard
 
 SYSCTLS = (
     Sysctl(key="net.ipv4.ip_forward", value="1"),
@@ -74,7 +75,7 @@ def desired(
         kernel=KernelObjects(
             sysctls={s.key: s for s in SYSCTLS},
             links={link.name: link for link in _links(conf)},
-            mss_clamp=MssClamp(maximum=tuple(clamps)) if clamps else None,
+            filter_table=FilterTable(maximum=tuple(clamps), guard=leak_guard(conf)) if clamps else None,
             nexthops={id_: Nexthop(id=id_, interface=interface) for interface, id_ in nexthops.items()},
             groups=groups,
             routes={**routes, **{route.key: route for route in _peer_routes(conf, steering)}},
@@ -136,6 +137,19 @@ def _groups_and_routes(
         )
         routes[prefix, ROUTE_METRIC] = Route(prefix=prefix, group=id_, source=conf.gateway.source_address)
     return groups, routes
+
+
+def whole_groups(conf: Config) -> dict[int, NexthopGroup]:
+    """Return every group with all tunnels that it may ever have, whoever is to write it."""
+    nexthops = nexthop_ids(conf)
+    tunnels = {c.name: c.tunnels for c in conf.connections}
+    return {
+        id_: NexthopGroup(
+            id=id_,
+            members=tuple(sorted((nexthops[t.interface], t.weight) for n in names for t in tunnels[n])),
+        )
+        for names, id_ in group_ids(conf).items()
+    }
 
 
 def pin_of(tunnel: Tunnel) -> Pin | None:

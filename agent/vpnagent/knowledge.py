@@ -10,7 +10,7 @@ from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.counting import Probes, Traffic
+from vpnagent.counting import Probes, Stopped, Traffic
 from vpnagent.drill.lease import Leases
 from vpnagent.finding import Finding, Findings
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
@@ -20,7 +20,7 @@ from vpnagent.probe.meter import Histogram
 from vpnagent.probe.outlook import PathReport
 from vpnagent.probe.protocol import Report
 from vpnagent.rates import Rates
-from vpnagent.routing.objects import KernelState
+from vpnagent.routing.objects import Diversion, KernelState
 from vpnagent.selection import PathState, Verdict, Verdicts
 from vpnagent.tunnels import SaStatus, Tunnels
 
@@ -116,6 +116,8 @@ class KernelKnowledge:
     failover_times: dict[TunnelKey, FailoverTimes] = field(default_factory=dict)  #: by tunnel left
     repairs: dict[str, int] = field(default_factory=dict)  #: drift put right, by kind
     missing: frozenset[IPv4Network] = frozenset()  #: prefixes whose route is desired and not there
+    diversions: Mapping[IPv4Network, Diversion] = field(default_factory=dict)  #: of remote networks
+    stopped: Stopped = field(default_factory=Stopped)
     traffic: Traffic = field(default_factory=Traffic)
     rates: Rates = field(default_factory=Rates)
 

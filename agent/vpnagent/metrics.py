@@ -29,6 +29,7 @@ from vpnagent.tunnels import TunnelState, TunnelView
 
 Gauge, Counter, Histogram = GaugeMetricFamily, CounterMetricFamily, HistogramMetricFamily
 TUNNEL: Final = ("connection", "tunnel")
+DIRECTIONS: Final = ("out", "in")  #: of clear text
 FLAG: Final = "0 or 1"
 SECONDS: Final = "seconds"
 
@@ -102,6 +103,13 @@ METRICS: Final = {
     "vpnagent_route_installed": Declaration(
         Gauge, FLAG, "1 when the route for the prefix leads into a tunnel.", ("connection", "prefix")
     ),
+    "vpnagent_clear_text_stopped_packets_total": Declaration(
+        Counter,
+        "packets",
+        "Packets that the leak guard stopped (or, with count, saw): out: for a remote network, by no tunnel; "
+        "in: out of a tunnel, to neither the LAN nor a tunnel.",
+        ("direction",),
+    ),
     "vpnagent_drift_repairs_total": Declaration(
         Counter,
         "objects",
@@ -161,6 +169,8 @@ def samples(known: Knowledge) -> Iterator[Sample]:
     yield "vpnagent_config_last_reload_successful", (), known.config_error is None
     for kind, count in seen_or_not(KINDS, known.kernel.repairs):
         yield "vpnagent_drift_repairs_total", (kind,), count
+    for direction in DIRECTIONS:
+        yield "vpnagent_clear_text_stopped_packets_total", (direction,), known.kernel.stopped.of(direction)
     for type_, count in seen_or_not((type_.value for type_ in EventType), known.event_counts):
         yield "vpnagent_events_total", (type_,), count
     for hook in known.config.hooks:

@@ -17,6 +17,7 @@ from vpnagent.routing.netlink import Kernel
 from vpnagent.routing.objects import KernelObjects
 from vpnagent.routing.plan import plan
 from vpnagent.selection import Verdict, Verdicts
+from vpnagent.walls import walled
 
 
 def assumed(
@@ -49,8 +50,10 @@ async def planned(config: Config, verdicts: Verdicts, carrying: Collection[Tunne
         steering = await kernel.steering(pins(config))
         want = desired(config, verdicts, carrying, steering).kernel
         state = await kernel.observe(want)
+        ways = await kernel.local_ways(config.gateway.local_networks)
     finally:
         kernel.close()
+    want = walled(want, state.objects, ways)
     actions = plan(want, state, prune=True, manage_sysctls=config.agent.manage_sysctls)
     return [str(action) for action in actions]
 

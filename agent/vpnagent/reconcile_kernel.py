@@ -6,29 +6,34 @@ predecessor left.
 """
 
 import asyncio
-import errno
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from vpnagent.bell import rung
 from vpnagent.checks.host import sysctl_differs
+from vpnagent.checks.lan import unrouted
 from vpnagent.checks.underlay import no_gateway, not_taken
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired, group_ids, pins, sharers
+from vpnagent.desired import desired, group_ids, pins, sharers, whole_groups
 from vpnagent.errors import NetlinkError
-from vpnagent.finding import Finding, Severity
+from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.actions import Cause
+from vpnagent.refusals import conflict_finding, refused_finding, root_causes
+from vpnagent.routes import carries, diverted, in_turn
 from vpnagent.routing.actions import Action, Remove
 from vpnagent.routing.objects import (
     ROUTE_METRIC,
+    Diversion,
+    FilterTable,
     KernelObject,
     KernelObjects,
     KernelState,
-    MssClamp,
+    LocalWays,
     Nexthop,
     NexthopGroup,
     Peer,
@@ -37,9 +42,10 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
-from vpnagent.routing.plan import Conflict, conflicts, plan, sysctl_differences
+from vpnagent.routing.plan import conflicts, plan, sysctl_differences
 from vpnagent.routing.uplinks import Pin, Steering
 from vpnagent.selection import Verdict, select
+from vpnagent.walls import leaks, walled
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +60,17 @@ class Kernel(Protocol):
 
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
         """Return by which interface each peer is reached, without those whose interface proves nothing."""
+
+    async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
+        """Return by which interfaces the local networks are reached."""
+
+    async def diversions(
+        self,
+        source: IPv4Address | None,
+        local_networks: Sequence[IPv4Network],
+        permitted: Mapping[IPv4Network, Collection[str]],
+    ) -> dict[IPv4Network, Diversion]:
+        """Return the networks whose packets leave by other interfaces than those permitted for each."""
 
     async def steering(self, pins: Iterable[Pin]) -> dict[Pin, Steering]:
         """Return how each peer can be held to its uplink."""
@@ -70,6 +87,7 @@ class KernelReconciler:
         self._known = known
         self._stood = KernelObjects()  #: what was there, or should have been, after the last round
         self._refused: frozenset[Action] = frozenset()
+        self._turn = 0  #: of looking remote networks up
         self.observed = asyncio.Event()  #: set by the first round
         self.converged = asyncio.Event()  #: set by a round that had nothing left to do
 
@@ -89,8 +107,8 @@ class KernelReconciler:
         steering = await self._kernel.steering(pins(config))
         decision = desired(config, verdicts, known.carrying(), steering).kernel
         want = decision
-        state = await self._kernel.observe(want)
-        known.kernel.traffic.update(state)
+        state, ways = await self._observe(config, want)
+        want = walled(want, state.objects, ways)
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
@@ -116,11 +134,35 @@ class KernelReconciler:
             known.probe_dirty.set()  # whose loss is which tunnel's
         self._stood = standing(self._stood, decision, state.objects)
         astray = (*no_gateway(config, steering), *not_taken(config, state.outgoing))
+        await self._look_for_diversions(config, state.objects)
+        astray = (
+            *astray,
+            *diverted(known.kernel.diversions),
+            *leaks(config, known.kernel.stopped),
+            *unrouted(config, want, ways),
+        )
         self._publish(want, state, refused, astray)
         self.observed.set()
         # Else the round was about what is no longer wanted, or something waits for charon.
         if not actions and not parting and known.config is config:
             self.converged.set()
+
+    async def _observe(self, config: Config, want: KernelObjects) -> tuple[KernelState, LocalWays]:
+        """Look, and take in what counts: what is about to be changed may take its counters along."""
+        state = await self._kernel.observe(want)
+        self._known.kernel.traffic.update(state)
+        self._known.kernel.stopped.update(state.stopped, time.monotonic())
+        return state, await self._kernel.local_ways(config.gateway.local_networks)
+
+    async def _look_for_diversions(self, config: Config, have: KernelObjects) -> None:
+        """Look some of the remote networks up, the others in rounds to come."""
+        asked = in_turn(config, have, self._turn)
+        self._turn += 1
+        gateway = config.gateway
+        found = await self._kernel.diversions(gateway.source_address, gateway.local_networks, asked)
+        known = self._known.kernel
+        kept = {p: d for p, d in known.diversions.items() if p not in asked and carries(config, p)}
+        known.diversions = kept | found
 
     def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:
         """Log what was applied, and what was refused when it was not so the last time."""
@@ -180,6 +222,10 @@ class KernelReconciler:
             failover.switch_seconds,
         )
 
+    def _places(self, want: KernelObjects) -> KernelObjects:
+        """Return what is wanted, and the groups that a prober writes, or that no tunnel needs yet."""
+        return replace(want, groups={**whole_groups(self._known.config), **want.groups})
+
     def _publish(
         self,
         want: KernelObjects,
@@ -190,14 +236,15 @@ class KernelReconciler:
         known = self._known.kernel
         known.state = state
         known.traffic.update(state)
+        known.stopped.update(state.stopped, time.monotonic())
         known.rates.update(time.monotonic(), state.counters)
         prefixes = {n for c in self._known.config.connections for n in c.remote_networks}
         known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
         managed = self._known.config.agent.manage_sysctls
         differing = () if managed else sysctl_differences(want, state)
         known.findings = (
-            *(_refused(action, error) for action, error in root_causes(refused).items()),
-            *(_conflict(conflict) for conflict in conflicts(want, state)),
+            *(refused_finding(action, error) for action, error in root_causes(refused).items()),
+            *(conflict_finding(conflict) for conflict in conflicts(self._places(want), state)),
             *(sysctl_differs(sysctl) for sysctl in differing),
             *astray,
         )
@@ -213,7 +260,7 @@ def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
     return KernelObjects(
         sysctls=want.sysctls,
         links=want.links,
-        mss_clamp=want.mss_clamp,
+        filter_table=want.filter_table,
         nexthops=want.nexthops,
         groups=have.groups,
         routes={**have.routes, **want.routes},
@@ -285,13 +332,13 @@ def holds(objects: KernelObjects, wanted: KernelObject) -> bool:
             return objects.groups.get(wanted.id) == wanted
         case Route():
             return objects.routes.get(wanted.key) == wanted
-        case MssClamp():
-            return objects.mss_clamp == wanted
+        case FilterTable():
+            return objects.filter_table == wanted
         case Sysctl():
             return False
 
 
-KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "mssclamp", "sysctl")
+KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "filtertable", "sysctl")
 
 
 def kind_of(action: Action) -> str:
@@ -315,55 +362,3 @@ def reason_of(lost: list[TunnelKey], known: Knowledge) -> str:
     if any(key in verdicts and not verdicts[key].child_sa_installed for key in lost):
         return Cause.CHILD_SA.value
     return Cause.RECOVERED.value
-
-
-def root_causes(refused: Mapping[Action, NetlinkError]) -> dict[Action, NetlinkError]:
-    """Return the refusals that may have caused the others: without an interface nothing above it can be."""
-    storeys = [_storey(action) for action in refused]
-    lowest = min((storey for storey in storeys if storey), default=0)
-    return {action: error for action, error in refused.items() if _storey(action) in (0, lowest)}
-
-
-def _storey(action: Action) -> int:
-    """Return how high up the object stands; 0 when it stands by itself."""
-    match action.object:
-        case XfrmLink():
-            return 1
-        case Nexthop():
-            return 2
-        case NexthopGroup():
-            return 3
-        case Route(group=int(), interface=""):
-            return 4
-        case _:
-            return 0
-
-
-def _refused(action: Action, error: NetlinkError) -> Finding:
-    return Finding(
-        code="KernelRefused",
-        subject=str(action),
-        severity=Severity.CRITICAL,
-        text=str(error),
-        hint=_hint(action, error),
-    )
-
-
-def _hint(action: Action, error: NetlinkError) -> str:
-    match action.object:
-        case XfrmLink() if error.errno == errno.EOPNOTSUPP:
-            return "this kernel has no XFRM interfaces: modprobe xfrm_interface (Linux 4.19 or later)"
-        case Route(interface="") if error.errno == errno.EINVAL and action.object.source is not None:
-            return f"is gateway.source_address {action.object.source} an address of this machine?"
-        case _:
-            return "see the reason; it is tried again every second"
-
-
-def _conflict(conflict: Conflict) -> Finding:
-    return Finding(
-        code="ForeignObject",
-        subject=str(conflict.object),
-        severity=Severity.CRITICAL,
-        text=conflict.text,
-        hint="remove or rename what is not ours; vpnagent never touches it",
-    )

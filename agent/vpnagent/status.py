@@ -10,6 +10,7 @@ from vpnagent.config.values import Connection, Tunnel
 from vpnagent.desired import group_ids, sharers
 from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
+from vpnagent.routes import route_state
 from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC
 from vpnagent.tunnels import TunnelState
 
@@ -140,7 +141,9 @@ def _routes(known: Knowledge) -> list[Json]:
             {
                 "prefix": str(prefix),
                 "nexthops": sorted(nexthops, key=order.index),
-                "state": "installed" if nexthops else "guarded" if guarded else "missing",
+                "state": route_state(
+                    nexthops=nexthops, guarded=guarded, diverted=prefix in known.kernel.diversions
+                ),
             }
         )
     return routes

@@ -26,6 +26,7 @@ CONTRACT: Final = {
     "VpnNoStandby": ["warning"],
     "VpnPathDegraded": ["warning"],
     "VpnFailover": ["info"],
+    "VpnClearTextStopped": ["critical"],
     "VpnCertificateExpiry": ["warning", "critical"],
     "VpnAgentDown": ["critical"],
     "VpnCharonDown": ["critical"],

@@ -30,7 +30,7 @@ def upkeep() -> Sequence[Panel]:
             "Drift repairs within an hour",
             "Objects of ours that somebody changed or removed and that were put right, by kind. More than "
             "one burst: something on the machine works against the agent.",
-            (6, 8),
+            (8, 8),
             query(
                 occurrences("vpnagent_drift_repairs_total", (*GATEWAY, "kind"), HOUR),
                 OF_GATEWAY + " {{kind}}",
@@ -38,12 +38,24 @@ def upkeep() -> Sequence[Panel]:
             runbook=["VpnDriftRepeated"],
         ),
         framed(
+            counts(),
+            "Clear text stopped within an hour",
+            "Packets for remote networks that would have left by no tunnel (out), and packets out of a "
+            "tunnel that would have left by neither the LAN nor a tunnel (in). Any is a fault.",
+            (8, 8),
+            query(
+                occurrences("vpnagent_clear_text_stopped_packets_total", (*GATEWAY, "direction"), HOUR),
+                OF_GATEWAY + " {{direction}}",
+            ),
+            runbook=["VpnClearTextStopped"],
+        ),
+        framed(
             bars("s", [(None, RED), (7 * DAY, ORANGE), (30 * DAY, GREEN)]).no_value(
                 "no tunnel has a certificate"
             ),
             "Certificates expire in",
             "How long the first of each tunnel's certificate and CA is still valid.",
-            (6, 8),
+            (8, 8),
             instant(left, OF_TUNNEL),
             runbook=["VpnCertificateExpiry"],
         ),
@@ -51,7 +63,7 @@ def upkeep() -> Sequence[Panel]:
             counts(),
             "Events within an hour",
             "Events by type; vpnagent events tells each.",
-            (6, 8),
+            (12, 8),
             query(occurrences("vpnagent_events_total", (*GATEWAY, "type"), HOUR), OF_GATEWAY + " {{type}}"),
         ),
         framed(
@@ -59,7 +71,7 @@ def upkeep() -> Sequence[Panel]:
             "Events not told by a hook within an hour",
             "Events that a hook did not get, by its name: given up after its retries, or pushed out of "
             "its queue.",
-            (6, 8),
+            (12, 8),
             query(
                 occurrences("vpnagent_hook_failures_total", (*GATEWAY, "hook"), HOUR),
                 OF_GATEWAY + " {{hook}}",

@@ -12,14 +12,14 @@ import subprocess
 import sys
 from ipaddress import IPv4Interface, IPv4Network
 
-from vpnagent.routing import dumps, mss_clamp
+from vpnagent.routing import dumps, filter_table
 from vpnagent.routing.netlink import Kernel
 from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing.objects import (
     GROUP_IDS,
     NEXTHOP_IDS,
+    FilterTable,
     KernelObjects,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -46,9 +46,9 @@ DUMPS = {
     "nexthops": (NETLINK_ROUTE, dumps.NEXTHOPS),
     "our_routes": (NETLINK_ROUTE, dumps.OUR_ROUTES),
     "main_routes": (NETLINK_ROUTE, dumps.MAIN_ROUTES),
-    "table": (NETLINK_NETFILTER, mss_clamp.GET_TABLE),
-    "chain": (NETLINK_NETFILTER, mss_clamp.GET_BASE_CHAIN),
-    "rules": (NETLINK_NETFILTER, mss_clamp.DUMP_RULES),
+    "table": (NETLINK_NETFILTER, filter_table.GET_TABLE),
+    "chain": (NETLINK_NETFILTER, filter_table.GET_BASE_CHAIN),
+    "rules": (NETLINK_NETFILTER, filter_table.DUMP_RULES),
 }
 
 
@@ -74,7 +74,7 @@ def desired(kind: str) -> KernelObjects:
     ]
     return KernelObjects(
         links={link.name: link for link in links},
-        mss_clamp=MssClamp(maximum=tuple((name, 1359) for name in sorted(ADDRESSES))),
+        filter_table=FilterTable(maximum=tuple((name, 1359) for name in sorted(ADDRESSES))),
         nexthops={id_: Nexthop(id=id_, interface=name) for name, id_ in nexthops.items()},
         groups={group.id: group},
         routes={route.key: route for route in routes},

@@ -19,10 +19,13 @@ from typing import Any
 
 from tests.native.charon_pair import Host
 
+from vpnagent.namespace_lock import DIRECTORY
+
 UID = 61186
 GROUP = "vpnagent"
 PSK = "not-a-secret-of-anybody"
 CHECKOUT = Path(__file__).parents[2]
+LOCKS = Path(DIRECTORY)  #: RuntimeDirectory=vpnagent
 
 CONFIG = """
 version: 1
@@ -64,6 +67,9 @@ class ServiceUser:
         (keys / "roots").chmod(0o600)
         for path in (keys, keys / "primary"):
             os.chown(path, 0, UID)
+        LOCKS.mkdir(mode=0o755, exist_ok=True)
+        for path in (LOCKS, *LOCKS.iterdir()):
+            os.chown(path, UID, UID)
         self.config.write_text(CONFIG.format(directory=directory, vici=host.vici))
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notified.bind(str(directory / "notify"))

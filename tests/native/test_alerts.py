@@ -259,6 +259,8 @@ NO_STANDBY = alert("VpnNoStandby", "warning", connection="hangzhou")
 PATH_DEGRADED = alert("VpnPathDegraded", "warning", connection="beijing", tunnel="a")
 FAILOVERS = series("vpnagent_failovers_total", 'connection="hangzhou",reason="silent"')
 FAILOVER = alert("VpnFailover", "info", connection="hangzhou", reason="silent")
+STOPPED = series("vpnagent_clear_text_stopped_packets_total", 'direction="out"')
+CLEAR_TEXT = alert("VpnClearTextStopped", "critical", direction="out")
 EXPIRY = tunnel_series("vpnagent_certificate_expiry_timestamp_seconds", "hangzhou/primary")
 CHARON_UP = series("vpnagent_charon_up")
 RELOADED = series("vpnagent_config_last_reload_successful")
@@ -438,6 +440,31 @@ HEALTH_CASES: Final = (
         name="two repairs in an hour, of many objects each",
         courses={DRIFT: _repairs(20, 30)},
         expected=(Moment(minutes=35),),
+    ),
+    Case(
+        name="a single packet was about to leave in clear",
+        courses={STOPPED: gauge((7, 30), (8, 90))},
+        expected=(
+            Moment(minutes=29.5),
+            Moment(minutes=30, firing=(CLEAR_TEXT,)),
+            Moment(minutes=34, firing=(CLEAR_TEXT,)),
+            Moment(minutes=36),
+            Told(
+                minutes=30,
+                alert="VpnClearTextStopped",
+                labels=_labels("critical", direction="out"),
+                summary="idc-hz-1: packets of the cloud's networks were about to leave in clear (out)",
+                description="Within the last five minutes packets for a remote network (out), or packets out "
+                "of a tunnel (in), would have left by an interface that is neither a tunnel nor the LAN's. "
+                "The leak guard stopped them, unless agent.leak_guard is count; whoever sent them has no "
+                "answer.",
+            ),
+        ),
+    ),
+    Case(
+        name="a restart of the agent is no clear text",
+        courses={STOPPED: gauge((40, 30), (0, 90))},
+        expected=(Moment(minutes=31), Moment(minutes=36)),
     ),
     Case(
         name="three repairs in an hour",

@@ -149,6 +149,19 @@ def test_a_foreign_interface_of_our_name_is_not_touched(there: Namespace) -> Non
     assert state.objects.groups[GROUP].members == ((NEXTHOP_IDS[1], 1),)
 
 
+@pytest.mark.skipif(link_kind() != "xfrm", reason="this kernel has no XFRM interfaces")
+def test_a_foreign_interface_with_our_if_id_is_not_touched(there: Namespace) -> None:
+    desired = two_links()
+    if_id = desired.links[FIRST].if_id
+    there.ip(f"link add ipsec9 type xfrm if_id {if_id}")
+
+    state = converged(there, desired)
+
+    text = f"if_id {if_id:#x} is that of interface ipsec9, which is not ours"
+    assert [c.text for c in conflicts(desired, state)] == [text]
+    assert state.objects.groups[GROUP].members == ((NEXTHOP_IDS[1], 1),)
+
+
 def test_a_foreign_route_in_our_place_is_not_touched(there: Namespace) -> None:
     there.ip("link add eth7 type ifb")
     there.ip("link set eth7 up")
@@ -339,7 +352,7 @@ def test_observation_needs_no_privilege_and_says_what_it_could_not_read(there: N
         "import asyncio; from vpnagent.routing.netlink import Kernel;"
         "from vpnagent.routing.objects import KernelObjects;"
         f"state = asyncio.run(Kernel(on_change=print, link_kind={link_kind()!r}).observe(KernelObjects()));"
-        "print(sorted(state.objects.links), len(state.objects.routes), state.mss_clamp_readable)"
+        "print(sorted(state.objects.links), len(state.objects.routes), state.filter_table_readable)"
     )
     converged(there, two_links())
 

@@ -18,9 +18,9 @@ from vpnagent.errors import NetlinkError
 from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.netlink import Kernel
 from vpnagent.routing.objects import (
+    FilterTable,
     KernelObject,
     KernelObjects,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -67,7 +67,7 @@ by_uplinks = st.builds(
     st.sampled_from(["198.51.100.1", "198.51.100.9", None]),
 )
 clamps = st.builds(
-    lambda names: MssClamp(maximum=tuple((name, 1359) for name in sorted(names))),
+    lambda names: FilterTable(maximum=tuple((name, 1359) for name in sorted(names))),
     st.sets(st.sampled_from(NAMES), min_size=1),
 )
 

@@ -12,12 +12,12 @@ from tests.native.namespaces import Namespace, namespace
 
 from vpnagent.routing.actions import Add, Remove
 from vpnagent.routing.netlink import Kernel
-from vpnagent.routing.objects import KernelObjects, MssClamp
+from vpnagent.routing.objects import FilterTable, KernelObjects
 
 if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)
 
-CLAMP = MssClamp(maximum=(("vpn-hz-1", 1359), ("vpn-hz-2", 1200)))
+CLAMP = FilterTable(maximum=(("vpn-hz-1", 1359), ("vpn-hz-2", 1200)))
 IDC, CLOUD = "10.1.0.10", "100.64.0.10"
 UNCLAMPED = 1460
 TIMESTAMPS = 12  #: bytes that the kernel sets aside in every segment
@@ -50,17 +50,17 @@ def path() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def clamped(path: Path, clamp: MssClamp) -> Iterator[None]:
+def clamped(path: Path, clamp: FilterTable) -> Iterator[None]:
     async def carry_out(action: Add | Remove) -> KernelObjects:
         with contextlib.closing(Kernel(on_change=lambda: None)) as kernel:
             await kernel.apply(action)
             return (await kernel.observe(KernelObjects())).objects
 
     with path.gateway.entered():
-        assert asyncio.run(carry_out(Add(clamp))).mss_clamp == clamp
+        assert asyncio.run(carry_out(Add(clamp))).filter_table == clamp
     yield
     with path.gateway.entered():
-        assert asyncio.run(carry_out(Remove(clamp))).mss_clamp is None
+        assert asyncio.run(carry_out(Remove(clamp))).filter_table is None
 
 
 def segment_sizes(client: Namespace, server: Namespace, address: str) -> tuple[int, int]:
@@ -87,17 +87,17 @@ def test_connections_through_a_tunnel_are_clamped_whichever_end_begins(path: Pat
 
 
 def test_the_size_is_only_ever_lowered(path: Path) -> None:
-    with clamped(path, MssClamp(maximum=(("vpn-hz-1", 1500),))):
+    with clamped(path, FilterTable(maximum=(("vpn-hz-1", 1500),))):
         assert segment_sizes(path.idc, path.cloud, CLOUD) == (UNCLAMPED, UNCLAMPED)
 
 
 def test_other_interfaces_are_left_alone(path: Path) -> None:
-    with clamped(path, MssClamp(maximum=(("vpn-hz-2", 1200),))):
+    with clamped(path, FilterTable(maximum=(("vpn-hz-2", 1200),))):
         assert segment_sizes(path.idc, path.cloud, CLOUD) == (UNCLAMPED, UNCLAMPED)
 
 
 def test_256_tunnels_are_one_transaction(path: Path) -> None:
-    many = MssClamp(maximum=tuple(sorted((f"vpn-{n}", 1359) for n in range(256))))
+    many = FilterTable(maximum=tuple(sorted((f"vpn-{n}", 1359) for n in range(256))))
 
     with clamped(path, many):
         assert path.gateway.nft("list table inet vpnagent").count("maxseg size set 1359") == 2 * 256

@@ -15,8 +15,8 @@ from vpnagent.routing.netlink import Kernel
 from vpnagent.routing.objects import (
     GROUP_IDS,
     NEXTHOP_IDS,
+    FilterTable,
     KernelObjects,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -64,7 +64,7 @@ def two_links(
     return KernelObjects(
         sysctls={s.key: s for s in SYSCTLS},
         links={link.name: link for link in links},
-        mss_clamp=MssClamp(maximum=tuple((name, 1359) for name in sorted(names))),
+        filter_table=FilterTable(maximum=tuple((name, 1359) for name in sorted(names))),
         nexthops={id_: Nexthop(id=id_, interface=name) for name, id_ in nexthops.items()},
         groups={group.id: group},
         routes={route.key: route for route in routes},

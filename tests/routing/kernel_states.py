@@ -10,8 +10,8 @@ from vpnagent.routing.objects import (
     GROUP_IDS,
     GUARD_METRIC,
     NEXTHOP_IDS,
+    FilterTable,
     KernelObjects,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -56,13 +56,13 @@ def by_uplink(peer: str, interface: str = "eth1", gateway: str | None = "198.51.
     )
 
 
-def objects(*made: XfrmLink | MssClamp | Nexthop | NexthopGroup | Route | Sysctl) -> KernelObjects:
+def objects(*made: XfrmLink | FilterTable | Nexthop | NexthopGroup | Route | Sysctl) -> KernelObjects:
     """Put objects where they belong."""
-    clamps = [o for o in made if isinstance(o, MssClamp)]
+    clamps = [o for o in made if isinstance(o, FilterTable)]
     return KernelObjects(
         sysctls={o.key: o for o in made if isinstance(o, Sysctl)},
         links={o.name: o for o in made if isinstance(o, XfrmLink)},
-        mss_clamp=clamps[0] if clamps else None,
+        filter_table=clamps[0] if clamps else None,
         nexthops={o.id: o for o in made if isinstance(o, Nexthop)},
         groups={o.id: o for o in made if isinstance(o, NexthopGroup)},
         routes={o.key: o for o in made if isinstance(o, Route)},
@@ -88,7 +88,7 @@ def desired_objects(draw: st.DrawFn) -> KernelObjects:
         Route(prefix=prefix, group=draw(st.sampled_from(groups)).id, source=draw(sources))
         for prefix in sorted(routed)
     ]
-    clamp = [MssClamp(maximum=tuple((name, 1359) for name in sorted(names)))] if names else []
+    clamp = [FilterTable(maximum=tuple((name, 1359) for name in sorted(names)))] if names else []
     guards = [Route(prefix=prefix, group=None, source=None) for prefix in prefixes]
     return objects(*SYSCTLS, *links, *clamp, *nexthops, *groups, *routes, *guards, *draw(peer_routes()))
 
@@ -173,6 +173,9 @@ def crowded_kernels(draw: st.DrawFn) -> FakeKernel:
     kernel = draw(dirty_kernels())
     have = kernel.objects
     kernel.foreign_links = draw(st.sets(st.sampled_from(NAMES))) - have.links.keys() | {"eth0"}
+    kernel.foreign_if_ids = dict.fromkeys(
+        draw(st.sets(st.sampled_from([1, 2, 3]))) - {link.if_id for link in have.links.values()}, "ipsec9"
+    )
     kernel.foreign_nexthops = (
         draw(st.sets(st.sampled_from([*NEXTHOPS, *GROUPS]))) - have.nexthops.keys() - have.groups.keys()
     )

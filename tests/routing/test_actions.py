@@ -5,7 +5,7 @@ import pytest
 from tests.routing.kernel_states import GROUPS, NEXTHOPS, guard, link, route
 
 from vpnagent.routing.actions import Action, Add, Remove, Replace
-from vpnagent.routing.objects import GUARD_METRIC, MssClamp, Nexthop, NexthopGroup, Sysctl
+from vpnagent.routing.objects import GUARD_METRIC, FilterTable, Nexthop, NexthopGroup, Sysctl
 
 A, B, _ = NEXTHOPS
 G, _ = GROUPS
@@ -14,7 +14,7 @@ NEXTHOP = Nexthop(id=A, interface="vpn-a")
 GROUP = NexthopGroup(id=G, members=((A, 1), (B, 3)))
 ROUTE = route("100.64.0.0/10", G)
 GUARD = guard("100.64.0.0/10")
-CLAMP = MssClamp(maximum=(("vpn-a", 1359),))
+CLAMP = FilterTable(maximum=(("vpn-a", 1359),))
 SYSCTL = Sysctl(key="net.ipv4.ip_forward", value="1")
 
 

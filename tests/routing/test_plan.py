@@ -27,8 +27,8 @@ from tests.routing.kernel_states import (
 from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.objects import (
     GUARD_METRIC,
+    FilterTable,
     KernelObjects,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -116,6 +116,8 @@ def test_what_is_foreign_is_never_touched_and_the_rest_converges(
 
     touched = [action.object for action in kernel.applied]
     assert not links & {o.name for o in touched if isinstance(o, XfrmLink)}
+    made = [a.object for a in kernel.applied if isinstance(a, Add)]
+    assert not kernel.foreign_if_ids.keys() & {o.if_id for o in made if isinstance(o, XfrmLink)}
     assert not nexthops & {o.id for o in touched if isinstance(o, Nexthop | NexthopGroup)}
     assert not taken & {
         a.object.key for a in kernel.applied if isinstance(a.object, Route) and isinstance(a, Replace)
@@ -309,17 +311,17 @@ def test_a_thousand_prefixes_are_withdrawn_with_one_message() -> None:
 
 
 def test_the_order_of_building_and_of_tearing_down() -> None:
-    desired = replace(carrying("100.64.0.0/10"), mss_clamp=MssClamp(maximum=(("vpn-a", 1359),)))
+    desired = replace(carrying("100.64.0.0/10"), filter_table=FilterTable(maximum=(("vpn-a", 1359),)))
 
     built = planned(desired, FakeKernel())
     torn_down = planned(KernelObjects(), FakeKernel(desired))
 
     assert [type(action.object).__name__ for action in built] == [
-        "Route", "XfrmLink", "MssClamp", "Nexthop", "NexthopGroup", "Route",
+        "Route", "XfrmLink", "FilterTable", "Nexthop", "NexthopGroup", "Route",
     ]  # fmt: skip
     assert is_guard(built[0])
     assert [type(action.object).__name__ for action in torn_down] == [
-        "NexthopGroup", "Nexthop", "MssClamp", "XfrmLink", "Route",
+        "NexthopGroup", "Nexthop", "FilterTable", "XfrmLink", "Route",
     ]  # fmt: skip
     assert is_guard(torn_down[-1])
 
@@ -393,6 +395,38 @@ def test_a_foreign_interface_of_our_name_is_a_conflict_and_costs_one_leg() -> No
     assert conflict.text == "interface vpn-a exists and is not ours"
 
 
+def test_an_if_id_of_others_is_a_conflict_and_costs_one_leg() -> None:
+    desired = objects(
+        link("vpn-a", 1), link("vpn-b", 2),
+        Nexthop(id=A, interface="vpn-a"), Nexthop(id=B, interface="vpn-b"),
+        NexthopGroup(id=G, members=((A, 1), (B, 1))), route("100.64.0.0/10", G),
+    )  # fmt: skip
+    kernel = FakeKernel()
+    kernel.foreign_if_ids = {1: "ipsec9"}
+
+    converge(kernel, desired, rounds=1)
+
+    assert kernel.objects.groups[G].members == ((B, 1),)
+    [conflict] = conflicts(desired, asyncio.run(kernel.observe(desired)))
+    assert conflict.text == "if_id 0x1 is that of interface ipsec9, which is not ours"
+
+
+def test_an_interface_that_cannot_get_its_new_if_id_stays_as_it_is() -> None:
+    kernel = FakeKernel(objects(link("vpn-a", 1)))
+    kernel.foreign_if_ids = {9: "ipsec9"}
+
+    assert planned(objects(link("vpn-a", 9)), kernel) == []
+
+
+def test_an_interface_that_cannot_get_its_new_if_id_gives_the_old_one_to_who_needs_it() -> None:
+    kernel = FakeKernel(objects(link("vpn-a", 1)))
+    kernel.foreign_if_ids = {9: "ipsec9"}
+
+    converge(kernel, objects(link("vpn-a", 9), link("vpn-b", 1)))
+
+    assert kernel.objects.links == {"vpn-b": link("vpn-b", 1)}
+
+
 def test_a_foreign_route_in_our_place_is_a_conflict_and_is_not_replaced() -> None:
     desired = carrying("100.64.0.0/10")
     kernel = FakeKernel()
@@ -463,8 +497,8 @@ def test_a_foreign_host_route_to_a_pinned_peer_is_a_conflict_and_is_not_replaced
 
 
 def test_a_clamp_that_cannot_be_read_is_left_alone() -> None:
-    desired = replace(carrying(), mss_clamp=MssClamp(maximum=(("vpn-a", 1359),)))
-    state = replace(asyncio.run(FakeKernel(carrying()).observe(desired)), mss_clamp_readable=False)
+    desired = replace(carrying(), filter_table=FilterTable(maximum=(("vpn-a", 1359),)))
+    state = replace(asyncio.run(FakeKernel(carrying()).observe(desired)), filter_table_readable=False)
 
     assert plan(desired, state, prune=True, manage_sysctls=True) == []
 

@@ -85,6 +85,20 @@ def _failover(config: Config, scope: Scope) -> Iterator[Alert]:
     )
 
 
+def _clear_text_stopped(config: Config, scope: Scope) -> Iterator[Alert]:
+    yield Alert(
+        name="VpnClearTextStopped",
+        severity=Severity.CRITICAL,
+        expr=f"increase({scope.series('vpnagent_clear_text_stopped_packets_total')}[5m]) > 0",
+        hold=AT_ONCE,
+        summary=f"{scope.gateway}: packets of the cloud's networks were about to leave in clear "
+        "({{ $labels.direction }})",
+        description="Within the last five minutes packets for a remote network (out), or packets out of a "
+        "tunnel (in), would have left by an interface that is neither a tunnel nor the LAN's. The leak guard "
+        "stopped them, unless agent.leak_guard is count; whoever sent them has no answer.",
+    )
+
+
 def _certificate_expiry(config: Config, scope: Scope) -> Iterator[Alert]:
     left = f"{scope.series('vpnagent_certificate_expiry_timestamp_seconds')} - time()"
     soon, urgent = (f"{time / DAY:g} * {DAY:g}" for time in (SOON, URGENT))
@@ -176,6 +190,7 @@ RULES: Final[tuple[Callable[[Config, Scope], Iterator[Alert]], ...]] = (
     _no_standby,
     _path_degraded,
     _failover,
+    _clear_text_stopped,
     _certificate_expiry,
     _agent_down,
     _charon_down,

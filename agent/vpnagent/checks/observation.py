@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from vpnagent.checks.firewall import Ruleset
 from vpnagent.config.values import TunnelKey
 from vpnagent.record import dataclass
+from vpnagent.routing.objects import LocalWays
 from vpnagent.routing.uplinks import Pin, Steering
 
 
@@ -171,6 +172,7 @@ class Observation:
     routes: tuple[Route, ...] | None = None
     default_interfaces: frozenset[str] | None = None  #: that have a default route in the main table
     rules: tuple[Rule, ...] | None = None
+    local_ways: LocalWays | None = None  #: to the local networks
     listeners: tuple[Listener, ...] | None = None
     firewall: Ruleset | None = None
     charon: Charon | None = None

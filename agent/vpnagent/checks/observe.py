@@ -20,6 +20,7 @@ from vpnagent.errors import AgentError, NetlinkError
 from vpnagent.ipsec import messages, vici
 from vpnagent.ipsec.section import texts
 from vpnagent.routing import dumps
+from vpnagent.routing.local_ways import local_ways
 from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing.steering import steering
 from vpnagent.routing.uplinks import Pin, Steering
@@ -119,6 +120,7 @@ async def _network(config: Config) -> Seen:
             "routes": tuple(routes),
             "default_interfaces": frozenset(r.interface for r in routes if fib_messages.is_default(r)),
             "rules": tuple(sorted(rules, key=lambda rule: rule.priority)),
+            "local_ways": await local_ways(route, names, config.gateway.local_networks),
             "nexthop_objects": await _knows_nexthops(route),
         }
     finally:

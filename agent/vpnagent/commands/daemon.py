@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -141,14 +142,25 @@ def down(config_path: str, socket_path: str | None) -> None:
 
 
 def _down_without_daemon(config_path: str) -> None:
+    from vpnagent import namespace_lock
     from vpnagent.planning import remove_everything
+    from vpnagent.prober_link import socket_beside
 
     if not has_net_admin():
         raise ControlError("down without the daemon needs root or CAP_NET_ADMIN", NOT_PERMITTED)
     control_socket = agent_key(config_path, "control_socket", DEFAULT_SOCKET)
     vici_socket = agent_key(config_path, "vici_socket", DEFAULT_VICI)
-    for warning in asyncio.run(remove_everything(control_socket, vici_socket)):
-        click.echo(f"vpnagent: {warning}", err=True)
+    lock = namespace_lock.hold_as_daemon(
+        configuration=config_path,
+        control_socket=control_socket,
+        prober_socket=socket_beside(control_socket),
+        hint="nothing was removed",
+    )
+    try:
+        for warning in asyncio.run(remove_everything(control_socket, vici_socket)):
+            click.echo(f"vpnagent: {warning}", err=True)
+    finally:
+        os.close(lock)
 
 
 @click.command()

@@ -113,6 +113,7 @@ def _gateway(section: GatewaySection, hostname: str) -> values.Gateway:
         name=section.name or gateway_name(hostname),
         local_networks=section.local_networks,
         source_address=section.source_address,
+        local_interfaces=section.local_interfaces,
     )
 
 
@@ -154,6 +155,7 @@ def _connection(section: ConnectionSection, folder: str, psks: Sequence[Secret |
         packet_rate=section.packet_rate,
         forwarding=_forwarding(section),
         remote_networks=section.remote_networks,
+        exits=section.exits,
         traffic_selectors=section.traffic_selectors,
         ike=values.Ike(**dict(section.ike)),
         esp=_esp(section.esp),

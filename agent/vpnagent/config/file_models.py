@@ -15,6 +15,7 @@ from vpnagent.config.field_types import choice, duration, integer, member, rate
 from vpnagent.config.values import (
     Attachment,
     Forwarding,
+    LeakGuard,
     OnPathDown,
     ProbeMethod,
     Role,
@@ -40,6 +41,8 @@ Networks = Annotated[
     tuple[Annotated[IPv4Network, address_kinds.NETWORK], ...],
     Field(min_length=1, title="list of IPv4 networks"),
 ]
+
+Interfaces = tuple[Annotated[str, field_types.INTERFACE], ...]
 
 
 class Section(BaseModel):
@@ -68,6 +71,13 @@ class GatewaySection(Section):
     source_address: Annotated[IPv4Address | None, address_kinds.ADDRESS] = key(
         "Source of the gateway's own packets into the tunnels, probes of shared targets among them: a LAN "
         "address of its own, so that the cloud routes the answers back. Default: the kernel picks."
+    )
+
+    local_interfaces: Interfaces = key(
+        "Interfaces of the LAN side: by them, and by no others but tunnels, what comes out of a tunnel may "
+        "leave (`agent.leak_guard`). Default: those by which the kernel reaches the local networks.",
+        [],
+        title="list of names of interfaces",
     )
 
 
@@ -119,6 +129,12 @@ class AgentSection(Section):
     metrics_auth: MetricsAuthSection | None = key(
         "Name and password that are asked for there. The password is read again when it changes. "
         "Default: none."
+    )
+    leak_guard: Annotated[LeakGuard, member(LeakGuard)] = key(
+        "What becomes of packets for a remote network that would leave by an interface that is neither "
+        "a tunnel nor one of `exits`, and of those that came out of a tunnel and would leave by neither the "
+        "LAN side nor a tunnel: `drop` stops and counts them, `count` counts them, `off` does nothing.",
+        "drop",
     )
     manage_sysctls: Annotated[bool, field_types.BOOLEAN] = key(
         "Whether the daemon sets the host-wide sysctls that it needs; `false`: it checks them and warns.",
@@ -271,6 +287,12 @@ class ConnectionSection(Section):
         "How the tunnels share the traffic. Default: active-standby for vpn-gateway, ecmp for transit-router."
     )
     remote_networks: Networks = required("Networks that are routed into the tunnels.")
+    exits: Interfaces = key(
+        "Interfaces by which the remote networks may be reached beside the tunnels, such as a leased line: "
+        "`agent.leak_guard` lets it pass.",
+        [],
+        title="list of names of interfaces",
+    )
     traffic_selectors: Annotated[TrafficSelectors, member(TrafficSelectors)] = key(
         "`any`: 0.0.0.0/0 both ways, the cloud's destination routing mode. `networks`: the local and remote "
         "networks, its protected data flows.",

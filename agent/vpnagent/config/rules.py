@@ -11,7 +11,7 @@ from typing import Final
 from vpnagent.config.address_rules import ADDRESS_RULES
 from vpnagent.config.places import Place, connections, repeated, tunnels
 from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
-from vpnagent.config.wording import Violation, listed, shown
+from vpnagent.config.wording import Path, Violation, listed, shown
 
 IKEV1: Final = 1
 
@@ -48,6 +48,20 @@ def interfaces_are_unique(config: Config) -> Iterator[Violation]:
         if place.tunnel.interface in uplinks:
             text = f"must not be an uplink, as {place.tunnel.interface} is"
             yield Violation(place.key("interface"), text)
+
+
+def sides_are_no_tunnels(config: Config) -> Iterator[Violation]:
+    """What leaves by a tunnel is no leak: whoever names one as the LAN, or as an exit, means another."""
+    tunnel_of = {tunnel.interface: tunnel.key for tunnel in config.tunnels()}
+    named: list[tuple[Path, tuple[str, ...]]] = [
+        (("gateway", "local_interfaces"), config.gateway.local_interfaces),
+        *(((*path, "exits"), connection.exits) for path, connection in connections(config)),
+    ]
+    for path, names in named:
+        for index, name in enumerate(names):
+            if name in tunnel_of:
+                text = f"must not be a tunnel, as {name} is the interface of {tunnel_of[name]}"
+                yield Violation((*path, index), text)
 
 
 def uplinks_fit_together(config: Config) -> Iterator[Violation]:
@@ -163,6 +177,7 @@ def recovery_outlasts_detection(config: Config) -> Iterator[Violation]:
 RULES: Final[tuple[Rule, ...]] = (
     names_are_unique,
     interfaces_are_unique,
+    sides_are_no_tunnels,
     uplinks_fit_together,
     one_tunnel_is_active,
     weights_have_a_meaning,

@@ -82,6 +82,14 @@ class ProbeMethod(enum.Enum):
     DNS = "dns"
 
 
+class LeakGuard(enum.Enum):
+    """What becomes of packets of the remote networks that would leave in clear."""
+
+    DROP = "drop"
+    COUNT = "count"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """The machine that this agent runs on."""
@@ -89,6 +97,7 @@ class Gateway:
     name: str
     local_networks: tuple[IPv4Network, ...]
     source_address: IPv4Address | None  #: None: the kernel picks
+    local_interfaces: tuple[str, ...] = ()  #: empty: those by which the kernel reaches the local networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +127,7 @@ class Agent:
     metrics_listen: str  #: address:port; empty: no listener
     manage_sysctls: bool
     realtime: bool  #: the prober under SCHED_FIFO
+    leak_guard: LeakGuard = LeakGuard.DROP
     metrics_tls: MetricsTls | None = None
     metrics_auth: MetricsAuth | None = None
 
@@ -216,6 +226,7 @@ class Connection:
     on_path_down: OnPathDown
     gateway_id: str | None
     tunnels: tuple[Tunnel, ...]
+    exits: tuple[str, ...] = ()  #: interfaces by which the remote networks may be reached too
     shared_targets: tuple[IPv4Address, ...] = ()  #: behind all tunnels, whether or not a tunnel is asked them
 
 

@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 
+from vpnagent import namespace_lock
 from vpnagent.errors import AgentError
+from vpnagent.namespace_lock import LockError, LockHeldError, Role
 from vpnagent.probe.journal import line
-from vpnagent.probe.lifecycle import StateFile, acquire_lock, be_realtime, end_noted
+from vpnagent.probe.lifecycle import GRACE, StateFile, acquire_lock, be_realtime, end_noted
 from vpnagent.probe.prober import Prober
 
 USAGE = "usage: python -m vpnagent.probe --socket PATH [--realtime] [--replace]"
@@ -31,9 +33,10 @@ def main(arguments: list[str]) -> int:
     inherited = state.read() if "--replace" in flags else []
     try:
         lock = acquire_lock(path, replace="--replace" in flags)
+        namespace = _lock_namespace(path, patient="--replace" in flags)
     except AgentError as error:
         line(str(error))
-        return 0
+        return error.exit_status if type(error) is LockError else 0
     prober = Prober(path, state)
     if end_noted(lock):
         line(f"prober-ended pid={os.getpid()}: it was to end before it listened")
@@ -50,8 +53,24 @@ def main(arguments: list[str]) -> int:
     gc.freeze()
     line(f"prober-started pid={os.getpid()} socket={path}")
     prober.run()
+    os.close(namespace)
     os.close(lock)
     return 0
+
+
+def _lock_namespace(path: str, *, patient: bool) -> int:
+    """Return what holds the namespace's lock. Raises LockError.
+
+    Who is ``patient`` waits for a prober of another configuration to end: a service manager would start one
+    that ends again and again.
+    """
+    try:
+        return namespace_lock.acquire(Role.PROBER, socket=path, wait=GRACE)
+    except LockHeldError as error:
+        if not patient:
+            raise
+        line(f"prober-waits pid={os.getpid()}: {error}", priority=4)
+    return namespace_lock.acquire(Role.PROBER, socket=path, wait=None)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """The three things that can be done to a kernel object, as values.
 
 ``str()`` of an action is the command that does the same in ``ip``'s own notation: one log line per
-mutation that an operator can paste into a shell. The clamp's line names its table only (the rules are
-nft's business), everything else is complete.
+mutation that an operator can paste into a shell. The line of the nftables table says what it does (the rules
+are nft's business), everything else is complete.
 """
 
 from dataclasses import dataclass
 
-from vpnagent.routing.objects import KernelObject, MssClamp, Nexthop, NexthopGroup, Route, Sysctl, XfrmLink
+from vpnagent.routing.objects import FilterTable, KernelObject, Nexthop, NexthopGroup, Route, Sysctl, XfrmLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Add:
                 return _add_link(self.object)
             case Sysctl():
                 return f"sysctl -w {self.object}"
-            case MssClamp():
+            case FilterTable():
                 return f"nft add table {self.object}"
             case Nexthop() | NexthopGroup() | Route():
                 return f"{self.object.command} add {self.object}"
@@ -57,7 +57,7 @@ class Remove:
                 return f"ip nexthop delete id {self.object.id}"
             case Route():
                 return f"ip route delete {self.object}"
-            case MssClamp():
+            case FilterTable():
                 return "nft delete table inet vpnagent"
             case Sysctl():
                 raise ValueError(f"a sysctl is never removed: {self.object}")

@@ -1,6 +1,6 @@
 """The kernel: observe what there is, carry out actions, hear of changes.
 
-The shell around ``netlink_requests``, ``dumps``, ``uplinks`` and ``mss_clamp``. What there is, is read and
+The shell around ``netlink_requests``, ``dumps``, ``uplinks`` and ``filter_table``. What there is, is read and
 never remembered; all that is kept between calls is the indexes and addresses of the last observation, for
 the actions that were planned from it and for the ways out. No program is run: what ip(8) and nft(8) do is
 done over netlink.
@@ -9,23 +9,30 @@ done over netlink.
 import errno
 import itertools
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.errors import NetlinkError
-from vpnagent.routing import dumps, mss_clamp
-from vpnagent.routing.actions import Action, Add, Remove
+from vpnagent.routing import dumps, filter_table
+from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.diversions import askers, diversions
 from vpnagent.routing.failures import Failures
+from vpnagent.routing.filter_table_reader import UNPRIVILEGED, FilterTableReader
+from vpnagent.routing.local_ways import local_ways
 from vpnagent.routing.message import NLM_F_ACK, Answer, Request, message, wants_answer
 from vpnagent.routing.netlink_monitor import monitor
-from vpnagent.routing.netlink_observe import UNPRIVILEGED, observe
+from vpnagent.routing.netlink_observe import observe
 from vpnagent.routing.netlink_requests import link_requests, nexthop_requests, route_request
 from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing.nexthop_message import RTM_DELNEXTHOP
 from vpnagent.routing.objects import (
     GUARD_METRIC,
+    Diversion,
+    FilterTable,
     KernelObjects,
     KernelState,
-    MssClamp,
+    LocalWays,
     Nexthop,
     NexthopGroup,
     Peer,
@@ -39,6 +46,8 @@ from vpnagent.routing.sysctl import write_sysctl
 from vpnagent.routing.uplinks import Pin, Steering
 
 LINK_INDEXES = range(0x56000000, 0x57000000)  #: of the interfaces that we make; the kernel counts from 1
+QUICK = 0.05  #: seconds in which all routes of an ordinary router are read
+REST = 20  #: times as long as a longer reading took, it is not repeated
 BATCH = 256  #: routes to encode, send and check before others get their turn on the loop: some 5 ms
 
 
@@ -54,7 +63,11 @@ class Kernel:
         self._link_kind = link_kind
         self._route = NetlinkSocket(NETLINK_ROUTE)
         self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
+        self._filter_table = FilterTableReader(self._netfilter)
         self._indexes: dict[str, int] = {}
+        self._ways = LocalWays()
+        self._ways_to: tuple[IPv4Network, ...] = ()
+        self._ways_read_again = 0.0  #: monotonic
         self._places: frozenset[Place] = frozenset()
 
     async def open(self) -> None:
@@ -71,7 +84,7 @@ class Kernel:
 
     async def monitor(self) -> None:
         """Call ``on_change`` after every change that may concern us, until cancelled. Raises NetlinkError."""
-        await monitor(self._on_change)
+        await monitor(self._on_change, lambda: self._ways_to)
 
     def close(self) -> None:
         """Close the sockets. What was made stays."""
@@ -80,7 +93,7 @@ class Kernel:
 
     async def observe(self, desired: KernelObjects) -> KernelState:
         """Return all that is ours, and what stands in the way of the desired. Raises NetlinkError."""
-        observation = await observe(self._route, self._netfilter, desired, link_kind=self._link_kind)
+        observation = await observe(self._route, self._filter_table, desired, link_kind=self._link_kind)
         self._indexes = dict(observation.indexes)
         self._places = observation.places
         return observation.state
@@ -96,6 +109,35 @@ class Kernel:
     async def steering(self, pins: Iterable[Pin]) -> dict[Pin, Steering]:
         """Return how each peer can be held to its uplink. Raises NetlinkError."""
         return await steering(self._route, pins)
+
+    async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
+        """Return by which interfaces, of the last observation, local networks are reached.
+
+        A table of routes so large that reading it takes long is read at most for a part of the time, and what
+        was read is told again. Raises NetlinkError.
+        """
+        began = time.monotonic()
+        networks = tuple(networks)
+        if began >= self._ways_read_again or networks != self._ways_to:
+            names = {index: name for name, index in self._indexes.items()}
+            self._ways, self._ways_to = await local_ways(self._route, names, networks), networks
+            took = time.monotonic() - began
+            self._ways_read_again = began + took * REST if took > QUICK else began
+        return self._ways
+
+    async def diversions(
+        self,
+        source: IPv4Address | None,
+        local_networks: Sequence[IPv4Network],
+        permitted: Mapping[IPv4Network, Collection[str]],
+    ) -> dict[IPv4Network, Diversion]:
+        """Return the remote networks whose packets leave by other interfaces than those permitted for each.
+
+        Raises NetlinkError.
+        """
+        names = {index: name for name, index in self._indexes.items()}
+        who = await askers(self._route, source, local_networks)
+        return await diversions(self._route, names, who, permitted)
 
     async def apply(self, action: Action) -> None:
         """Carry out one action that was planned from the last observation. Raises NetlinkError."""
@@ -143,9 +185,8 @@ class Kernel:
         match action.object:
             case Sysctl() as sysctl:
                 write_sysctl(sysctl)
-            case MssClamp() as clamp:
-                requests = mss_clamp.requests(action, clamp)
-                await _execute(self._netfilter, requests, together=True)
+            case FilterTable() as table:
+                await self._apply_table(action, table)
             case XfrmLink() as link:
                 await self._apply_link(action, link)
             case Nexthop(interface=name) if name not in self._indexes and not isinstance(action, Remove):
@@ -154,6 +195,15 @@ class Kernel:
                 await _execute(self._route, nexthop_requests(action, nexthop, self._indexes))
             case Route() as route:
                 await _execute(self._route, [route_request(action, route, self._indexes)])
+
+    async def _apply_table(self, action: Action, table: FilterTable) -> None:
+        """Change the table in place, or make it anew where the kernel refuses that."""
+        try:
+            await _execute(self._netfilter, filter_table.requests(action, table), together=True)
+        except NetlinkError:
+            if not isinstance(action, Replace):
+                raise
+            await _execute(self._netfilter, filter_table.requests(Add(table), table), together=True)
 
     async def _apply_link(self, action: Action, link: XfrmLink) -> None:
         index = self._free_index() if isinstance(action, Add) else self._indexes.get(link.name)

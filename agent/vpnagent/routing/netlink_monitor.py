@@ -10,11 +10,13 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network
 
 from vpnagent.errors import NetlinkError
+from vpnagent.routing.local_ways import Number, number, way_row
 from vpnagent.routing.message import Message, messages
-from vpnagent.routing.mss_clamp import NFNL_SUBSYS_NFTABLES, TABLE
 from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, RECEIVE_SIZE, open_socket
+from vpnagent.routing.nft_message import NFNL_SUBSYS_NFTABLES, TABLE
 from vpnagent.routing.objects import PROTOCOL
 
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_NEXTHOP = 1, 5, 7, 32
@@ -33,13 +35,18 @@ BUFFER_SIZE = 8 << 20  #: bytes; 4 MiB overflowed at 10,000 route events
 DATAGRAMS_AT_ONCE = 256  #: then others get their turn on the loop
 
 
-async def monitor(on_change: Callable[[], None]) -> None:
-    """Call ``on_change`` after every change that may concern us, until cancelled. Raises NetlinkError."""
+async def monitor(
+    on_change: Callable[[], None], networks: Callable[[], Sequence[IPv4Network]] = tuple
+) -> None:
+    """Call ``on_change`` after every change that may concern us, until cancelled. Raises NetlinkError.
+
+    Routes of others to ``networks``, whatever they are at that moment, concern us too.
+    """
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     with contextlib.ExitStack() as stack:
         try:
             for protocol, groups in GROUPS:
-                listener = _Listener(protocol, groups, on_change, failed)
+                listener = _Listener(protocol, groups, on_change, failed, networks)
                 stack.callback(listener.close)
             await failed
         except OSError as error:
@@ -55,11 +62,13 @@ class _Listener:
         groups: Sequence[int],
         on_change: Callable[[], None],
         failed: asyncio.Future[None],
+        networks: Callable[[], Sequence[IPv4Network]],
     ) -> None:
         self._protocol = protocol
         self._groups = groups
         self._on_change = on_change
         self._failed = failed
+        self._networks = networks
         self._socket = self._open()
 
     def close(self) -> None:
@@ -82,6 +91,7 @@ class _Listener:
 
     def _has_changed(self) -> bool:
         changed = False
+        numbers = [number(network) for network in self._networks()]
         for _ in range(DATAGRAMS_AT_ONCE):
             try:
                 datagram = self._socket.recv(RECEIVE_SIZE)
@@ -92,7 +102,7 @@ class _Listener:
                     raise
                 self._begin_anew()
                 return True
-            changed = changed or any(concerns_us(event) for event in messages(datagram))
+            changed = changed or any(concerns_us(event, numbers) for event in messages(datagram))
         return changed
 
     def _begin_anew(self) -> None:
@@ -103,12 +113,15 @@ class _Listener:
         overrun.close()
 
 
-def concerns_us(event: Message) -> bool:
-    """Whether an event may be about something of ours, or in our way."""
+def concerns_us(event: Message, networks: Sequence[Number] = ()) -> bool:
+    """Whether an event may be about something of ours, in our way, or a way to one of these networks."""
     if event.type >> 8 == NFNL_SUBSYS_NFTABLES:
         return f"{TABLE}\0".encode() in event.body
     if event.type in PROTOCOL_OFFSETS:
         # A default route, whosever it is, may be an uplink's.
-        default = event.type in (RTM_NEWROUTE, RTM_DELROUTE) and not event.body[PREFIX_LENGTH_OFFSET]
-        return default or event.body[PROTOCOL_OFFSETS[event.type]] == PROTOCOL
+        if event.body[PROTOCOL_OFFSETS[event.type]] == PROTOCOL:
+            return True
+        if event.type not in (RTM_NEWROUTE, RTM_DELROUTE):
+            return False
+        return not event.body[PREFIX_LENGTH_OFFSET] or way_row(event.body, networks) is not None
     return event.type in (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR)

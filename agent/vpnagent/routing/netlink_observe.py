@@ -15,15 +15,15 @@ from typing import NamedTuple, TypeVar
 from vpnagent.config.values import OWNER_PREFIX
 from vpnagent.diff import diff
 from vpnagent.errors import NetlinkError
-from vpnagent.routing import dumps, mss_clamp
+from vpnagent.routing import dumps
 from vpnagent.routing.dumps import LinkRow, NexthopRow, RouteRow
+from vpnagent.routing.filter_table_reader import FilterTableReader
 from vpnagent.routing.netlink_socket import NetlinkSocket
 from vpnagent.routing.objects import (
     PROTOCOL,
     ROUTE_METRIC,
     KernelObjects,
     KernelState,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -35,9 +35,6 @@ from vpnagent.routing.sysctl import read_sysctls
 
 T = TypeVar("T")
 
-UNPRIVILEGED = (errno.EPERM, errno.EACCES)
-ODD_CLAMP = MssClamp(maximum=())  #: our table, in a shape that is not ours
-
 
 class Observation(NamedTuple):
     """What was read."""
@@ -48,9 +45,9 @@ class Observation(NamedTuple):
 
 
 async def observe(
-    route: NetlinkSocket, netfilter: NetlinkSocket, desired: KernelObjects, *, link_kind: str
+    route: NetlinkSocket, filter_table: FilterTableReader, desired: KernelObjects, *, link_kind: str
 ) -> Observation:
-    """Return what there is. Raises NetlinkError. Unprivileged, all but the clamp can be read."""
+    """Return what there is. Raises NetlinkError. Unprivileged, all but our nftables table can be read."""
     links = await route.dump(dumps.LINKS, dumps.link_row)
     ours = [row for row in links if row.alias.startswith(OWNER_PREFIX) and row.kind == link_kind]
     addresses = await route.dump(dumps.ADDRESSES, dumps.address_row)
@@ -59,21 +56,23 @@ async def observe(
     rows = await _main_table(route, dumps.OUR_ROUTES, dumps.our_route)
     routes: Mapping[RouteKey, Route] = _routes(rows, names)
     routes = desired.routes if routes == desired.routes else routes
-    clamp, readable = await _mss_clamp(netfilter)
+    table = await filter_table.read()
     state = KernelState(
         objects=KernelObjects(
             sysctls=read_sysctls(desired.sysctls),
             links=_links(ours, addresses),
-            mss_clamp=clamp,
+            filter_table=table.table,
             nexthops=_nexthops(nexthops, names),
             groups=_groups(nexthops),
             routes=routes,
         ),
         foreign_links=frozenset(row.name for row in links) - {row.name for row in ours},
         foreign_routes=await _foreign_routes(route, desired.routes, routes),
+        foreign_if_ids={row.if_id: row.name for row in links if row.if_id and row not in ours},
         foreign_nexthops=frozenset(row.id for row in nexthops if row.protocol != PROTOCOL),
         counters={row.name: row.counters for row in ours},
-        mss_clamp_readable=readable,
+        filter_table_readable=table.readable,
+        stopped=table.stopped,
     )
     places = frozenset((index, interface.ip) for index, interface in addresses)
     return Observation(state, {row.name: row.index for row in links}, places)
@@ -149,19 +148,3 @@ async def _main_table(route: NetlinkSocket, request: bytes, decode: Callable[[by
         if error.errno == errno.ENOENT:  # no route was ever made in this network namespace
             return []
         raise
-
-
-async def _mss_clamp(netfilter: NetlinkSocket) -> tuple[MssClamp | None, bool]:
-    """Return our table, and whether it could be read."""
-    try:
-        dormant = await netfilter.dump(mss_clamp.GET_TABLE, mss_clamp.is_dormant)
-    except NetlinkError as error:
-        return None, error.errno not in UNPRIVILEGED
-    try:
-        hooked = await netfilter.dump(mss_clamp.GET_BASE_CHAIN, mss_clamp.is_forward_hook)
-        rules = await netfilter.dump(mss_clamp.DUMP_RULES, mss_clamp.rule_row)
-    except NetlinkError:  # the chain is missing
-        return ODD_CLAMP, True
-    if any(dormant) or not all(hooked):
-        return ODD_CLAMP, True
-    return mss_clamp.clamp_of(rules), True

@@ -100,15 +100,35 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MssClamp:
-    """Our nftables table: the TCP MSS of connections through our interfaces."""
+class LeakGuard:
+    """What of the cloud's traffic may leave by which interface; all else is stopped, or only counted."""
+
+    drops: bool  #: False: it only counts
+    tunnels: tuple[str, ...]  #: interfaces, sorted
+    networks: tuple[IPv4Network, ...]  #: the remote networks, sorted, none within or beside another
+    exits: tuple[tuple[str, tuple[IPv4Network, ...]], ...] = ()  #: interface, and what may leave by it too
+    local_side: tuple[str, ...] | None = None  #: where it may go from a tunnel, sorted; None: not known
+    local_by_default: bool = False  #: the local side is where the default route leads
+
+    def __str__(self) -> str:
+        side = "anywhere" if self.local_side is None else " ".join(("tunnels", *self.local_side))
+        networks = f"{len(self.networks)} network{'s' if len(self.networks) != 1 else ''}"
+        exits = "".join(f" exit {name}" for name, _ in self.exits)
+        return f"leak guard {'drop' if self.drops else 'count'} {networks}{exits} from-tunnels-to {side}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterTable:
+    """Our nftables table: the TCP MSS of connections through our interfaces, and the leak guard."""
 
     command: ClassVar[str] = "nft table"
 
     maximum: tuple[tuple[str, int], ...]  #: (interface, bytes), sorted by interface, never empty
+    guard: LeakGuard | None = None  #: None: switched off
 
     def __str__(self) -> str:
-        return "inet vpnagent maxseg " + ", ".join(f"{name} {size}" for name, size in self.maximum)
+        guard = f", {self.guard}" if self.guard else ""
+        return "inet vpnagent maxseg " + ", ".join(f"{name} {size}" for name, size in self.maximum) + guard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +144,7 @@ class Sysctl:
         return f"{self.key}={self.value}"
 
 
-KernelObject = XfrmLink | Nexthop | NexthopGroup | Route | MssClamp | Sysctl
+KernelObject = XfrmLink | Nexthop | NexthopGroup | Route | FilterTable | Sysctl
 
 RouteKey = tuple[IPv4Network, int]  #: prefix and metric
 
@@ -135,7 +155,7 @@ class KernelObjects:
 
     sysctls: Mapping[str, Sysctl] = field(default_factory=dict)
     links: Mapping[str, XfrmLink] = field(default_factory=dict)  #: by name
-    mss_clamp: MssClamp | None = None
+    filter_table: FilterTable | None = None
     nexthops: Mapping[int, Nexthop] = field(default_factory=dict)
     groups: Mapping[int, NexthopGroup] = field(default_factory=dict)
     routes: Mapping[RouteKey, Route] = field(default_factory=dict)
@@ -159,6 +179,25 @@ class Peer(NamedTuple):
     local: IPv4Address | None  #: None: the kernel chooses
 
 
+class LocalWays(NamedTuple):
+    """Where the local networks are, as far as the kernel tells."""
+
+    interfaces: frozenset[str] = frozenset()  #: with a route to, or a network that meets, any of them
+    default_interfaces: frozenset[str] = frozenset()  #: of the default routes
+    unrouted: frozenset[IPv4Network] = frozenset()  #: local networks to no part of which a route leads
+
+
+class Diversion(NamedTuple):
+    """Packets for a remote network that go neither into a tunnel nor to the guard."""
+
+    prefix: IPv4Network
+    asker: str  #: whose packets, in words
+    interface: str  #: by which they leave
+    table: int  #: that decides so
+    entry: IPv4Network | None = None  #: the route in it; None: not told
+    protocol: int = 0  #: of that route
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelState:
     """One observation of the kernel: what is ours, and what of others' stands in our way."""
@@ -167,6 +206,10 @@ class KernelState:
     foreign_links: frozenset[str]  #: names of interfaces that are not ours
     foreign_routes: frozenset[IPv4Network]  #: prefixes that a foreign route holds at our metric, main table
     counters: Mapping[str, LinkCounters]  #: by name of our interfaces
+    foreign_if_ids: Mapping[int, str] = field(
+        default_factory=dict
+    )  #: of XFRM interfaces not ours: their names
     foreign_nexthops: frozenset[int] = frozenset()  #: ids of our range that another protocol took
     outgoing: Mapping[Peer, str] = field(default_factory=dict)  #: interface by which a peer is reached
-    mss_clamp_readable: bool = True  #: nftables tells nothing without CAP_NET_ADMIN
+    filter_table_readable: bool = True  #: nftables tells nothing without CAP_NET_ADMIN
+    stopped: Mapping[str, int] = field(default_factory=dict)  #: packets by direction, since the counter began

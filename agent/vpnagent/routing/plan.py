@@ -1,7 +1,7 @@
 """From what there is to what there should be, in the order in which the kernel may be touched.
 
-    build        sysctls, routes by uplinks, guards, links, clamp, nexthops, groups, routes
-    tear down    routes, groups, nexthops, clamp, links, guards, routes by uplinks
+    build        sysctls, routes by uplinks, guards, links, table, nexthops, groups, routes
+    tear down    routes, groups, nexthops, table, links, guards, routes by uplinks
 
 Laws: a prefix that is guarded stays guarded; nothing is withdrawn before its replacement stands; a nexthop
 stays as long as a group that stays names it; a group takes its routes with it, so that withdrawing 10,000
@@ -20,10 +20,10 @@ from vpnagent.routing.cascade import without_groups, without_links, without_next
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     ROUTE_METRIC,
+    FilterTable,
     KernelObject,
     KernelObjects,
     KernelState,
-    MssClamp,
     Nexthop,
     NexthopGroup,
     Route,
@@ -52,8 +52,8 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     """
     want = attainable(desired, actual)
     have = actual.objects
-    if not actual.mss_clamp_readable:
-        have = replace(have, mss_clamp=want.mss_clamp)
+    if not actual.filter_table_readable:
+        have = replace(have, filter_table=want.filter_table)
     actions: list[Action] = []
     if manage_sysctls:
         actions += [Replace(s, have.sysctls[s.key]) for s in sysctl_differences(desired, actual)]
@@ -80,18 +80,19 @@ def attainable(desired: KernelObjects, actual: KernelState) -> KernelObjects:
     """Return what of the desired can be had beside what is foreign.
 
     The kernel refuses a whole group for one missing leg: a group is asked for without it. A route of ours
-    that stands beside a foreign one stays as it is: a replacement might hit the other.
+    that stands beside a foreign one stays as it is: a replacement might hit the other. So does an interface
+    of ours that is to get an if_id which another has, unless its own is needed.
     """
-    if (
-        not actual.foreign_routes
-        and not actual.foreign_nexthops
-        and not actual.foreign_links & desired.links.keys()
-    ):
+    taken = {name for name, link in desired.links.items() if _holder(link, actual)}
+    if not actual.foreign_routes and not actual.foreign_nexthops and not taken:
         return desired
-    links = desired.links.keys() & actual.foreign_links
     nexthops = {n.id for n in desired.nexthops.values() if n.id in actual.foreign_nexthops}
     groups = desired.groups.keys() & actual.foreign_nexthops
-    want = without_groups(without_nexthops(without_links(desired, links), nexthops), groups)
+    want = without_groups(without_nexthops(without_links(desired, taken), nexthops), groups)
+    needed = {link.if_id for link in want.links.values()}
+    have = actual.objects.links
+    standing = {name: have[name] for name in taken & have.keys() if have[name].if_id not in needed}
+    want = replace(want, links={**want.links, **standing})
     routes = dict(want.routes)
     for prefix in actual.foreign_routes:
         key = prefix, ROUTE_METRIC
@@ -105,11 +106,7 @@ def conflicts(desired: KernelObjects, actual: KernelState) -> tuple[Conflict, ..
     """Return what of the desired cannot be had, and why."""
     numbered: tuple[Nexthop | NexthopGroup, ...] = (*desired.nexthops.values(), *desired.groups.values())
     return (
-        *(
-            Conflict(link, f"interface {link.name} exists and is not ours")
-            for link in desired.links.values()
-            if link.name in actual.foreign_links
-        ),
+        *(Conflict(link, holder) for link in desired.links.values() if (holder := _holder(link, actual))),
         *(
             Conflict(nexthop, f"nexthop id {nexthop.id} exists and is not ours")
             for nexthop in numbered
@@ -121,6 +118,16 @@ def conflicts(desired: KernelObjects, actual: KernelState) -> tuple[Conflict, ..
             if route.metric == ROUTE_METRIC and route.prefix in actual.foreign_routes
         ),
     )
+
+
+def _holder(link: XfrmLink, actual: KernelState) -> str:
+    """Return what foreign thing has the name or the id of an interface; empty: nothing."""
+    if link.name in actual.foreign_links:
+        return f"interface {link.name} exists and is not ours"
+    if link.if_id in actual.foreign_if_ids:
+        other = actual.foreign_if_ids[link.if_id]
+        return f"if_id {link.if_id:#x} is that of interface {other}, which is not ours"
+    return ""
 
 
 def sysctl_differences(desired: KernelObjects, actual: KernelState) -> tuple[Sysctl, ...]:
@@ -139,7 +146,7 @@ def sysctl_differences(desired: KernelObjects, actual: KernelState) -> tuple[Sys
 def _build(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
     """Make what is missing and change what differs, each before what rests on it."""
     yield from _built(diff(want.links, have.links))
-    yield from _built(diff(_clamps(want), _clamps(have)))
+    yield from _built(diff(_tables(want), _tables(have)))
     yield from _built(diff(want.nexthops, have.nexthops))
     # The kernel refuses to change a group's type: such a group, and its routes, are made anew.
     odd = [group for group in have.groups.values() if group.id in want.groups and not group.members]
@@ -157,7 +164,7 @@ def _tear_down(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
     yield from (Remove(r) for r in routes if r.group not in groups and not _stands_apart(r))
     yield from (Remove(group) for group in groups.values())
     yield from (Remove(nexthop) for nexthop in diff(want.nexthops, have.nexthops).surplus.values())
-    yield from (Remove(clamp) for clamp in diff(_clamps(want), _clamps(have)).surplus.values())
+    yield from (Remove(table) for table in diff(_tables(want), _tables(have)).surplus.values())
     yield from (Remove(link) for link in diff(want.links, have.links).surplus.values())
 
 
@@ -184,7 +191,7 @@ def _overlaid(have: KernelObjects, built: KernelObjects) -> KernelObjects:
     return replace(
         have,
         links={**have.links, **built.links},
-        mss_clamp=built.mss_clamp or have.mss_clamp,
+        filter_table=built.filter_table or have.filter_table,
         nexthops={**have.nexthops, **built.nexthops},
         groups={**have.groups, **built.groups},
         routes={**have.routes, **built.routes},
@@ -204,5 +211,5 @@ def _stands_apart(object_: KernelObject) -> bool:
     return _is_guard(object_) or _is_by_uplink(object_)
 
 
-def _clamps(objects: KernelObjects) -> dict[str, MssClamp]:
-    return {"inet vpnagent": objects.mss_clamp} if objects.mss_clamp else {}
+def _tables(objects: KernelObjects) -> dict[str, FilterTable]:
+    return {"inet vpnagent": objects.filter_table} if objects.filter_table else {}

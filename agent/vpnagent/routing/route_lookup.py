@@ -4,6 +4,7 @@ Two questions: the way itself, and the route that gives it (RTM_F_FIB_MATCH, sin
 net/ipv4/route.c, inet_rtm_getroute().
 """
 
+import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -21,6 +22,7 @@ from vpnagent.routing.dumps import (
 )
 from vpnagent.routing.message import AF_INET, NLM_F_ACK, attribute, attributes, message
 
+RTA_IIF, RTA_IP_PROTO = 3, 27
 RTAX_MTU = 2
 RTN_LOCAL = 2
 RTM_F_LOOKUP_TABLE = 0x1000
@@ -42,13 +44,27 @@ class Way:
     protocol: int
 
 
-def request(destination: IPv4Address, *, source: IPv4Address | None = None, fib_match: bool = False) -> bytes:
-    """Return the question for the way to an address, or for the route in the table that gives it."""
+def request(
+    destination: IPv4Address,
+    *,
+    source: IPv4Address | None = None,
+    incoming: int = 0,
+    ip_protocol: int = 0,
+    fib_match: bool = False,
+) -> bytes:
+    """Return the question for the way to an address, or for the route in the table that gives it.
+
+    ``incoming`` is the interface by which the packet would come, 0: from here; ``ip_protocol`` 1, 6 or 17.
+    """
     flags = RTM_F_LOOKUP_TABLE | (RTM_F_FIB_MATCH if fib_match else 0)
     body = RTMSG.pack(AF_INET, HOST, HOST if source else 0, 0, 0, 0, 0, 0, flags)
     body += attribute(RTA_DST, destination.packed)
     if source:
         body += attribute(RTA_SRC, source.packed)
+    if incoming:
+        body += attribute(RTA_IIF, struct.pack("=I", incoming))
+    if ip_protocol:
+        body += attribute(RTA_IP_PROTO, bytes([ip_protocol]))
     return message(RTM_GETROUTE, NLM_F_ACK, body)
 
 

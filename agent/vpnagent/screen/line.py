@@ -58,6 +58,7 @@ TONES: Final = {
     "warning": Tone.WARN,
     "down": Tone.BAD,
     "missing": Tone.BAD,
+    "diverted": Tone.BAD,
     "none": Tone.BAD,
     "critical": Tone.BAD,
 }

@@ -1,55 +1,57 @@
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.routing.recorded import KERNELS, recorded
 
 from vpnagent.routing.actions import Add, Remove
+from vpnagent.routing.filter_table import is_dormant, is_hooked, requests, table_of
 from vpnagent.routing.message import HEADER, Message, attributes, messages, string
-from vpnagent.routing.mss_clamp import (
+from vpnagent.routing.nft_message import (
     NFGENMSG,
     NFNL_MSG_BATCH_BEGIN,
     NFNL_MSG_BATCH_END,
     NFT_MSG_NEWRULE,
-    RuleRow,
-    clamp_of,
-    is_dormant,
-    is_forward_hook,
-    requests,
-    rule_row,
 )
-from vpnagent.routing.objects import MssClamp
+from vpnagent.routing.objects import FilterTable
+from vpnagent.routing.rule_row import RuleRow, rule_row
 
-CLAMP = MssClamp(maximum=(("vpn-hz-1", 1359), ("vpn-hz-2", 1359)))
-NO_CLAMP = MssClamp(maximum=())
+CLAMP = FilterTable(maximum=(("vpn-hz-1", 1359), ("vpn-hz-2", 1359)))
+NO_CLAMP = FilterTable(maximum=())
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=15)
 clamps = st.dictionaries(names, st.integers(88, 9000), min_size=1, max_size=5).map(
-    lambda sizes: MssClamp(maximum=tuple(sorted(sizes.items())))
+    lambda sizes: FilterTable(maximum=tuple(sorted(sizes.items())))
 )
 
 
-def sent(clamp: MssClamp) -> list[Message]:
+def sent(clamp: FilterTable) -> list[Message]:
     return list(messages(b"".join(r.data for r in requests(Add(clamp), clamp))))
 
 
-def rules(clamp: MssClamp) -> list[RuleRow]:
+def clamp_of(rows: Iterable[RuleRow]) -> FilterTable:
+    return table_of(list(rows), {})
+
+
+def rules(clamp: FilterTable) -> list[RuleRow]:
     return [rule_row(m.body) for m in sent(clamp) if m.type & 0xFF == NFT_MSG_NEWRULE and m.type >> 8]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_what_the_kernel_was_told_is_read_back(kernel: str) -> None:
     assert clamp_of(rule_row(body) for body in recorded(kernel, "rules")) == CLAMP
-    assert [is_forward_hook(body) for body in recorded(kernel, "chain")] == [True]
+    assert [is_hooked(body) for body in recorded(kernel, "chain")] == [True]
     assert [is_dormant(body) for body in recorded(kernel, "table")] == [False]
 
 
 @given(clamps)
-def test_every_clamp_can_be_told_and_read_back(clamp: MssClamp) -> None:
+def test_every_clamp_can_be_told_and_read_back(clamp: FilterTable) -> None:
     assert clamp_of(rules(clamp)) == clamp
 
 
 @given(clamps, st.data())
-def test_a_missing_rule_is_seen(clamp: MssClamp, data: st.DataObject) -> None:
+def test_a_missing_rule_is_seen(clamp: FilterTable, data: st.DataObject) -> None:
     made = rules(clamp)
     missing = data.draw(st.sampled_from(made))
 
@@ -59,7 +61,7 @@ def test_a_missing_rule_is_seen(clamp: MssClamp, data: st.DataObject) -> None:
 @given(
     clamps, st.sampled_from([("maxseg", "by hand"), ("maxseg", ""), ("forward", ""), ("maxseg", "in x 1")])
 )
-def test_a_rule_that_is_not_ours_is_seen(clamp: MssClamp, extra: tuple[str, str]) -> None:
+def test_a_rule_that_is_not_ours_is_seen(clamp: FilterTable, extra: tuple[str, str]) -> None:
     assert clamp_of([*rules(clamp), RuleRow(*extra)]) == NO_CLAMP
 
 

@@ -1,0 +1,57 @@
+"""The real daemon and its real prober on a kernel without XFRM interfaces: ``stand_in_daemon.py CONFIG``.
+
+It differs from ``vpnagent run`` in two things: interfaces of kind veth, made beforehand, stand for XFRM ones,
+and charon is tests/fake_charon.py, which brings every tunnel up that is initiated.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from tests.fake_charon import FakeCharon
+
+from vpnagent import daemon, desired, log
+from vpnagent.cli import main
+from vpnagent.commands.options import DEFAULT_STATE, agent_key
+from vpnagent.config.values import Config
+from vpnagent.errors import AgentError
+from vpnagent.ipsec.events import Event
+from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.objects import XfrmLink
+from vpnagent.standing import Standing
+
+real_links = desired._links
+
+
+def stand_ins(conf: Config) -> Iterator[XfrmLink]:
+    return (replace(link, if_id=0) for link in real_links(conf))
+
+
+class StandInKernel(Kernel):
+    def __init__(self, *, on_change: Callable[[], None]) -> None:
+        super().__init__(on_change=on_change, link_kind="veth")
+
+
+def charon_of(_path: str, on_event: Callable[[Event], None]) -> FakeCharon:
+    return FakeCharon(on_event=on_event)
+
+
+def run(path: str) -> None:
+    log.configure(debug=False)
+    standing = Standing(path, agent_key(path, "state_directory", DEFAULT_STATE))
+    asyncio.run(daemon.Daemon(path, standing.start(), standing).run())
+
+
+if __name__ == "__main__":
+    desired._links = stand_ins
+    daemon.Kernel = StandInKernel  # type: ignore[attr-defined,assignment]
+    daemon.Charon = charon_of  # type: ignore[attr-defined,assignment]
+    sys.argv[0] = "vpnagent"
+    if sys.argv[1] == "down":
+        main()
+    try:
+        run(sys.argv[1])
+    except AgentError as error:
+        print(f"vpnagent: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_status", 1))

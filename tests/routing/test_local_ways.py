@@ -1,0 +1,88 @@
+"""By which interfaces local networks are reached, out of what the kernel tells."""
+
+import struct
+from ipaddress import IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnagent.routing.dumps import RTA_DST, RTA_MULTIPATH, RTA_NH_ID, RTA_OIF, RTMSG
+from vpnagent.routing.local_ways import WayRow, meets, number, way_row, ways_of
+from vpnagent.routing.message import AF_INET, attribute
+from vpnagent.routing.objects import LocalWays
+from vpnagent.routing.uplinks import RTNH, Leg
+
+LOCAL = (IPv4Network("10.1.0.0/16"), IPv4Network("10.9.0.0/24"))
+NAMES = {1: "lo", 2: "eth0", 3: "lan0", 4: "lan1"}
+UNICAST, LOCAL_TYPE, OURS, STATIC = 1, 2, 86, 4
+
+
+def route(prefix: str, *more: bytes, protocol: int = STATIC, kind: int = UNICAST) -> bytes:
+    network = IPv4Network(prefix)
+    header = RTMSG.pack(AF_INET, network.prefixlen, 0, 0, 254, protocol, 0, kind, 0)
+    destination = attribute(RTA_DST, network.network_address.packed) if network.prefixlen else b""
+    return header + destination + b"".join(more)
+
+
+def by(index: int) -> bytes:
+    return attribute(RTA_OIF, struct.pack("=I", index))
+
+
+def numbers() -> list[tuple[int, int]]:
+    return [number(network) for network in LOCAL]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (route("10.1.4.0/24", by(3)), (3,)),
+        (route("10.0.0.0/8", by(3)), (3,)),
+        (route("0.0.0.0/0", by(2)), (2,)),
+        (route("10.2.0.0/16", by(3)), None),
+        (route("10.1.0.0/16", by(3), protocol=OURS), None),
+        (route("10.1.0.1/32", by(3), kind=LOCAL_TYPE), None),
+        (route("10.1.0.0/16", attribute(RTA_MULTIPATH, RTNH.pack(8, 0, 0, 3) + RTNH.pack(8, 1, 0, 4))), (3,)),
+    ],
+)
+def test_a_route_of_others_that_meets_a_local_network_counts(
+    body: bytes, expected: tuple[int, ...] | None
+) -> None:
+    row = way_row(body, numbers())
+    assert (row.indexes if row else None) == expected
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 32), st.integers(0, 2**32 - 1), st.integers(0, 32))
+def test_networks_meet_as_ipaddress_says(a: int, m: int, b: int, n: int) -> None:
+    one, other = (IPv4Network((x >> 32 - k << 32 - k, k)) for x, k in ((a, m), (b, n)))
+    assert meets(number(one), number(other)) == one.overlaps(other)
+
+
+def rows(*routes: bytes) -> list[WayRow]:
+    return [row for body in routes if (row := way_row(body, numbers()))]
+
+
+def ways(*routes: bytes, own: dict[int, str] | None = None, legs: dict[int, Leg] | None = None) -> LocalWays:
+    places = [(index, number(IPv4Network(network))) for index, network in (own or {}).items()]
+    return ways_of(LOCAL, rows(*routes), places, legs or {}, NAMES)
+
+
+def test_routes_tell_the_interfaces_and_what_has_none() -> None:
+    found = ways(route("10.1.4.0/24", by(3)), route("0.0.0.0/0", by(2)))
+    assert found == LocalWays(frozenset({"lan0"}), frozenset({"eth0"}), frozenset({LOCAL[1]}))
+
+
+def test_an_address_tells_where_the_lan_is_also_while_its_route_is_gone() -> None:
+    found = ways(route("0.0.0.0/0", by(2)), own={3: "10.1.0.0/24"})
+    assert found == LocalWays(frozenset({"lan0"}), frozenset({"eth0"}), frozenset(LOCAL))
+
+
+@pytest.mark.parametrize("own", [{1: "10.1.0.0/24"}, {4: "10.1.0.1/32"}])
+def test_the_loopback_and_an_address_alone_tell_nothing(own: dict[int, str]) -> None:
+    assert ways(own=own).interfaces == frozenset()
+
+
+def test_a_route_through_a_nexthop_object_is_followed_to_its_members() -> None:
+    legs = {7: Leg(0, None, (8, 9)), 8: Leg(3, None), 9: Leg(4, None)}
+    body = route("10.1.0.0/16", attribute(RTA_NH_ID, struct.pack("=I", 7)))
+    assert ways(body, legs=legs).interfaces == {"lan0", "lan1"}
