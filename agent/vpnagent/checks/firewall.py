@@ -63,6 +63,7 @@ class Rule:
     action: Action
     target: str = ""  #: the chain of a jump or goto
     text: str = ""
+    mark: tuple[int, int] | None = None  #: of MARK: (old & first) ^ second; None: not a constant
 
     def holds(self, packet: "Packet") -> bool | None:
         """Return whether all matches hold; None if that cannot be told."""
