@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from vpnagent.bell import rung
-from vpnagent.checks.host import sysctl_differs
+from vpnagent.checks.host import source_missing, sysctl_differs
 from vpnagent.checks.underlay import no_gateway, not_taken
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired, group_ids, pins, sharers
+from vpnagent.desired import desired, group_ids, pins, sharers, with_source_as_hint
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Failover, Knowledge
@@ -88,13 +88,15 @@ class KernelReconciler:
         verdicts = known.verdicts()
         steering = await self._kernel.steering(pins(config))
         decision = desired(config, verdicts, known.carrying(), steering).kernel
-        want = decision
+        # As of the last round, so that the observation need not look for others' routes in every round.
+        want = with_source_as_hint(decision, known.kernel.state) if known.kernel.state else decision
         state = await self._kernel.observe(want)
+        want = decision = with_source_as_hint(decision, state)
         known.kernel.traffic.update(state)
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
-            want = with_groups_of_the_prober(config, want, state.objects)
+            want = with_source_as_hint(with_groups_of_the_prober(config, want, state.objects), state)
         parting = is_parting(known)
         if parting:
             want = with_ways_that_stand(want, state.objects)
@@ -115,8 +117,13 @@ class KernelReconciler:
         if known.kernel.state is None or known.kernel.state.outgoing != state.outgoing:
             known.probe_dirty.set()  # whose loss is which tunnel's
         self._stood = standing(self._stood, decision, state.objects)
-        astray = (*no_gateway(config, steering), *not_taken(config, state.outgoing))
+        astray = (
+            *no_gateway(config, steering),
+            *not_taken(config, state.outgoing),
+            *source_missing(config, state.addresses),
+        )
         self._publish(want, state, refused, astray)
+        known.witness_dirty.set()
         self.observed.set()
         # Else the round was about what is no longer wanted, or something waits for charon.
         if not actions and not parting and known.config is config:
@@ -194,7 +201,7 @@ class KernelReconciler:
         prefixes = {n for c in self._known.config.connections for n in c.remote_networks}
         known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
         managed = self._known.config.agent.manage_sysctls
-        differing = () if managed else sysctl_differences(want, state)
+        differing = () if managed else (s for s in sysctl_differences(want, state) if not s.own)
         known.findings = (
             *(_refused(action, error) for action, error in root_causes(refused).items()),
             *(_conflict(conflict) for conflict in conflicts(want, state)),

@@ -18,6 +18,7 @@ from vpnagent.routing.dumps import (
     RTM_F_CLONED,
     RTM_GETROUTE,
     RTMSG,
+    RTN_UNICAST,
     u32,
 )
 from vpnagent.routing.message import AF_INET, NLM_F_DUMP, attributes, message, string
@@ -60,6 +61,27 @@ def route_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Netw
         return None
     return Route(
         table=table,
+        prefix=prefix,
+        kind=kind,
+        interface=names.get(u32(found.get(RTA_OIF)), ""),
+        metric=u32(found.get(RTA_PRIORITY)),
+        protocol=protocol,
+    )
+
+
+def lan_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Network]) -> Route | None:
+    """Read an RTM_NEWROUTE that leads to part of a local network, other than by default."""
+    family, length, _, tos, _, protocol, _, kind, flags = RTMSG.unpack_from(body)
+    if family != AF_INET or not length or tos or flags & RTM_F_CLONED or kind != RTN_UNICAST:
+        return None
+    found = attributes(body, RTMSG.size)
+    if u32(found.get(RTA_TABLE)) != MAIN_TABLE or protocol == PROTOCOL:
+        return None
+    prefix = IPv4Network((found.get(RTA_DST, bytes(4)), length))
+    if not any(prefix.overlaps(network) for network in networks):
+        return None
+    return Route(
+        table=MAIN_TABLE,
         prefix=prefix,
         kind=kind,
         interface=names.get(u32(found.get(RTA_OIF)), ""),

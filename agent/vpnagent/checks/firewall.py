@@ -91,6 +91,11 @@ class Ruleset:
 
     chains: Mapping[str, Chain]
 
+    @property
+    def size(self) -> int:
+        """Return the number of rules."""
+        return sum(len(chain.rules) for chain in self.chains.values())
+
     def at(self, hook: str) -> list[Chain]:
         """Return the chains of a hook, in their order."""
         return sorted((c for c in self.chains.values() if c.hook == hook), key=lambda c: c.priority)

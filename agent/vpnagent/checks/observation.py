@@ -203,6 +203,7 @@ class Observation:
     addresses: tuple[Address, ...] | None = None
     routes: tuple[Route, ...] | None = None
     default_interfaces: frozenset[str] | None = None  #: that have a default route in the main table
+    lan_routes: tuple[Route, ...] | None = None  #: of the main table, within or around a local network
     rules: tuple[Rule, ...] | None = None
     listeners: tuple[Listener, ...] | None = None
     firewall: Ruleset | None = None

@@ -59,6 +59,7 @@ async def observe(
     rows = await _main_table(route, dumps.OUR_ROUTES, dumps.our_route)
     routes: Mapping[RouteKey, Route] = _routes(rows, names)
     routes = desired.routes if routes == desired.routes else routes
+    up = {row.index for row in links if row.up}
     clamp, readable = await _mss_clamp(netfilter)
     state = KernelState(
         objects=KernelObjects(
@@ -73,6 +74,7 @@ async def observe(
         foreign_routes=await _foreign_routes(route, desired.routes, routes),
         foreign_nexthops=frozenset(row.id for row in nexthops if row.protocol != PROTOCOL),
         counters={row.name: row.counters for row in ours},
+        addresses=frozenset(interface.ip for index, interface in addresses if index in up),
         mss_clamp_readable=readable,
     )
     places = frozenset((index, interface.ip) for index, interface in addresses)

@@ -117,8 +117,9 @@ class Sysctl:
 
     command: ClassVar[str] = "sysctl"
 
-    key: str  #: dotted, as sysctl(8) prints it
+    key: str  #: dotted, as sysctl(8) prints it; a dot in an interface's name is a slash there
     value: str
+    own: bool = False  #: of an interface of ours: set whatever ``manage_sysctls`` says
 
     def __str__(self) -> str:
         return f"{self.key}={self.value}"
@@ -168,5 +169,6 @@ class KernelState:
     foreign_routes: frozenset[IPv4Network]  #: prefixes that a foreign route holds at our metric, main table
     counters: Mapping[str, LinkCounters]  #: by name of our interfaces
     foreign_nexthops: frozenset[int] = frozenset()  #: ids of our range that another protocol took
+    addresses: frozenset[IPv4Address] | None = None  #: of interfaces that are up; None: not told
     outgoing: Mapping[Peer, str] = field(default_factory=dict)  #: interface by which a peer is reached
     mss_clamp_readable: bool = True  #: nftables tells nothing without CAP_NET_ADMIN

@@ -213,6 +213,11 @@ def _not_asked(court: Court) -> Iterator[Finding]:
         yield _unseen(f"ip rule {rule}", f"ip rule {rule}", "it asks for what a look-up cannot say")
 
 
+def not_seen(why: str) -> Finding:
+    """Return the finding that the kernel could not be asked."""
+    return _unseen("networks", "whether the networks are carried", why)
+
+
 def _unseen(subject: str, what: str, why: str) -> Finding:
     return Finding(
         code="NotLookedAt",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
-from vpnagent.witness.values import Selectors
+from vpnagent.tunnels import Selectors
 
 Range = tuple[int, int]
 

@@ -11,6 +11,7 @@ from vpnagent.checks.observation import Rule
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
 from vpnagent.routing.route_lookup import PLAIN, Flow
+from vpnagent.tunnels import Selectors
 
 
 class Pair(NamedTuple):
@@ -73,12 +74,6 @@ class Verdict:
     def carried(self) -> bool:
         """Whether a host's packet goes into a tunnel of ours, and its answer back."""
         return self.link is None
-
-
-Selector = tuple[int, int]  #: first and last address
-Selectors = tuple[
-    tuple[tuple[str, ...], tuple[str, ...]], ...
-]  #: of each CHILD_SA: local and remote, as told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
