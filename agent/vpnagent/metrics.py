@@ -7,6 +7,7 @@ first time is an increase. Receive and transmit are this gateway's view. docs/me
 """
 
 import math
+from collections import Counter as Counted
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -102,6 +103,15 @@ METRICS: Final = {
     "vpnagent_route_installed": Declaration(
         Gauge, FLAG, "1 when the route for the prefix leads into a tunnel.", ("connection", "prefix")
     ),
+    "vpnagent_network_carried": Declaration(
+        Gauge,
+        FLAG,
+        "1 when packets of the local network's hosts go into a tunnel, and answers back.",
+        ("connection", "local", "remote"),
+    ),
+    "vpnagent_findings": Declaration(
+        Gauge, "findings", "What is wrong or worth knowing now, as in status.", ("code", "severity")
+    ),
     "vpnagent_drift_repairs_total": Declaration(
         Counter,
         "objects",
@@ -109,6 +119,9 @@ METRICS: Final = {
         ("kind",),
     ),
     "vpnagent_events_total": Declaration(Counter, "events", "Events told, by type.", ("type",)),
+    "vpnagent_events_lost_total": Declaration(
+        Counter, "events", "Events of the prober that were dropped, as the daemon did not read them.", ()
+    ),
     "vpnagent_hook_failures_total": Declaration(
         Counter, "events", "Events that the hook did not get: given up, or pushed out.", ("hook",)
     ),
@@ -163,6 +176,11 @@ def samples(known: Knowledge) -> Iterator[Sample]:
         yield "vpnagent_drift_repairs_total", (kind,), count
     for type_, count in seen_or_not((type_.value for type_ in EventType), known.event_counts):
         yield "vpnagent_events_total", (type_,), count
+    if known.probe.report is not None:
+        yield "vpnagent_events_lost_total", (), known.probe.counted.events_lost()
+    found = Counted((f.code, f.severity.value) for f in known.findings.current)
+    for code_and_severity, count in found.items():
+        yield "vpnagent_findings", code_and_severity, count
     for hook in known.config.hooks:
         yield "vpnagent_hook_failures_total", (hook.name,), known.hook_failures.get(hook.name, 0)
     for connection in known.config.connections:
@@ -182,6 +200,9 @@ def _connection(known: Knowledge, connection: Connection) -> Iterator[Sample]:
     for prefix in connection.remote_networks:
         installed = known.kernel.state is not None and prefix not in known.kernel.missing
         yield "vpnagent_route_installed", (name, str(prefix)), installed
+    for verdict in known.carried(name):
+        pair = verdict.pair
+        yield "vpnagent_network_carried", (name, str(pair.local), str(pair.remote)), verdict.carried
     keys = ((name, cause.value) for cause in Cause)
     for key, count in seen_or_not(keys, known.kernel.failover_counts):
         yield "vpnagent_failovers_total", key, count

@@ -111,6 +111,10 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
         "remote_address": str(tunnel.remote_address),
         "ike_sa": view.sa.ike.value if view else "none",
         "child_sa": view.sa.child.value if view else "none",
+        "selectors": [
+            {"local": list(local), "remote": list(remote)}
+            for local, remote in (view.sa.selectors if view else ())
+        ],
         "negotiation_failure": _negotiation_failure(known, tunnel),
         "path": _path(known, tunnel),
         "rx_bytes": counters.rx_bytes,

@@ -36,6 +36,7 @@ ABSENT = {
     "vpnagent_probe_sent_total",
     "vpnagent_probe_lost_total",
     "vpnagent_prober_lateness_seconds",
+    "vpnagent_events_lost_total",
 }
 
 

@@ -25,11 +25,18 @@ def headline(status: Json) -> tuple[Tone, str]:
 
 
 def without_traffic(status: Json) -> list[str]:
-    """Return the remote networks that are not routed into a tunnel through which something is heard."""
+    """Return the remote networks that are not routed into a tunnel that is heard, or are not carried."""
     heard = {
         t["interface"] for connection in status["connections"] for t in connection["tunnels"] if _heard(t)
     }
-    return [route["prefix"] for route in status["routes"] if heard.isdisjoint(route["nexthops"])]
+    lost = [route["prefix"] for route in status["routes"] if heard.isdisjoint(route["nexthops"])]
+    return [*lost, *(prefix for prefix in not_carried(status) if prefix not in lost)]
+
+
+def not_carried(status: Json) -> list[str]:
+    """Return the remote networks that some local network does not reach, whatever the tunnels are."""
+    networks = [network for c in status["connections"] for network in c.get("networks", ())]
+    return list(dict.fromkeys(n["remote"] for n in networks if n["carried"] is False))
 
 
 def _heard(tunnel: Json) -> bool:
@@ -44,9 +51,10 @@ def _traffic(status: Json, cut_off: list[str]) -> str:
         return "traffic flows"
     if all(t["state"] == "init" for c in status["connections"] for t in c["tunnels"]):
         return "starting, no traffic flows yet"
-    return (
-        "no traffic flows" if len(cut_off) == len(status["routes"]) else f"no traffic to {some(cut_off, 2)}"
-    )
+    if len(cut_off) < len(status["routes"]):
+        return f"no traffic to {some(cut_off, 2)}"
+    some_flows = any(n["carried"] for c in status["connections"] for n in c.get("networks", ()))
+    return "not all local networks reach the cloud" if some_flows else "no traffic flows"
 
 
 def _unready(status: Json) -> list[str]:

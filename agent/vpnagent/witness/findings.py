@@ -98,7 +98,8 @@ def _lan(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
             text = f"{network} is not reached: {court.no_lan(hosts[0])}"
             yield _no_way(str(network), Severity.CRITICAL, text)
             continue
-        if not court.facts.forwarding.get(name := court.answer(side).interface, True):
+        name = court.answer(side).interface
+        if not facts.forwarding.get(name, True) and all(v.link is not Link.FORWARDING for v in verdicts):
             yield _forwarding(name)
         for host in hosts:
             entry, way = court.answer(Question(host, entry=True)), court.answer(Question(host))

@@ -95,11 +95,13 @@ class Court:
     def no_lan(self, host: IPv4Address) -> str:
         """Return why a host of a local network is not reached."""
         taken = self.answer(Question(host))
+        rule = deciding(self.facts.rules, Question(host), taken)
+        cause = f": ip rule {rule} comes first" if rule else ""
         if taken.errno:
-            return f"{host} is not reached: {_words(taken.errno)}"
+            return f"{host} is not reached: {_words(taken.errno)}{cause}"
         if taken.interface in self.ours:
-            return f"{host} is sought in the tunnel {taken.interface}"
-        return f"only the default route leads to {host}, by {taken.interface}"
+            return f"{host} is sought in the tunnel {taken.interface}{cause}"
+        return f"only a default route leads to {host}, by {taken.interface}{cause}"
 
     def _forwarding(self, pair: Pair, tunnels: list[Tunnel]) -> Verdict | None:
         side = self.side(pair)
