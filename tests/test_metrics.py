@@ -18,7 +18,8 @@ from vpnagent.report import refresh
 from vpnagent.routing.objects import KernelState, LinkCounters
 from vpnagent.selection import Verdict
 from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
-from vpnagent.witness.values import Pair, Testimony, Verdict as Carried
+from vpnagent.witness.values import Pair, Testimony
+from vpnagent.witness.values import Verdict as Carried
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")
