@@ -18,7 +18,7 @@ from vpnagent.report import refresh
 from vpnagent.routing.objects import KernelState, LinkCounters
 from vpnagent.selection import Verdict
 from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
-from vpnagent.witness.values import Pair, Testimony
+from vpnagent.witness.values import Pair, Statement
 from vpnagent.witness.values import Verdict as Carried
 
 PRIMARY = TunnelKey("hangzhou", "primary")
@@ -133,7 +133,7 @@ def test_every_sample_is_of_a_declared_metric_with_its_labels(known: Knowledge) 
     known.event_counts["Failover"] = 4
     known.certificate_expiry = {PRIMARY: 1.8e9}
     pair = Pair("hangzhou", known.config.gateway.local_networks[0], IPv4Network("100.64.0.0/10"))
-    known.witness = Testimony(verdicts=(Carried(pair),))
+    known.witness = Statement(verdicts=(Carried(pair),))
     known.findings.update([Finding(code="X", subject="", severity=Severity.INFO, text="", hint="")], at=0.0)
     told = [*samples(known), *((name, labels, total) for name, labels, _, total in histograms(known))]
     assert {name for name, _, _ in told} >= METRICS.keys() - WITHOUT_PROBER_AND_HOOKS

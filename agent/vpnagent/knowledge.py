@@ -24,7 +24,7 @@ from vpnagent.routing.objects import KernelState
 from vpnagent.selection import PathState, Verdict, Verdicts
 from vpnagent.tunnels import SaStatus, Tunnels
 from vpnagent.witness.machine import Machine
-from vpnagent.witness.values import Testimony
+from vpnagent.witness.values import Statement
 from vpnagent.witness.values import Verdict as Carried
 
 REPLACED_WITHIN = 5.0  #: seconds for which the groups are left alone when the prober has died
@@ -173,7 +173,7 @@ class Knowledge:
     config_findings: tuple[Finding, ...] = ()
     machine_findings: tuple[Finding, ...] = ()  #: written by the patrol, every minute
     machine: Machine = field(default_factory=Machine)  #: by the patrol: what the witness needs of it
-    witness: Testimony = field(default_factory=Testimony)  #: written by the witness
+    witness: Statement = field(default_factory=Statement)  #: written by the witness
     metrics_findings: tuple[Finding, ...] = ()  #: written by the metrics' endpoint
     certificate_expiry: Mapping[TunnelKey, float] = field(default_factory=dict)  #: by the patrol; Unix time
     event_counts: dict[str, int] = field(default_factory=dict)  #: by type, since the start; written by events

@@ -10,7 +10,7 @@ from vpnagent.witness import selectors
 from vpnagent.witness.judgement import FORWARDING, NARROWED, NO_LAN, Court
 from vpnagent.witness.policy import MOST_FLOWS, unasked
 from vpnagent.witness.questions import all_flows, flows_of, lan_side, local_hosts, one_armed, pairs
-from vpnagent.witness.values import Answers, Facts, Link, Pair, Question, Testimony, Verdict
+from vpnagent.witness.values import Answers, Facts, Link, Pair, Question, Statement, Verdict
 
 SHOWN: Final = 3  #: networks in one line
 CODES: Final = {
@@ -23,11 +23,11 @@ CODES: Final = {
 }  #: a tunnel that is down and a filter that drops are told as such elsewhere
 
 
-def testimony(config: Config, facts: Facts, answers: Answers) -> Testimony:
+def statement(config: Config, facts: Facts, answers: Answers) -> Statement:
     """Return the verdicts, and what is to be told."""
     court = Court(config, facts, answers)
     verdicts = court.verdicts()
-    return Testimony(verdicts=verdicts, findings=tuple(findings(court, verdicts)))
+    return Statement(verdicts=verdicts, findings=tuple(findings(court, verdicts)))
 
 
 def findings(court: Court, verdicts: Iterable[Verdict]) -> Iterator[Finding]:

@@ -8,9 +8,9 @@ from vpnagent.checks import fib_messages
 from vpnagent.config.values import Config
 from vpnagent.routing import dumps, route_lookup
 from vpnagent.routing.netlink_socket import NetlinkSocket
-from vpnagent.witness.findings import testimony
+from vpnagent.witness.findings import statement
 from vpnagent.witness.questions import lan_questions, way_questions
-from vpnagent.witness.values import Answer, Answers, Facts, Question, Testimony
+from vpnagent.witness.values import Answer, Answers, Facts, Question, Statement
 
 REMEMBERED: Final = 8192  #: questions as bytes
 
@@ -40,11 +40,11 @@ class Eyes:
     def _placed(self, addresses: Sequence[tuple[int, IPv4Interface]]) -> list[tuple[str, IPv4Interface]]:
         return [(self._names[index], address) for index, address in addresses if index in self._names]
 
-    async def testimony(self, config: Config, facts: Facts) -> Testimony:
+    async def statement(self, config: Config, facts: Facts) -> Statement:
         """Return what follows from facts and answers. Raises NetlinkError."""
         lan = await self.ask(lan_questions(config, facts))
         ways = await self.ask(way_questions(config, facts, lan))
-        return testimony(config, facts, {**lan, **ways})
+        return statement(config, facts, {**lan, **ways})
 
     async def ask(self, questions: Sequence[Question]) -> Answers:
         """Return the answer to each question. Raises NetlinkError when the kernel cannot be asked."""

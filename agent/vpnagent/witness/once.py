@@ -33,7 +33,7 @@ async def look_once(config: Config, seen: Observation) -> tuple[Finding, ...]:
             hosts=machine.hosts,
         )
         here = {address.ip for _, address in facts.addresses}
-        return (*source_missing(config, here), *(await eyes.testimony(config, facts)).findings)
+        return (*source_missing(config, here), *(await eyes.statement(config, facts)).findings)
     except NetlinkError as error:
         return (not_seen(error.reason),)
     finally:

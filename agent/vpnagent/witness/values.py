@@ -99,7 +99,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Testimony:
+class Statement:
     """The outcome of one look."""
 
     verdicts: tuple[Verdict, ...] = ()

@@ -19,7 +19,7 @@ from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, Ne
 from vpnagent.tunnels import Selectors
 from vpnagent.witness.findings import not_seen
 from vpnagent.witness.look import Eyes
-from vpnagent.witness.values import Facts, Link, Testimony, Verdict
+from vpnagent.witness.values import Facts, Link, Statement, Verdict
 
 PERIOD: Final = 1.0  #: seconds between looks when nothing happens
 SPACING: Final = 0.25  #: seconds at least
@@ -54,22 +54,22 @@ class Watch:
     async def look(self) -> None:
         """Look once, and again where something is no longer carried."""
         try:
-            found = await self._testimony()
+            found = await self._statement()
             if found is not None and newly_broken(self._known.witness.verdicts, found.verdicts):
                 await asyncio.sleep(CONFIRM)
-                found = await self._testimony()
+                found = await self._statement()
         except NetlinkError as error:
-            found = Testimony(findings=(not_seen(error.reason),))
+            found = Statement(findings=(not_seen(error.reason),))
         if found is not None:
             self._known.witness = found
 
-    async def _testimony(self) -> Testimony | None:
+    async def _statement(self) -> Statement | None:
         """Return what is seen now; None before the first round of the kernel's reconciler."""
         known = self._known
         if known.kernel.state is None:
             return None
         config, seen = known.config, await self._eyes.facts()
-        return await self._eyes.testimony(config, facts_of(known, seen))
+        return await self._eyes.statement(config, facts_of(known, seen))
 
     async def _look_at_the_filter(self) -> None:
         """Have the packet filter read again when it was changed: by the patrol, in a process of its own."""
