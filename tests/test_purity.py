@@ -79,6 +79,7 @@ SHELL = {
     "state_file.py",
     "supervisor.py",
     "systemd.py",
+    "witness/look.py",
     "witness/watch.py",
 }
 ENCODERS = {

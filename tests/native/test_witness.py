@@ -13,8 +13,10 @@ if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)
 
 DIVERT = "route add default via 192.0.2.1 table 100"
-CHAIN = "chain pre { type filter hook prerouting priority mangle; iifname lan0 meta mark set 1; }"
-MARK = f"table ip pbr {{ {CHAIN} }}\n"
+MARK = """table ip pbr {
+  chain pre { type filter hook prerouting priority mangle; iifname lan0 meta mark set 1; }
+}
+"""
 
 
 @pytest.fixture

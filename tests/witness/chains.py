@@ -3,7 +3,7 @@
 The kernel is played by `answers`: a function of a question, so that whatever is asked is answered.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
@@ -14,7 +14,7 @@ from vpnagent.checks.observation import TO_TABLE, Rule
 from vpnagent.config.values import Config
 from vpnagent.routing.objects import MAIN_TABLE
 from vpnagent.witness.findings import statement
-from vpnagent.witness.questions import interfaces, lan_questions, way_questions
+from vpnagent.witness.questions import lan_questions, way_questions
 from vpnagent.witness.values import Answer, Facts, Question, Statement
 
 ANYWHERE = IPv4Network("0.0.0.0/0")
@@ -76,7 +76,7 @@ class Chain:
         ways = self._ask(way_questions(self.config, self.facts, lan))
         return statement(self.config, self.facts, {**lan, **ways})
 
-    def _ask(self, questions: list[Question]) -> Mapping[Question, Answer]:
+    def _ask(self, questions: Iterable[Question]) -> Mapping[Question, Answer]:
         return {question: self._answer(question) for question in questions}
 
     def _answer(self, question: Question) -> Answer:
@@ -104,7 +104,8 @@ def from_a_host(question: Question) -> bool:
 
 def out_of_a_tunnel(chain: Chain) -> Callable[[Question], bool]:
     """Return whether a question is about what comes out of a tunnel."""
-    return lambda question: question.incoming in interfaces(chain.config)
+    ours = {tunnel.interface for tunnel in chain.config.tunnels()}
+    return lambda question: question.incoming in ours
 
 
 def address(text: str) -> IPv4Address:

@@ -1,6 +1,7 @@
 """What the witness tells beside its verdicts: one finding a cause, not one a network. Pure."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from vpnagent.config.values import Config
@@ -9,7 +10,7 @@ from vpnagent.routing.route_lookup import Flow
 from vpnagent.witness import selectors
 from vpnagent.witness.judgement import FORWARDING, NARROWED, NO_LAN, Court
 from vpnagent.witness.policy import MOST_FLOWS, unasked
-from vpnagent.witness.questions import all_flows, flows_of, lan_side, local_hosts, one_armed, pairs
+from vpnagent.witness.questions import pairs
 from vpnagent.witness.values import Answers, Facts, Link, Pair, Question, Statement, Verdict
 
 SHOWN: Final = 3  #: networks in one line
@@ -26,19 +27,23 @@ CODES: Final = {
 def statement(config: Config, facts: Facts, answers: Answers) -> Statement:
     """Return the verdicts, and what is to be told."""
     court = Court(config, facts, answers)
-    verdicts = court.verdicts()
-    return Statement(verdicts=verdicts, findings=tuple(findings(court, verdicts)))
+    verdicts = tuple(map(court.verdict, pairs(config)))
+    astray = chain.from_iterable(traffic_astray(court, verdict) for verdict in verdicts)
+    return statement_of(court, verdicts, astray)
 
 
-def findings(court: Court, verdicts: Iterable[Verdict]) -> Iterator[Finding]:
-    """Yield what is wrong."""
+def statement_of(court: Court, verdicts: Iterable[Verdict], astray: Iterable[Finding]) -> Statement:
+    """Return what follows from all verdicts; ``astray`` is what ``traffic_astray`` says of each."""
     verdicts = tuple(verdicts)
-    yield from not_carried(verdicts)
-    yield from _lan(court, verdicts)
-    yield from _standby(court, verdicts)
-    yield from _own(court, verdicts)
-    yield from _flows(court, verdicts)
-    yield from _not_asked(court)
+    found = [
+        *not_carried(verdicts),
+        *_lan(court, verdicts),
+        *_standby(court, verdicts),
+        *_own(court, verdicts),
+        *{finding.text.partition(": ")[2]: finding for finding in reversed([*astray])}.values(),
+        *_not_asked(court),
+    ]
+    return Statement(verdicts=verdicts, findings=tuple(found))
 
 
 def not_carried(verdicts: Iterable[Verdict]) -> Iterator[Finding]:
@@ -90,10 +95,10 @@ def _lan(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
     told = {v.pair.local for v in verdicts if v.link in (Link.SOURCE_NETWORK, Link.WAY_BACK)}
     facts, ours = court.facts, court.ours
     for network in court.config.gateway.local_networks:
-        hosts = local_hosts(network, facts)
+        hosts = court.local_hosts(network)
         if network in told or not hosts:
             continue
-        side = lan_side(network, facts, court.answers, ours)
+        side = court.side(network)
         if side is None:
             text = f"{network} is not reached: {court.no_lan(hosts[0])}"
             yield _no_way(str(network), Severity.CRITICAL, text)
@@ -104,7 +109,7 @@ def _lan(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
         for host in hosts:
             entry, way = court.answer(Question(host, entry=True)), court.answer(Question(host))
             by_default = not entry.errno and not entry.length and way.interface not in ours
-            if by_default and not one_armed(facts, ours, way.interface):
+            if by_default and not court.is_one_armed(way.interface):
                 text = f"{network} is reached in part: {court.no_lan(host)}; what the cloud sends there "
                 yield _no_way(str(network), Severity.WARNING, text + "leaves this machine in clear")
                 break
@@ -170,22 +175,16 @@ def _own(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
             return
 
 
-def _flows(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
+def traffic_astray(court: Court, verdict: Verdict) -> Iterator[Finding]:
     """Yield packets of certain marks, protocols or ports that leave although plain ones are carried."""
-    told: set[str] = set()
-    for verdict in verdicts:
-        if not verdict.carried:
-            continue
-        for flow in flows_of(court.facts):
-            for question in court.ways_out(verdict.pair, flow)[:1]:
-                answer = court.answer(question)
-                if court.into_a_tunnel(answer) or flow == court.flow(verdict.pair):
-                    continue
-                reason, hint = court.astray(question, answer)
-                cause = reason.partition(": ")[2]
-                if cause not in told:
-                    told.add(cause)
-                    yield _astray(court.facts, verdict.pair, flow, reason, hint)
+    asked = court.ways_out(verdict.pair)[:1] if verdict.carried else []
+    as_usual = court.flow(verdict.pair)
+    for plain in asked:
+        for flow in court.flows:
+            question = plain._replace(flow=flow)
+            answer = court.answer(question)
+            if not court.into_a_tunnel(answer) and flow != as_usual:
+                yield _astray(court.facts, verdict.pair, flow, *court.astray(question, answer))
 
 
 def _astray(facts: Facts, pair: Pair, flow: Flow, reason: str, hint: str) -> Finding:
@@ -206,7 +205,7 @@ def _astray(facts: Facts, pair: Pair, flow: Flow, reason: str, hint: str) -> Fin
 
 
 def _not_asked(court: Court) -> Iterator[Finding]:
-    flows = all_flows(court.facts)
+    flows = court.all_flows
     if len(flows) > MOST_FLOWS:
         what = f"{len(flows) - MOST_FLOWS} of {len(flows)} marks and protocols of ip rules and packet filter"
         yield _unseen("marks", what, f"at most {MOST_FLOWS} are")

@@ -9,23 +9,13 @@ import os
 from ipaddress import IPv4Address
 from typing import Final
 
-from vpnagent.config.values import Config, Tunnel
+from vpnagent.config.values import Tunnel
 from vpnagent.routing.objects import MAIN_TABLE
 from vpnagent.routing.route_lookup import PLAIN, Flow
 from vpnagent.witness import selectors
 from vpnagent.witness.policy import deciding
-from vpnagent.witness.questions import (
-    NOWHERE,
-    backward,
-    interfaces,
-    judged_tunnels,
-    lan_side,
-    local_hosts,
-    outward,
-    pairs,
-    remote_hosts,
-)
-from vpnagent.witness.values import Answer, Answers, Facts, Link, Pair, Question, Verdict
+from vpnagent.witness.questions import Survey, backward
+from vpnagent.witness.values import Answer, Link, Pair, Question, Verdict
 
 GUARDED: Final = (
     errno.EHOSTUNREACH
@@ -34,30 +24,12 @@ FILTERED: Final = errno.EXDEV  #: what reverse-path filtering answers
 FORWARDING: Final = "net.ipv4.conf.{}.forwarding"
 
 
-class Court:
+class Court(Survey):
     """One look: the facts, the answers of both batches, and what they say of each pair."""
-
-    def __init__(self, config: Config, facts: Facts, answers: Answers) -> None:
-        self.config = config
-        self.facts = facts
-        self.answers = answers
-        self.ours = interfaces(config)
-
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """Return a verdict for every pair."""
-        return tuple(self._verdict(pair) for pair in pairs(self.config))
 
     def into_a_tunnel(self, answer: Answer) -> bool:
         """Whether a packet goes into a tunnel of ours."""
         return not answer.errno and answer.interface in self.ours
-
-    def answer(self, question: Question) -> Answer:
-        """Return what the kernel said; no way where it was not asked."""
-        return self.answers.get(question, NOWHERE)
-
-    def side(self, pair: Pair) -> Question | None:
-        """Return the question that shows the way to the local network."""
-        return lan_side(pair.local, self.facts, self.answers, self.ours)
 
     def flow(self, pair: Pair) -> Flow:
         """Return how the packets of a pair are routed: plain, unless the filter surely marks them."""
@@ -65,8 +37,9 @@ class Court:
         mark = filtered.marking.sure if filtered else None
         return Flow(mark=mark) if mark else PLAIN
 
-    def _verdict(self, pair: Pair) -> Verdict:
-        tunnels = judged_tunnels(self.config, pair, self.facts)
+    def verdict(self, pair: Pair) -> Verdict:
+        """Return whether a pair is carried."""
+        tunnels = self.judged_tunnels(pair.remote)
         if not tunnels:
             names = (
                 "no tunnel carries its traffic" if self.facts.selected is not None else "no tunnel is there"
@@ -88,9 +61,10 @@ class Court:
         return Verdict(pair)
 
     def _lan(self, pair: Pair, _tunnels: list[Tunnel]) -> Verdict | None:
-        if self.side(pair) is not None or not local_hosts(pair.local, self.facts):
+        hosts = self.local_hosts(pair.local)
+        if self.side(pair.local) is not None or not hosts:
             return None
-        return Verdict(pair, Link.SOURCE_NETWORK, self.no_lan(local_hosts(pair.local, self.facts)[0]), NO_LAN)
+        return Verdict(pair, Link.SOURCE_NETWORK, self.no_lan(hosts[0]), NO_LAN)
 
     def no_lan(self, host: IPv4Address) -> str:
         """Return why a host of a local network is not reached."""
@@ -104,7 +78,7 @@ class Court:
         return f"only a default route leads to {host}, by {taken.interface}{cause}"
 
     def _forwarding(self, pair: Pair, tunnels: list[Tunnel]) -> Verdict | None:
-        side = self.side(pair)
+        side = self.side(pair.local)
         if side is None:
             return None
         for name in (self.answer(side).interface, *(tunnel.interface for tunnel in tunnels)):
@@ -132,9 +106,9 @@ class Court:
 
     def ways_out(self, pair: Pair, flow: Flow = PLAIN, *, own: bool = False) -> list[Question]:
         """Return the questions about the hosts' packets; ``own``: about this machine's."""
-        targets = remote_hosts(self.config, pair.remote, self.facts)
-        found = outward(self.config, pair, self.facts, self.answers)
-        found = [q for q in found if bool(q.incoming) is not own] or ([] if own else found[:1])
+        outward = self.outward(pair.local)
+        found = [q for q in outward if bool(q.incoming) is not own] or ([] if own else outward[:1])
+        targets = self.remote_hosts(pair.remote)
         targets = targets[:1] if flow != PLAIN else targets
         return [q._replace(destination=target, flow=flow) for q in found for target in targets]
 
@@ -164,11 +138,11 @@ class Court:
         return f"{what} leaves by {answer.interface or 'no single interface'}: {cause} comes first", hint
 
     def _way_back(self, pair: Pair, tunnels: list[Tunnel]) -> Verdict | None:
-        side = self.side(pair)
+        side = self.side(pair.local)
         if side is None:
             return None
         lan = self.answer(side).interface
-        target = remote_hosts(self.config, pair.remote, self.facts)[0]
+        target = self.remote_hosts(pair.remote)[0]
         for tunnel in tunnels:
             answer, entry = map(self.answer, backward(tunnel, target, side))
             if not answer.errno and (answer.interface == lan or self._beside_the_lan(answer, entry)):
