@@ -71,12 +71,12 @@ class Eyes:
         last = self._last
         if last is not None and (last.config is not config or last.facts != facts):
             last = None
-        lan = last.lan if last else await self._batch(lan_questions(config, facts))
+        lan = last.lan if last else await self.batch(lan_questions(config, facts))
         lan_answers = await self.ask(lan)
         if last is not None and last.lan_answers != lan_answers:
             last = None
         to_lan = await _paired(lan, lan_answers)
-        ways = last.ways if last else await self._batch(way_questions(config, facts, to_lan))
+        ways = last.ways if last else await self.batch(way_questions(config, facts, to_lan))
         way_answers = await self.ask(ways)
         if last is not None and last.way_answers == way_answers:
             return last.said
@@ -95,7 +95,8 @@ class Eyes:
             for found in await self._socket.look_up(batch.requests, _found)
         ]
 
-    async def _batch(self, asked: Iterable[Question]) -> Batch:
+    async def batch(self, asked: Iterable[Question]) -> Batch:
+        """Return questions, each once, for the interfaces that ``facts`` told of last."""
         indexes = {name: index for index, name in self._names.items()}
         questions = list(dict.fromkeys(await in_turns(asked)))
         return Batch(questions, await in_turns(_request(question, indexes) for question in questions))
