@@ -155,6 +155,10 @@ ADDRESSES = (Address(interface="lan0", address=Chain().facts.addresses[0][1]),)
         (ruleset("forward", policy=Action.DROP), Filtering(dropped="c: policy drop")),
         (ruleset("prerouting", Rule(LAN0, Action.MARK, mark=(0, 7))), Filtering(marking=Marking((7,)))),
         (
+            ruleset("prerouting", Rule((), Action.MARK), Rule((), Action.NOTHING, mark=(0, 9))),
+            Filtering(marking=Marking((9,), unclear=True)),
+        ),
+        (
             ruleset("forward", Rule(HTTPS, Action.ACCEPT), policy=Action.DROP),
             Filtering(),
         ),

@@ -44,7 +44,7 @@ def marking(ruleset: Ruleset, packet: Packet) -> Marking:
 
 
 def constants(ruleset: Ruleset) -> frozenset[int]:
-    """Return every constant mark that a rule sets."""
+    """Return every constant mark that a rule sets, on packets or on connections."""
     rules = (rule for chain in ruleset.chains.values() for rule in chain.rules)
     return frozenset(rule.mark[1] for rule in rules if rule.mark is not None and rule.mark[1])
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from vpnagent.checks.filtering import LEAST_TRIALS, MOST_STEPS, dropped, first_packet, lan_of
 from vpnagent.checks.firewall import Ruleset
-from vpnagent.checks.marking import Marking, marking
+from vpnagent.checks.marking import Marking, constants, marking
 from vpnagent.checks.observation import Observation
 from vpnagent.config.values import Config, Tunnel
 from vpnagent.witness.values import Filtering
@@ -53,6 +53,8 @@ def _between(ruleset: Ruleset, between: Between, tunnels: list[Tunnel], lan: str
     hits = [dropped(ruleset, *between, tunnel, lan) for tunnel in tunnels]
     surely = bool(hits) and all(hits)
     marked = marking(ruleset, first_packet(*between, lan))
+    if marked.unclear:  # restored from its connection, for example: whatever is set anywhere
+        marked = Marking(tuple(sorted({*marked.possible, *constants(ruleset)})), unclear=True)
     return Filtering(marking=marked, dropped=str(hits[0]) if surely else "")
 
 
