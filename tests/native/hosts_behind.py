@@ -83,8 +83,8 @@ class World:
 
 
 @contextlib.contextmanager
-def hosts_behind(folder: pathlib.Path) -> Iterator[World]:
-    """Make the world, with its daemon up, and unmake it."""
+def hosts_behind(folder: pathlib.Path, *narrowed: str) -> Iterator[World]:
+    """Make the world, with its daemon up, and unmake it; the tunnels may be ``narrowed`` to two networks."""
     with namespace("hosts-gw") as gateway, namespace("hosts-lan") as lan, namespace("hosts-far") as far:
         world = World(gateway, lan, far, folder)
         (folder / "run").mkdir()
@@ -94,8 +94,8 @@ def hosts_behind(folder: pathlib.Path) -> Iterator[World]:
         text = text.replace("        inside_address: 169.254.11.2/30\n", "")
         file.write_text(text.replace("    tunnels:\n", "    probe: {targets: [172.16.0.10]}\n    tunnels:\n"))
         _wire(world)
-        with _daemon(world):
-            world.status_when(lambda s: s["state"] == "up" and all_carried(s))
+        with _daemon(world, *narrowed):
+            world.status_when(lambda s: bool(narrowed) or (s["state"] == "up" and all_carried(s)))
             yield world
 
 
@@ -110,8 +110,9 @@ def codes(status: Json, *severities: str) -> set[str]:
 
 
 @contextlib.contextmanager
-def _daemon(world: World) -> Iterator[None]:
+def _daemon(world: World, *narrowed: str) -> Iterator[None]:
     module = [sys.executable, "-m", "tests.native.stand_in_daemon", str(world.folder / "vpnagent.yaml")]
+    module += narrowed
     with open(world.folder / "daemon.log", "w") as log:
         running = subprocess.Popen(
             ["ip", "netns", "exec", world.gateway.name, *module],

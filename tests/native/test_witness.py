@@ -196,3 +196,22 @@ def test_a_moment_without_a_route_is_not_told(world: World) -> None:
         time.sleep(0.3)
     world.status_when(is_up)
     assert "NetworkNotCarried" not in (world.folder / "daemon.log").read_text()
+
+
+def test_what_the_cloud_narrowed_is_not_carried_and_explain_says_what_was_negotiated(
+    tmp_path: pathlib.Path,
+) -> None:
+    with hosts_behind(tmp_path, "10.1.0.0/16", "172.16.0.0/16") as world:
+        told = world.status_when(lambda s: "SelectorsNarrowed" in codes(s, "critical"))
+
+        assert told["state"] == "down"
+        assert all_tunnels_are_up(told)
+        assert {n["remote"]: n["carried"] for n in told["connections"][0]["networks"]} == {
+            "100.64.0.0/10": False,
+            "172.16.0.0/16": True,
+        }
+        said = world.command("explain", "100.100.2.136").stdout
+        assert "DO NOT COVER IT: 10.1.0.0/16 === 172.16.0.0/16 (negotiated)" in said
+        assert "cover it: 10.1.0.0/16 === 172.16.0.0/16 (negotiated)" in (
+            world.command("explain", "172.16.0.10").stdout
+        )
