@@ -1,8 +1,8 @@
 """The real daemon with its real prober, where the kernel has no XFRM interfaces and there is no charon.
 
 ``python -m tests.native.stand_in_daemon CONFIG [LOCAL REMOTE]``. It differs from ``vpnagent run`` in two
-things: interfaces of kind veth, made beforehand, stand for XFRM ones, and charon is `tests.fake_charon`, which brings every
-tunnel that is initiated up at once, narrowed to LOCAL === REMOTE if these are given.
+things: interfaces of kind veth, made beforehand, stand for XFRM ones, and charon is `tests.fake_charon`,
+which brings every tunnel that is initiated up at once, narrowed to LOCAL === REMOTE if these are given.
 """
 
 import asyncio
