@@ -60,6 +60,7 @@ class FakeKernel:
         self.astray: dict[IPv4Network, Diversion] = {}
         self.stopped: dict[str, int] = {}  #: packets, by direction, by the leak guard
         self.counters: dict[str, LinkCounters] = {}
+        self.addresses: frozenset[IPv4Address] | None = None  #: of this machine; None: every source is one
         self.uplink = "eth0"  #: by which every peer is reached that is not held to another
         self.uplinks: dict[str, bool] = {}  #: whether an interface of others is up, by name
         self.uplink_routes: dict[str, list[UplinkRoute]] = {}  #: of others, by interface
@@ -89,6 +90,7 @@ class FakeKernel:
             foreign_nexthops=frozenset(self.foreign_nexthops),
             counters={name: self.counters.get(name, NO_COUNTERS) for name in self.objects.links},
             stopped=dict(self.stopped),
+            addresses=self.addresses,
         )
 
     async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
@@ -149,6 +151,12 @@ class FakeKernel:
         self._change_link(name, up=False)
         kept = self.objects.links
         self._become(replace(without_links(self.objects, [name]), links=kept))
+
+    def set_addresses(self, *addresses: IPv4Address) -> None:
+        """Have these addresses: routes with another source go."""
+        self.addresses = frozenset(addresses)
+        kept = {k: r for k, r in self.objects.routes.items() if not r.source or r.source in addresses}
+        self._become(replace(self.objects, routes=kept))
 
     def set_link_up(self, name: str) -> None:
         self._change_link(name, up=True)
@@ -243,6 +251,10 @@ class FakeKernel:
                 return self._link_refusal(object_, may_be_there=may_be_there)
             case Nexthop() | NexthopGroup():
                 return self._nexthop_refusal(object_, may_be_there=may_be_there)
+            case Route(source=source) if (
+                source and self.addresses is not None and source not in self.addresses
+            ):
+                return errno.EINVAL
             case Route():
                 return self._route_refusal(object_, may_be_there=may_be_there)
             case FilterTable() | Sysctl():

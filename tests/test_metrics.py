@@ -1,6 +1,7 @@
 """The series of the contract, and that nothing churns."""
 
 import time
+from ipaddress import IPv4Network
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
@@ -9,6 +10,7 @@ from tests.config_examples import make_config
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.desired import desired
+from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.metrics import METRICS, histograms, samples
 from vpnagent.metrics_text import text
@@ -16,6 +18,8 @@ from vpnagent.report import refresh
 from vpnagent.routing.objects import KernelState, LinkCounters
 from vpnagent.selection import Verdict
 from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
+from vpnagent.witness.values import Pair, Statement
+from vpnagent.witness.values import Verdict as Carried
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")
@@ -25,6 +29,7 @@ WITHOUT_PROBER_AND_HOOKS = {
     "vpnagent_probe_sent_total",
     "vpnagent_probe_lost_total",
     "vpnagent_prober_lateness_seconds",
+    "vpnagent_events_lost_total",
 }
 
 
@@ -127,6 +132,9 @@ def test_every_sample_is_of_a_declared_metric_with_its_labels(known: Knowledge) 
     known.charon.negotiation_failures[PRIMARY, "PskMismatch"] = 3
     known.event_counts["Failover"] = 4
     known.certificate_expiry = {PRIMARY: 1.8e9}
+    pair = Pair("hangzhou", known.config.gateway.local_networks[0], IPv4Network("100.64.0.0/10"))
+    known.witness = Statement(verdicts=(Carried(pair),))
+    known.findings.update([Finding(code="X", subject="", severity=Severity.INFO, text="", hint="")], at=0.0)
     told = [*samples(known), *((name, labels, total) for name, labels, _, total in histograms(known))]
     assert {name for name, _, _ in told} >= METRICS.keys() - WITHOUT_PROBER_AND_HOOKS
     assert all(len(labels) == len(METRICS[name].labels) for name, labels, _ in told)

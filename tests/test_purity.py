@@ -80,6 +80,8 @@ SHELL = {
     "state_file.py",
     "supervisor.py",
     "systemd.py",
+    "witness/look.py",
+    "witness/watch.py",
 }
 ENCODERS = {
     "routing/nexthop_message.py",

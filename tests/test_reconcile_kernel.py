@@ -31,6 +31,7 @@ from vpnagent.routing.objects import (
     NexthopGroup,
     Peer,
 )
+from vpnagent.routing.plan import plan
 from vpnagent.routing.uplinks import UplinkRoute
 from vpnagent.selection import Verdict
 
@@ -520,3 +521,66 @@ def test_however_the_uplink_flaps_its_peer_never_takes_another_way_nor_none_unto
         known = world.kernel.uplinks["eth1"] and world.kernel.uplink_routes.get("eth1")
         assert (world.codes() == []) is bool(known)
         assert way_to_peer(world) != "unreachable" or "UplinkWithoutGateway" in world.codes()
+
+
+SOURCE, ANOTHER = IPv4Address("10.1.0.1"), IPv4Address("10.1.0.2")
+
+
+def sources(world: World) -> set[IPv4Address | None]:
+    """Return the sources of the routes into the tunnels."""
+    return {route.source for route in world.kernel.objects.routes.values() if route.group}
+
+
+def test_a_source_is_a_hint_the_routes_stand_without_it_and_take_it_up_again() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.kernel.set_addresses(SOURCE, ANOTHER)
+    world.round(2)
+    assert sources(world) == {SOURCE}
+
+    world.kernel.set_addresses(ANOTHER)
+    world.round(2)
+
+    assert sources(world) == {None}
+    assert not world.known.kernel.missing
+    assert world.codes() == ["SourceAddressMissing"]
+    [found] = world.known.kernel.findings
+    assert found.severity is Severity.WARNING
+    applied = len(world.kernel.applied)
+    world.round(3)
+    assert len(world.kernel.applied) == applied, "it is at rest"
+
+    world.kernel.set_addresses(SOURCE)
+    world.round(2)
+
+    assert sources(world) == {SOURCE}
+    assert world.codes() == []
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_the_same_holds_while_the_prober_writes_the_groups(connected: bool) -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.kernel.set_addresses(SOURCE)
+    world.round()
+    world.known.probe.connected = connected
+    world.kernel.set_addresses(ANOTHER)
+    world.round(2)
+    assert sources(world) == {None}
+    assert world.codes() == ["SourceAddressMissing"]
+
+
+def test_our_own_interfaces_are_to_forward_whoever_manages_the_sysctls() -> None:
+    config = make_config(primary={"interface": "vpn.1"})
+    want = desired(config, {}).kernel
+    own = {key: sysctl for key, sysctl in want.sysctls.items() if sysctl.own}
+    assert own.keys() == {"net.ipv4.conf.vpn/1.forwarding", "net.ipv4.conf.vpn-hz-2.forwarding"}
+    have = {key: replace(sysctl, value="0", own=False) for key, sysctl in want.sysctls.items()}
+    state = KernelState(
+        objects=replace(want, sysctls=have),
+        foreign_links=frozenset(),
+        foreign_routes=frozenset(),
+        counters={},
+    )
+    set_anyway = plan(want, state, prune=True, manage_sysctls=False)
+    assert {action.object for action in set_anyway} == set(own.values())

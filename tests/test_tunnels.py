@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
+from tests.ipsec.connections import make_child, make_ike_sa
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.ipsec.sa import ChildSa, ChildState, IkeSa, IkeState
@@ -162,3 +163,14 @@ def test_every_transition_starts_where_the_last_one_ended(steps: list[tuple[bool
             assert change.new is not state
             state = change.new
         assert tunnels.views[PRIMARY].state is state
+
+
+def test_the_negotiated_selectors_are_those_of_the_child_sas_that_carry() -> None:
+    wide, narrow = ("0.0.0.0/0",), ("172.16.0.0/16",)
+    children = (
+        make_child("a", local_ts=wide, remote_ts=wide),
+        make_child("b", local_ts=wide, remote_ts=narrow),
+        make_child("c", local_ts=wide, remote_ts=wide, state=ChildState.DELETING),
+        make_child("d"),
+    )
+    assert sa_status([make_ike_sa(children=children)]).selectors == ((wide, wide), (wide, narrow))

@@ -3,11 +3,9 @@
 from dataclasses import replace
 from ipaddress import IPv4Network
 
-import pytest
 from tests.config_examples import make_config
 from tests.routing.kernel_states import link, objects
 
-from vpnagent.checks.lan import unrouted
 from vpnagent.config.values import Config, LeakGuard
 from vpnagent.counting import LATELY, Stopped
 from vpnagent.desired import desired
@@ -16,8 +14,8 @@ from vpnagent.routing import objects as kernel
 from vpnagent.routing.objects import KernelObjects, LocalWays
 from vpnagent.walls import leak_guard, leaks, walled
 
-LAN = LocalWays(frozenset({"lan0"}), frozenset({"eth0"}), frozenset())
-NO_LAN = LocalWays(frozenset(), frozenset({"eth0"}), frozenset({IPv4Network("10.1.0.0/16")}))
+LAN = LocalWays(frozenset({"lan0"}), frozenset({"eth0"}))
+NO_LAN = LocalWays(frozenset(), frozenset({"eth0"}))
 NOTHING = KernelObjects()
 
 
@@ -91,7 +89,7 @@ def test_the_local_side_is_what_is_configured_or_where_the_kernel_goes() -> None
 
 
 def test_a_tunnel_is_never_the_local_side() -> None:
-    ways = LocalWays(frozenset({"lan0", "vpn-hz-1"}), frozenset({"vpn-hz-2"}), frozenset())
+    ways = LocalWays(frozenset({"lan0", "vpn-hz-1"}), frozenset({"vpn-hz-2"}))
     assert want(config(), ways=ways).local_side == ("lan0",)
 
 
@@ -142,20 +140,3 @@ def test_counters_that_begin_anew_go_on() -> None:
     for at, count in enumerate((5, 9, 2, 2, 3)):
         stopped.update({"out": count}, at)
     assert stopped.of("out") == 12
-
-
-@pytest.mark.parametrize(
-    ("ways", "local", "severities"),
-    [
-        (LAN, (), []),
-        (NO_LAN, ("lan0",), [Severity.CRITICAL]),
-        (NO_LAN, ("eth0",), []),  # by the default route, as is meant
-        (NO_LAN, (), []),  # it never had another
-    ],
-)
-def test_a_local_network_without_a_way_is_told(
-    ways: LocalWays, local: tuple[str, ...], severities: list[Severity]
-) -> None:
-    conf = config(local=local)
-    wanted = walled(desired(conf, {}).kernel, NOTHING, ways)
-    assert [f.severity for f in unrouted(conf, wanted, ways)] == severities

@@ -85,6 +85,7 @@ class Probes:
         self._probes: Accumulator[TunnelKey] = Accumulator()
         self._round_trips: Accumulator[TunnelKey] = Accumulator()
         self._lateness: Accumulator[None] = Accumulator()
+        self._events_lost: Accumulator[None] = Accumulator()
 
     def update(self, report: Report, prober: int) -> None:
         """Take in a report of the prober with that process id."""
@@ -96,6 +97,7 @@ class Probes:
             for meter in report.rtt
         )
         self._lateness.update([Reading(None, prober, _counts(report.lateness, report.lateness_total))])
+        self._events_lost.update([Reading(None, prober, (report.events_lost,))])
 
     def sent(self, tunnel: TunnelKey) -> float:
         """Return the number of probes sent into a tunnel."""
@@ -104,6 +106,10 @@ class Probes:
     def lost(self, tunnel: TunnelKey) -> float:
         """Return how many of them were not answered; a late answer takes none back."""
         return self._probes.of(tunnel, 2)[1]
+
+    def events_lost(self) -> float:
+        """Return how many events of the prober's the daemon was too slow for."""
+        return self._events_lost.of(None, 1)[0]
 
     def round_trips(self, tunnel: TunnelKey) -> Observed:
         """Return the round trips by bucket of RTT_BOUNDS."""

@@ -36,6 +36,7 @@ from vpnagent.standing import Loaded, Standing
 from vpnagent.status import status
 from vpnagent.supervisor import Task, supervise
 from vpnagent.systemd import notify, watchdog_interval
+from vpnagent.witness.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Daemon:
         self._keeping = Keeping(self._known)
         self._reloader = Reloader(self._known, standing, self._keeping, self._wake)
         self._patrol = Patrol(self._known, config_path)
+        self._watch = Watch(self._known)
         self._events = Recorder(self._known, time.time(), time.monotonic())
         self._stop = asyncio.Event()
         self._progress = time.monotonic()
@@ -121,6 +123,7 @@ class Daemon:
             "hooks": self._events.run_hooks,
             "keeping": self._keeping.run,
             "patrol": self._patrol.run,
+            "witness": self._watch.run,
             "ready": self._ready,
             "reload-signal": self._reload_on_hangup,
             "confirmation": self._reloader.watch,

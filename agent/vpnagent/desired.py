@@ -7,7 +7,7 @@ its predecessor left.
 
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from types import MappingProxyType
 
@@ -21,6 +21,7 @@ from vpnagent.routing.objects import (
     ROUTE_METRIC,
     FilterTable,
     KernelObjects,
+    KernelState,
     Nexthop,
     NexthopGroup,
     Route,
@@ -73,7 +74,7 @@ def desired(
     )
     return Desired(
         kernel=KernelObjects(
-            sysctls={s.key: s for s in SYSCTLS},
+            sysctls={s.key: s for s in (*SYSCTLS, *_forwarding(conf))},
             links={link.name: link for link in _links(conf)},
             filter_table=FilterTable(maximum=tuple(clamps), guard=leak_guard(conf)) if clamps else None,
             nexthops={id_: Nexthop(id=id_, interface=interface) for interface, id_ in nexthops.items()},
@@ -175,6 +176,28 @@ def _peer_routes(conf: Config, steering: Mapping[Pin, Steering]) -> Iterator[Rou
         if route := steering[pin].route:
             yield route
         yield Route(prefix=IPv4Network(pin.remote), group=None, source=None)
+
+
+def _forwarding(conf: Config) -> Iterator[Sysctl]:
+    """Yield that our interfaces forward: new ones inherit conf.default, whatever ip_forward says."""
+    for tunnel in conf.tunnels():
+        name = tunnel.interface.replace(".", "/")
+        yield Sysctl(key=f"net.ipv4.conf.{name}.forwarding", value="1", own=True)
+
+
+def with_source_as_hint(objects: KernelObjects, state: KernelState) -> KernelObjects:
+    """Return the objects with a source in the routes only where it is an address of this machine now.
+
+    The kernel refuses a route with a source that is not: a VIP that has moved would cost every network.
+    """
+    here = state.addresses
+    if here is None or all(route.source in here or not route.source for route in objects.routes.values()):
+        return objects
+    routes = {
+        key: replace(route, source=None) if route.group and route.source not in here else route
+        for key, route in objects.routes.items()
+    }
+    return replace(objects, routes=routes)
 
 
 def _links(conf: Config) -> Iterator[XfrmLink]:

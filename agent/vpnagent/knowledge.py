@@ -23,6 +23,9 @@ from vpnagent.rates import Rates
 from vpnagent.routing.objects import Diversion, KernelState
 from vpnagent.selection import PathState, Verdict, Verdicts
 from vpnagent.tunnels import SaStatus, Tunnels
+from vpnagent.witness.machine import Machine
+from vpnagent.witness.values import Statement
+from vpnagent.witness.values import Verdict as Carried
 
 REPLACED_WITHIN = 5.0  #: seconds for which the groups are left alone when the prober has died
 BLAMELESS = (Cause.CONGESTION, Cause.TARGET)  #: degraded so, a path is as good as any other
@@ -171,6 +174,8 @@ class Knowledge:
     config_error: str | None = None  #: why the last reload was refused
     config_findings: tuple[Finding, ...] = ()
     machine_findings: tuple[Finding, ...] = ()  #: written by the patrol, every minute
+    machine: Machine = field(default_factory=Machine)  #: by the patrol: what the witness needs of it
+    witness: Statement = field(default_factory=Statement)  #: written by the witness
     metrics_findings: tuple[Finding, ...] = ()  #: written by the metrics' endpoint
     certificate_expiry: Mapping[TunnelKey, float] = field(default_factory=dict)  #: by the patrol; Unix time
     event_counts: dict[str, int] = field(default_factory=dict)  #: by type, since the start; written by events
@@ -189,6 +194,16 @@ class Knowledge:
     kernel_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     probe_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     check_dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    witness_dirty: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def carried(self, connection: str) -> tuple[Carried, ...]:
+        """Return the witness's verdicts on a connection's networks that are configured."""
+        locals_ = self.config.gateway.local_networks
+        return tuple(
+            verdict
+            for verdict in self.witness.verdicts
+            if verdict.pair.connection == connection and verdict.pair.local in locals_
+        )
 
     def verdicts(self) -> dict[TunnelKey, Verdict]:
         """Return a verdict for every configured tunnel."""

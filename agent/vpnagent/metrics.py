@@ -7,6 +7,7 @@ first time is an increase. Receive and transmit are this gateway's view. docs/me
 """
 
 import math
+from collections import Counter as Counted
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -110,6 +111,15 @@ METRICS: Final = {
         "in: out of a tunnel, to neither the LAN nor a tunnel.",
         ("direction",),
     ),
+    "vpnagent_network_carried": Declaration(
+        Gauge,
+        FLAG,
+        "1 when packets of the local network's hosts go into a tunnel, and answers back.",
+        ("connection", "local", "remote"),
+    ),
+    "vpnagent_findings": Declaration(
+        Gauge, "findings", "What is wrong or worth knowing now, as in status.", ("code", "severity")
+    ),
     "vpnagent_drift_repairs_total": Declaration(
         Counter,
         "objects",
@@ -117,6 +127,9 @@ METRICS: Final = {
         ("kind",),
     ),
     "vpnagent_events_total": Declaration(Counter, "events", "Events told, by type.", ("type",)),
+    "vpnagent_events_lost_total": Declaration(
+        Counter, "events", "Events of the prober that were dropped, as the daemon did not read them.", ()
+    ),
     "vpnagent_hook_failures_total": Declaration(
         Counter, "events", "Events that the hook did not get: given up, or pushed out.", ("hook",)
     ),
@@ -164,6 +177,14 @@ def _written(bounds: tuple[float, ...]) -> tuple[str, ...]:
 
 def samples(known: Knowledge) -> Iterator[Sample]:
     """Yield name, label values and value of every sample."""
+    yield from _agent(known)
+    for connection in known.config.connections:
+        yield from _connection(known, connection)
+        for tunnel in connection.tunnels:
+            yield from _tunnel(known, connection, tunnel)
+
+
+def _agent(known: Knowledge) -> Iterator[Sample]:
     yield "vpnagent_build_info", (__version__,), 1
     yield "vpnagent_charon_up", (), known.charon.connected
     yield "vpnagent_config_last_reload_successful", (), known.config_error is None
@@ -173,12 +194,13 @@ def samples(known: Knowledge) -> Iterator[Sample]:
         yield "vpnagent_clear_text_stopped_packets_total", (direction,), known.kernel.stopped.of(direction)
     for type_, count in seen_or_not((type_.value for type_ in EventType), known.event_counts):
         yield "vpnagent_events_total", (type_,), count
+    if known.probe.report is not None:
+        yield "vpnagent_events_lost_total", (), known.probe.counted.events_lost()
+    found = Counted((f.code, f.severity.value) for f in known.findings.current)
+    for code_and_severity, count in found.items():
+        yield "vpnagent_findings", code_and_severity, count
     for hook in known.config.hooks:
         yield "vpnagent_hook_failures_total", (hook.name,), known.hook_failures.get(hook.name, 0)
-    for connection in known.config.connections:
-        yield from _connection(known, connection)
-        for tunnel in connection.tunnels:
-            yield from _tunnel(known, connection, tunnel)
 
 
 def seen_or_not(keys: Iterable[K], counts: Mapping[K, float]) -> Iterable[tuple[K, float]]:
@@ -192,6 +214,9 @@ def _connection(known: Knowledge, connection: Connection) -> Iterator[Sample]:
     for prefix in connection.remote_networks:
         installed = known.kernel.state is not None and prefix not in known.kernel.missing
         yield "vpnagent_route_installed", (name, str(prefix)), installed
+    for verdict in known.carried(name):
+        pair = verdict.pair
+        yield "vpnagent_network_carried", (name, str(pair.local), str(pair.remote)), verdict.carried
     keys = ((name, cause.value) for cause in Cause)
     for key, count in seen_or_not(keys, known.kernel.failover_counts):
         yield "vpnagent_failovers_total", key, count

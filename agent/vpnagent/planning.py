@@ -6,7 +6,7 @@ from typing import Any
 from vpnagent.choice import WORDS, carriers, verdict_of
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.control import USAGE
-from vpnagent.desired import desired, pins
+from vpnagent.desired import desired, pins, with_source_as_hint
 from vpnagent.errors import ControlError, ViciError, ViciUnavailableError
 from vpnagent.ipsec import plan as ipsec
 from vpnagent.ipsec.charon import Charon
@@ -53,7 +53,7 @@ async def planned(config: Config, verdicts: Verdicts, carrying: Collection[Tunne
         ways = await kernel.local_ways(config.gateway.local_networks)
     finally:
         kernel.close()
-    want = walled(want, state.objects, ways)
+    want = walled(with_source_as_hint(want, state), state.objects, ways)
     actions = plan(want, state, prune=True, manage_sysctls=config.agent.manage_sysctls)
     return [str(action) for action in actions]
 

@@ -14,11 +14,10 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from vpnagent.bell import rung
-from vpnagent.checks.host import sysctl_differs
-from vpnagent.checks.lan import unrouted
+from vpnagent.checks.host import source_missing, sysctl_differs
 from vpnagent.checks.underlay import no_gateway, not_taken
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired, group_ids, pins, sharers, whole_groups
+from vpnagent.desired import desired, group_ids, pins, sharers, whole_groups, with_source_as_hint
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
@@ -106,13 +105,15 @@ class KernelReconciler:
         verdicts = known.verdicts()
         steering = await self._kernel.steering(pins(config))
         decision = desired(config, verdicts, known.carrying(), steering).kernel
-        want = decision
+        # As of the last round, so that the observation need not look for others' routes in every round.
+        want = with_source_as_hint(decision, known.kernel.state) if known.kernel.state else decision
         state, ways = await self._observe(config, want)
-        want = walled(want, state.objects, ways)
+        decision = with_source_as_hint(decision, state)
+        want = walled(decision, state.objects, ways)
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
-            want = with_groups_of_the_prober(config, want, state.objects)
+            want = with_source_as_hint(with_groups_of_the_prober(config, want, state.objects), state)
         parting = is_parting(known)
         if parting:
             want = with_ways_that_stand(want, state.objects)
@@ -133,15 +134,9 @@ class KernelReconciler:
         if known.kernel.state is None or known.kernel.state.outgoing != state.outgoing:
             known.probe_dirty.set()  # whose loss is which tunnel's
         self._stood = standing(self._stood, decision, state.objects)
-        astray = (*no_gateway(config, steering), *not_taken(config, state.outgoing))
         await self._look_for_diversions(config, state.objects)
-        astray = (
-            *astray,
-            *diverted(known.kernel.diversions),
-            *leaks(config, known.kernel.stopped),
-            *unrouted(config, want, ways),
-        )
-        self._publish(want, state, refused, astray)
+        self._publish(want, state, refused, (*no_gateway(config, steering), *self._astray(config, state)))
+        known.witness_dirty.set()
         self.observed.set()
         # Else the round was about what is no longer wanted, or something waits for charon.
         if not actions and not parting and known.config is config:
@@ -153,6 +148,13 @@ class KernelReconciler:
         self._known.kernel.traffic.update(state)
         self._known.kernel.stopped.update(state.stopped, time.monotonic())
         return state, await self._kernel.local_ways(config.gateway.local_networks)
+
+    def _astray(self, config: Config, state: KernelState) -> Iterator[Finding]:
+        """Yield what does not go where it should, for a reason outside of our objects."""
+        yield from not_taken(config, state.outgoing)
+        yield from source_missing(config, state.addresses)
+        yield from diverted(self._known.kernel.diversions)
+        yield from leaks(config, self._known.kernel.stopped)
 
     async def _look_for_diversions(self, config: Config, have: KernelObjects) -> None:
         """Look some of the remote networks up, the others in rounds to come."""
@@ -241,7 +243,7 @@ class KernelReconciler:
         prefixes = {n for c in self._known.config.connections for n in c.remote_networks}
         known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
         managed = self._known.config.agent.manage_sysctls
-        differing = () if managed else sysctl_differences(want, state)
+        differing = () if managed else (s for s in sysctl_differences(want, state) if not s.own)
         known.findings = (
             *(refused_finding(action, error) for action, error in root_causes(refused).items()),
             *(conflict_finding(conflict) for conflict in conflicts(self._places(want), state)),

@@ -74,6 +74,7 @@ def findings(known: Knowledge) -> Iterator[Finding]:
         )
     yield from known.charon.findings
     yield from known.kernel.findings
+    yield from known.witness.findings
     yield from known.probe.findings()
     yield from _tunnel_findings(known.config, known)
 

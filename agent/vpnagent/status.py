@@ -13,6 +13,7 @@ from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.routes import route_state
 from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC
 from vpnagent.tunnels import TunnelState
+from vpnagent.witness.values import Pair, Verdict
 
 Json = dict[str, Any]
 
@@ -60,15 +61,39 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
     tunnels = [_tunnel(known, connection, tunnel) for tunnel in connection.tunnels]
     states = ["up" if t["state"] == TunnelState.UP.value else "down" for t in tunnels]
     selected = known.kernel.selected.get(connection.name, ())
+    networks = _networks(known, connection)
+    lost = any(network["carried"] is False for network in networks)
+    lost = lost or not known.kernel.missing.isdisjoint(connection.remote_networks)
     failover = known.kernel.failovers.get(connection.name)
     return {
         "name": connection.name,
-        "state": state_of(states, carried=bool(selected)),
+        "state": state_of(states, carried=bool(selected) and not lost),
         "forwarding": connection.forwarding.value,
         "active": list(selected),
         "remote_networks": [str(n) for n in connection.remote_networks],
+        "networks": networks,
         "tunnels": tunnels,
         "last_failover": _failover(failover) if failover else None,
+    }
+
+
+def _networks(known: Knowledge, connection: Connection) -> list[Json]:
+    """Return what the witness says of each local network with each remote one; null: not looked yet."""
+    verdicts = {v.pair: v for v in known.carried(connection.name)}
+    pairs = (
+        Pair(connection.name, local, remote)
+        for local in known.config.gateway.local_networks
+        for remote in connection.remote_networks
+    )
+    return [_network(pair, verdicts.get(pair)) for pair in pairs]
+
+
+def _network(pair: Pair, verdict: Verdict | None) -> Json:
+    return {
+        "local": str(pair.local),
+        "remote": str(pair.remote),
+        "carried": verdict.carried if verdict else None,
+        "reason": verdict.reason if verdict else "not looked at yet",
     }
 
 
@@ -87,6 +112,10 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
         "remote_address": str(tunnel.remote_address),
         "ike_sa": view.sa.ike.value if view else "none",
         "child_sa": view.sa.child.value if view else "none",
+        "selectors": [
+            {"local": list(local), "remote": list(remote)}
+            for local, remote in (view.sa.selectors if view else ())
+        ],
         "negotiation_failure": _negotiation_failure(known, tunnel),
         "path": _path(known, tunnel),
         "rx_bytes": counters.rx_bytes,

@@ -14,6 +14,7 @@ from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState
 from vpnagent.probe.outlook import PathReport
 from vpnagent.selection import PathState, Verdict
 
+Selectors = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 NO_PATHS: Final[Mapping[TunnelKey, PathReport]] = {}
 
 
@@ -53,6 +54,7 @@ class SaStatus:
     ike: IkeStatus = IkeStatus.NONE
     child: ChildStatus = ChildStatus.NONE
     encapsulated: bool = False
+    selectors: Selectors = ()  #: local and remote ones of each CHILD_SA, as negotiated; empty: not told
 
     @property
     def installed(self) -> bool:
@@ -104,7 +106,13 @@ def sa_status(sas: Iterable[IkeSa]) -> SaStatus:
         child = ChildStatus.REKEYING
     else:
         child = ChildStatus.INSTALLED
-    return SaStatus(ike=ike, child=child, encapsulated=bool(carrying) and carrying[0].encapsulated)
+    told = {(c.local_ts, c.remote_ts) for c in carrying if c.local_ts and c.remote_ts}
+    return SaStatus(
+        ike=ike,
+        child=child,
+        encapsulated=bool(carrying) and carrying[0].encapsulated,
+        selectors=tuple(sorted(told)),
+    )
 
 
 def sa_statuses(config: Config, sas: Iterable[IkeSa]) -> dict[TunnelKey, SaStatus]:

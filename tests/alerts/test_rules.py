@@ -23,6 +23,7 @@ CONTRACT: Final = {
     "VpnTunnelBandwidthHigh": LEVELS,
     "VpnTunnelPacketRateHigh": LEVELS,
     "VpnTunnelDown": ["critical"],
+    "VpnNetworkNotCarried": ["critical"],
     "VpnNoStandby": ["warning"],
     "VpnPathDegraded": ["warning"],
     "VpnFailover": ["info"],

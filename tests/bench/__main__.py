@@ -27,6 +27,7 @@ def main() -> int:
         ("tests.bench.status_screen",),
         ("tests.bench.daemon_memory", "--seconds", seconds),
         ("tests.bench.scrape",),
+        ("tests.bench.witness",),
         ("tests.bench.steadiness", "--seconds", steady),
     )
     worst = 0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
 
-from vpnagent.checks.black_hole import SMALL, STEP, USABLE, black_hole, sizes
+from vpnagent.checks.black_hole import SMALL, STEP, USABLE, black_hole, sizes, targets
 from vpnagent.checks.judge import judge
 from vpnagent.checks.observation import LargePackets, Observation, Underlay
 from vpnagent.config.values import TunnelKey
@@ -117,3 +117,12 @@ def test_each_tunnel_is_judged_by_itself() -> None:
     [finding] = found(looked(frozenset()), looked(beyond(1300), tunnel=BACKUP))
 
     assert finding.subject == "hangzhou/backup"
+
+
+def test_all_targets_are_asked_or_it_is_said_that_they_were_not() -> None:
+    probe = replace(make_config().tunnels()[0].probe, targets=tuple(IPv4Address(n) for n in range(1, 10)))
+    many = make_config(primary={"probe": probe})
+    assert len(targets(many.connections[0], many.tunnels()[0])) == 9
+    told = [f for f in black_hole(many, Observation(large_packets=())) if f.code == "NotLookedAt"]
+    assert [f.subject for f in told] == ["hangzhou/primary targets"]
+    assert not list(black_hole(make_config(), Observation(large_packets=())))

@@ -5,7 +5,11 @@ import re
 from tests.finding_codes import CODE, PACKAGE, codes
 
 DOCUMENT = PACKAGE.parents[1] / "docs" / "check.md"
-SOURCES = [*(PACKAGE / "checks").glob("*.py"), PACKAGE / "config" / "weaknesses.py"]
+SOURCES = [
+    *(PACKAGE / "checks").glob("*.py"),
+    *(PACKAGE / "witness").glob("*.py"),
+    PACKAGE / "config" / "weaknesses.py",
+]
 SEVERITIES = {"info", "warning", "critical"}
 
 

@@ -17,7 +17,7 @@ from vpnagent.knowledge import Knowledge
 from vpnagent.report import refresh
 from vpnagent.status import status
 
-NOTHING = 'print(\'{"findings": [], "certificate_expiry": []}\')'
+NOTHING = 'print(\'{"findings": [], "certificate_expiry": [], "machine": {"filtering": [], "hosts": []}}\')'
 
 
 def known() -> Knowledge:

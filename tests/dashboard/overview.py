@@ -88,11 +88,12 @@ def _tiles() -> Sequence[Panel]:
         ),
         framed(
             tile(),
-            "Routes missing",
-            "Prefixes whose route does not lead into a tunnel: their packets meet the unreachable route.",
+            "Networks not carried",
+            "Local networks, with each remote one, whose packets do not go into a tunnel or whose answers "
+            "do not come back, whatever the tunnels' states.",
             TILE,
-            instant(zeros("vpnagent_route_installed")),
-            runbook=["KernelRefused"],
+            instant(zeros("vpnagent_network_carried")),
+            runbook=["VpnNetworkNotCarried"],
         ),
         framed(
             tile(((None, GREEN), (1, ORANGE))),

@@ -52,7 +52,7 @@ def _states() -> Sequence[Panel]:
             timeline({0: ("no", GREY), 1: ("yes", GREEN)}),
             "Forwarding",
             "Which tunnels carried their connection's traffic. Where it moves there was a failover.",
-            (8, 7),
+            (12, 7),
             query(series("vpnagent_tunnel_forwarding"), OF_TUNNEL),
             runbook=["VpnFailover"],
         ),
@@ -61,7 +61,7 @@ def _states() -> Sequence[Panel]:
             "IKE_SA and CHILD_SA",
             "What was negotiated. A tunnel that has both and is down has a path on which something drops "
             "ESP.",
-            (8, 7),
+            (12, 7),
             query(sas, OF_TUNNEL),
             runbook=["VpnTunnelDown"],
         ),
@@ -69,9 +69,18 @@ def _states() -> Sequence[Panel]:
             timeline({0: ("missing", RED), 1: ("installed", GREEN)}),
             "Routes",
             "Prefixes whose route led into a tunnel.",
-            (8, 7),
+            (12, 7),
             query(series("vpnagent_route_installed"), OF_CONNECTION + " {{prefix}}"),
             runbook=["KernelRefused"],
+        ),
+        framed(
+            timeline({0: ("not carried", RED), 1: ("carried", GREEN)}),
+            "Networks",
+            "Whether packets of hosts went into a tunnel, and answers back: forwarding, rules, routes, "
+            "selectors.",
+            (12, 7),
+            query(series("vpnagent_network_carried"), OF_CONNECTION + " {{local}} {{remote}}"),
+            runbook=["VpnNetworkNotCarried"],
         ),
     ]
 

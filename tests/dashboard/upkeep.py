@@ -78,4 +78,19 @@ def upkeep() -> Sequence[Panel]:
             ),
             runbook=["HookFailing"],
         ),
+        framed(
+            counts(),
+            "Findings",
+            "What vpnagent status warns of and notes, by code and severity.",
+            (12, 8),
+            query(series("vpnagent_findings"), OF_GATEWAY + " {{severity}} {{code}}"),
+        ),
+        framed(
+            counts(),
+            "Events of the prober lost within an hour",
+            "Events that the prober dropped as the daemon did not read them: it was stopped, or too busy.",
+            (12, 8),
+            query(occurrences("vpnagent_events_lost_total", GATEWAY, HOUR), OF_GATEWAY),
+            runbook=["VpnProberLate"],
+        ),
     ]

@@ -10,7 +10,10 @@ from tests.config_examples import make_config, make_connection
 from tests.explain.cases import CATALOGUE, DOWN, NO_ROUTE, OSS, PUBLIC, RDS, UP, make_route, seen
 
 from vpnagent.config.values import Config, TrafficSelectors, TunnelKey
-from vpnagent.explain.reasoning import Kind, covering, explain, kind_of, tunnels_of
+from vpnagent.explain.advice import advise
+from vpnagent.explain.reasoning import Kind, covering, explain, kind_of, networks_of, tunnels_of
+from vpnagent.explain.seen import TunnelSeen
+from vpnagent.explain.target import Target
 from vpnagent.knowledge import Knowledge
 from vpnagent.status import status
 
@@ -122,3 +125,34 @@ def test_the_daemon_s_status_is_understood() -> None:
     assert told.keys() == {PRIMARY, BACKUP}
     assert told[PRIMARY].state == "init"
     assert tunnels_of({}) == {}
+
+
+def narrowed() -> TunnelSeen:
+    negotiated = ((("10.1.0.0/16",), ("172.16.0.0/16",)),)
+    return TunnelSeen(state="up", reason="heard", forwarding=True, selectors=negotiated)
+
+
+def test_selectors_are_those_that_were_negotiated_where_the_daemon_tells_them() -> None:
+    route = seen(make_route(interface="vpn-hz-1"))
+    found = explain(make_config(), CATALOGUE, OSS, route, {PRIMARY: narrowed()})
+    assert found.selectors is not None
+    assert found.selectors.negotiated
+    assert found.selectors.remote == ("172.16.0.0/16",)
+    assert not found.selectors.destination_covered
+    without = explain(make_config(), CATALOGUE, OSS, route, {PRIMARY: UP})
+    assert without.selectors is not None
+    assert not without.selectors.negotiated
+    assert without.selectors.cover
+
+
+def test_what_the_witness_says_of_the_prefix_is_told_and_warned_of() -> None:
+    networks = [
+        {"local": "10.1.0.0/16", "remote": "100.64.0.0/10", "carried": False, "reason": "no way"},
+        {"local": "10.1.0.0/16", "remote": "172.16.0.0/16", "carried": True, "reason": ""},
+    ]
+    told = networks_of({"connections": [{"name": "hangzhou", "networks": networks}]})
+    found = explain(make_config(), CATALOGUE, OSS, seen(make_route(interface="vpn-hz-1")), {}, told)
+    assert [(n.local, n.carried) for n in found.networks] == [("10.1.0.0/16", False)]
+    warned = advise(CATALOGUE, Target(str(OSS), OSS, None), (found,))
+    assert "not-carried" in [finding.code for finding in warned]
+    assert networks_of({}) == {}

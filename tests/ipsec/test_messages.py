@@ -247,6 +247,7 @@ def test_an_established_ike_sa() -> None:
     assert (sa.state, sa.connecting, sa.negotiating_child) == (IkeState.ESTABLISHED, False, False)
     (carrying,) = sa.carrying_children
     assert (carrying.name, carrying.state, carrying.encapsulated) == ("primary", ChildState.INSTALLED, True)
+    assert (carrying.local_ts, carrying.remote_ts) == (("10.78.1.1/32",), ("10.78.2.1/32",))
 
 
 def test_a_rekeyed_child_leaves_one_that_carries() -> None:

@@ -1,7 +1,8 @@
-"""The real daemon and its real prober on a kernel without XFRM interfaces: ``stand_in_daemon.py CONFIG``.
+"""The real daemon and its real prober, where the kernel has no XFRM interfaces and there is no charon.
 
-It differs from ``vpnagent run`` in two things: interfaces of kind veth, made beforehand, stand for XFRM ones,
-and charon is tests/fake_charon.py, which brings every tunnel up that is initiated.
+``stand_in_daemon.py CONFIG [LOCAL REMOTE]``, or ``stand_in_daemon.py down OPTIONS``. It differs from
+``vpnagent run`` in two things: interfaces of kind veth, made beforehand, stand for XFRM ones, and charon is
+tests/fake_charon.py, which brings every tunnel up that is initiated, narrowed to LOCAL === REMOTE if given.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from vpnagent.commands.options import DEFAULT_STATE, agent_key
 from vpnagent.config.values import Config
 from vpnagent.errors import AgentError
 from vpnagent.ipsec.events import Event
+from vpnagent.ipsec.sa import CharonState
 from vpnagent.routing.netlink import Kernel
 from vpnagent.routing.objects import XfrmLink
 from vpnagent.standing import Standing
@@ -33,8 +35,24 @@ class StandInKernel(Kernel):
         super().__init__(on_change=on_change, link_kind="veth")
 
 
+class Narrowing(FakeCharon):
+    """Tells of every CHILD_SA that it was negotiated for the networks of the command line only."""
+
+    async def observe(self) -> CharonState:
+        state = await super().observe()
+        local, remote = (sys.argv[2],), (sys.argv[3],)
+        sas = [
+            replace(
+                sa,
+                children=tuple(replace(child, local_ts=local, remote_ts=remote) for child in sa.children),
+            )
+            for sa in state.sas
+        ]
+        return replace(state, sas=tuple(sas))
+
+
 def charon_of(_path: str, on_event: Callable[[Event], None]) -> FakeCharon:
-    return FakeCharon(on_event=on_event)
+    return (Narrowing if len(sys.argv) > 2 else FakeCharon)(on_event=on_event)
 
 
 def run(path: str) -> None:

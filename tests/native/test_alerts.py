@@ -50,6 +50,9 @@ def healthy(config: Config, minutes: float) -> Courses:
         limit = series("vpnagent_connection_bandwidth_limit_bits_per_second", of)
         courses[limit] = gauge((connection.bandwidth, minutes))
         courses[series("vpnagent_failovers_total", f'{of},reason="silent"')] = gauge((3, minutes))
+        for remote in connection.remote_networks:
+            network = f'{of},local="10.1.0.0/16",remote="{remote}"'
+            courses[series("vpnagent_network_carried", network)] = gauge((1, minutes))
         for tunnel in connection.tunnels:
             courses |= _healthy_tunnel(connection, tunnel, minutes)
     return courses
@@ -255,6 +258,9 @@ DOWN = tunnel_series("vpnagent_tunnel_state", "hangzhou/primary", 'state="down"'
 TRIAL = tunnel_series("vpnagent_tunnel_state", "hangzhou/primary", 'state="trial"')
 CHILD_SA = tunnel_series("vpnagent_child_sa_installed", "hangzhou/primary")
 TUNNEL_DOWN = alert("VpnTunnelDown", "critical", connection="hangzhou", tunnel="primary")
+OF_NETWORK = {"connection": "hangzhou", "local": "10.1.0.0/16", "remote": "100.64.0.0/10"}
+NETWORK = series("vpnagent_network_carried", ",".join(f'{k}="{v}"' for k, v in OF_NETWORK.items()))
+NOT_CARRIED = alert("VpnNetworkNotCarried", "critical", **OF_NETWORK)
 NO_STANDBY = alert("VpnNoStandby", "warning", connection="hangzhou")
 PATH_DEGRADED = alert("VpnPathDegraded", "warning", connection="beijing", tunnel="a")
 FAILOVERS = series("vpnagent_failovers_total", 'connection="hangzhou",reason="silent"')
@@ -299,6 +305,11 @@ HEALTH_CASES: Final = (
         name="negotiation status 0",
         courses={CHILD_SA: gauge((1, 30), (0, 90))},
         expected=_held(TUNNEL_DOWN, 1),
+    ),
+    Case(
+        name="a network that is not carried whatever the tunnels say",
+        courses={NETWORK: gauge((1, 30), (0, 90))},
+        expected=_held(NOT_CARRIED, 1),
     ),
     Case(
         name="a renegotiation within a minute is not told",

@@ -1,5 +1,6 @@
 """Rules of nftables and iptables that hurt are set for real, and found; those that do not are not."""
 
+import asyncio
 import os
 import pathlib
 import shutil
@@ -12,6 +13,8 @@ import pytest
 from tests.config_examples import make_config
 from tests.native.machine import Machine, machine
 
+from vpnagent.checks.filtering import filtering
+from vpnagent.checks.observe import observe
 from vpnagent.config.values import UdpEncapsulation
 from vpnagent.finding import Severity
 
@@ -281,3 +284,37 @@ def test_both_tunnels_are_looked_at(tidy: Machine) -> None:
     tunnels = tidy.config.connections[0].tunnels
     first = make_config(connection={"tunnels": (replace(tunnels[0]),)})
     assert tidy.findings(first) == []
+
+
+SECOND = IPv4Network("10.2.0.0/24")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        f"ip saddr {SECOND} drop",
+        f"ip daddr {SECOND} drop",
+        'iifname "vpn-hz-2" ip saddr 172.16.0.0/16 ip daddr 10.2.0.0/24 drop',
+    ],
+)
+def test_every_local_network_is_looked_at_with_every_remote_one_through_every_tunnel(
+    tidy: Machine, rule: str
+) -> None:
+    nft(tidy, filtered("forward", rule))
+    both = make_config(gateway={"local_networks": (IPv4Network("10.1.0.0/16"), SECOND)})
+
+    assert {finding.code for finding in tidy.findings(both)} == {"ForwardDropped"}
+    assert str(SECOND) in tidy.findings(both)[0].text
+
+
+def test_with_too_many_rules_it_is_said_how_many_packets_were_tried(tidy: Machine) -> None:
+    nft(tidy, filtered("forward", *(f"ip saddr 198.18.{n >> 8}.{n & 255} drop" for n in range(25_000))))
+    locals_ = tuple(IPv4Network((0x0A000000 + (n << 16), 16)) for n in range(1, 8))
+    many = make_config(gateway={"local_networks": locals_})
+    with tidy.gateway.entered():
+        seen = asyncio.run(observe(many, str(tidy.folder / "vpnagent.yaml"), thorough=False))
+
+    [told] = [f for f in filtering(many, seen) if f.code == "NotLookedAt"]
+
+    assert told.subject == "packets"
+    assert "80 of " in told.text

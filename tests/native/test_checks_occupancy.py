@@ -120,9 +120,31 @@ def test_a_policy_for_the_lan_that_comes_before_the_main_table(tidy: Machine) ->
 
 
 @pytest.mark.parametrize(
+    "rule",
+    [
+        "not fwmark 0xca6c lookup 100",  # wg-quick's
+        "not to 10.1.0.0/16 lookup 100",
+        "not from 192.168.9.0/24 lookup 100",
+        "not iif eth0 lookup 100",
+        "not ipproto tcp lookup 100",
+    ],
+)
+def test_an_inverted_rule_is_for_all_that_it_does_not_name(tidy: Machine, rule: str) -> None:
+    tidy.gateway.ip("route add default via 192.0.2.1 table 100")
+    tidy.gateway.ip(f"rule add {rule} priority 1000")
+
+    found = {(f.code, f.severity) for f in tidy.findings()}
+
+    assert found == {("RuleBeforeMain", Severity.CRITICAL)}
+    assert all("1000: not from" in f.text for f in tidy.findings())
+
+
+@pytest.mark.parametrize(
     "harmless",
     [
         "fwmark 7 lookup 100",  # only what somebody marks
+        "not from 10.1.0.0/16 to 0.0.0.0/0 lookup 100",  # all but the LAN
+        "not fwmark 0/0xff lookup 100",  # what is marked
         "from 192.168.9.0/24 lookup 100",  # of others
         "to 198.18.0.0/15 lookup 100",
         "lookup 101",  # an empty table

@@ -108,3 +108,25 @@ def test_where_there_is_no_room_each_fact_has_a_line() -> None:
         "prober connected",
         "configuration loaded 14s ago",
     ]
+
+
+def test_a_network_that_is_not_carried_has_no_traffic_whatever_the_tunnels_say() -> None:
+    status = document("healthy")
+    status["connections"][0]["networks"][1].update(carried=False, reason="net.ipv4.conf.lan0.forwarding is 0")
+    assert headline(status) == (Tone.BAD, "idc-lab: up, no traffic to 172.16.0.0/16")
+
+
+def test_one_of_two_local_networks_that_is_not_carried_is_named() -> None:
+    status = document("healthy")
+    [connection] = status["connections"]
+    lost = {"local": "10.2.0.0/16", "remote": "172.16.0.0/16", "carried": False, "reason": "no way"}
+    connection["networks"] += [lost, {**lost, "remote": "100.64.0.0/10", "carried": True}]
+    assert headline(status) == (Tone.BAD, "idc-lab: up, no traffic from 10.2.0.0/16 to 172.16.0.0/16")
+
+
+def test_a_network_that_another_connection_carries_has_traffic() -> None:
+    status = document("healthy")
+    [connection] = status["connections"]
+    other = [{**network, "carried": False} for network in connection["networks"]]
+    status["connections"].append({**connection, "name": "beijing", "networks": other})
+    assert headline(status)[0] is Tone.GOOD

@@ -42,6 +42,20 @@ def _tunnel_down(config: Config, scope: Scope) -> Iterator[Alert]:
     )
 
 
+def _network_not_carried(config: Config, scope: Scope) -> Iterator[Alert]:
+    carried = scope.series("vpnagent_network_carried")
+    yield Alert(
+        name="VpnNetworkNotCarried",
+        severity=Severity.CRITICAL,
+        expr=f"{carried} == 0",
+        hold="1m",
+        summary="{{ $labels.local }} does not reach {{ $labels.remote }} through {{ $labels.connection }}",
+        description="For a minute packets of hosts in {{ $labels.local }} for {{ $labels.remote }} have "
+        "not gone into a tunnel, or answers have not found their way back, whatever the tunnels' states. "
+        "vpnagent status names the broken link: forwarding, rule, route, selectors, the way to the LAN.",
+    )
+
+
 def _no_standby(config: Config, scope: Scope) -> Iterator[Alert]:
     names = [
         connection.name
@@ -187,6 +201,7 @@ def _prober_late(config: Config, scope: Scope) -> Iterator[Alert]:
 
 RULES: Final[tuple[Callable[[Config, Scope], Iterator[Alert]], ...]] = (
     _tunnel_down,
+    _network_not_carried,
     _no_standby,
     _path_degraded,
     _failover,

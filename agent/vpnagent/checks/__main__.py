@@ -15,6 +15,7 @@ from vpnagent.checks.certificates import expiries
 from vpnagent.checks.judge import judge
 from vpnagent.checks.next_start import next_start
 from vpnagent.checks.observe import observe
+from vpnagent.witness.machine import machine_of, to_plain
 
 LEAST_URGENT = 19
 
@@ -27,7 +28,8 @@ def main() -> None:
     found = [*next_start(config, config_path), *judge(config, seen)]
     findings = [[f.code, f.subject, f.severity.value, f.text, f.hint] for f in found]
     expiry = expiries(seen, (tunnel.key for tunnel in config.tunnels()))
-    json.dump({"findings": findings, "certificate_expiry": [*expiry.items()]}, sys.stdout)
+    machine = to_plain(machine_of(config, seen))
+    json.dump({"findings": findings, "certificate_expiry": [*expiry.items()], "machine": machine}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ pass draws a line, on one side of which all is answered and on the other nothing
 """
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.checks.observation import LargePackets, Observation, Underlay
@@ -16,6 +17,7 @@ from vpnagent.finding import Finding, Severity
 SMALL: Final = 576  #: bytes of IP packet that every host takes (RFC 791), and the least ``mtu``
 USABLE: Final = 1200  #: bytes below which much does not work at all: what QUIC needs (RFC 9000 §14)
 ETHERNET: Final = 1500  #: bytes
+MOST_TARGETS: Final = 8  #: of a tunnel; one alone may be a host that ignores large echo requests
 STEP: Final = 20  #: bytes: ESP pads to 16, so a finer line could not be drawn
 
 
@@ -25,6 +27,11 @@ def sizes(mtu: int) -> frozenset[int]:
     return frozenset({SMALL, *range(USABLE, min(mtu, ETHERNET) + 1, STEP), mtu})
 
 
+def targets(connection: Connection, tunnel: Tunnel) -> list[IPv4Address]:
+    """Return whom to send large packets through a tunnel."""
+    return [*dict.fromkeys((*tunnel.probe.targets, *connection.shared_targets))]
+
+
 def black_hole(config: Config, seen: Observation) -> Iterator[Finding]:
     """Yield tunnels in which small packets are answered and large ones are not."""
     ways = {way.tunnel: way for way in seen.underlays or ()}
@@ -32,6 +39,8 @@ def black_hole(config: Config, seen: Observation) -> Iterator[Finding]:
         for tunnel in connection.tunnels:
             if known_to_be_small(connection, ways.get(tunnel.key)):
                 continue  # PathMtuTooSmall tells it
+            if seen.large_packets is not None and len(targets(connection, tunnel)) > MOST_TARGETS:
+                yield _not_all(tunnel, targets(connection, tunnel))
             looked = [one for one in seen.large_packets or () if one.tunnel == tunnel.key]
             answering = [one for one in looked if SMALL in one.answered]
             if answering and all(map(swallowed, answering)):
@@ -51,6 +60,16 @@ def swallowed(looked: LargePackets) -> bool:
         and SMALL in looked.answered
         and max(looked.answered) < min(looked.lost)
         and not looked.refused
+    )
+
+
+def _not_all(tunnel: Tunnel, asked: list[IPv4Address]) -> Finding:
+    return Finding(
+        code="NotLookedAt",
+        subject=f"{tunnel.key} targets",
+        severity=Severity.INFO,
+        text=f"large packets: {MOST_TARGETS} of {len(asked)} targets of {tunnel.key} were asked",
+        hint="of the others it is not known whether large packets get there",
     )
 
 

@@ -18,6 +18,7 @@ from vpnagent.routing.dumps import (
     RTM_F_CLONED,
     RTM_GETROUTE,
     RTMSG,
+    RTN_UNICAST,
     u32,
 )
 from vpnagent.routing.message import AF_INET, NLM_F_DUMP, attributes, message, string
@@ -28,10 +29,14 @@ LOCAL_TABLE: Final = 255
 
 FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY = 1, 2, 3, 6
 FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_PROTOCOL = 14, 15, 21
-#: FWMARK, TUN_ID, SUPPRESS_IFGROUP, OIFNAME, L3MDEV, UID_RANGE, IP_PROTO, SPORT_RANGE, DPORT_RANGE, DSCP
-SELECTIVE: Final = (10, 12, 13, 17, 19, 20, 22, 23, 24, 25)
+FRA_FWMARK, FRA_FWMASK, FRA_L3MDEV, FRA_IP_PROTO, FRA_SPORT_RANGE, FRA_DPORT_RANGE = 10, 16, 19, 22, 23, 24
+#: of what cannot be asked for: TUN_ID, SUPPRESS_IFGROUP, OIFNAME, UID_RANGE, DSCP
+OBSCURE: Final = (12, 13, 17, 20, 25)
+FIB_RULE_INVERT: Final = 2
 
 I32: Final = struct.Struct("=i")
+PORTS: Final = struct.Struct("=HH")
+ALL_BITS: Final = 0xFFFFFFFF
 
 ALL_ROUTES: Final = message(RTM_GETROUTE, NLM_F_DUMP, RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
 RULES: Final = message(RTM_GETRULE, NLM_F_DUMP, RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
@@ -64,17 +69,39 @@ def route_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Netw
     )
 
 
+def lan_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Network]) -> Route | None:
+    """Read an RTM_NEWROUTE that leads to part of a local network, other than by default."""
+    family, length, _, tos, _, protocol, _, kind, flags = RTMSG.unpack_from(body)
+    if family != AF_INET or not length or tos or flags & RTM_F_CLONED or kind != RTN_UNICAST:
+        return None
+    found = attributes(body, RTMSG.size)
+    if u32(found.get(RTA_TABLE)) != MAIN_TABLE or protocol == PROTOCOL:
+        return None
+    prefix = IPv4Network((found.get(RTA_DST, bytes(4)), length))
+    if not any(prefix.overlaps(network) for network in networks):
+        return None
+    return Route(
+        table=MAIN_TABLE,
+        prefix=prefix,
+        kind=kind,
+        interface=names.get(u32(found.get(RTA_OIF)), ""),
+        metric=u32(found.get(RTA_PRIORITY)),
+        protocol=protocol,
+    )
+
+
 def _counts(prefix: IPv4Network, network: IPv4Network, table: int) -> bool:
     return prefix.subnet_of(network) if table == MAIN_TABLE else prefix.overlaps(network)
 
 
 def rule_row(body: bytes) -> Rule | None:
     """Read an RTM_NEWRULE. The header is a route's, with the action in the place of the type."""
-    family, destination_length, source_length, tos, table, _, _, action, _ = RTMSG.unpack_from(body)
+    family, destination_length, source_length, tos, table, _, _, action, flags = RTMSG.unpack_from(body)
     if family != AF_INET:
         return None
     found = attributes(body, RTMSG.size)
     suppressed = found.get(FRA_SUPPRESS_PREFIXLEN)
+    mark = u32(found.get(FRA_FWMARK))
     return Rule(
         priority=u32(found.get(FRA_PRIORITY)),
         source=IPv4Network((found.get(FRA_SRC, bytes(4)), source_length)),
@@ -82,13 +109,26 @@ def rule_row(body: bytes) -> Rule | None:
         incoming=string(found.get(FRA_IIFNAME, b"")),
         table=u32(found.get(FRA_TABLE)) or table,
         action=action,
-        selective=bool(tos) or any(_set(found, attribute) for attribute in SELECTIVE),
         suppressed_length=I32.unpack(suppressed)[0] if suppressed else -1,
         protocol=(found.get(FRA_PROTOCOL) or b"\0")[0],
+        inverted=bool(flags & FIB_RULE_INVERT),
+        mark=mark,
+        mask=u32(found.get(FRA_FWMASK)) if FRA_FWMASK in found else (ALL_BITS if mark else 0),
+        tos=tos,
+        ip_protocol=(found.get(FRA_IP_PROTO) or b"\0")[0],
+        source_ports=_ports(found.get(FRA_SPORT_RANGE)),
+        destination_ports=_ports(found.get(FRA_DPORT_RANGE)),
+        obscure=any(_set(found, attribute) for attribute in OBSCURE),
+        of_devices=any(found.get(FRA_L3MDEV, b"")),
     )
 
 
+def _ports(value: bytes | None) -> tuple[int, int]:
+    """Read a fib_rule_port_range; (0, 0) for none."""
+    return PORTS.unpack(value) if value is not None and len(value) == PORTS.size else (0, 0)
+
+
 def _set(found: Mapping[int, bytes], attribute: int) -> bool:
-    """Whether a selector is there and not the kernel's word for none: SUPPRESS_IFGROUP -1, FWMARK 0."""
+    """Whether a selector is there and not the kernel's word for none: SUPPRESS_IFGROUP -1."""
     value = found.get(attribute, b"")
     return any(value) and value != b"\xff\xff\xff\xff"

@@ -63,6 +63,7 @@ class Rule:
     action: Action
     target: str = ""  #: the chain of a jump or goto
     text: str = ""
+    mark: tuple[int, int] | None = None  #: of MARK: (old & first) ^ second; None: not a constant
 
     def holds(self, packet: "Packet") -> bool | None:
         """Return whether all matches hold; None if that cannot be told."""
@@ -89,6 +90,11 @@ class Ruleset:
     """All chains of a network namespace that IPv4 packets pass, by name."""
 
     chains: Mapping[str, Chain]
+
+    @property
+    def size(self) -> int:
+        """Return the number of rules."""
+        return sum(len(chain.rules) for chain in self.chains.values())
 
     def at(self, hook: str) -> list[Chain]:
         """Return the chains of a hook, in their order."""

@@ -1,7 +1,8 @@
 """What the machine itself lacks or has wrong: kernel, modules, settings, clock, AES, files, ports. Pure."""
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.checks.observation import Listener, Observation
@@ -131,6 +132,22 @@ def sysctl_differs(sysctl: Sysctl) -> Finding:
         severity=Severity.WARNING,
         text=f"{sysctl.key} is not {sysctl.value} and manage_sysctls is false",
         hint=f"sysctl -w {sysctl}",
+    )
+
+
+def source_missing(config: Config, here: Collection[IPv4Address] | None) -> Iterator[Finding]:
+    """Yield that the source address of the routes is not on this machine, as a VIP that has moved."""
+    source = config.gateway.source_address
+    if source is None or here is None or source in here or not config.connections:
+        return
+    yield Finding(
+        code="SourceAddressMissing",
+        subject=str(source),
+        severity=Severity.WARNING,
+        text=f"gateway.source_address {source} is on no interface of this machine that is up: the routes "
+        "stand without it, and this machine's own packets into the tunnels have another source",
+        hint="put the address back (it is taken up again at once), or set gateway.source_address to one that "
+        "stays; probes of shared targets need it",
     )
 
 

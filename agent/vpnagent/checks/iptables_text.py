@@ -10,7 +10,7 @@ from ipaddress import IPv4Network
 from typing import Final
 
 from vpnagent.checks.firewall import UNKNOWN, Action, Chain, Match, Rule, Value
-from vpnagent.checks.nft_json import PROTOCOLS
+from vpnagent.checks.nft_json import ALL_BITS, PROTOCOLS
 
 HOOKS: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 PRIORITIES: Final = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
@@ -93,7 +93,7 @@ def _chain(prefix: str, table: str, name: str, policy: str) -> Chain:
 
 def _rule(words: list[str], prefix: str) -> Rule:
     text = " ".join(words)
-    action, target = Action.NOTHING, ""
+    action, target, mark = Action.NOTHING, "", None
     matches: list[Match] = []
     for option, negated, values in _options(words):
         if option in ("-j", "-g"):
@@ -101,9 +101,33 @@ def _rule(words: list[str], prefix: str) -> Rule:
             # LOG and its like are jumps to chains that are not there: the next rule follows.
             action = TARGETS.get(name, Action.GOTO if option == "-g" else Action.JUMP)
             target = f"{prefix} {name}"
+            mark = _new_mark(words[words.index(option) + 2 :]) if name == "MARK" else None
             break  # what follows are the target's own options
         matches += _matches(option, values, negated=negated)
-    return Rule(tuple(matches), action, target, text)
+    return Rule(tuple(matches), action, target, text, mark)
+
+
+def _new_mark(words: list[str]) -> tuple[int, int] | None:
+    """Read what MARK does: (old & first) ^ second. iptables-save writes ``--set-xmark value/mask``."""
+    try:
+        [option, text] = words
+        value, slash, mask = text.partition("/")
+        number, bits = int(value, 0), int(mask, 0) if slash else ALL_BITS
+    except ValueError:
+        return None
+    match option:
+        case "--set-xmark":
+            return ALL_BITS & ~bits, number
+        case "--set-mark":
+            return ALL_BITS & ~(bits | number), number
+        case "--or-mark":
+            return ALL_BITS & ~number, number
+        case "--and-mark":
+            return number, 0
+        case "--xor-mark":
+            return ALL_BITS, number
+        case _:
+            return None
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, bool, list[str]]]:

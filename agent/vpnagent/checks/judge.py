@@ -9,7 +9,6 @@ from vpnagent.checks.charon_traps import charon_traps
 from vpnagent.checks.filtering import filtering
 from vpnagent.checks.host import host
 from vpnagent.checks.kernel_traps import kernel_traps
-from vpnagent.checks.lan import lan
 from vpnagent.checks.observation import Observation, Unseen
 from vpnagent.checks.occupancy import occupancy
 from vpnagent.checks.underlay import underlay
@@ -22,7 +21,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     occupancy,
     filtering,
     underlay,
-    lan,
     black_hole,
     charon_traps,
     certificates,

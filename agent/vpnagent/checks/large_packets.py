@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
-from vpnagent.checks.black_hole import SMALL, sizes
+from vpnagent.checks.black_hole import MOST_TARGETS, SMALL, sizes, targets
 from vpnagent.checks.observation import LargePackets
 from vpnagent.checks.path_mtu import forbid_fragments, known_mtu
 from vpnagent.config.values import Config, TunnelKey
@@ -23,7 +23,6 @@ from vpnagent.probe.sockets import raw_socket
 
 BRIEF: Final = (0.4, 0.3, 0.3)  #: seconds after each round of requests; a size is sent in each until answered
 PATIENT: Final = (*BRIEF[:2], 1.3, *BRIEF[1:])  #: the same, and after a second once more
-TARGETS: Final = 2  #: of a tunnel: one alone may be a host that ignores large echo requests
 IP_HEADER: Final = 20  #: bytes
 LARGEST: Final = 65535  #: bytes of an IP packet
 
@@ -105,7 +104,7 @@ def _ways(config: Config, echo: Echo, open_sockets: contextlib.ExitStack) -> lis
     ways: list[_Way] = []
     for connection in config.connections:
         for tunnel in connection.tunnels:
-            for target in [*dict.fromkeys((*tunnel.probe.targets, *connection.shared_targets))][:TARGETS]:
+            for target in targets(connection, tunnel)[:MOST_TARGETS]:
                 sock = open_sockets.enter_context(raw_socket(socket.IPPROTO_ICMP, echo.filter()))
                 with contextlib.suppress(OSError):
                     _bind(sock, tunnel.interface, config.gateway.source_address)

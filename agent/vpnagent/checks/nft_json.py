@@ -48,6 +48,8 @@ META_FIELDS: Final = {
 }
 IP_FIELDS: Final = {"saddr": "saddr", "daddr": "daddr", "protocol": "l4proto"}
 IPV4: Final = 2  #: NFPROTO_IPV4
+MARKS: Final = ({"meta": {"key": "mark"}}, {"ct": {"key": "mark"}})  #: the packet's, the connection's
+ALL_BITS: Final = 0xFFFFFFFF
 WORD: Final = re.compile(r"[A-Za-z0-9_.*@:-]{1,40}")
 
 
@@ -109,10 +111,32 @@ def _rules(body: Json, sets: Sets) -> Iterator[Rule]:
             yield Rule(tuple(matches), action, text=text)
             return
         elif kind == "mangle":  # of all that a rule may change, only the mark is matched again
-            changes = value.get("key") == {"meta": {"key": "mark"}}
-            yield Rule(tuple(matches), Action.MARK if changes else Action.NOTHING)
+            marks = value.get("key") in MARKS
+            action = Action.MARK if value.get("key") == MARKS[0] else Action.NOTHING
+            yield Rule(tuple(matches), action, text=text, mark=_mark(value.get("value")) if marks else None)
         elif kind not in HARMLESS:
             matches.append(UNKNOWN)  # limit, quota, queue, xt, and whatever comes
+
+
+def _mark(value: object) -> tuple[int, int] | None:
+    """Return what becomes of a mark: (old & first) ^ second; None where that is no constant."""
+    match value:
+        case bool():
+            return None
+        case int():
+            return 0, value
+        case {"|": [{"meta": {"key": "mark"}}, int(bits)]}:
+            return ALL_BITS & ~bits, bits
+        case {"&": [{"meta": {"key": "mark"}}, int(bits)]}:
+            return bits, 0
+        case {"^": [{"meta": {"key": "mark"}}, int(bits)]}:
+            return ALL_BITS, bits
+        case {"^": [{"&": [{"meta": {"key": "mark"}}, int(keep)]}, int(bits)]}:
+            return keep, bits
+        case {"|": [{"&": [{"meta": {"key": "mark"}}, int(keep)]}, int(bits)]}:
+            return keep & ~bits, bits
+        case _:
+            return None
 
 
 def _verdict_map(value: Json, table: str, matches: list[Match], text: str) -> Iterator[Rule]:

@@ -108,9 +108,15 @@ async def _network(config: Config) -> Seen:
         links = await route.dump(dumps.LINKS, dumps.link_row)
         names = {link.index: link.name for link in links}
         addresses = await route.dump(dumps.ADDRESSES, dumps.address_row)
-        routes = await route.dump(
-            fib_messages.ALL_ROUTES, lambda body: fib_messages.route_row(body, names, networks)
+        local = config.gateway.local_networks
+        rows = await route.dump(
+            fib_messages.ALL_ROUTES,
+            lambda body: (
+                fib_messages.route_row(body, names, networks),
+                fib_messages.lan_row(body, names, local),
+            ),
         )
+        routes = [row for row, _ in rows if row is not None]
         rules = await route.dump(fib_messages.RULES, fib_messages.rule_row)
         return {
             "interfaces": tuple(Interface(name=link.name, kind=link.kind, mtu=link.mtu) for link in links),
@@ -118,6 +124,7 @@ async def _network(config: Config) -> Seen:
                 Address(interface=names.get(index, ""), address=address) for index, address in addresses
             ),
             "routes": tuple(routes),
+            "lan_routes": tuple(row for _, row in rows if row is not None),
             "default_interfaces": frozenset(r.interface for r in routes if fib_messages.is_default(r)),
             "rules": tuple(sorted(rules, key=lambda rule: rule.priority)),
             "local_ways": await local_ways(route, names, config.gateway.local_networks),

@@ -125,22 +125,41 @@ def _routes(routes: list[Route], networks: tuple[IPv4Network, ...], seen: Observ
 def _rules(
     config: Config, routes: list[Route], networks: tuple[IPv4Network, ...], seen: Observation
 ) -> Iterator[Finding]:
-    rules = [
-        r for r in seen.rules or () if not r.selective and r.protocol != PROTOCOL and _is_ours(r, config)
-    ]
+    rules = [rule for rule in seen.rules or () if rule.protocol != PROTOCOL]
     for network in networks:
         for rule in rules:
             if _settles(rule, network):
                 break
-            if rule.destination.overlaps(network):
+            if _concerns(rule, network, config):
                 yield from _rule(rule, network, routes)
 
 
 def _settles(rule: Rule, network: IPv4Network) -> bool:
     """Whether a rule has the main table, where our routes are, decide about all of a network."""
-    for_all = not rule.source.prefixlen and not rule.incoming and network.subnet_of(rule.destination)
+    plain = not rule.selective and not rule.inverted
+    for_all = plain and not rule.source.prefixlen and not rule.incoming
+    for_all = for_all and network.subnet_of(rule.destination)
     in_main = rule.action == TO_TABLE and rule.table == MAIN_TABLE
     return for_all and in_main and rule.suppressed_length < network.prefixlen
+
+
+def _concerns(rule: Rule, network: IPv4Network, config: Config) -> bool:
+    """Whether a rule may be for plain packets of ours to a network.
+
+    One for a mark, a protocol or a port is not: the witness asks the kernel for such packets. One that is
+    inverted is for all that the selectors are not about.
+    """
+    if not rule.inverted:
+        return not rule.selective and rule.destination.overlaps(network) and _is_ours(rule, config)
+    if rule.of_devices:
+        return False
+    gateway = config.gateway
+    within = network.subnet_of(rule.destination) and all(
+        local.subnet_of(rule.source) for local in gateway.local_networks
+    )
+    marked = bool(rule.mark & rule.mask)
+    others = (rule.tos, rule.ip_protocol, rule.incoming, *rule.source_ports, *rule.destination_ports)
+    return not within or marked or any(others)
 
 
 def _is_ours(rule: Rule, config: Config) -> bool:
@@ -162,7 +181,7 @@ def _rule(rule: Rule, network: IPv4Network, routes: list[Route]) -> Iterator[Fin
             if route.table == rule.table
             and route.kind != RTN_THROW
             and route.prefix.overlaps(network)
-            and route.prefix.overlaps(rule.destination)
+            and (rule.inverted or route.prefix.overlaps(rule.destination))
             and route.prefix.prefixlen > rule.suppressed_length
         )
     if taken:

@@ -15,6 +15,7 @@ from vpnagent.bell import rung
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
+from vpnagent.witness.machine import Machine, from_plain
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,11 @@ class Look(NamedTuple):
 
     findings: tuple[Finding, ...]
     certificate_expiry: Mapping[TunnelKey, float]
+    machine: Machine
 
 
 class Patrol:
-    """One look after another. ``known.machine_findings`` and ``certificate_expiry`` are its to write."""
+    """One look after another. ``known.machine_findings``, ``machine`` and ``certificate_expiry`` are its."""
 
     def __init__(self, known: Knowledge, config_path: str) -> None:
         self._known = known
@@ -55,6 +57,8 @@ class Patrol:
             self._known.machine_findings = confirmed(looked.findings, before)
             before = looked.findings
             self._known.certificate_expiry = looked.certificate_expiry
+            self._known.machine = looked.machine
+            self._known.witness_dirty.set()
             await rung(self._known.check_dirty, max(PERIOD, PAUSES * (time.monotonic() - began)))
 
     async def look(self) -> Look:
@@ -65,7 +69,7 @@ class Patrol:
             return look_of(json.loads(ended.output))
         except (TimeoutError, OSError, ValueError, TypeError, KeyError) as error:
             log.warning("machine-not-looked-at error=%r", error)
-            return Look((_unseen(error),), self._known.certificate_expiry)
+            return Look((_unseen(error),), self._known.certificate_expiry, self._known.machine)
 
 
 def confirmed(found: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -80,7 +84,8 @@ def look_of(answer: dict[str, Any]) -> Look:
         for code, subject, severity, text, hint in answer["findings"]
     ]
     told = (f for f in found if f.code not in TOLD_ANYHOW and (f.code, f.subject) != CHARON_UNSEEN)
-    return Look(tuple(told), {TunnelKey(*key): float(at) for key, at in answer["certificate_expiry"]})
+    expiry = {TunnelKey(*key): float(at) for key, at in answer["certificate_expiry"]}
+    return Look(tuple(told), expiry, from_plain(answer["machine"]))
 
 
 def without_secrets(config: Config) -> Config:

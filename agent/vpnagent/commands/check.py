@@ -3,12 +3,16 @@
 import asyncio
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from vpnagent.commands.options import config_option, json_option, load_config
 from vpnagent.control import NOT_FINE
 from vpnagent.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from vpnagent.config.values import Config
 
 COLOURS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
 
@@ -33,14 +37,12 @@ def check(config_path: str, as_json: bool, file_only: bool, region: str | None) 
     Exit status 0 when there is nothing to say but infos, 1 for a warning, 2 when the file cannot be used.
     """
     config = load_config(config_path)
+    from vpnagent.checks.probe_rate import probe_rate
     from vpnagent.config.weaknesses import weaknesses
 
-    found = weaknesses(config)
+    found = [*weaknesses(config), *probe_rate(config)]
     if not file_only:
-        from vpnagent.checks.judge import judge
-        from vpnagent.checks.observe import observe
-
-        found += judge(config, asyncio.run(observe(config, config_path, thorough=True)))
+        found += asyncio.run(_machine(config, config_path))
     found.sort(key=lambda finding: list(COLOURS).index(finding.severity), reverse=True)
     if region is not None:
         found = _with_ranges(found, region)
@@ -51,6 +53,16 @@ def check(config_path: str, as_json: bool, file_only: bool, region: str | None) 
         tunnels = len(config.tunnels())
         click.echo(f"{config_path}: valid: {len(config.connections)} connections, {tunnels} tunnels")
     sys.exit(NOT_FINE if any(f.severity is not Severity.INFO for f in found) else 0)
+
+
+async def _machine(config: "Config", config_path: str) -> list[Finding]:
+    """Return what is wrong with this machine, and with the way of its hosts' packets."""
+    from vpnagent.checks.judge import judge
+    from vpnagent.checks.observe import observe
+    from vpnagent.witness.once import look_once
+
+    seen = await observe(config, config_path, thorough=True)
+    return [*judge(config, seen), *await look_once(config, seen)]
 
 
 def _with_ranges(found: list[Finding], region: str) -> list[Finding]:

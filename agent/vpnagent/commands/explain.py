@@ -33,7 +33,7 @@ def explain(target: str, config_path: str, socket_path: str | None, as_json: boo
     from vpnagent.explain.advice import advise, is_fine
     from vpnagent.explain.observe import catalogue, look, resolve
     from vpnagent.explain.reasoning import explain as reasoned
-    from vpnagent.explain.reasoning import tunnels_of
+    from vpnagent.explain.reasoning import networks_of, tunnels_of
     from vpnagent.explain.target import target_of
 
     asked = target_of(target)
@@ -42,7 +42,8 @@ def explain(target: str, config_path: str, socket_path: str | None, as_json: boo
     addresses, why_not = ((asked.address,), "") if asked.address else resolve(asked.host)
     services, tunnels = catalogue(), tunnels_of(status)
     seen = asyncio.run(look(addresses, asked.port))
-    found = tuple(reasoned(config, services, address, seen[address], tunnels) for address in addresses)
+    networks = networks_of(status)
+    found = tuple(reasoned(config, services, a, seen[a], tunnels, networks) for a in addresses)
     findings = advise(services, asked, found, why_not)
     if as_json:
         answer = present.as_json(services, asked, found, findings, remark)

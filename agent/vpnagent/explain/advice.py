@@ -136,12 +136,21 @@ def _uncovered(e: Explanation) -> Iterator[Finding]:
         return
     if not selectors.destination_covered:
         text = f"the traffic selectors of {e.tunnel} do not cover it: {', '.join(selectors.remote)}"
+        if selectors.negotiated:
+            text += " was negotiated"
         hint = "traffic_selectors: any, on both ends, or its network in both ends' selectors"
         yield _finding("not-covered", str(e.address), Severity.CRITICAL, text, hint)
     if not selectors.source_covered and isinstance(e.seen.route, Route):
         text = f"the traffic selectors of {e.tunnel} do not cover the source {e.seen.route.source}"
         hint = "this gateway's own packets need gateway.source_address in one of local_networks"
         yield _finding("source-not-covered", str(e.address), Severity.WARNING, text, hint)
+
+
+def _not_carried(e: Explanation) -> Iterator[Finding]:
+    lost = [network for network in e.networks if network.carried is False]
+    for network in lost[:1]:
+        text = f"hosts of {', '.join(n.local for n in lost)} do not reach {network.remote}: {network.reason}"
+        yield _finding("not-carried", str(e.address), Severity.CRITICAL, text, SEE_STATUS)
 
 
 def _tunnel_not_up(e: Explanation) -> Iterator[Finding]:
@@ -197,6 +206,7 @@ RULES: tuple[Rule, ...] = (
     _no_way,
     _bypass,
     _uncovered,
+    _not_carried,
     _tunnel_not_up,
     _instances_only,
     _no_answer,

@@ -6,7 +6,7 @@ from typing import Any
 from vpnagent.explain.advice import TAILSCALE_TABLE
 from vpnagent.explain.catalogue import Catalogue
 from vpnagent.explain.reasoning import Explanation, Selectors
-from vpnagent.explain.seen import Answer, NoRoute, Route
+from vpnagent.explain.seen import Answer, NetworkSeen, NoRoute, Route
 from vpnagent.explain.target import Target
 from vpnagent.finding import Finding
 from vpnagent.routing.objects import MAIN_TABLE
@@ -46,6 +46,8 @@ def _rows(catalogue: Catalogue, e: Explanation) -> Iterator[tuple[str, str]]:
     yield "selectors", _selectors(e.selectors) if e.selectors else ""
     if seen := e.tunnel_seen:
         yield "tunnel", seen.state + (f": {seen.reason}" if seen.reason and seen.state != "up" else "")
+    for network in e.networks:
+        yield "network", _network(network)
     yield "besides", ", ".join(map(str, e.others))
     yield "answer", _answer(e.seen.answer)
 
@@ -68,7 +70,13 @@ def _way(e: Explanation) -> str:
 
 def _selectors(selectors: Selectors) -> str:
     pair = f"{' '.join(selectors.local)} === {' '.join(selectors.remote)}"
-    return f"{'cover it' if selectors.cover else 'DO NOT COVER IT'}: {pair}"
+    whose = "negotiated" if selectors.negotiated else "as configured; what was negotiated is not known"
+    return f"{'cover it' if selectors.cover else 'DO NOT COVER IT'}: {pair} ({whose})"
+
+
+def _network(network: NetworkSeen) -> str:
+    said = {True: "carried", False: f"NOT CARRIED: {network.reason}", None: network.reason}
+    return f"{network.local} -> {network.remote}: {said[network.carried]}"
 
 
 def _answer(answer: Answer) -> str:
@@ -113,9 +121,14 @@ def _address(e: Explanation) -> Json:
             "destination_covered": selectors.destination_covered,
             "local": list(selectors.local),
             "remote": list(selectors.remote),
+            "negotiated": selectors.negotiated,
         }
         if selectors
         else None,
+        "networks": [
+            {"local": n.local, "remote": n.remote, "carried": n.carried, "reason": n.reason}
+            for n in e.networks
+        ],
         "answer": {
             "method": e.seen.answer.method,
             "outcome": e.seen.answer.outcome.value,

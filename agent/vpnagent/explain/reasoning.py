@@ -7,13 +7,17 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
 from typing import Any
 
 from vpnagent.cloud import CLOUD_SERVICES
 from vpnagent.config.values import Config, Connection, Tunnel, TunnelKey
 from vpnagent.desired import ipsec_connections
 from vpnagent.explain.catalogue import Catalogue, Service
-from vpnagent.explain.seen import Route, Seen, TunnelSeen
+from vpnagent.explain.seen import NetworkSeen, Route, Seen, TunnelSeen
+from vpnagent.witness.selectors import range_of
+
+NONE: Mapping[str, tuple[NetworkSeen, ...]] = MappingProxyType({})
 
 
 class Kind(enum.Enum):
@@ -32,6 +36,7 @@ class Selectors:
 
     local: tuple[str, ...]
     remote: tuple[str, ...]
+    negotiated: bool  #: else as configured: charon, or the daemon, did not tell
     source_covered: bool
     destination_covered: bool
 
@@ -54,6 +59,7 @@ class Explanation:
     tunnel_seen: TunnelSeen | None  #: None: the daemon was not asked, or does not know the tunnel
     others: tuple[TunnelKey, ...]  #: further tunnels to the prefix: standbys, or sharers of the flows
     selectors: Selectors | None  #: of that tunnel
+    networks: tuple[NetworkSeen, ...]  #: the witness's word on that prefix; empty without the daemon
     seen: Seen
 
 
@@ -63,8 +69,9 @@ def explain(
     address: IPv4Address,
     seen: Seen,
     tunnels: Mapping[TunnelKey, TunnelSeen],
+    networks: Mapping[str, tuple[NetworkSeen, ...]] = NONE,
 ) -> Explanation:
-    """Return what is known of an address; ``tunnels`` is the daemon's view, empty without it."""
+    """Return what is known of an address; ``tunnels`` and ``networks`` are the daemon's view, or empty."""
     prefix = covering(config, address)
     tunnel = _tunnel(config, seen)
     sharing = tuple(c for c in config.connections if prefix in c.remote_networks)
@@ -77,7 +84,8 @@ def explain(
         tunnel=tunnel.key if tunnel else None,
         tunnel_seen=tunnels.get(tunnel.key) if tunnel else None,
         others=tuple(t.key for c in sharing for t in c.tunnels if t != tunnel),
-        selectors=_selectors(config, tunnel, address, seen) if tunnel else None,
+        selectors=_selectors(config, tunnel, address, seen, tunnels) if tunnel else None,
+        networks=tuple(n for c in sharing for n in networks.get(c.name, ()) if n.remote == str(prefix)),
         seen=seen,
     )
 
@@ -86,10 +94,26 @@ def tunnels_of(status: Mapping[str, Any]) -> dict[TunnelKey, TunnelSeen]:
     """Return what the daemon's status says of each tunnel; nothing for an empty one."""
     return {
         TunnelKey(connection["name"], tunnel["name"]): TunnelSeen(
-            state=tunnel["state"], reason=tunnel["reason"], forwarding=tunnel["forwarding"]
+            state=tunnel["state"],
+            reason=tunnel["reason"],
+            forwarding=tunnel["forwarding"],
+            selectors=tuple(
+                (tuple(child["local"]), tuple(child["remote"])) for child in tunnel.get("selectors", ())
+            ),
         )
         for connection in status.get("connections", [])
         for tunnel in connection["tunnels"]
+    }
+
+
+def networks_of(status: Mapping[str, Any]) -> dict[str, tuple[NetworkSeen, ...]]:
+    """Return what the daemon's status says of each connection's networks; nothing for an empty one."""
+    return {
+        connection["name"]: tuple(
+            NetworkSeen(local=n["local"], remote=n["remote"], carried=n["carried"], reason=n["reason"])
+            for n in connection.get("networks", ())
+        )
+        for connection in status.get("connections", [])
     }
 
 
@@ -120,17 +144,32 @@ def _tunnel(config: Config, seen: Seen) -> Tunnel | None:
     return next((t for t in config.tunnels() if t.interface == seen.route.interface), None)
 
 
-def _selectors(config: Config, tunnel: Tunnel, address: IPv4Address, seen: Seen) -> Selectors:
-    """Return the selectors as charon has them, and what they say of a packet of the gateway's own."""
+def _selectors(
+    config: Config,
+    tunnel: Tunnel,
+    address: IPv4Address,
+    seen: Seen,
+    tunnels: Mapping[TunnelKey, TunnelSeen],
+) -> Selectors:
+    """Return the selectors as they were negotiated, and what they say of a packet of the gateway's own.
+
+    Where nobody tells them, those that charon was given: the peer may have narrowed them.
+    """
+    told = tunnels[tunnel.key].selectors if tunnel.key in tunnels else ()
     loaded = ipsec_connections(config)[tunnel.key.owner]
+    of_children = told or ((loaded.local_ts, loaded.remote_ts),)
     source = seen.route.source if isinstance(seen.route, Route) else None
+    # Of several CHILD_SAs the one counts that takes the packet, else the first.
+    local, remote = next((child for child in of_children if _within(address, child[1])), of_children[0])
     return Selectors(
-        local=loaded.local_ts,
-        remote=loaded.remote_ts,
-        source_covered=source is None or _within(source, loaded.local_ts),
-        destination_covered=_within(address, loaded.remote_ts),
+        local=local,
+        remote=remote,
+        negotiated=bool(told),
+        source_covered=source is None or _within(source, local),
+        destination_covered=_within(address, remote),
     )
 
 
-def _within(address: IPv4Address, networks: tuple[str, ...]) -> bool:
-    return any(address in IPv4Network(network) for network in networks)
+def _within(address: IPv4Address, selectors: tuple[str, ...]) -> bool:
+    ranges = (found for selector in selectors if (found := range_of(selector)))
+    return any(low <= int(address) <= high for low, high in ranges)

@@ -54,6 +54,17 @@ class TunnelSeen:
     state: str
     reason: str
     forwarding: bool
+    selectors: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()  #: negotiated; empty: not told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSeen:
+    """The daemon's word on a local and a remote network, as in ``status``."""
+
+    local: str
+    remote: str
+    carried: bool | None  #: None: not looked at
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -310,4 +310,6 @@ def _child_sa(child: Section) -> ChildSa:
         packets_out=number(child, "packets-out", 0),
         installed_for=float(number(child, "install-time", 0)),
         encapsulated=flag(child, "encap"),
+        local_ts=texts(child, "local-ts"),
+        remote_ts=texts(child, "remote-ts"),
     )

@@ -50,6 +50,8 @@ class ChildSa:
     packets_out: int
     installed_for: float  #: seconds
     encapsulated: bool  #: ESP in UDP
+    local_ts: tuple[str, ...] = ()  #: the traffic selectors that were negotiated; empty: not told
+    remote_ts: tuple[str, ...] = ()
 
     @property
     def carries_traffic(self) -> bool:

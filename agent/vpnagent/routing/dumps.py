@@ -23,7 +23,8 @@ from vpnagent.routing.objects import (
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEXTHOP = 18, 22, 26, 106
 
 IFINFOMSG = struct.Struct("=BxHiII")  #: family, type, index, flags, change
-IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64 = 3, 4, 18, 20, 23
+IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_STATS64, IFLA_AF_SPEC = 3, 4, 18, 20, 23, 26
+IFLA_INET_CONF = 1  #: an array of conf.IF's settings, forwarding first (linux/ip.h)
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_XFRM_IF_ID = 2
 IFF_UP = 1
@@ -72,6 +73,15 @@ class LinkRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardingRow:
+    """An interface, and whether packets that come by it are forwarded."""
+
+    index: int
+    name: str
+    forwarding: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NexthopRow:
     """A nexthop or a group whose id is of our ranges."""
 
@@ -107,6 +117,16 @@ def link_row(body: bytes) -> LinkRow:
             index=index,
         ),
     )
+
+
+def forwarding_row(body: bytes) -> ForwardingRow:
+    """Read conf.IF.forwarding of an RTM_NEWLINK; true where IPv4 has not looked at the interface yet."""
+    index = IFINFOMSG.unpack_from(body)[2]
+    found = attributes(body, IFINFOMSG.size)
+    inet = attributes(found.get(IFLA_AF_SPEC, b"")).get(AF_INET, b"")
+    conf = attributes(inet).get(IFLA_INET_CONF, b"")
+    forwarding = not conf or bool(U32.unpack_from(conf)[0])
+    return ForwardingRow(index, string(found.get(IFLA_IFNAME, b"")), forwarding)
 
 
 def address_row(body: bytes) -> tuple[int, IPv4Interface] | None:

@@ -84,19 +84,14 @@ def ways_of(
             (row.prefix, names[index]) for index in indexes if names.get(index, LOOPBACK) != LOOPBACK
         )
     places = {(place, names[i]) for i, place in own if names.get(i, LOOPBACK) != LOOPBACK and place[1] < HOST}
-    wanted = {network: number(network) for network in networks}
+    wanted = [number(network) for network in networks]
     return LocalWays(
         interfaces=frozenset(
             name
             for place, name in routes | places
-            if place[1] and any(meets(place, network) for network in wanted.values())
+            if place[1] and any(meets(place, network) for network in wanted)
         ),
         default_interfaces=frozenset(name for place, name in routes if not place[1]),
-        unrouted=frozenset(
-            network
-            for network, where in wanted.items()
-            if not any(place[1] and meets(place, where) for place, _ in routes)
-        ),
     )
 
 

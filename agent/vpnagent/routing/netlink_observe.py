@@ -57,6 +57,7 @@ async def observe(
     routes: Mapping[RouteKey, Route] = _routes(rows, names)
     routes = desired.routes if routes == desired.routes else routes
     table = await filter_table.read()
+    up = {row.index for row in links if row.up}
     state = KernelState(
         objects=KernelObjects(
             sysctls=read_sysctls(desired.sysctls),
@@ -73,6 +74,7 @@ async def observe(
         counters={row.name: row.counters for row in ours},
         filter_table_readable=table.readable,
         stopped=table.stopped,
+        addresses=frozenset(interface.ip for index, interface in addresses if index in up),
     )
     places = frozenset((index, interface.ip) for index, interface in addresses)
     return Observation(state, {row.name: row.index for row in links}, places)

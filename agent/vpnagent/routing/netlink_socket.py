@@ -7,6 +7,7 @@ hangs on batches of 5,000 and takes 60 us of the loop's time to decode a message
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -40,6 +41,7 @@ SO_RCVBUFFORCE = 33
 
 DEADLINE = 5.0  #: seconds for one conversation; the kernel answers at once or not at all
 SLICE = 128  #: requests per system call: under a millisecond of the loop's time
+LOOK_UPS = 32  #: per system call: a good half of a millisecond
 RECEIVE_SIZE = 32768  #: bytes; the kernel fills dumps up to this: some 400 routes, a millisecond to decode
 BUFFER_SIZE = 4 << 20  #: bytes, each way
 PENDING = Answer(errno.EINPROGRESS, "")
@@ -101,6 +103,19 @@ class NetlinkSocket:
                 await asyncio.sleep(0)
         return answers
 
+    async def look_up(self, requests: Sequence[bytes], decode: Callable[[bytes], T]) -> list[T | int]:
+        """Return for each request what ``decode`` makes of its one answer, or the errno of a refusal.
+
+        LOOK_UPS go in one system call, and their answers are there when it returns. Raises NetlinkError when
+        the kernel cannot be asked.
+        """
+        found: list[T | int] = []
+        async with self._lock:
+            for start in range(0, len(requests), LOOK_UPS):
+                found += await self._conversation(self._look_up(requests[start : start + LOOK_UPS], decode))
+                await asyncio.sleep(0)
+        return found
+
     def close(self) -> None:
         """Close the socket. A later call opens it again."""
         if self._socket is not None:
@@ -138,6 +153,25 @@ class NetlinkSocket:
                 pending -= answers[reply.sequence] is PENDING
                 answers[reply.sequence] = answer(reply)
         return [answers[sequence] for sequence in asked]
+
+    async def _look_up(self, requests: Sequence[bytes], decode: Callable[[bytes], T]) -> list[T | int]:
+        sequences = await self._send(requests)
+        answers: dict[int, T | int] = {}
+        while len(answers) < len(requests):
+            for reply in self._received() or await self._receive():
+                if reply.sequence in sequences:
+                    refused = reply.type == NLMSG_ERROR
+                    answers[reply.sequence] = answer(reply).errno if refused else decode(reply.body)
+        return [answers[sequence] for sequence in sequences]
+
+    def _received(self) -> list[Message]:
+        """Return what has arrived already."""
+        found: list[Message] = []
+        if self._socket is not None:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    found += messages(self._socket.recv(RECEIVE_SIZE))
+        return found
 
     async def _dump(self, request: bytes, decode: Callable[[bytes], T | None]) -> tuple[list[T], bool]:
         [sequence] = await self._send([request])

@@ -137,8 +137,9 @@ class Sysctl:
 
     command: ClassVar[str] = "sysctl"
 
-    key: str  #: dotted, as sysctl(8) prints it
+    key: str  #: dotted, as sysctl(8) prints it; a dot in an interface's name is a slash there
     value: str
+    own: bool = False  #: of an interface of ours: set whatever ``manage_sysctls`` says
 
     def __str__(self) -> str:
         return f"{self.key}={self.value}"
@@ -184,7 +185,6 @@ class LocalWays(NamedTuple):
 
     interfaces: frozenset[str] = frozenset()  #: with a route to, or a network that meets, any of them
     default_interfaces: frozenset[str] = frozenset()  #: of the default routes
-    unrouted: frozenset[IPv4Network] = frozenset()  #: local networks to no part of which a route leads
 
 
 class Diversion(NamedTuple):
@@ -210,6 +210,7 @@ class KernelState:
         default_factory=dict
     )  #: of XFRM interfaces not ours: their names
     foreign_nexthops: frozenset[int] = frozenset()  #: ids of our range that another protocol took
+    addresses: frozenset[IPv4Address] | None = None  #: of interfaces that are up; None: not told
     outgoing: Mapping[Peer, str] = field(default_factory=dict)  #: interface by which a peer is reached
     filter_table_readable: bool = True  #: nftables tells nothing without CAP_NET_ADMIN
     stopped: Mapping[str, int] = field(default_factory=dict)  #: packets by direction, since the counter began

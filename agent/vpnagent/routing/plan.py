@@ -55,8 +55,8 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     if not actual.filter_table_readable:
         have = replace(have, filter_table=want.filter_table)
     actions: list[Action] = []
-    if manage_sysctls:
-        actions += [Replace(s, have.sysctls[s.key]) for s in sysctl_differences(desired, actual)]
+    differing = sysctl_differences(desired, actual)
+    actions += [Replace(s, have.sysctls[s.key]) for s in differing if manage_sysctls or s.own]
     routes = diff(want.routes, have.routes)
     actions += [action for action in _built(routes) if _is_by_uplink(action.object)]
     actions += [action for action in _built(routes) if _is_guard(action.object)]

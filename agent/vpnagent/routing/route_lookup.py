@@ -7,6 +7,7 @@ net/ipv4/route.c, inet_rtm_getroute().
 import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import NamedTuple
 
 from vpnagent.routing.dumps import (
     RTA_DST,
@@ -18,6 +19,7 @@ from vpnagent.routing.dumps import (
     RTA_TABLE,
     RTM_GETROUTE,
     RTMSG,
+    U32,
     u32,
 )
 from vpnagent.routing.message import AF_INET, NLM_F_ACK, attribute, attributes, message
@@ -27,6 +29,8 @@ RTAX_MTU = 2
 RTN_LOCAL = 2
 RTM_F_LOOKUP_TABLE = 0x1000
 RTM_F_FIB_MATCH = 0x2000
+RTA_IIF, RTA_MARK, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 3, 16, 27, 28, 29
+PORT = struct.Struct("!H")
 HOST = 32  #: prefix length
 
 
@@ -89,3 +93,61 @@ def way(body: bytes) -> Way | None:
 
 def _address(value: bytes | None) -> IPv4Address | None:
     return IPv4Address(value) if value else None
+
+
+class Flow(NamedTuple):
+    """What policy routing may ask of a packet, beside its addresses; 0: as a plain packet."""
+
+    mark: int = 0
+    tos: int = 0
+    protocol: int = 0
+    source_port: int = 0
+    destination_port: int = 0
+
+    def __str__(self) -> str:
+        names = ("mark", "TOS", "protocol", "source port", "port")
+        shown = (f"{self.mark:#x}", f"{self.tos:#x}", *map(str, self[2:]))
+        return ", ".join(f"{n} {text}" for n, text, value in zip(names, shown, self, strict=True) if value)
+
+
+PLAIN = Flow()
+
+
+class Found(NamedTuple):
+    """One answer, as far as it says where a packet goes."""
+
+    interface_index: int  #: 0: none, or several
+    table: int
+    length: int  #: of the prefix: of the entry where that was asked for, else 32
+    local: bool
+
+
+def question(
+    destination: IPv4Address, *, source: IPv4Address | None, incoming: int, flow: Flow, entry: bool
+) -> bytes:
+    """Return the question for the way of a packet; an answer or a refusal comes, and no acknowledgement.
+
+    ``incoming`` is the index of the interface by which it comes; 0: it is this machine's own. ``entry``: not
+    the way but the route in the table is asked for.
+    """
+    flags = RTM_F_LOOKUP_TABLE | (RTM_F_FIB_MATCH if entry else 0)
+    body = RTMSG.pack(AF_INET, HOST, HOST if source else 0, flow.tos, 0, 0, 0, 0, flags)
+    body += attribute(RTA_DST, destination.packed)
+    if source:
+        body += attribute(RTA_SRC, source.packed)
+    for kind, number in ((RTA_IIF, incoming), (RTA_MARK, flow.mark)):
+        if number:
+            body += attribute(kind, U32.pack(number))
+    if flow.protocol:
+        body += attribute(RTA_IP_PROTO, bytes([flow.protocol]))
+    for kind, port in ((RTA_SPORT, flow.source_port), (RTA_DPORT, flow.destination_port)):
+        if port:
+            body += attribute(kind, PORT.pack(port))
+    return message(RTM_GETROUTE, 0, body)
+
+
+def found(body: bytes) -> Found:
+    """Read an RTM_NEWROUTE that answers a question."""
+    _, length, _, _, table, _, _, kind, _ = RTMSG.unpack_from(body)
+    told = attributes(body, RTMSG.size)
+    return Found(u32(told.get(RTA_OIF)), u32(told.get(RTA_TABLE)) or table, length, kind == RTN_LOCAL)

@@ -10,6 +10,7 @@ from vpnagent.routing.plan import RP_FILTER, STRICT
 
 PROC_SYS = Path("/proc/sys")
 OFF = "0"
+SWAPPED = str.maketrans("./", "/.")  #: sysctl(8): a slash stands for a dot within a name
 
 
 def read_sysctls(keys: Iterable[str], *, proc_sys: Path = PROC_SYS) -> dict[str, Sysctl]:
@@ -44,7 +45,7 @@ def rp_filter(proc_sys: Path) -> str | None:
 
 
 def _path(key: str, proc_sys: Path) -> Path:
-    return proc_sys / key.replace(".", "/")
+    return proc_sys / key.translate(SWAPPED)
 
 
 def _read(path: Path) -> str | None:

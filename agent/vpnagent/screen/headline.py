@@ -25,11 +25,21 @@ def headline(status: Json) -> tuple[Tone, str]:
 
 
 def without_traffic(status: Json) -> list[str]:
-    """Return the remote networks that are not routed into a tunnel through which something is heard."""
+    """Return the remote networks that are not routed into a tunnel that is heard, or are not carried."""
     heard = {
         t["interface"] for connection in status["connections"] for t in connection["tunnels"] if _heard(t)
     }
-    return [route["prefix"] for route in status["routes"] if heard.isdisjoint(route["nexthops"])]
+    unheard = [route["prefix"] for route in status["routes"] if heard.isdisjoint(route["nexthops"])]
+    return list(dict.fromkeys((*unheard, *(remote for _, remote in _not_carried(status)))))
+
+
+def _not_carried(status: Json) -> list[tuple[str, str]]:
+    """Return the local networks, with the remote ones, that no connection carries."""
+    said: dict[tuple[str, str], list[bool | None]] = {}
+    for connection in status["connections"]:
+        for network in connection.get("networks", ()):
+            said.setdefault((network["local"], network["remote"]), []).append(network["carried"])
+    return [pair for pair, words in said.items() if all(word is False for word in words)]
 
 
 def _heard(tunnel: Json) -> bool:
@@ -44,9 +54,18 @@ def _traffic(status: Json, cut_off: list[str]) -> str:
         return "traffic flows"
     if all(t["state"] == "init" for c in status["connections"] for t in c["tunnels"]):
         return "starting, no traffic flows yet"
+    lost = _not_carried(status)
+    locals_ = {n["local"] for c in status["connections"] for n in c.get("networks", ())}
+    in_part = [f"{local} to {remote}" for local, remote in lost if not _all_lose(remote, lost, locals_)]
+    if in_part and len(in_part) == len(lost) and {r for _, r in lost} >= set(cut_off):
+        return f"no traffic from {some(in_part, 2)}"
     return (
         "no traffic flows" if len(cut_off) == len(status["routes"]) else f"no traffic to {some(cut_off, 2)}"
     )
+
+
+def _all_lose(remote: str, lost: list[tuple[str, str]], locals_: set[str]) -> bool:
+    return all((local, remote) in lost for local in locals_)
 
 
 def _unready(status: Json) -> list[str]:

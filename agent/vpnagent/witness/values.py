@@ -1,0 +1,108 @@
+"""What the witness asks, hears and says. Values only."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import NamedTuple
+
+from vpnagent.checks.marking import UNTOUCHED, Marking
+from vpnagent.checks.observation import Rule
+from vpnagent.config.values import TunnelKey
+from vpnagent.finding import Finding
+from vpnagent.routing.route_lookup import PLAIN, Flow
+from vpnagent.tunnels import Selectors
+
+
+class Pair(NamedTuple):
+    """A local and a remote network of a connection."""
+
+    connection: str
+    local: IPv4Network
+    remote: IPv4Network
+
+    def __str__(self) -> str:
+        return f"{self.connection} {self.local} -> {self.remote}"
+
+
+class Question(NamedTuple):
+    """The way of one packet. ``incoming``: the interface by which it comes; empty: it is our own."""
+
+    destination: IPv4Address
+    source: IPv4Address | None = None
+    incoming: str = ""
+    flow: Flow = PLAIN
+    entry: bool = False  #: the entry of the table is asked for, not the way itself
+
+
+class Answer(NamedTuple):
+    """What the kernel says. Without an errno there is a way."""
+
+    errno: int = 0
+    interface: str = ""  #: empty: several, or none
+    table: int = 0
+    length: int = 0  #: of the entry's prefix, where that was asked for
+    local: bool = False  #: it is an address of this machine
+
+
+Answers = Mapping[Question, Answer]
+
+
+class Link(enum.Enum):
+    """A link of the chain from a host to the cloud and back, in the order in which they are judged."""
+
+    TUNNEL = "tunnel"
+    ROUTE = "route"
+    SOURCE_NETWORK = "way to the LAN"
+    FORWARDING = "forwarding"
+    PACKET_FILTER = "packet filter"
+    WAY_OUT = "way out"
+    WAY_BACK = "way back"
+    SELECTORS = "selectors"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the network is carried, and else which link is broken."""
+
+    pair: Pair
+    link: Link | None = None  #: None: it is carried
+    reason: str = ""
+    hint: str = ""
+
+    @property
+    def carried(self) -> bool:
+        """Whether a host's packet goes into a tunnel of ours, and its answer back."""
+        return self.link is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filtering:
+    """What the packet filter does to the packets of a pair, as far as it could be read."""
+
+    marking: Marking = UNTOUCHED
+    dropped: str = ""  #: by which rule; empty: not surely
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known before the kernel is asked for ways."""
+
+    forwarding: Mapping[str, bool]  #: by interface: conf.IF.forwarding
+    addresses: tuple[tuple[str, IPv4Interface], ...]
+    rules: tuple[Rule, ...] = ()
+    selected: Mapping[str, tuple[str, ...]] | None = None  #: tunnels by connection; None: not known
+    missing: frozenset[IPv4Network] = frozenset()  #: whose route is desired and not there
+    selectors: Mapping[TunnelKey, Selectors] = field(default_factory=dict)  #: of tunnels with a CHILD_SA
+    filtering: Mapping[tuple[IPv4Network, IPv4Network], Filtering] = field(default_factory=dict)
+    hosts: Mapping[IPv4Network, tuple[IPv4Address, ...]] = field(default_factory=dict)  #: behind other routes
+    #: where the leak guard lets what comes out of the tunnels go, beside tunnels; None: anywhere
+    let_in: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """The outcome of one look."""
+
+    verdicts: tuple[Verdict, ...] = ()
+    findings: tuple[Finding, ...] = ()

@@ -1,0 +1,119 @@
+"""Look once a second, and after every round of the kernel's reconciler. A shell.
+
+A network that was carried and is not is looked at again after CONFIRM, before it is told: between a route
+that goes and the same put back is a moment, and nobody is to be woken for it.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from vpnagent.bell import rung
+from vpnagent.config.values import TunnelKey
+from vpnagent.errors import NetlinkError
+from vpnagent.knowledge import Knowledge
+from vpnagent.routing import nft_generation
+from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from vpnagent.routing.objects import KernelObjects
+from vpnagent.tunnels import Selectors
+from vpnagent.witness.findings import not_seen
+from vpnagent.witness.look import Eyes
+from vpnagent.witness.values import Facts, Link, Statement, Verdict
+
+PERIOD: Final = 1.0  #: seconds between looks when nothing happens
+SPACING: Final = 0.25  #: seconds at least
+CONFIRM: Final = 0.3  #: seconds before the second look
+FILTER_PERIOD: Final = 30.0  #: seconds at least between two readings of the packet filter
+
+
+class Watch:
+    """One look after another. ``known.witness`` is its to write."""
+
+    def __init__(self, known: Knowledge) -> None:
+        self._known = known
+        self._route = NetlinkSocket(NETLINK_ROUTE)
+        self._netfilter = NetlinkSocket(NETLINK_NETFILTER)
+        self._eyes = Eyes(self._route)
+        self._rules: int | None = None  #: generation of the packet filter's
+        self._had_read = -FILTER_PERIOD
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        try:
+            while True:
+                self._known.witness_dirty.clear()
+                await self.look()
+                await self._look_at_the_filter()
+                await asyncio.sleep(SPACING)
+                await rung(self._known.witness_dirty, PERIOD - SPACING)
+        finally:
+            self._route.close()
+            self._netfilter.close()
+
+    async def look(self) -> None:
+        """Look once, and again where something is no longer carried."""
+        try:
+            found = await self._statement()
+            if found is not None and newly_broken(self._known.witness.verdicts, found.verdicts):
+                await asyncio.sleep(CONFIRM)
+                found = await self._statement()
+        except NetlinkError as error:
+            found = Statement(findings=(not_seen(error.reason),))
+        if found is not None:
+            self._known.witness = found
+
+    async def _statement(self) -> Statement | None:
+        """Return what is seen now; None before the first round of the kernel's reconciler."""
+        known = self._known
+        if known.kernel.state is None:
+            return None
+        config, seen = known.config, await self._eyes.facts()
+        return await self._eyes.statement(config, facts_of(known, seen))
+
+    async def _look_at_the_filter(self) -> None:
+        """Have the packet filter read again when it was changed: by the patrol, in a process of its own."""
+        try:
+            [rules] = await self._netfilter.look_up([nft_generation.QUESTION], lambda body: body)
+        except NetlinkError:
+            return
+        if isinstance(rules, int):  # an errno: not permitted, or there is no nftables
+            return
+        generation, now = nft_generation.generation(rules), time.monotonic()
+        if generation == self._rules or now - self._had_read < FILTER_PERIOD:
+            return
+        if self._rules is not None:
+            self._known.check_dirty.set()
+            self._had_read = now
+        self._rules = generation
+
+
+def facts_of(known: Knowledge, seen: Facts) -> Facts:
+    """Return the kernel's facts, and what the daemon knows beside them."""
+    installed: dict[TunnelKey, Selectors] = {
+        key: status.selectors for key, status in known.charon.statuses.items() if status.selectors
+    }
+    return replace(
+        seen,
+        selected=known.kernel.selected,
+        missing=known.kernel.missing,
+        selectors=installed,
+        filtering=known.machine.filtering,
+        hosts=known.machine.hosts,
+        let_in=let_in(known.kernel.state.objects) if known.kernel.state else None,
+    )
+
+
+def let_in(objects: KernelObjects) -> frozenset[str] | None:
+    """Return where the leak guard lets what comes out of the tunnels go; None: anywhere."""
+    guard = objects.filter_table.guard if objects.filter_table else None
+    if guard is None or not guard.drops or guard.local_side is None:
+        return None
+    return frozenset(guard.local_side)
+
+
+def newly_broken(before: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
+    """Whether a network is not carried that was, or was not judged, other than for want of a tunnel."""
+    known = {verdict.pair for verdict in before if not verdict.carried}
+    return any(v.pair not in known for v in now if not v.carried and v.link is not Link.TUNNEL)
