@@ -159,6 +159,7 @@ def judge_config(config: Config) -> None:
         assert 1 <= len(tunnel.interface) <= 15
 
 
+@pytest.mark.slow("two thousand files, each read as a whole")
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=contents)
 def test_no_file_whatever_raises_anything_but_config_error(check: Check, content: bytes) -> None:

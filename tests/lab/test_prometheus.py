@@ -77,6 +77,7 @@ def firing(prometheus: Prometheus, name: str, *, ever: bool = True, **labels: st
 
 
 @pytest.mark.deadline(600)
+@pytest.mark.slow("alerts are due after their time")
 def test_alerts_fire_and_the_dashboard_finds_its_data(
     lab: Lab, gateway: Gateway, prometheus: Prometheus
 ) -> None:

@@ -138,20 +138,21 @@ CLOCK = pytest.mark.skipif(not GUEST, reason="it would set this machine's own cl
 def test_healthy_tunnels_see_no_transition(
     lab: Lab, running: Gateway, what: Callable[[Gateway], None], lossless: bool
 ) -> None:
+    before = transitions(running)  # whichever tunnel was up first carried at the start
     stream = lab.stream()
     with stream.running():
         what(running)
         running.wait(paths_are_up, "the paths are told", within=10 * PATIENCE)
         result = stream.stop()
     print(f"\n{what.__name__}: {result}")
-    assert transitions(running) == []
-    assert running.status()["connections"][0]["last_failover"] is None
+    assert transitions(running) == before
     assert not lossless or result.lost == 0, lab.drops()
 
 
 @pytest.mark.deadline(480)
 @pytest.mark.parametrize("what", ["child", "ike"])
 def test_rekeying_loses_no_packet(lab: Lab, running: Gateway, what: What) -> None:
+    before = transitions(running)
     stream = lab.stream()
     with stream.running():
         for number in range(REKEYS):
@@ -164,5 +165,5 @@ def test_rekeying_loses_no_packet(lab: Lab, running: Gateway, what: What) -> Non
     # The cloud's charon, which answers, replaces SA and policy one after the other: now and then its kernel
     # has no SA for a packet in between.
     assert result.inbound.lost <= lab.lost_in_the_cloud(), lab.drops()
-    assert transitions(running) == []
+    assert transitions(running) == before
     assert sum(counted) == REKEYS, counted
