@@ -65,9 +65,7 @@ def test_changed_proposals_are_negotiated_beside_the_old_ones(lab: Lab, gateway:
     before = {each: identities(lab, each.name) for each in TUNNELS}
     [connection] = document["connections"]
     connection |= {"ike": NEW, "esp": NEW}
-    failover = gateway.status()["connections"][0][
-        "last_failover"
-    ]  # whichever was up first carried at the start
+    failover = gateway.status()["connections"][0]["last_failover"]  # of the start: the first that was up
     stream = lab.stream()
     with stream.running():
         # The cloud's ends are still as they were: refused, and nothing is lost by it.
