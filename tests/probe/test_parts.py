@@ -112,7 +112,7 @@ def test_a_wrong_guess_blocks_the_next_ones_for_longer_and_longer() -> None:
         blocks.append(next(s for s in range(0, 4000, 10) if doubt.may_guess(now + s)))
         now += 10_000
     assert blocks == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
-    doubt.watch(PRIMARY, now)
+    doubt.ask(PRIMARY, frozenset({PRIMARY}), now, 0.01)
     doubt.helped()
     doubt.failed(now)
     assert doubt.may_guess(now + 60)

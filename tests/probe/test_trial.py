@@ -23,7 +23,7 @@ def advance(remedy: Remedy, *, known: bool = True, busy: bool = False) -> tuple[
 
 
 def reset(remedy: Remedy, at: float) -> None:
-    remedy.reset(at, at_once=False)
+    remedy.reset(at)
     remedy.terminated(at, done=True)
 
 
@@ -149,7 +149,7 @@ def test_a_mistaken_reset_is_put_right_until_it_succeeds() -> None:
 
 def test_a_refused_terminate_is_tried_again_later() -> None:
     remedy = begin()
-    remedy.reset(100.0, at_once=False)
+    remedy.reset(100.0)
     remedy.terminated(100.1, done=False)
     assert remedy.phase is Phase.KEPT
 
@@ -184,6 +184,6 @@ def test_no_order_of_events_resets_without_a_bound(acts: list[str]) -> None:
         if Step.ASK in steps:
             remedy.begin(now, RTT)
         if Step.WANT_RESET in steps:
-            remedy.reset(now, at_once=False)
+            remedy.reset(now)
             resets.append(now)
     assert all(later - first > 5 for first, later in zip(resets, resets[6:], strict=False))

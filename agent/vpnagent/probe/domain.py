@@ -12,40 +12,43 @@ from vpnagent.probe.actions import Cause
 from vpnagent.probe.blame import Judgement, judge
 from vpnagent.probe.detector import Transition
 from vpnagent.probe.doubt import Stage
-from vpnagent.probe.inquest import TARGET_DEAD, Inquest
+from vpnagent.probe.inquest import Inquest
 from vpnagent.probe.outbox import Outbox, Trigger
 from vpnagent.probe.path import Path
 from vpnagent.probe.picture import Picture
-from vpnagent.probe.treatment import Treatment, ike_rtt, silence_of
+from vpnagent.probe.recovery import Recovery
+from vpnagent.probe.treatment import TARGET_DEAD, WAITING_FOR_PEER, Treatment, ike_rtt, silence_of
 from vpnagent.probe.trial import DISTURBING, Phase, Step
 from vpnagent.selection import PathState
-
-WAITING_FOR_PEER = "return path: waiting for the cloud"
-
 
 class Domain:
     """Tell it facts, then ``advance`` it."""
 
-    __slots__ = ("_care", "_inquest", "_outbox", "picture")
+    __slots__ = ("_care", "_inquest", "_outbox", "_recovery", "picture")
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self.picture = Picture()
         self._care = Treatment(self.picture, outbox)
         self._inquest = Inquest(self.picture, self._care)
+        self._recovery = Recovery(self.picture, self._care)
 
     @property
     def unsettled(self) -> bool:
-        """Whether a silent path has not been judged."""
-        return any(self.unjudged(p) and p.signals.usable for p in self.picture.paths.values())
+        """Whether a silent path has not been judged, or nothing carries and nothing is done about it."""
+        if self._recovery.active:
+            return False
+        return self.picture.stranded() or any(self.unjudged(p) and p.signals.usable for p in self.picture.paths.values())
 
     def unjudged(self, path: Path) -> bool:
         """Whether the path is silent, and that was not judged."""
-        return path.silence.complete and path.key not in self.picture.judged
+        return path.silence.complete and path.key not in self.picture.judged and not self._recovery.active
 
     @property
     def deadline(self) -> float:
         """When ``advance`` is next due, if no path becomes silent before."""
+        if self._recovery.active:
+            return self._recovery.until
         return min(self._inquest.deadline, *(r.until for r in self.picture.remedies.values()))
 
     # Facts
@@ -70,6 +73,10 @@ class Domain:
             told = True
             path.window.clear()
             self._care.note(path, detector.better("heard again", at))
+        if self._recovery.active and detector.state is not PathState.DOWN:
+            told = True
+            self._recovery.end(at)
+            self.picture.doubt.helped()
         unsure = self.picture.judged or self.picture.doubt.stage is not Stage.CLEAR
         if unsure and detector.state is not PathState.DOWN:
             told = True
@@ -78,11 +85,16 @@ class Domain:
 
     def quieted(self, now: float) -> None:
         """A path missed a probe, and has not been heard since."""
+        if self._recovery.active:
+            return
         self._inquest.quieted(now)
 
     def ike_answered(self, key: TunnelKey, at: float) -> None:
         """The IKE daemon of a tunnel's peer gave a sign of life."""
         self.picture.paths[key].evidence.ike.answer(at)
+        if self._recovery.active:
+            self._recovery.ike_answered(at)
+            return
         self.picture.doubt.answer(key, at)
         self._care.do(key, self.picture.remedies[key].answered(at), at)
 
@@ -93,6 +105,12 @@ class Domain:
         self._outbox.triggers.append(Trigger(cause, path.key, reason))
         remedy = self.picture.remedies[path.key]
         self._care.note(path, path.signal(cause, reason, at, was_usable=was_usable))
+        if self._recovery.active:
+            if was_usable:
+                self._recovery.child_sa_went(path.key, at)
+            else:
+                self._recovery.child_sa_came(path, at)
+            return
         if not was_usable:
             self.picture.judged.pop(path.key, None)
             self._care.do(path.key, remedy.child_sa_came(at), at)
@@ -104,18 +122,32 @@ class Domain:
     def terminated(self, key: TunnelKey, at: float, *, done: bool) -> None:
         """A reset was carried out, or was not possible."""
         remedy = self.picture.remedies[key]
-        if remedy.phase is Phase.RESETTING:
+        if self._recovery.active:
+            self._recovery.terminated(key, at)
+        elif remedy.phase is Phase.RESETTING:
             remedy.terminated(at, done=done)
             self._care.listen_again(at)
 
     def initiated(self, key: TunnelKey, at: float, *, done: bool) -> None:
-        """A trial's CHILD_SA is installed, or could not be."""
+        """A trial's CHILD_SA is installed, or could not be: one that nobody waits for any more, perhaps."""
+        if self._recovery.active:
+            return
         self._care.do(key, self.picture.remedies[key].initiated(at, done=done), at)
 
     # Time
 
     def advance(self, now: float) -> None:
-        """Apply the passage of time, and judge what is silent."""
+        """Apply the passage of time, and judge what is silent; while nothing carries, try one after the other."""
+        if self._recovery.active:
+            if self._recovery.advance(now):
+                self._inquest.pardon(now)
+            return
+        self._pass(now)
+        if self.picture.stranded():
+            self.picture.doubt.clear()
+            self._recovery.begin(now)
+
+    def _pass(self, now: float) -> None:
         if self._inquest.deadline <= now:
             self._inquest.advance(now)
         for key, remedy in self.picture.remedies.items():
@@ -123,7 +155,7 @@ class Domain:
                 path = self.picture.paths[key]
                 known = path.evidence.ike.answered_at is not None
                 phase = remedy.phase
-                busy = self.picture.busy(key) or self.picture.doubt.stage is Stage.WATCHING
+                busy = self.picture.busy(key)
                 steps = remedy.advance(now, ike_known=known, rtt=ike_rtt([path]), busy=busy)
                 if phase in DISTURBING and remedy.phase not in DISTURBING:
                     self._care.listen_again(now)
@@ -149,7 +181,7 @@ class Domain:
             for path in silent:
                 self._care.degrade(path, Cause.TARGET, TARGET_DEAD, now)
             return
-        verdicts = judge(self.picture.witnesses(), self.picture.mute(), disturbed=self.picture.busy(None))
+        verdicts = judge(self.picture.witnesses(), self.picture.mute(), disturbed=self.picture.disturbed())
         for path in silent:
             self._carry_out(path, verdicts[path.key], now)
 
@@ -175,7 +207,7 @@ class Domain:
 
     def _excuse(self, path: Path, judgement: Judgement, now: float) -> None:
         self.picture.judged[path.key] = judgement
-        if self.picture.busy(None):
+        if self.picture.disturbed():
             self.picture.judged[path.key] = Judgement.EXCUSED
         elif path.evidence.returns_on in self.picture.mute():
             if path.evidence.ike.silent_since(path.evidence.heard_at):

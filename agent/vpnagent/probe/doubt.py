@@ -1,11 +1,11 @@
 """What a set of tunnels is in doubt about, when all went silent together and the target may be dead.
 
-    CLEAR -> FOREWARNED -> ASKING -> WATCHING -> CLEAR
-      |                                 | nothing improved
-      +-- packets still arrive ---> PARDONED -> CLEAR, when something is heard
+    CLEAR -> FOREWARNED -> ASKING -> CLEAR, and a tunnel is blamed: ``recovery`` begins
+      |                                | nothing improved
+      +-- packets still arrive ---> PARDONED -> CLEAR, when something is heard or missed
 
-FOREWARNED: the IKE daemons are asked ahead of the verdict. ASKING: they are asked. WATCHING: a tunnel was
-blamed; do the others come back? PARDONED: the target is probably dead.
+FOREWARNED: the IKE daemons are asked ahead of the verdict. ASKING: they are asked. PARDONED: the target is
+probably dead.
 
 Blaming on no more than where replies used to arrive is a guess. One that did not help is not repeated
 before a time that doubles with each such failure.
@@ -17,11 +17,8 @@ from math import inf
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.trial import Question
 
-WATCH = (
-    10.0  #: seconds for the cloud to return traffic on another tunnel after a DELETE, and for it to be heard
-)
 _FRESH = 1.0  #: seconds
-_RECHECK = 5.0  #: seconds between looks whether packets still arrive
+_RECHECK = 2.0  #: seconds between looks whether packets still arrive
 _FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another guess after one that did not help
 
 
@@ -31,7 +28,6 @@ class Stage(enum.Enum):
     CLEAR = "clear"
     FOREWARNED = "forewarned"
     ASKING = "asking"
-    WATCHING = "watching"
     PARDONED = "pardoned"
 
 
@@ -92,14 +88,8 @@ class Doubt:
         """Whether another guess is allowed."""
         return now >= self._blocked_until
 
-    def watch(self, culprit: TunnelKey, now: float) -> None:
-        """The culprit is acted upon."""
-        self.stage = Stage.WATCHING
-        self.culprit = culprit
-        self.until = now + WATCH
-
     def helped(self) -> None:
-        """Another tunnel was heard: the guess was right."""
+        """A tunnel was heard: the guess was right."""
         self._failures = 0
         self.clear()
 

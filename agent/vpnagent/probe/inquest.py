@@ -14,11 +14,10 @@ from vpnagent.probe.budget import Budget
 from vpnagent.probe.doubt import Stage
 from vpnagent.probe.path import Path
 from vpnagent.probe.picture import Picture
-from vpnagent.probe.treatment import Treatment, ike_rtt, silence_of
-from vpnagent.probe.trial import HELD, Question
+from vpnagent.probe.treatment import TARGET_DEAD, Treatment, ike_rtt, silence_of
+from vpnagent.probe.trial import Question
 from vpnagent.selection import PathState
 
-TARGET_DEAD = "the probe target may be dead"
 _WARNINGS, _EVERY = 5, 10.0  #: questions ahead of a verdict: at once, and seconds between further ones
 
 
@@ -50,7 +49,7 @@ class Inquest:
         return [
             p
             for p in self._picture.in_service()
-            if p.evidence.own and p.silence.quiet and not p.evidence.ike.consulted_since(p.evidence.heard_at)
+            if p.own and p.silence.quiet and not p.evidence.ike.consulted_since(p.evidence.heard_at)
         ]
 
     def _shared(self) -> list[Path]:
@@ -59,7 +58,7 @@ class Inquest:
         doubtful = self._picture.doubt.stage is not Stage.CLEAR or self._picture.busy(None)
         if doubtful or any(p.alive for p in service):
             return []
-        return [p for p in service if not (p.evidence.own or p.evidence.returns_on in mute)]
+        return [p for p in service if not (p.own or p.evidence.returns_on in mute)]
 
     def _warn(self, now: float) -> None:
         """Ask ahead, as far as the budget goes: a bad line makes many a path quiet for a moment."""
@@ -98,8 +97,6 @@ class Inquest:
         match doubt.stage:
             case Stage.ASKING | Stage.FOREWARNED:
                 self._ask_again(now)
-            case Stage.WATCHING:
-                self._mistaken(now)
             case Stage.PARDONED:
                 self._recheck(now)
             case Stage.CLEAR:
@@ -128,28 +125,25 @@ class Inquest:
         if culprit is None or culprit.state is PathState.DOWN:
             return
         if culprit.key in answered or not known:
-            if doubt.may_guess(now):
+            missed = any(p.evidence.traffic.unanswered for p in asked)
+            if missed or doubt.may_guess(now):
                 self._blame(culprit, now)
             else:
                 self.pardon(now)
 
     def _blame(self, culprit: Path, now: float) -> None:
         """All fell silent, and IKE does not tell: act on the tunnel on which the replies used to arrive."""
-        others = [p for p in self._picture.in_service() if p is not culprit]
-        if others:
+        if len(self._picture.in_service()) > 1:
             reason = f"{silence_of(culprit)}, and the replies of all tunnels used to arrive here"
-            self._picture.doubt.watch(culprit.key, now)
             self._care.take_down(culprit, Cause.RETURN, reason, now)
         else:
             self._care.take_down(culprit, Cause.SILENT, silence_of(culprit), now)
-        self._care.reset_or_keep(culprit, now)
+        if not self._picture.stranded():
+            self._care.reset_or_keep(culprit, now)
 
     def resolve(self, path: Path, at: float) -> None:
         """Something is heard while there is a doubt, or while a silence is excused."""
-        if self._picture.doubt.stage is Stage.WATCHING:
-            if path.key != self._picture.doubt.culprit:
-                self._picture.doubt.helped()
-        elif self._picture.doubt.stage is Stage.FOREWARNED:
+        if self._picture.doubt.stage is Stage.FOREWARNED:
             self._picture.doubt.clear()
         elif self._picture.doubt.stage is not Stage.CLEAR:
             self._picture.doubt.clear()
@@ -158,21 +152,6 @@ class Inquest:
             path.window.clear()
         for key in [k for k, judgement in self._picture.judged.items() if judgement is Judgement.WAIT]:
             del self._picture.judged[key]
-
-    def _mistaken(self, now: float) -> None:
-        """Nothing improved: put back what was done."""
-        blamed = self._picture.doubt.culprit
-        culprit = self._picture.paths.get(blamed) if blamed else None
-        self._picture.doubt.failed(now)
-        if culprit is not None and culprit.state is PathState.DOWN:
-            remedy = self._picture.remedies[culprit.key]
-            held = remedy.phase in HELD
-            self._care.degrade(culprit, Cause.TARGET, TARGET_DEAD, now)
-            if held:
-                self._care.do(culprit.key, remedy.restore(now), now)
-            else:
-                remedy.over()
-        self.pardon(now)
 
     def pardon(self, now: float) -> None:
         """It is the target that is dead, as far as one can tell: nobody is taken down for it."""
@@ -185,16 +164,19 @@ class Inquest:
         self._care.look(quiet)
 
     def _recheck(self, now: float) -> None:
-        """While packets still arrive the pardon stands."""
-        quiet = [p for p in self._picture.in_service() if p.silence.quiet]
+        """While packets still arrive, or nobody misses any, the pardon stands."""
+        service = self._picture.in_service()
         self._rechecked = not self._rechecked
         if self._rechecked:
-            self._care.look(quiet)
-        elif any(p.evidence.traffic.inbound for p in quiet):
-            self.pardon(now)
-        else:
+            self._care.look(service)
+            return
+        traffic = [p.evidence.traffic for p in service]
+        missed = any(t.unanswered for t in traffic) and not any(t.inbound for t in traffic)
+        if missed or (not any(t.inbound for t in traffic) and self._picture.doubt.may_guess(now)):
             self._picture.doubt.clear()
             self._picture.judged.clear()
+        else:
+            self.pardon(now)
 
 
 def _ahead_of(paths: Sequence[Path]) -> float:

@@ -49,7 +49,7 @@ def blameless(path: Path) -> bool:
 def path_report(path: Path, remedy: Remedy) -> PathReport:
     """Return what is known of one path."""
     detector, window = path.detector, path.window
-    resting = remedy.phase is Phase.RESTING
+    resting = remedy.phase in (Phase.RESTING, Phase.DISPLACED)
     return PathReport(
         tunnel=path.key,
         state=detector.state,

@@ -76,6 +76,11 @@ class Path:
         return self.detector.state
 
     @property
+    def own(self) -> bool:
+        """Whether the target that is asked now answers through this tunnel only."""
+        return self.schedule.usual.inside_peer
+
+    @property
     def alive(self) -> bool:
         """Whether the path is heard just now."""
         return self.signals.usable and self.evidence.heard_at is not None and not self.silence.quiet
@@ -97,6 +102,7 @@ class Path:
             return
         slot.sent_at = at
         self.window.totals.sent += 1
+        self.evidence.traffic.probe()
         if not slot.spare:
             self.silence.sent(slot.number, at)
 
@@ -123,7 +129,6 @@ class Path:
             return []
         quiet = self.silence.quiet
         self.silence.heard(slot.number, at)
-        self.evidence.own = slot.target.inside_peer
         self.evidence.heard_at = at
         if quiet:
             self.detector.missed(at)

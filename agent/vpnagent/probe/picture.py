@@ -8,13 +8,10 @@ import enum
 
 from vpnagent.config.values import OnPathDown, TunnelKey
 from vpnagent.probe.blame import Judgement, Witness
-from vpnagent.probe.doubt import Doubt, Stage
+from vpnagent.probe.doubt import Doubt
 from vpnagent.probe.path import Path
-from vpnagent.probe.trial import DISTURBING, UNTOLD, Phase, Remedy
+from vpnagent.probe.trial import DISTURBING, HELD, UNTOLD, Phase, Remedy
 from vpnagent.selection import PathState
-
-_DESPAIR = 3  #: rounds of waiting, 5, 10 and 20 s, before a tunnel without alternative is restarted
-
 
 class Permit(enum.Enum):
     """Whether a tunnel may be reset."""
@@ -22,7 +19,6 @@ class Permit(enum.Enum):
     YES = enum.auto()
     LATER = enum.auto()  #: another one is being reset
     NO = enum.auto()
-    RESTART = enum.auto()  #: and bring it up again at once: there is no other
 
 
 class Picture:
@@ -46,26 +42,36 @@ class Picture:
     def permit(self, path: Path, now: float) -> Permit:
         """Return whether the tunnel may be reset.
 
-        Not by policy; not while anything still arrives through it; and not if no other one carries. But
-        what was cut off with its underlay, and stays silent after that came back, carries nothing; nor does
-        any tunnel while all are down. Then the peer may still be returning everything through this one, and
-        another one may be the way to take; or, after a while, our SA may be one that the peer forgot.
+        Not by policy; not while anything still arrives through it; and not if no other one carries: then
+        it is for ``recovery`` to try them all.
         """
         remedy = self.remedies[path.key]
         if self.policies[path.key] is OnPathDown.KEEP or self._arrives(path, now):
             return Permit.NO
-        permit = Permit.YES
         if not remedy.at_once and not any(self._carries(p, path) for p in self.in_service()):
-            permit = self._in_despair(path, remedy)
-        return Permit.LATER if permit is not Permit.NO and self.busy(path.key) else permit
-
-    def _in_despair(self, path: Path, remedy: Remedy) -> Permit:
-        others = [p for p in self.paths.values() if p is not path and p.signals.usable]
-        if remedy.phase is Phase.PROBING or any(p.state is not PathState.DOWN for p in others):
             return Permit.NO
-        if remedy.rounds and any(p.evidence.ike.answered_since(p.detector.since) for p in others):
-            return Permit.YES
-        return Permit.RESTART if remedy.rounds >= _DESPAIR else Permit.NO
+        return Permit.LATER if self.busy(path.key) else Permit.YES
+
+    def stranded(self) -> bool:
+        """Whether nothing carries: every path is down, or its replies used to arrive on one that is.
+
+        What was never heard proves nothing, and while an IKE daemon is being asked nothing is known.
+        """
+        if any(r.phase in (Phase.ASKING, Phase.RESETTING) for r in self.remedies.values()):
+            return False
+        if any(not self._lost(p) for p in self.paths.values() if p.signals.usable):
+            return False
+        tried = [p for p in self.paths.values() if self.policies[p.key] is OnPathDown.RESET]
+        held = any(r.phase in HELD for r in self.remedies.values())
+        heard = any(p.evidence.heard_at is not None for p in self.paths.values())
+        return held or (heard and any(p.signals.usable for p in tried))
+
+    def _lost(self, path: Path) -> bool:
+        if path.alive:
+            return False
+        returns = self.paths.get(path.evidence.returns_on) if path.evidence.returns_on else None
+        drawn = returns is not None and returns is not path and returns.state is PathState.DOWN
+        return path.state is PathState.DOWN or (path.silence.quiet and not path.own and drawn)
 
     @property
     def alive(self) -> bool:
@@ -94,9 +100,11 @@ class Picture:
 
     def busy(self, key: TunnelKey | None) -> bool:
         """Whether another tunnel is being reset."""
-        if self.doubt.stage is Stage.WATCHING and self.doubt.culprit != key:
-            return True
         return any(r.phase in DISTURBING for k, r in self.remedies.items() if k != key)
+
+    def disturbed(self) -> bool:
+        """Whether a tunnel is being reset or tried, so that return traffic may go anywhere for a moment."""
+        return any(r.phase in DISTURBING - {Phase.INITIATING} for r in self.remedies.values())
 
     def mute(self) -> frozenset[TunnelKey]:
         """Dead tunnels on which the peer may still return everything."""
@@ -118,7 +126,7 @@ def _witness(path: Path) -> Witness:
         silent=path.silence.complete,
         quiet=path.silence.quiet,
         heard=evidence.heard_at is not None,
-        own=evidence.own,
+        own=path.own,
         returns_on=evidence.returns_on,
         arrives=evidence.arrived_since(path.silence.quiet_at),
         inbound=evidence.traffic.inbound,

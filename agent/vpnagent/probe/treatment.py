@@ -12,6 +12,8 @@ from vpnagent.probe.picture import Permit, Picture
 from vpnagent.probe.trial import Phase, Step
 from vpnagent.selection import PathState
 
+WAITING_FOR_PEER = "return path: waiting for the cloud"
+TARGET_DEAD = "the probe target may be dead"
 _RTT = 0.1  #: seconds: of an IKE daemon of which nothing is known
 
 
@@ -58,13 +60,18 @@ class Treatment:
     def reset_or_keep(self, path: Path, now: float) -> None:
         """Terminate the tunnel's IKE_SA if that is allowed: it tells the peer."""
         remedy = self.picture.remedies[path.key]
-        match self.picture.permit(path, now):
+        permit = self.picture.permit(path, now)
+        if remedy.phase is Phase.ASKING:
+            remedy.keep(now)
+        if self.picture.stranded():
+            return  # recovery begins: whose turn it is is decided there
+        match permit:
             case Permit.NO:
                 remedy.keep(now)
             case Permit.LATER:
                 remedy.want(now)
-            case Permit.YES | Permit.RESTART as permit:
-                remedy.reset(now, at_once=permit is Permit.RESTART)
+            case Permit.YES:
+                remedy.reset(now)
                 reason = f"path down ({path.detector.reason}) while its IKE daemon lives"
                 self.outbox.actions.append(Terminate(tunnel=path.key, reason=reason))
 
@@ -99,7 +106,7 @@ class Treatment:
         """Return traffic may take another way from now on: what was silent gets a new chance."""
         self.picture.judged.clear()
         for path in self.picture.in_service():
-            if path.silence.quiet and not path.evidence.own:
+            if path.silence.quiet and not path.own:
                 path.silence.restart(now)
                 path.window.clear()
 

@@ -8,11 +8,12 @@ Two deaths are told apart by asking the peer's IKE daemon, before any SA is touc
     underlay dead          ASKING -> WAITING -> RETURNED (IKE answers again) -+-> heard: over
                                                                               +-> silent: RESETTING
     not to be reset        ASKING -> KEPT, asked again later
+    the target is dead     DISPLACED -> RESTORING, for what was taken down for its sake
 
 A tunnel that was reset is left down, because an active/standby cloud goes back to it as soon as its
 negotiation is up again; each trial puts the return traffic at risk for one detection time, so the space
 between trials grows. The remedy decides when; whether a reset is allowed at all is decided in ``domain``,
-which sees the other tunnels.
+which sees the other tunnels. While nothing carries, ``recovery`` decides when too, and no time passes here.
 """
 
 import enum
@@ -46,13 +47,14 @@ class Phase(enum.Enum):
     PROBING = "probing"
     WAITING = "waiting"
     RETURNED = "returned"
+    DISPLACED = "displaced"  #: to be restored
     RESTORING = "restoring"  #: the reset was a mistake
 
 
-HELD = frozenset({Phase.RESETTING, Phase.RESTING, Phase.INITIATING, Phase.PROBING, Phase.RESTORING})
-#: nobody else is to initiate the tunnel
 DISTURBING = frozenset({Phase.RESETTING, Phase.INITIATING, Phase.PROBING, Phase.RESTORING})
 #: the tunnel is being reset: the return traffic of others may go anywhere; one tunnel at a time
+HELD = DISTURBING | {Phase.RESTING, Phase.DISPLACED}
+#: nobody else is to initiate the tunnel
 UNTOLD = frozenset({Phase.ASKING, Phase.WANTED, Phase.KEPT, Phase.WAITING, Phase.RETURNED})
 #: the peer may still return everything through this dead tunnel
 
@@ -125,9 +127,8 @@ class Remedy:
         self._enter(Phase.ASKING, self._question.again)
         return [Step.PING]
 
-    def reset(self, now: float, *, at_once: bool) -> None:
-        """The tunnel is being terminated; ``at_once``: the next trial needs no rest."""
-        self.at_once |= at_once
+    def reset(self, now: float) -> None:
+        """The tunnel is being terminated."""
         self.trials = 0 if self.trials is None else self.trials + 1
         self._enter(Phase.RESETTING, now + _TERMINATE_PATIENCE)
 
@@ -142,6 +143,32 @@ class Remedy:
     def wait(self, now: float) -> None:
         """The underlay is dead."""
         self._prolong(Phase.WAITING, now, _FIRST_ASK, _LONGEST_ASK)
+
+    def clear_away(self, now: float) -> None:
+        """The tunnel is being terminated for the sake of another, or to be brought up anew."""
+        self.trials = self.trials or 0
+        self._enter(Phase.RESETTING, now + _TERMINATE_PATIENCE)
+
+    def park(self, until: float) -> None:
+        """The tunnel is down, and will be tried when its turn comes."""
+        self.trials = self.trials or 0
+        self._enter(Phase.RESTING, until)
+
+    def initiate(self, until: float) -> None:
+        """It is the tunnel's turn."""
+        self._enter(Phase.INITIATING, until)
+
+    def listen(self, now: float) -> None:
+        """The tunnel came up when it was its turn."""
+        self._enter(Phase.PROBING, now + _PROBE_PATIENCE)
+
+    def rest(self, now: float) -> None:
+        """Another tunnel carries again: the next trial is due as after any other."""
+        self._enter(Phase.RESTING, now + self._rest())
+
+    def put_back(self, now: float) -> None:
+        """The reset was a mistake: bring the tunnel up again, as soon as no other is being reset."""
+        self._enter(Phase.DISPLACED, now)
 
     @property
     def rounds(self) -> int:
@@ -189,6 +216,9 @@ class Remedy:
 
     def child_sa_came(self, now: float) -> list[Step]:
         """A CHILD_SA was installed, by whomever."""
+        if self.phase is Phase.DISPLACED:
+            self.over()
+            return [Step.LISTEN]
         if self.phase is Phase.RESTING and (self.trials or 0) < _EARLY_TRIALS:
             self._enter(Phase.PROBING, now + _PROBE_PATIENCE)
             return [Step.LISTEN]
@@ -237,7 +267,9 @@ class Remedy:
                 return [Step.INITIATE]
             case Phase.INITIATING:
                 self._failed(now)
-            case Phase.RESTORING:
+            case Phase.DISPLACED if busy:
+                self.until = now + _BUSY / 10
+            case Phase.DISPLACED | Phase.RESTORING:
                 return self.restore(now)
             case _:  # PROBING that could not even send, WANTED that had to wait
                 self.until = now + _BUSY
