@@ -28,7 +28,11 @@ GROUP = 0x56580000
 ALL = frozenset({"esp-out", "esp-in", "ike-out", "ike-in"})
 ESP = frozenset({"esp-out", "esp-in"})
 IKE = frozenset({"ike-out", "ike-in"})
-RETRANSMISSIONS = (0.0, 4.0, 11.2)  #: seconds after which charon sends a request, and repeats it (strongswan.conf)
+RETRANSMISSIONS = (
+    0.0,
+    4.0,
+    11.2,
+)  #: seconds after which charon sends a request, and repeats it (strongswan.conf)
 GIVE_UP = 20.0  #: seconds that the prober gives charon for an ``initiate``
 
 Event = tuple[float, int, Callable[[], None]]

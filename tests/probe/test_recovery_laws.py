@@ -34,7 +34,9 @@ Happening = tuple[float, str, int, int]  # seconds before it, what, which tunnel
 happenings = st.lists(
     st.tuples(
         st.sampled_from([0.02, 0.15, 0.5, 1.0, 2.0, 5.0, 12.0, 20.0]),
-        st.sampled_from(["fault"] * 6 + ["repair"] * 4 + ["restart", "delete", "target", "limit", "disorder"]),
+        st.sampled_from(
+            ["fault"] * 6 + ["repair"] * 4 + ["restart", "delete", "target", "limit", "disorder"]
+        ),
         st.integers(0, 2),
         st.integers(0, 6),
     ),
@@ -118,7 +120,9 @@ class Watch:
                 self.outages.append(waited)
             self.silent_since = now
         elif waited > self._bound(now - waited):
-            self.late.append(f"{sorted(map(str, self.since))} work, nothing came back for {waited:.1f} s at {now:.1f}")
+            self.late.append(
+                f"{sorted(map(str, self.since))} work, nothing came back for {waited:.1f} s at {now:.1f}"
+            )
             self.silent_since = now
 
     def _bound(self, works_since: float) -> float:
@@ -168,7 +172,11 @@ class Resets:
             self.wrong.append(f"{action} at {now:.2f} while {self.being_reset}")
         self.being_reset[action.tunnel] = now
         path = paths[action.tunnel]
-        if isinstance(action, actions.Terminate) and path.last_heard is not None and now - path.last_heard < 0.3 - 1e-6:
+        if (
+            isinstance(action, actions.Terminate)
+            and path.last_heard is not None
+            and now - path.last_heard < 0.3 - 1e-6
+        ):
             self.wrong.append(f"{action} at {now:.2f}, heard {now - path.last_heard:.2f} s before")
 
 
@@ -205,7 +213,12 @@ def schedule(seed: int) -> list[Happening]:
     draw = random.Random(seed)
     kinds = ["fault"] * 6 + ["repair"] * 4 + ["restart", "delete", "target", "disorder"]
     return [
-        (draw.choice([0.5, 1.0, 2.0, 5.0, 12.0, 20.0]), draw.choice(kinds), draw.randrange(2), draw.randrange(7))
+        (
+            draw.choice([0.5, 1.0, 2.0, 5.0, 12.0, 20.0]),
+            draw.choice(kinds),
+            draw.randrange(2),
+            draw.randrange(7),
+        )
         for _ in range(12)
     ]
 

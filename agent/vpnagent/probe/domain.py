@@ -21,6 +21,7 @@ from vpnagent.probe.treatment import TARGET_DEAD, WAITING_FOR_PEER, Treatment, i
 from vpnagent.probe.trial import DISTURBING, Phase, Step
 from vpnagent.selection import PathState
 
+
 class Domain:
     """Tell it facts, then ``advance`` it."""
 
@@ -38,7 +39,9 @@ class Domain:
         """Whether a silent path has not been judged, or nothing carries and nothing is done about it."""
         if self._recovery.active:
             return False
-        return self.picture.stranded() or any(self.unjudged(p) and p.signals.usable for p in self.picture.paths.values())
+        return self.picture.stranded() or any(
+            self.unjudged(p) and p.signals.usable for p in self.picture.paths.values()
+        )
 
     def unjudged(self, path: Path) -> bool:
         """Whether the path is silent, and that was not judged."""

@@ -13,6 +13,7 @@ from vpnagent.probe.path import Path
 from vpnagent.probe.trial import DISTURBING, HELD, UNTOLD, Phase, Remedy
 from vpnagent.selection import PathState
 
+
 class Permit(enum.Enum):
     """Whether a tunnel may be reset."""
 

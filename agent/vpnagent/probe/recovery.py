@@ -56,6 +56,7 @@ class Recovery:
     __slots__ = (
         "_began",
         "_clearing",
+        "_counted",
         "_evictions",
         "_left",
         "_listened",
@@ -82,7 +83,8 @@ class Recovery:
         self._trial_began = 0.0
         self._clearing: TunnelKey | None = None  #: the one that is being terminated
         self._listened: set[TunnelKey] = set()  #: tried with the SAs that they have
-        self._taken: set[TunnelKey] = set()  #: terminated by this recovery, and not left down before
+        self._counted: set[TunnelKey] = set()  #: terminated by this recovery
+        self._taken: set[TunnelKey] = set()  #: those of them that were not left down before
         self._evictions = 0
         self._wanted = False  #: somebody misses what does not carry
         self._refresh = _REFRESH
@@ -104,16 +106,21 @@ class Recovery:
         self._wanted = any(remedy.trials for remedy in held.values()) or _missed(paths.values())
         self._began, self._rest, self._refresh = now, FIRST_REST, _REFRESH
         self._tried = self._clearing = None
+        self._counted = set()
         self._taken = {key for key, remedy in held.items() if not remedy.trials}
         down = [p for p in paths.values() if p.state is PathState.DOWN]
-        self._listened = {p.key for p in down if p.signals.usable}
+        self._listened = {p.key for p in down if p.signals.usable and p.silence.complete}
         resettable = [p for p in paths.values() if self._picture.policies[p.key] is OnPathDown.RESET]
         asked = [p for p in resettable if not p.intent.drained] or resettable
         self._order = [p.key for p in sorted(asked, key=lambda p: (p in down, p.evidence.heard_at or -inf))]
         self._left = set(self._order)
         for path in paths.values():
             returns_on = paths.get(path.evidence.returns_on) if path.evidence.returns_on else None
-            if path.signals.usable and path.state is not PathState.DOWN and self._beyond_reach(returns_on, now):
+            if (
+                path.signals.usable
+                and path.state is not PathState.DOWN
+                and self._beyond_reach(returns_on, now)
+            ):
                 self._treatment.degrade(path, Cause.RETURN, WAITING_FOR_PEER, now)
             remedy = remedies[path.key]
             if path in resettable and not path.signals.child_sa and remedy.phase not in _INITIATING:
@@ -223,20 +230,24 @@ class Recovery:
         self._ask(now)
         ready = [key for key in self._order if self._ready(self._picture.paths[key], now)]
         if not ready:
+            self._leave(now)
             self._tried = None
             self.stage, self.until = Stage.TRYING, now + _ASK_AGAIN
             return
-        if self._left.isdisjoint(ready):
+        others = [key for key in ready if key != self._tried] or ready
+        if (
+            others == [self._tried]
+            and self._drawn_away(others[0])
+            and now < self._trial_began + self._refresh
+        ):
+            self.stage, self.until = Stage.TRYING, min(now + _MOVING, self._trial_began + self._refresh)
+            return
+        if self._left.isdisjoint(others):
             self._left = set(self._order)
             if now >= self._began + BRISK:
                 self._pause(now)
                 return
-        key = next(key for key in ready if key in self._left)
-        if key == self._tried and self._drawn_away(key) and now < self._trial_began + self._refresh:
-            self.stage, self.until = Stage.TRYING, min(now + _MOVING, self._trial_began + self._refresh)
-            return
-        self._left.discard(key)
-        self._try(key, now)
+        self._try(next(key for key in others if key in self._left), now)
 
     def _pause(self, now: float) -> None:
         self.stage, self.until = Stage.PAUSED, now + self._rest
@@ -265,10 +276,16 @@ class Recovery:
     def _try(self, key: TunnelKey, now: float) -> None:
         if key == self._tried:
             self._refresh = LONGEST_REST
-        elif self._tried is not None and self._picture.paths[self._tried].signals.child_sa:
-            self._picture.remedies[self._tried].keep(now)
+        else:
+            self._leave(now)
+        self._left.discard(key)
         self._tried, self._trial_began, self._evictions = key, now, 0
         self._clear(now)
+
+    def _leave(self, now: float) -> None:
+        """The trial is over: with its SAs, if the tunnel need not be terminated for the next one."""
+        if self._tried is not None and self._picture.paths[self._tried].signals.child_sa:
+            self._picture.remedies[self._tried].keep(now)
 
     def _clear(self, now: float) -> None:
         """Terminate what is in the way, one after the other; then begin the trial."""
@@ -293,7 +310,7 @@ class Recovery:
             return False
         if path.key == self._tried:
             return initiating or path.key in self._listened
-        if initiating or (path.state is not PathState.DOWN and not path.silence.complete):
+        if initiating or not (path.silence.complete or path.key in self._listened):
             return initiating  # what is not known to be silent is left alone
         return not self._beyond_reach(path, now) and not self._picture.paths[self._tried].own
 
@@ -306,8 +323,11 @@ class Recovery:
     def _terminate(self, path: Path, now: float) -> None:
         self._clearing, self.until = path.key, now + _ACKNOWLEDGED
         remedy = self._picture.remedies[path.key]
-        if path.signals.child_sa and remedy.trials is None:
-            self._taken.add(path.key)
+        if path.signals.child_sa and path.key not in self._counted:
+            self._counted.add(path.key)
+            if remedy.trials is None:
+                self._taken.add(path.key)
+            remedy.reset(now)
         if path.state is not PathState.DOWN:
             self._treatment.take_down(path, Cause.SILENT, silence_of(path), now)
         remedy.clear_away(now)
