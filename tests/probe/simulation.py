@@ -2,10 +2,10 @@
 
 It mirrors what the lab showed of the real thing. A VPN gateway returns everything on the first of its
 tunnels whose negotiation is up, moves at once on a DELETE, and otherwise only when its own DPD gives up; a
-transit router hashes. A DELETE that is lost leaves the cloud sending into its half of the SA; charon repeats it
-as it repeats everything, which is later than anybody waits. To bring a tunnel up takes two round trips; what
-charon is told to forget meanwhile it forgets, and says so to whoever asked for it. ``Shell`` does what the
-prober's real shell does, and can be stopped for a while: replies then wait with their time stamps.
+transit router hashes. A DELETE that is lost leaves the cloud sending into its half of the SA; charon repeats
+it as it repeats everything, which is later than anybody waits. To bring a tunnel up takes two round trips;
+what charon is told to forget meanwhile it forgets, and says so to whoever asked for it. ``Shell`` does what
+the prober's real shell does, and can be stopped for a while: replies then wait with their time stamps.
 """
 
 import errno

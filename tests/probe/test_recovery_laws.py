@@ -10,17 +10,16 @@ reset at a time, and never of what carries.
 
 import os
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.probe.simulation import ALL, ESP, IKE, SHARED, Wire, World, make_connections, make_intent
+from tests.probe.simulation import ALL, ESP, IKE, Wire, World, make_connections, make_intent
 
 from vpnagent.config.values import Forwarding, TunnelKey
 from vpnagent.probe import actions
 from vpnagent.probe.intent import Intent
-from vpnagent.selection import PathState
 
 FUZZ = int(os.environ.get("VPNAGENT_FUZZ_EXAMPLES", "0"))
 EXAMPLES, LONGEST = (FUZZ, 120.0) if FUZZ else (300, 45.0)
@@ -28,7 +27,15 @@ RATE = 10.0  #: user packets a second
 TRIAL = 2.0  #: seconds for each tunnel, as ADR 10 has it
 BRISK, REST = 60.0, 11.0  #: seconds without rests, and the longest rest with its jitter
 
-FAULTS = (ESP, ESP, ALL, frozenset({"esp-out"}), frozenset({"esp-in"}), IKE, frozenset())
+FAULTS: tuple[frozenset[str], ...] = (
+    ESP,
+    ESP,
+    ALL,
+    frozenset({"esp-out"}),
+    frozenset({"esp-in"}),
+    IKE,
+    frozenset(),
+)
 Happening = tuple[float, str, int, int]  # seconds before it, what, which tunnel, which variety
 
 happenings = st.lists(
@@ -62,7 +69,7 @@ laws = settings(
 )
 
 
-def happen(world: World, what: str, which: int, variety: int) -> None:
+def happen(world: World, what: str, which: int, variety: int) -> None:  # noqa: C901 - a case each
     key = list(world.wires)[which % len(world.wires)]
     match what:
         case "fault":
@@ -75,7 +82,7 @@ def happen(world: World, what: str, which: int, variety: int) -> None:
             if world.wires[key].here:
                 world.peer_deletes(str(key))
         case "target":
-            world.cloud.dead_targets ^= {t.address for t in target_of(world, key)}
+            world.cloud.dead_targets ^= targets_of(world, key)
         case "limit":
             world.cloud.limit = None if world.cloud.limit else 10.0 + variety
         case "disorder":
@@ -84,8 +91,8 @@ def happen(world: World, what: str, which: int, variety: int) -> None:
             raise AssertionError(what)
 
 
-def target_of(world: World, key: TunnelKey) -> Iterator:
-    return iter(next(t for t in world.intent.tunnels() if t.key == key).targets)
+def targets_of(world: World, key: TunnelKey) -> set[IPv4Address]:
+    return {t.address for tunnel in world.intent.tunnels() if tunnel.key == key for t in tunnel.targets}
 
 
 @dataclass
@@ -132,7 +139,7 @@ class Watch:
 
     def _works(self, key: TunnelKey, wire: Wire) -> bool:
         world = self.world
-        answers = not world.cloud.dead_targets & {t.address for t in target_of(world, key)}
+        answers = not world.cloud.dead_targets & targets_of(world, key)
         held = {p.tunnel for p in world.shell.core.paths() if p.held}
         if wire.faults or not answers or not (wire.here or key in held):
             return False  # what is down and not held is for the control daemon to bring up

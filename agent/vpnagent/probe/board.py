@@ -14,8 +14,8 @@ from vpnagent.probe.domain import Domain
 from vpnagent.probe.intent import Intent, TunnelIntent
 from vpnagent.probe.outbox import Change, Outbox
 from vpnagent.probe.path import Path
+from vpnagent.probe.remedy import Remedy
 from vpnagent.probe.schedule import Timetable
-from vpnagent.probe.trial import Remedy
 from vpnagent.selection import PathState
 
 _STALLED = 0.25  #: of the shortest interval: a wake-up that much late is a stall of our own
@@ -59,7 +59,7 @@ class Board:
 
     def remedy_of(self, tunnel: TunnelKey) -> Remedy:
         """Return what is being done about a tunnel."""
-        return self._domains[tunnel].picture.remedies[tunnel]
+        return self._domains[tunnel].situation.remedies[tunnel]
 
     def replace_intent(self, intent: Intent, now: float) -> None:
         """Take a newer intent; what stays keeps its history."""
@@ -197,7 +197,7 @@ class Board:
         self._domains[path.key].signalled(path, cause, reason, at, was_usable=was_usable)
 
     def _touch_all(self, domain: Domain) -> None:
-        for path in domain.picture.paths.values():
+        for path in domain.situation.paths.values():
             self.touch(path)
             self._worry(path)
         self._timetable.set(domain, domain.deadline)
@@ -211,8 +211,8 @@ class Board:
             self.anxious.discard(path)
 
     def _arrange(self, intent: Intent, remedies: dict[TunnelKey, Remedy]) -> None:
-        """Put the paths into domains; one whose tunnels are the same as before keeps its doubts."""
-        before = {tuple(domain.picture.paths): domain for domain in self._domains.values()}
+        """Put the paths into domains; one whose tunnels are the same as before keeps its suspicions."""
+        before = {tuple(domain.situation.paths): domain for domain in self._domains.values()}
         policies = {c.name: c.on_path_down for c in intent.connections}
         self._domains = {}
         self.dirty = {}
@@ -220,7 +220,7 @@ class Board:
             keys = tuple(t.key for c in intent.connections if c.name in names for t in c.tunnels)
             domain = before.get(keys) or Domain(self._outbox)
             for key in keys:
-                domain.picture.add(self.paths[key], remedies[key], policies[key.connection])
+                domain.situation.add(self.paths[key], remedies[key], policies[key.connection])
                 self._domains[key] = domain
 
 

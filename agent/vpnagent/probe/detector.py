@@ -115,7 +115,7 @@ class Detector:
         if self.state is PathState.HOLD_DOWN:
             return []
         if self.state is PathState.DOWN:
-            self.hold_down.pardon()
+            self.hold_down.take_back()
         return [self._take(Event.WORSE, cause, reason, at)]
 
     def better(self, reason: str, at: float) -> list[Transition]:

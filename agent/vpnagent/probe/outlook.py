@@ -1,6 +1,6 @@
 """What is told of the paths: one report for each, and what an operator should know now.
 
-Derived from the paths, remedies and doubts as they stand; nothing is decided here.
+Derived from the paths, remedies and suspicions as they stand; nothing is decided here.
 """
 
 from ipaddress import IPv4Address
@@ -10,7 +10,7 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding, Severity
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.path import Path
-from vpnagent.probe.trial import HELD, Phase, Remedy
+from vpnagent.probe.remedy import HELD, Phase, Remedy
 from vpnagent.record import dataclass
 from vpnagent.selection import PathState
 

@@ -12,7 +12,7 @@ whatever the cloud prefers: for its sake nobody else is terminated.
 
 While no packet of a user goes unanswered, and no tunnel was left down before, it may as well be the target
 that is dead: then the first trial is a long one, what was done is put back, and it is not done again for a
-time that doubles (``Doubt``).
+time that doubles (``Suspicion``).
 """
 
 import enum
@@ -21,10 +21,10 @@ from math import inf
 
 from vpnagent.config.values import OnPathDown, TunnelKey
 from vpnagent.probe.actions import Cause, Initiate, Terminate
+from vpnagent.probe.measures import TARGET_DEAD, WAITING_FOR_PEER, Measures, ike_rtt, silence_of
 from vpnagent.probe.path import Path
-from vpnagent.probe.picture import Picture
-from vpnagent.probe.treatment import TARGET_DEAD, WAITING_FOR_PEER, Treatment, ike_rtt, silence_of
-from vpnagent.probe.trial import DISTURBING, HELD, Phase, Question
+from vpnagent.probe.remedy import DISTURBING, HELD, Phase, Question
+from vpnagent.probe.situation import Situation
 from vpnagent.selection import PathState
 
 TRIAL = 2.0  #: seconds for one tunnel: its negotiation, a detection time, and some for the cloud to move
@@ -60,12 +60,12 @@ class Recovery:
         "_evictions",
         "_left",
         "_listened",
+        "_measures",
         "_order",
-        "_picture",
         "_refresh",
         "_rest",
+        "_situation",
         "_taken",
-        "_treatment",
         "_trial_began",
         "_tried",
         "_wanted",
@@ -73,9 +73,9 @@ class Recovery:
         "until",
     )
 
-    def __init__(self, picture: Picture, treatment: Treatment) -> None:
-        self._picture = picture
-        self._treatment = treatment
+    def __init__(self, situation: Situation, measures: Measures) -> None:
+        self._situation = situation
+        self._measures = measures
         self._began = 0.0
         self._order: list[TunnelKey] = []  #: in which they are tried
         self._left: set[TunnelKey] = set()  #: not yet tried in this round
@@ -101,7 +101,7 @@ class Recovery:
 
     def begin(self, now: float) -> None:
         """Nothing carries. Who was lost last comes last: that is what is left when a round is over."""
-        paths, remedies = self._picture.paths, self._picture.remedies
+        paths, remedies = self._situation.paths, self._situation.remedies
         held = {key: remedy for key, remedy in remedies.items() if remedy.phase in HELD}
         self._wanted = any(remedy.trials for remedy in held.values()) or _missed(paths.values())
         self._began, self._rest, self._refresh = now, FIRST_REST, _REFRESH
@@ -110,7 +110,7 @@ class Recovery:
         self._taken = {key for key, remedy in held.items() if not remedy.trials}
         down = [p for p in paths.values() if p.state is PathState.DOWN]
         self._listened = {p.key for p in down if p.signals.usable and p.silence.complete}
-        resettable = [p for p in paths.values() if self._picture.policies[p.key] is OnPathDown.RESET]
+        resettable = [p for p in paths.values() if self._situation.policies[p.key] is OnPathDown.RESET]
         asked = [p for p in resettable if not p.intent.drained] or resettable
         self._order = [p.key for p in sorted(asked, key=lambda p: (p in down, p.evidence.heard_at or -inf))]
         self._left = set(self._order)
@@ -121,8 +121,10 @@ class Recovery:
                 and path.state is not PathState.DOWN
                 and self._beyond_reach(returns_on, now)
             ):
-                self._treatment.degrade(path, Cause.RETURN, WAITING_FOR_PEER, now)
+                self._measures.degrade(path, Cause.RETURN, WAITING_FOR_PEER, now)
             remedy = remedies[path.key]
+            if remedy.phase is Phase.PROBING:
+                remedy.keep(now)
             if path in resettable and not path.signals.child_sa and remedy.phase not in _INITIATING:
                 remedy.park(now + TRIAL)
         self._turn(now)
@@ -131,29 +133,29 @@ class Recovery:
         """Something is heard: what is left goes at the pace of tunnels that others stand in for."""
         self.stage, self.until = Stage.IDLE, inf
         self._tried = self._clearing = None
-        for key, remedy in self._picture.remedies.items():
-            if remedy.phase in HELD and not self._picture.paths[key].signals.usable:
+        for key, remedy in self._situation.remedies.items():
+            if remedy.phase in HELD and not self._situation.paths[key].signals.usable:
                 remedy.rest(now)
             elif remedy.phase not in (Phase.WAITING, Phase.RETURNED):
                 remedy.over()
-        self._treatment.listen_again(now)
+        self._measures.listen_again(now)
 
     def _acquit(self, now: float) -> None:
         """It is the target that is dead: what was left down for it comes back, one after the other."""
         self.end(now)
-        for key, path in self._picture.paths.items():
+        for key, path in self._situation.paths.items():
             if path.signals.usable or key in self._taken:
-                self._treatment.degrade(path, Cause.TARGET, TARGET_DEAD, now)
+                self._measures.degrade(path, Cause.TARGET, TARGET_DEAD, now)
             if key in self._taken and not path.signals.child_sa:
-                self._picture.remedies[key].put_back(now)
+                self._situation.remedies[key].put_back(now)
 
     # Facts
 
     def terminated(self, key: TunnelKey, now: float) -> None:
         """A tunnel was terminated, or could not be."""
-        if self._picture.remedies[key].phase is not Phase.RESETTING:
+        if self._situation.remedies[key].phase is not Phase.RESETTING:
             return
-        self._picture.remedies[key].park(now + TRIAL)
+        self._situation.remedies[key].park(now + TRIAL)
         self._listened.discard(key)
         if key == self._clearing:
             self._clearing = None
@@ -163,7 +165,7 @@ class Recovery:
     def child_sa_came(self, path: Path, now: float) -> None:
         """A tunnel was brought up: by us, by its peer, or by the control daemon a moment ago."""
         if path.key == self._tried and self.stage is not Stage.CLEARING:
-            self._picture.remedies[path.key].listen(now)
+            self._situation.remedies[path.key].listen(now)
             self._listen(path, now)
         elif self.stage is Stage.TRYING and self._in_the_way(path, now) and self._evictions < _EVICTIONS:
             self._evictions += 1
@@ -173,8 +175,8 @@ class Recovery:
     def child_sa_went(self, key: TunnelKey, now: float) -> None:
         """A tunnel's CHILD_SA or interface went, by itself or as we had it."""
         self._listened.discard(key)
-        remedy = self._picture.remedies[key]
-        if remedy.phase is Phase.RESETTING or self._picture.policies[key] is OnPathDown.KEEP:
+        remedy = self._situation.remedies[key]
+        if remedy.phase is Phase.RESETTING or self._situation.policies[key] is OnPathDown.KEEP:
             return
         remedy.park(now + TRIAL)
         if key == self._tried and self.stage is Stage.TRYING:
@@ -198,7 +200,7 @@ class Recovery:
                 self._turn(now)
             case Stage.TRYING | Stage.PAUSED:
                 self.stage = Stage.LOOKING
-                self._treatment.look(p for p in self._picture.paths.values() if p.signals.usable)
+                self._measures.look(p for p in self._situation.paths.values() if p.signals.usable)
             case Stage.LOOKING:
                 return self._over(now)
             case Stage.IDLE:
@@ -207,28 +209,28 @@ class Recovery:
 
     def _over(self, now: float) -> bool:
         """A trial is over, and nothing was heard."""
-        usable = [p for p in self._picture.paths.values() if p.signals.usable]
+        usable = [p for p in self._situation.paths.values() if p.signals.usable]
         if any(p.evidence.traffic.inbound for p in usable):
             self._acquit(now)
             return True
         self._wanted |= _missed(usable)
-        absent = self._tried is None or not self._picture.paths[self._tried].signals.child_sa
+        absent = self._tried is None or not self._situation.paths[self._tried].signals.child_sa
         if self._wanted or absent:
             self._turn(now)
         elif now < self._trial_began + IDLE_TRIAL:
             self.stage, self.until = Stage.TRYING, now + TRIAL
         else:
             self._acquit(now)
-            self._picture.doubt.failed(now)
+            self._situation.suspicion.failed(now)
             return True
         return False
 
     # Turns
 
     def _turn(self, now: float) -> None:
-        """Whose turn is it?"""
+        """Give the next tunnel its turn, or rest."""
         self._ask(now)
-        ready = [key for key in self._order if self._ready(self._picture.paths[key], now)]
+        ready = [key for key in self._order if self._ready(self._situation.paths[key], now)]
         if not ready:
             self._leave(now)
             self._tried = None
@@ -263,15 +265,15 @@ class Recovery:
 
     def _drawn_away(self, key: TunnelKey) -> bool:
         """Whether its replies used to arrive on another tunnel, whose peer cannot be told."""
-        path = self._picture.paths[key]
+        path = self._situation.paths[key]
         return not path.own and path.signals.child_sa and path.evidence.returns_on not in (None, key)
 
     def _ask(self, now: float) -> None:
         """Ask the IKE daemons, so that the answers are there at the next turn."""
-        for path in self._picture.paths.values():
+        for path in self._situation.paths.values():
             asked = path.evidence.ike.last_asked
             if asked is None or now >= asked + _ASK_AGAIN:
-                self._treatment.ping(path.key, now)
+                self._measures.ping(path.key, now)
 
     def _try(self, key: TunnelKey, now: float) -> None:
         if key == self._tried:
@@ -284,58 +286,58 @@ class Recovery:
 
     def _leave(self, now: float) -> None:
         """The trial is over: with its SAs, if the tunnel need not be terminated for the next one."""
-        if self._tried is not None and self._picture.paths[self._tried].signals.child_sa:
-            self._picture.remedies[self._tried].keep(now)
+        if self._tried is not None and self._situation.paths[self._tried].signals.child_sa:
+            self._situation.remedies[self._tried].keep(now)
 
     def _clear(self, now: float) -> None:
         """Terminate what is in the way, one after the other; then begin the trial."""
         self.stage = Stage.CLEARING
         if self._clearing is not None:  # charon does not say
-            self._picture.remedies[self._clearing].park(now + TRIAL)
+            self._situation.remedies[self._clearing].park(now + TRIAL)
             self._listened.discard(self._clearing)
             self._clearing = None
-        in_the_way = [p for p in self._picture.paths.values() if self._in_the_way(p, now)]
+        in_the_way = [p for p in self._situation.paths.values() if self._in_the_way(p, now)]
         if in_the_way:
             self._terminate(min(in_the_way, key=lambda p: not self._unfinished(p)), now)
             return
         if self._tried is not None:
-            self._start(self._picture.paths[self._tried], now)
+            self._start(self._situation.paths[self._tried], now)
 
     def _in_the_way(self, path: Path, now: float) -> bool:
         """Whether the tunnel must go for the sake of the one that is tried, which may be itself."""
         initiating = self._initiating(path)
         if self._tried is None or not (path.signals.child_sa or initiating):
             return False
-        if self._picture.policies[path.key] is OnPathDown.KEEP:
+        if self._situation.policies[path.key] is OnPathDown.KEEP:
             return False
         if path.key == self._tried:
             return initiating or path.key in self._listened
         if initiating or not (path.silence.complete or path.key in self._listened):
             return initiating  # what is not known to be silent is left alone
-        return not self._beyond_reach(path, now) and not self._picture.paths[self._tried].own
+        return not self._beyond_reach(path, now) and not self._situation.paths[self._tried].own
 
     def _initiating(self, path: Path) -> bool:
-        return self._picture.remedies[path.key].phase in _INITIATING
+        return self._situation.remedies[path.key].phase in _INITIATING
 
     def _unfinished(self, path: Path) -> bool:
-        return self._picture.remedies[path.key].phase in DISTURBING
+        return self._situation.remedies[path.key].phase in DISTURBING
 
     def _terminate(self, path: Path, now: float) -> None:
         self._clearing, self.until = path.key, now + _ACKNOWLEDGED
-        remedy = self._picture.remedies[path.key]
+        remedy = self._situation.remedies[path.key]
         if path.signals.child_sa and path.key not in self._counted:
             self._counted.add(path.key)
             if remedy.trials is None:
                 self._taken.add(path.key)
             remedy.reset(now)
         if path.state is not PathState.DOWN:
-            self._treatment.take_down(path, Cause.SILENT, silence_of(path), now)
+            self._measures.take_down(path, Cause.SILENT, silence_of(path), now)
         remedy.clear_away(now)
         reason = f"nothing carries; path down ({path.detector.reason}) while its IKE daemon lives"
-        self._treatment.outbox.actions.append(Terminate(tunnel=path.key, reason=reason))
+        self._measures.outbox.actions.append(Terminate(tunnel=path.key, reason=reason))
 
     def _start(self, path: Path, now: float) -> None:
-        remedy = self._picture.remedies[path.key]
+        remedy = self._situation.remedies[path.key]
         self.stage, self.until = Stage.TRYING, now + TRIAL
         if path.signals.child_sa:
             self._listen(path, now)
@@ -343,11 +345,11 @@ class Recovery:
         else:
             force = not path.intent.encapsulated and not remedy.trials
             remedy.initiate(now + TRIAL)
-            self._treatment.outbox.actions.append(Initiate(tunnel=path.key, force_encapsulation=force))
-        usable = [p for p in self._picture.paths.values() if p.signals.usable or p is path]
+            self._measures.outbox.actions.append(Initiate(tunnel=path.key, force_encapsulation=force))
+        usable = [p for p in self._situation.paths.values() if p.signals.usable or p is path]
         for other in usable:
             other.evidence.traffic.begin()
-        self._treatment.look(usable)
+        self._measures.look(usable)
 
     def _listen(self, path: Path, now: float) -> None:
         self._listened.add(path.key)

@@ -8,9 +8,9 @@ import enum
 
 from vpnagent.config.values import OnPathDown, TunnelKey
 from vpnagent.probe.blame import Judgement, Witness
-from vpnagent.probe.doubt import Doubt
 from vpnagent.probe.path import Path
-from vpnagent.probe.trial import DISTURBING, HELD, UNTOLD, Phase, Remedy
+from vpnagent.probe.remedy import DISTURBING, HELD, UNTOLD, Phase, Remedy
+from vpnagent.probe.suspicion import Suspicion
 from vpnagent.selection import PathState
 
 
@@ -22,17 +22,17 @@ class Permit(enum.Enum):
     NO = enum.auto()
 
 
-class Picture:
+class Situation:
     """Facts only; changed by ``Domain``."""
 
-    __slots__ = ("doubt", "judged", "paths", "policies", "remedies")
+    __slots__ = ("judged", "paths", "policies", "remedies", "suspicion")
 
     def __init__(self) -> None:
         self.paths: dict[TunnelKey, Path] = {}
         self.remedies: dict[TunnelKey, Remedy] = {}
         self.policies: dict[TunnelKey, OnPathDown] = {}
         self.judged: dict[TunnelKey, Judgement] = {}  #: silent ones of which nothing more is to be said now
-        self.doubt = Doubt()
+        self.suspicion = Suspicion()
 
     def add(self, path: Path, remedy: Remedy, policy: OnPathDown) -> None:
         """Take a tunnel in, or take in another policy for it."""
@@ -70,8 +70,11 @@ class Picture:
     def _lost(self, path: Path) -> bool:
         if path.alive:
             return False
-        returns = self.paths.get(path.evidence.returns_on) if path.evidence.returns_on else None
+        returns_on = path.evidence.returns_on
+        returns = self.paths.get(returns_on) if returns_on else None
         drawn = returns is not None and returns is not path and returns.state is PathState.DOWN
+        if drawn and returns_on and self.remedies[returns_on].phase in DISTURBING:
+            return False  # by a trial, for a moment
         return path.state is PathState.DOWN or (path.silence.quiet and not path.own and drawn)
 
     @property
@@ -105,9 +108,9 @@ class Picture:
 
     def disturbed(self) -> bool:
         """Whether a tunnel is being reset or tried, so that return traffic may go anywhere for a moment."""
-        return any(r.phase in DISTURBING - {Phase.INITIATING} for r in self.remedies.values())
+        return any(r.phase in (Phase.RESETTING, Phase.PROBING) for r in self.remedies.values())
 
-    def mute(self) -> frozenset[TunnelKey]:
+    def untold(self) -> frozenset[TunnelKey]:
         """Dead tunnels on which the peer may still return everything."""
         return frozenset(
             key

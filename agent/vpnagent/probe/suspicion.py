@@ -1,10 +1,10 @@
-"""What a set of tunnels is in doubt about, when all went silent together and the target may be dead.
+"""What is suspected when all tunnels of a domain went silent together: one of them, or the target.
 
     CLEAR -> FOREWARNED -> ASKING -> CLEAR, and a tunnel is blamed: ``recovery`` begins
       |                                | nothing improved
-      +-- packets still arrive ---> PARDONED -> CLEAR, when something is heard or missed
+      +-- packets still arrive ---> TARGET -> CLEAR, when something is heard or missed
 
-FOREWARNED: the IKE daemons are asked ahead of the verdict. ASKING: they are asked. PARDONED: the target is
+FOREWARNED: the IKE daemons are asked ahead of the verdict. ASKING: they are asked. TARGET: the target is
 probably dead.
 
 Blaming on no more than where replies used to arrive is a guess. One that did not help is not repeated
@@ -15,7 +15,7 @@ import enum
 from math import inf
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.probe.trial import Question
+from vpnagent.probe.remedy import Question
 
 _FRESH = 1.0  #: seconds
 _RECHECK = 2.0  #: seconds between looks whether packets still arrive
@@ -23,16 +23,16 @@ _FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another guess af
 
 
 class Stage(enum.Enum):
-    """Where the doubt stands."""
+    """Where the suspicion stands."""
 
     CLEAR = "clear"
     FOREWARNED = "forewarned"
     ASKING = "asking"
-    PARDONED = "pardoned"
+    TARGET = "target"
 
 
-class Doubt:
-    """The doubt of one domain."""
+class Suspicion:
+    """The suspicion of one domain."""
 
     __slots__ = ("_blocked_until", "_failures", "_question", "answered", "asked", "culprit", "stage", "until")
 
@@ -98,8 +98,8 @@ class Doubt:
         self._blocked_until = now + min(_FIRST_BLOCK * 2.0 ** min(self._failures, 30), _LONGEST_BLOCK)
         self._failures += 1
 
-    def pardon(self, now: float) -> None:
+    def suspect_target(self, now: float) -> None:
         """The target is probably dead."""
         self.clear()
-        self.stage = Stage.PARDONED
+        self.stage = Stage.TARGET
         self.until = now + _RECHECK

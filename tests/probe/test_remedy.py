@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.probe.trial import DISTURBING, HELD, UNTOLD, Phase, Remedy, Step
+from vpnagent.probe.remedy import DISTURBING, HELD, UNTOLD, Phase, Remedy, Step
 
 RTT = 0.01
 
