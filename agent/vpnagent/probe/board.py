@@ -5,6 +5,7 @@ that was due is dealt with late, and all paths are told.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Address
 from math import inf
 
 from vpnagent.config.values import TunnelKey
@@ -16,6 +17,7 @@ from vpnagent.probe.outbox import Change, Outbox
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import Remedy
 from vpnagent.probe.schedule import Timetable
+from vpnagent.probe.target_limit import TargetLimit
 from vpnagent.selection import PathState
 
 _STALLED = 0.25  #: of the shortest interval: a wake-up that much late is a stall of our own
@@ -33,6 +35,7 @@ class Board:
         "_timetable",
         "anxious",
         "dirty",
+        "limits",
         "paths",
     )
 
@@ -43,6 +46,7 @@ class Board:
         self._domains: dict[TunnelKey, Domain] = {}
         self._timetable: Timetable[Path | Domain] = Timetable()
         self._stall = 0.0  #: seconds of lateness that are a stall
+        self.limits: dict[IPv4Address, TargetLimit] = {}  #: of the targets, whoever asks them
         self.paths: dict[TunnelKey, Path] = {}
         self.anxious: set[Path] = set()  #: those to which a reply means more than figures
         self.dirty: dict[Domain, None] = {}  #: to be advanced at once, in this order
@@ -67,11 +71,15 @@ class Board:
         remedies = {key: self.remedy_of(key) for key in self._domains}
         said = {path.key: path.intent.child_sa_installed for path in self.paths.values()}
         paths: dict[TunnelKey, Path] = {}
+        for address in {
+            target.address for tunnel in tunnels for target in tunnel.targets
+        } - self.limits.keys():
+            self.limits[address] = TargetLimit()
         for number, tunnel in enumerate(tunnels):
             path = self.paths.get(tunnel.key)
             if path is None:
                 first_probe = now + tunnel.interval * number / len(tunnels)
-                path = Path(tunnel, at=now, first_probe=first_probe)
+                path = Path(tunnel, self.limits, at=now, first_probe=first_probe)
                 remedies[path.key] = _remedy(tunnel, self._random, now)
             else:
                 path.replace_intent(tunnel, now)

@@ -25,9 +25,10 @@ from vpnagent.probe.evidence import Reading
 from vpnagent.probe.intent import Intent, Member
 from vpnagent.probe.meter import Histogram
 from vpnagent.probe.outbox import Outbox, Trigger
-from vpnagent.probe.outlook import PathReport, findings, path_report
+from vpnagent.probe.outlook import PathReport, findings, limit_finding, path_report
 from vpnagent.probe.path import Path
 from vpnagent.probe.switchover import Switchover
+from vpnagent.probe.target_limit import Stage
 
 __all__ = ["Core", "PathReport"]
 
@@ -179,7 +180,10 @@ class Core:
 
     def findings(self) -> tuple[Finding, ...]:
         """What an operator should know now."""
-        return tuple(f for path in self._in_order() for f in findings(path, self._board.remedy_of(path.key)))
+        paths = self._in_order()
+        limited = {p.schedule.usual.address: p for p in paths if p.limit.stage is Stage.LIMITED}
+        told = [f for path in paths for f in findings(path, self._board.remedy_of(path.key))]
+        return (*told, *(limit_finding(path) for path in limited.values()))
 
     def _in_order(self) -> list[Path]:
         return [self._board.paths[t.key] for t in self._intent.tunnels()]

@@ -21,6 +21,8 @@ from vpnagent.probe.situation import Situation
 from vpnagent.probe.suspicion import Stage
 from vpnagent.selection import PathState
 
+_NEW = 8  #: replies before which a path was not heard for long enough to be missed
+
 
 class Domain:
     """Tell it facts, then ``advance`` it."""
@@ -172,6 +174,7 @@ class Domain:
             self.situation.judged[path.key] = Judgement.DOWN
             self._measures.do(path.key, self.situation.remedies[path.key].silent(now), now)
         silent = [p for p in silent if p.state is not PathState.DOWN and p.key not in self.situation.judged]
+        silent = [p for p in silent if not self._limited(p, now)]
         if not silent:
             return
         looked = all(p.silence.looked for p in silent)
@@ -189,6 +192,16 @@ class Domain:
         )
         for path in silent:
             self._carry_out(path, verdicts[path.key], now)
+
+    def _limited(self, path: Path, now: float) -> bool:
+        """Whether the silence may be due to a limit of the target: wait until that is known."""
+        heard_at = path.evidence.heard_at
+        since = heard_at if heard_at is not None else now
+        new = 0 < path.window.totals.answered < _NEW
+        if path.own or not path.limit.suspect(since, now, new=new):
+            return False
+        self._extend(path)
+        return True
 
     def _carry_out(self, path: Path, judgement: Judgement, now: float) -> None:
         match judgement:
@@ -225,7 +238,7 @@ class Domain:
             self.situation.judged[path.key] = Judgement.WAIT  # until the other one is judged, or heard
 
     def _extend(self, path: Path) -> None:
-        path.silence.extend(path.intent.detection_time)
+        path.silence.extend(path.detection_time)
         path.evidence.traffic.begin()
         path.read_traffic(self._outbox.actions)
         self.situation.judged.pop(path.key, None)

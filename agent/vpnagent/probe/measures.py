@@ -137,7 +137,7 @@ class Measures:
 
 def silence_of(path: Path) -> str:
     """Return the reason of most verdicts."""
-    return f"nothing heard for {path.intent.detection_time:g} s"
+    return f"nothing heard for {path.detection_time:g} s"
 
 
 def ike_rtt(paths: Iterable[Path]) -> float:

@@ -40,6 +40,21 @@ class PathReport:
     waiting_for_peer: bool  #: the underlay is dead; "return path: waiting for the cloud"
 
 
+def limit_finding(path: Path) -> Finding:
+    """Return what is to be said of a path's target that answers no more than so many probes."""
+    limit = path.limit
+    return Finding(
+        code="ProbeTargetLimits",
+        subject=str(path.schedule.usual.address),
+        severity=Severity.WARNING,
+        text=(
+            f"answers about {limit.rate:.0f} probes a second, whoever asks: asked {limit.slower} times more "
+            f"slowly, so a dead path is noticed after {path.detection_time:.2g} s"
+        ),
+        hint="raise its limit for this gateway, name another target, or lengthen probe.interval",
+    )
+
+
 def blameless(path: Path) -> bool:
     """Whether the path is degraded by its own traffic or a dead target, so that no other would be better."""
     blamed = path.detector.cause not in (Cause.CONGESTION, Cause.TARGET)

@@ -4,7 +4,7 @@ What it means when the paths of several tunnels go silent together is not decide
 a path reports that it is quiet (a probe was missed) or silent (for its detection time).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from math import ceil, inf
 
@@ -15,8 +15,11 @@ from vpnagent.probe.grade import Change, Grade
 from vpnagent.probe.intent import Target, TunnelIntent
 from vpnagent.probe.schedule import Schedule
 from vpnagent.probe.silence import COVER, Silence
+from vpnagent.probe.target_limit import TargetLimit
 from vpnagent.probe.window import SEQUENCES, RoundTrip, Slot, Window
 from vpnagent.selection import PathState
+
+Limits = Mapping[IPv4Address, TargetLimit]
 
 
 class Signals:
@@ -37,10 +40,24 @@ class Signals:
 class Path:
     """Drive it with ``sent``, ``answered`` and ``advance``; transitions are returned, actions appended."""
 
-    __slots__ = ("detector", "evidence", "grade", "intent", "key", "schedule", "signals", "silence", "window")
+    __slots__ = (
+        "_limits",
+        "_slower",
+        "detector",
+        "evidence",
+        "grade",
+        "intent",
+        "key",
+        "schedule",
+        "signals",
+        "silence",
+        "window",
+    )
 
-    def __init__(self, intent: TunnelIntent, *, at: float, first_probe: float) -> None:
+    def __init__(self, intent: TunnelIntent, limits: Limits, *, at: float, first_probe: float) -> None:
         self.intent = intent
+        self._limits = limits
+        self._slower = 1  #: times slower than configured is it probed, for its target's sake
         self.key = intent.key
         self.window = Window(ceil(intent.limits.window / intent.interval), intent.detection_time)
         self.silence = Silence(intent.interval, intent.detect_multiplier, at)
@@ -62,6 +79,7 @@ class Path:
         ):
             self.silence = Silence(intent.interval, intent.detect_multiplier, at)
             self.schedule = Schedule(intent.interval, intent.targets, at)
+            self._slower = 1
             self.window.clear()
             self.window.rtt = RoundTrip(intent.detection_time)
         if old.limits != intent.limits:
@@ -74,6 +92,16 @@ class Path:
     def state(self) -> PathState:
         """The detector's."""
         return self.detector.state
+
+    @property
+    def detection_time(self) -> float:
+        """Seconds of silence that mean down."""
+        return self.intent.detection_time * self._slower
+
+    @property
+    def limit(self) -> TargetLimit:
+        """What is known of a limit of the target that is asked now."""
+        return self._limits[self.schedule.usual.address]
 
     @property
     def own(self) -> bool:
@@ -101,6 +129,9 @@ class Path:
         if slot is None or slot.sent_at is not None:
             return
         slot.sent_at = at
+        self._limits[slot.target.address].sent(at)
+        if self.limit.slower != self._slower:
+            self._pace(self.limit.slower, at)
         self.window.totals.sent += 1
         self.evidence.traffic.probe()
         if not slot.spare:
@@ -125,6 +156,7 @@ class Path:
         sent_at = slot.sent_at if slot.sent_at is not None else at
         self.window.answer(slot, max(0.0, at - sent_at))
         self.schedule.answered(slot.target)
+        self._limits[slot.target.address].answered()
         if self.detector.state is PathState.DOWN and sent_at < self.detector.since:
             return []
         quiet = self.silence.quiet
@@ -151,9 +183,18 @@ class Path:
             self._send(self.schedule.everyone(), actions)
         if self.schedule.due <= now:
             self._send(self.schedule.take(now, random()), actions)
-            self.window.settle(now - self.intent.detection_time - (self.window.rtt.srtt or 0.0))
+            self.window.settle(now - self.detection_time - (self.window.rtt.srtt or 0.0))
             return self._grade(now, actions)
         return []
+
+    def _pace(self, slower: int, at: float) -> None:
+        """Probe at another rate from now on: what was missed until now was perhaps the target's doing."""
+        self._slower = slower
+        interval = self.intent.interval * slower
+        self.silence = Silence(interval, self.intent.detect_multiplier, at)
+        self.schedule.pace(interval)
+        self.detector.tune(self.intent.hold_down, 2 * COVER * interval)
+        self.window.clear()
 
     def stalled(self, since: float, until: float) -> None:
         """Nothing of us ran in between."""
@@ -184,8 +225,8 @@ class Path:
         self.evidence.traffic.read(reading)
 
     def _grade(self, now: float, actions: list[Action]) -> list[Transition]:
-        if self.silence.complete:
-            return []  # not a matter of quality
+        if self.silence.complete or self.limit.undecided:
+            return []  # not a matter of the path's quality
         change = self.grade.judge(self.window, self.detector, now)
         if change is None:
             return []

@@ -341,7 +341,7 @@ class Recovery:
         self.stage, self.until = Stage.TRYING, now + TRIAL
         if path.signals.child_sa:
             self._listen(path, now)
-            self.until = now + min(_MOVING + path.intent.detection_time, TRIAL)
+            self.until = now + min(_MOVING + path.detection_time, TRIAL)
         else:
             force = not path.intent.encapsulated and not remedy.trials
             remedy.initiate(now + TRIAL)

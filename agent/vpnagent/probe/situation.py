@@ -47,6 +47,8 @@ class Situation:
         it is for ``recovery`` to try them all.
         """
         remedy = self.remedies[path.key]
+        if path.evidence.heard_at is None and not path.own and remedy.phase is not Phase.PROBING:
+            return Permit.NO  # that others hear their replies says nothing of one that never did
         if self.policies[path.key] is OnPathDown.KEEP or self._arrives(path, now):
             return Permit.NO
         if not remedy.at_once and not any(self._carries(p, path) for p in self.in_service()):
@@ -84,7 +86,7 @@ class Situation:
 
     def _arrives(self, path: Path, now: float) -> bool:
         evidence = path.evidence
-        recently = evidence.arrived_since(now - path.intent.detection_time)
+        recently = evidence.arrived_since(now - path.detection_time)
         return (recently and evidence.arrived_since(path.silence.quiet_at)) or evidence.traffic.inbound
 
     def _carries(self, path: Path, dead: Path) -> bool:
