@@ -115,6 +115,8 @@ class World:
         for tunnel in intent.tunnels():
             self.wires[tunnel.key].here = self.wires[tunnel.key].there = tunnel.child_sa_installed
         self.intent = intent
+        self.unsendable: set[TunnelKey] = set()  #: tunnels into which no probe of ours may be sent (EPERM)
+        self.elsewhere = False  #: everything returns by a line that is none of ours
         self.initiates = True  #: the control daemon brings up what is down and not held
         self.far: list[float] = []  #: sending times of user packets that the far host received
         self.near: list[float] = []  #: sending times of those whose echo came back
@@ -224,10 +226,10 @@ class World:
                 self.clock.after(back.delay, lambda: at_home(back))
 
         def at_home(back: Wire) -> None:
-            if self.arrives(back):
-                at = self.clock.now
+            if self.elsewhere or self.arrives(back):
+                at, heard_on = self.clock.now, None if self.elsewhere else back.key
                 self.shell.answer(
-                    lambda core: core.probe_answered(key, target.address, sequence, heard_on=back.key, at=at)
+                    lambda core: core.probe_answered(key, target.address, sequence, heard_on=heard_on, at=at)
                 )
 
         self.clock.after(wire.delay, at_target)
@@ -432,7 +434,9 @@ class Shell:
                 pass
 
     def _send_probe(self, probe: actions.SendProbe, now: float) -> None:
-        if self.world.wires[probe.tunnel].here:
+        if probe.tunnel in self.world.unsendable:
+            self.core.probe_failed(probe.tunnel, probe.sequence, errno.EPERM, at=now)
+        elif self.world.wires[probe.tunnel].here:
             self.core.probe_sent(probe.tunnel, probe.sequence, at=now)
             self.world.probe(probe.tunnel, probe.target, probe.sequence)
         else:

@@ -20,6 +20,8 @@ class Cause(enum.Enum):
     LINK = "link"  #: an interface went away or came
     SILENT = "silent"  #: nothing heard for the detection time
     UNDERLAY = "underlay"  #: the path is silent and so is the peer's IKE daemon
+    UNSENT = "unsent"  #: probes could not be sent for the detection time
+    ELSEWHERE = "elsewhere"  #: replies come by an interface of others
     RETURN = "return"  #: the replies of several tunnels used to arrive on this one, and all went silent
     QUALITY = "quality"  #: loss or RTT
     CONGESTION = "congestion"

@@ -106,6 +106,19 @@ class Board:
         """Something happened to the path: its deadline may be another."""
         self._timetable.set(path, path.deadline)
 
+    def failed(self, path: Path, sequence: int, error: str, at: float) -> None:
+        """A probe could not be sent. When that makes a path unprobed, those in the same case are so too.
+
+        Else traffic would be moved to one of which the same will be known in a moment.
+        """
+        changes = [Change(path, transition) for transition in path.failed(sequence, error, at)]
+        if changes:
+            domain = self._domains[path.key]
+            for other in domain.situation.paths.values():
+                changes += [Change(other, transition) for transition in other.unprobed(at)]
+            self._outbox.changes.extend(changes)
+            self._touch_all(domain)
+
     def heard(
         self, path: Path, heard_on: TunnelKey | None, transitions: Iterable[Transition], at: float
     ) -> None:

@@ -14,6 +14,7 @@ not hold, or about a probe that was not sent, is ignored: it may be a late one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from errno import errorcode
 from ipaddress import IPv4Address
 from math import inf
 
@@ -71,11 +72,10 @@ class Core:
             self._board.touch(path)
 
     def probe_failed(self, tunnel: TunnelKey, sequence: int, errno: int, *, at: float) -> None:
-        """The probe could not be sent: it counts neither as sent nor as lost."""
-        del errno, at
+        """The probe could not be sent: it counts neither as sent nor as lost, but not for long."""
         path = self._board.paths.get(tunnel)
         if path is not None:
-            path.failed(sequence)
+            self._board.failed(path, sequence, errorcode.get(errno, str(errno)), at)
 
     def probe_answered(
         self, tunnel: TunnelKey, target: IPv4Address, sequence: int, *, heard_on: TunnelKey | None, at: float
@@ -90,6 +90,7 @@ class Core:
         if path is None or slot is None:
             return
         transitions = path.answered(slot, at)
+        transitions += path.arrived(heard_on, at)
         self._board.heard(path, heard_on, transitions, at)
         self._switchover.heard(path.key, slot.sent_at or at, at, self._outbox.actions)
 

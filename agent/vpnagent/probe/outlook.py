@@ -57,6 +57,8 @@ def limit_finding(path: Path) -> Finding:
 
 def blameless(path: Path) -> bool:
     """Whether the path is degraded by its own traffic or a dead target, so that no other would be better."""
+    if path.state is PathState.ELSEWHERE:
+        return True
     blamed = path.detector.cause not in (Cause.CONGESTION, Cause.TARGET)
     return path.state is PathState.DEGRADED and not blamed
 
@@ -91,6 +93,9 @@ def path_report(path: Path, remedy: Remedy) -> PathReport:
 def findings(path: Path, remedy: Remedy) -> list[Finding]:
     """Return what is wrong with one path, and what can be done."""
     detector = path.detector
+    if path.signals.usable and detector.state in _UNKNOWN:
+        code, hint = _UNKNOWN[detector.state]
+        return [_finding(path, code, Severity.WARNING, detector.reason, hint)]
     if not path.signals.usable or detector.state not in (PathState.DOWN, PathState.DEGRADED):
         return [_left_down(path, remedy)] if remedy.phase in HELD else []
     if detector.state is PathState.DOWN:
@@ -99,6 +104,17 @@ def findings(path: Path, remedy: Remedy) -> list[Finding]:
     return [_finding(path, code, Severity.WARNING, detector.reason, hint)]
 
 
+_UNKNOWN = {
+    PathState.UNPROBED: (
+        "PathUnprobed",
+        "nothing is known of the path: see whether a packet filter drops what the gateway itself sends, and "
+        "whether it has the source address of its probes",
+    ),
+    PathState.ELSEWHERE: (
+        "HeardElsewhere",
+        "the cloud, or the network behind it, returns to this gateway by another line: see its routes",
+    ),
+}
 _DEGRADED = {
     Cause.QUALITY: ("PathDegraded", "look at the line between here and the tunnel's remote address"),
     Cause.CONGESTION: (

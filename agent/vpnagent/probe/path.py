@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from math import ceil, inf
 
+from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Action, Cause, ReadTraffic, SendProbe
 from vpnagent.probe.detector import Detector, Transition
 from vpnagent.probe.evidence import Evidence, IkeDaemon, Reading
@@ -41,8 +42,11 @@ class Path:
     """Drive it with ``sent``, ``answered`` and ``advance``; transitions are returned, actions appended."""
 
     __slots__ = (
+        "_elsewhere_since",
+        "_error",
         "_limits",
         "_slower",
+        "_unsent_since",
         "detector",
         "evidence",
         "grade",
@@ -57,6 +61,9 @@ class Path:
     def __init__(self, intent: TunnelIntent, limits: Limits, *, at: float, first_probe: float) -> None:
         self.intent = intent
         self._limits = limits
+        self._error = ""  #: why the last probe could not be sent
+        self._unsent_since: float | None = None  #: when the first probe failed since one was sent
+        self._elsewhere_since: float | None = None  #: likewise, the first reply by an interface of others
         self._slower = 1  #: times slower than configured is it probed, for its target's sake
         self.key = intent.key
         self.window = Window(ceil(intent.limits.window / intent.interval), intent.detection_time)
@@ -111,7 +118,8 @@ class Path:
     @property
     def alive(self) -> bool:
         """Whether the path is heard just now."""
-        return self.signals.usable and self.evidence.heard_at is not None and not self.silence.quiet
+        known = self.evidence.heard_at is not None and self.state is not PathState.UNPROBED
+        return self.signals.usable and known and not self.silence.quiet
 
     @property
     def deadline(self) -> float:
@@ -129,6 +137,7 @@ class Path:
         if slot is None or slot.sent_at is not None:
             return
         slot.sent_at = at
+        self._unsent_since = None
         self._limits[slot.target.address].sent(at)
         if self.limit.slower != self._slower:
             self._pace(self.limit.slower, at)
@@ -137,11 +146,35 @@ class Path:
         if not slot.spare:
             self.silence.sent(slot.number, at)
 
-    def failed(self, sequence: int) -> None:
-        """The probe could not be sent."""
+    def failed(self, sequence: int, error: str, at: float) -> list[Transition]:
+        """The probe could not be sent: it counts neither as sent nor as lost, but not for long."""
         slot = self.window.find(sequence)
-        if slot is not None and slot.sent_at is None:
-            self.window.void(slot)
+        if slot is None or slot.sent_at is not None:
+            return []
+        self.window.void(slot)
+        if slot.spare or not self.signals.usable:
+            return []
+        if self._unsent_since is None:
+            self._unsent_since = at
+        self._error = error
+        return self.unprobed(at) if at - self._unsent_since >= self.detection_time else []
+
+    def unprobed(self, at: float) -> list[Transition]:
+        """Nothing is known of the path any more, if the last probe could not be sent."""
+        if self._unsent_since is None:
+            return []
+        return self.detector.unsent(f"probes cannot be sent: {self._error}", at)
+
+    def arrived(self, heard_on: TunnelKey | None, at: float) -> list[Transition]:
+        """The reply that was just answered came by that tunnel; None: by an interface of others."""
+        if heard_on is not None:
+            self._elsewhere_since = None
+            return self.detector.returned(at)
+        if self._elsewhere_since is None:
+            self._elsewhere_since = at
+        if at - self._elsewhere_since < self.detection_time:
+            return []
+        return self.detector.elsewhere(at)
 
     def slot(self, target: IPv4Address, sequence: int) -> Slot | None:
         """Return the probe that a reply belongs to, if it is one of ours and was not answered before."""

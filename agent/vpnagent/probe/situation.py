@@ -101,8 +101,9 @@ class Situation:
         return ike.answered_at is None or ike.answered_at >= (path.evidence.heard_at or 0.0)
 
     def in_service(self) -> list[Path]:
-        """Tunnels that could be used, and whose path is not down."""
-        return [p for p in self.paths.values() if p.signals.usable and p.state is not PathState.DOWN]
+        """Tunnels that could be used, and whose path is not down, as far as they are probed."""
+        unusable = (PathState.DOWN, PathState.UNPROBED)
+        return [p for p in self.paths.values() if p.signals.usable and p.state not in unusable]
 
     def busy(self, key: TunnelKey | None) -> bool:
         """Whether another tunnel is being reset."""

@@ -1,9 +1,9 @@
 """Whether a probe target answers no more than so many probes a second, whoever asks.
 
 Such a target (a policer, a resolver's limit) makes tunnels look dead that are not: the replies of all
-tunnels together come at a constant rate, and which tunnel gets them is chance, or the order in which probes happen to arrive. It is told from a
-bad line by an experiment: all tunnels ask at half the rate for a while. A limit then answers as much as
-before, or everything; a line loses its share of what there is.
+tunnels together come at a constant rate, and which tunnel gets them is chance, or the order in which probes
+happen to arrive. It is told from a bad line by an experiment: all tunnels ask at half the rate for a while. A
+limit then answers as much as before, or everything; a line loses its share of what there is.
 
     NORMAL -> TESTING -+-> LIMITED: probes go slower, at most eight times; after a while NORMAL, to see
        ^    ^          +-> NORMAL: it is the line, and not tested again for a time that doubles
