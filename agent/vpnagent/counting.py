@@ -53,6 +53,7 @@ class Probes:
         self._probes: Accumulator[TunnelKey] = Accumulator()
         self._round_trips: Accumulator[TunnelKey] = Accumulator()
         self._lateness: Accumulator[None] = Accumulator()
+        self._troubles: Accumulator[None] = Accumulator()
 
     def update(self, report: Report, prober: int) -> None:
         """Take in a report of the prober with that process id."""
@@ -63,6 +64,7 @@ class Probes:
             Reading(meter.tunnel, (prober, meter.tunnel), _counts(meter.counts, meter.total))
             for meter in report.rtt
         )
+        self._troubles.update([Reading(None, prober, (report.send_errors, report.overflows))])
         self._lateness.update([Reading(None, prober, _counts(report.lateness, report.lateness_total))])
 
     def sent(self, tunnel: TunnelKey) -> float:
@@ -72,6 +74,16 @@ class Probes:
     def lost(self, tunnel: TunnelKey) -> float:
         """Return how many of them were not answered; a late answer takes none back."""
         return self._probes.of(tunnel, 2)[1]
+
+    @property
+    def send_errors(self) -> float:
+        """Return the number of probes that could not be sent."""
+        return self._troubles.of(None, 2)[0]
+
+    @property
+    def overflows(self) -> float:
+        """Return the number of answers that a full buffer of ours lost."""
+        return self._troubles.of(None, 2)[1]
 
     def round_trips(self, tunnel: TunnelKey) -> Observed:
         """Return the round trips by bucket of RTT_BOUNDS."""

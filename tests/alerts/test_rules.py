@@ -25,6 +25,8 @@ CONTRACT: Final = {
     "VpnTunnelDown": ["critical"],
     "VpnNoStandby": ["warning"],
     "VpnPathDegraded": ["warning"],
+    "VpnPathUnprobed": ["warning"],
+    "VpnStandbyUnproven": ["info"],
     "VpnFailover": ["info"],
     "VpnCertificateExpiry": ["warning", "critical"],
     "VpnAgentDown": ["critical"],

@@ -29,7 +29,9 @@ def of(world: World, *kinds: type) -> list[object]:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_a_tunnel_that_cannot_be_probed_is_told_within_a_second_and_left_for_one_that_is_up(own: bool) -> None:
+def test_a_tunnel_that_cannot_be_probed_is_told_at_once_and_left_for_one_that_is_up(
+    own: bool,
+) -> None:
     world = begin(own)
     world.unsendable = {PRIMARY}
     world.run(1.0)

@@ -142,6 +142,13 @@ class Evidence:
         self.traffic = Traffic()
         self.ike = IkeDaemon()
 
+    @property
+    def proven_at(self) -> float | None:
+        """When a packet last passed through the tunnel each way, whichever is longer ago; None: never yet."""
+        if self.heard_at is None or self.last_in is None:
+            return None
+        return min(self.heard_at, self.last_in)
+
     def arrived_since(self, at: float | None) -> bool:
         """Whether a reply, to whomever, arrived on this tunnel after that time."""
         return at is not None and self.last_in is not None and self.last_in > at

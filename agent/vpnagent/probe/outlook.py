@@ -37,6 +37,7 @@ class PathReport:
     trial: bool  #: such a tunnel is being tried now
     failed_trials: int | None  #: to be handed to the next prober; see TunnelIntent
     next_trial: float | None
+    proven: float | None = None  #: when a packet had last passed each way; None: not yet
     waiting_for_peer: bool  #: the underlay is dead; "return path: waiting for the cloud"
 
 
@@ -86,6 +87,7 @@ def path_report(path: Path, remedy: Remedy) -> PathReport:
         trial=remedy.phase in (Phase.INITIATING, Phase.PROBING),
         failed_trials=remedy.trials if remedy.phase in HELD else None,
         next_trial=remedy.until if resting and remedy.until < inf else None,
+        proven=path.evidence.proven_at,
         waiting_for_peer=remedy.phase in (Phase.WAITING, Phase.RETURNED),
     )
 
