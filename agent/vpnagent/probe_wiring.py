@@ -57,6 +57,7 @@ def intent(
             interval=tunnel.probe.interval,
             detect_multiplier=tunnel.probe.detect_multiplier,
             hold_down=tunnel.probe.hold_down,
+            dscp=tunnel.probe.dscp,
             remote_address=tunnel.remote_address,
             local_address=tunnel.local_address,
             bandwidth=connection.bandwidth,

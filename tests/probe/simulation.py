@@ -116,6 +116,7 @@ class World:
             self.wires[tunnel.key].here = self.wires[tunnel.key].there = tunnel.child_sa_installed
         self.intent = intent
         self.unsendable: set[TunnelKey] = set()  #: tunnels into which no probe of ours may be sent (EPERM)
+        self.drops_marks = False  #: somebody on the way drops packets with a DSCP
         self.elsewhere = False  #: everything returns by a line that is none of ours
         self.initiates = True  #: the control daemon brings up what is down and not held
         self.far: list[float] = []  #: sending times of user packets that the far host received
@@ -212,10 +213,10 @@ class World:
     def _policed(self, wire: Wire) -> bool:
         return self.full == wire.key and self.random.random() < self.bandwidth_drop
 
-    def probe(self, key: TunnelKey, target: Target, sequence: int) -> None:
+    def probe(self, key: TunnelKey, target: Target, sequence: int, *, marked: bool = False) -> None:
         """A probe of ours leaves now."""
         wire = self.wires[key]
-        if not self.leaves(wire):
+        if not self.leaves(wire) or (marked and self.drops_marks):
             return
 
         def at_target() -> None:
@@ -438,7 +439,7 @@ class Shell:
             self.core.probe_failed(probe.tunnel, probe.sequence, errno.EPERM, at=now)
         elif self.world.wires[probe.tunnel].here:
             self.core.probe_sent(probe.tunnel, probe.sequence, at=now)
-            self.world.probe(probe.tunnel, probe.target, probe.sequence)
+            self.world.probe(probe.tunnel, probe.target, probe.sequence, marked=probe.marked)
         else:
             self.core.probe_failed(probe.tunnel, probe.sequence, errno.ENETUNREACH, at=now)
 

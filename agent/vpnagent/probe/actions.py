@@ -60,6 +60,7 @@ class SendProbe:
     tunnel: TunnelKey
     target: Target
     sequence: int  #: 0 to 65535, of this tunnel, over all its targets; wraps
+    marked: bool = True  #: with the tunnel's DSCP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

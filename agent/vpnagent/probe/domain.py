@@ -21,8 +21,6 @@ from vpnagent.probe.situation import Situation
 from vpnagent.probe.suspicion import Stage
 from vpnagent.selection import PathState
 
-_NEW = 8  #: replies before which a path was not heard for long enough to be missed
-
 
 class Domain:
     """Tell it facts, then ``advance`` it."""
@@ -197,8 +195,7 @@ class Domain:
         """Whether the silence may be due to a limit of the target: wait until that is known."""
         heard_at = path.evidence.heard_at
         since = heard_at if heard_at is not None else now
-        new = 0 < path.window.totals.answered < _NEW
-        if path.own or not path.limit.suspect(since, now, new=new):
+        if path.own or not path.limit.suspect(since, now, new=path.new):
             return False
         self._extend(path)
         return True

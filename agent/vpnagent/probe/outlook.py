@@ -95,6 +95,10 @@ def path_report(path: Path, remedy: Remedy) -> PathReport:
 def findings(path: Path, remedy: Remedy) -> list[Finding]:
     """Return what is wrong with one path, and what can be done."""
     detector = path.detector
+    if path.signals.usable and path.intent.dscp and not path.marked and path.alive:
+        text = f"probes with DSCP {path.intent.dscp} are not answered, unmarked ones are: they go unmarked"
+        hint = "a provider or firewall on the way drops marked packets: let them pass, or set probe.dscp: 0"
+        return [_finding(path, "ProbeMarkDropped", Severity.INFO, text, hint)]
     if path.signals.usable and detector.state in _UNKNOWN:
         code, hint = _UNKNOWN[detector.state]
         return [_finding(path, code, Severity.WARNING, detector.reason, hint)]

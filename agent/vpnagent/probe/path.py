@@ -16,9 +16,13 @@ from vpnagent.probe.grade import Change, Grade
 from vpnagent.probe.intent import Target, TunnelIntent
 from vpnagent.probe.schedule import Schedule
 from vpnagent.probe.silence import COVER, Silence
-from vpnagent.probe.target_limit import TargetLimit
+from vpnagent.probe.target_limit import Stage, TargetLimit
 from vpnagent.probe.window import SEQUENCES, RoundTrip, Slot, Window
 from vpnagent.selection import PathState
+
+_NEW = 8  #: replies
+_MARK_DROPPED = 3  #: replies to unmarked probes only, after which the mark is left out
+_MARK_EVERY = 100  #: probes without a mark to one with it, to see whether that passes again
 
 Limits = Mapping[IPv4Address, TargetLimit]
 
@@ -46,6 +50,7 @@ class Path:
         "_error",
         "_limits",
         "_slower",
+        "_unmarked_only",
         "_unsent_since",
         "detector",
         "evidence",
@@ -62,6 +67,7 @@ class Path:
         self.intent = intent
         self._limits = limits
         self._error = ""  #: why the last probe could not be sent
+        self._unmarked_only = 0  #: replies to unmarked probes since one to a marked one
         self._unsent_since: float | None = None  #: when the first probe failed since one was sent
         self._elsewhere_since: float | None = None  #: likewise, the first reply by an interface of others
         self._slower = 1  #: times slower than configured is it probed, for its target's sake
@@ -109,6 +115,11 @@ class Path:
     def limit(self) -> TargetLimit:
         """What is known of a limit of the target that is asked now."""
         return self._limits[self.schedule.usual.address]
+
+    @property
+    def new(self) -> bool:
+        """Whether the path was not heard for long enough to be missed."""
+        return 0 < self.window.totals.answered < _NEW
 
     @property
     def own(self) -> bool:
@@ -189,6 +200,7 @@ class Path:
         sent_at = slot.sent_at if slot.sent_at is not None else at
         self.window.answer(slot, max(0.0, at - sent_at))
         self.schedule.answered(slot.target)
+        self._note_mark(slot)
         self._limits[slot.target.address].answered()
         if self.detector.state is PathState.DOWN and sent_at < self.detector.since:
             return []
@@ -214,6 +226,8 @@ class Path:
             self.evidence.traffic.begin()
             self.read_traffic(actions)
             self._send(self.schedule.everyone(), actions)
+            if self.marked and self.limit.stage is Stage.NORMAL and not self.new:
+                self._ask(self.schedule.usual, actions, spare=True, marked=False)
         if self.schedule.due <= now:
             self._send(self.schedule.take(now, random()), actions)
             self.window.settle(now - self.detection_time - (self.window.rtt.srtt or 0.0))
@@ -277,5 +291,23 @@ class Path:
 
     def _send(self, targets: Iterable[tuple[Target, bool]], actions: list[Action]) -> None:
         for target, spare in targets:
-            slot = self.window.open(target, spare=spare)
-            actions.append(SendProbe(self.key, target, slot.number % SEQUENCES))
+            slot = self._ask(target, actions, spare=spare, marked=self.marked)
+            if not self.marked and self.intent.dscp and slot.number % _MARK_EVERY == 0:
+                self._ask(target, actions, spare=True, marked=True)
+
+    def _ask(self, target: Target, actions: list[Action], *, spare: bool, marked: bool) -> Slot:
+        slot = self.window.open(target, spare=spare, marked=marked)
+        actions.append(SendProbe(self.key, target, slot.number % SEQUENCES, marked))
+        return slot
+
+    @property
+    def marked(self) -> bool:
+        """Whether probes carry the tunnel's DSCP."""
+        return bool(self.intent.dscp) and self._unmarked_only < _MARK_DROPPED
+
+    def _note_mark(self, slot: Slot) -> None:
+        """Count replies to unmarked probes between replies to marked ones."""
+        if slot.marked:
+            self._unmarked_only = 0
+        elif self.limit.stage is Stage.NORMAL and not self.limit.undecided:
+            self._unmarked_only += 1

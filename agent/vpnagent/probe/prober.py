@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from math import inf
 
 from vpnagent.errors import NetlinkError
+from vpnagent.probe.actions import Initiate, Terminate
 from vpnagent.probe.amend import with_addresses, with_flags
 from vpnagent.probe.core import Core
 from vpnagent.probe.intent import Intent
@@ -148,8 +149,13 @@ class Prober:
 
     def _advance(self) -> None:
         # All that was received before ``now`` was told to the core already.
-        if self._core is not None:
-            self._shell.perform(self._core.advance(self._now), self._core)
+        if self._core is None:
+            return
+        actions = self._core.advance(self._now)
+        if self._server.controlled and any(isinstance(a, Terminate | Initiate) for a in actions):
+            # Before charon says that a tunnel went: else the daemon would bring up what is left down.
+            self._server.report(self._report(self._core, self._now))
+        self._shell.perform(actions, self._core)
 
     def _note(self, message: Configure | Change) -> None:
         with contextlib.suppress(OSError):  # without it a successor waits for the daemon: no harm now

@@ -32,7 +32,7 @@ from vpnagent.record import dataclass
 
 __all__ = ["Assembler", "ProtocolError", "datagrams"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 FRAGMENT: Final = 32 * 1024  #: octets of body in one datagram
 MAXIMUM: Final = 4 * 1024 * 1024  #: octets of body in one message; 256 tunnels need less than a tenth
 DATAGRAM: Final = 64 * 1024  #: octets to offer for one datagram

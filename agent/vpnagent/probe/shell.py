@@ -163,7 +163,7 @@ class Shell:
             return errno.ENODEV
         sock, slot = found
         try:
-            sock.send(slot, probe.sequence)
+            sock.send(slot, probe.sequence, marked=probe.marked)
         except OSError as error:
             return error.errno or errno.EIO
         return 0
