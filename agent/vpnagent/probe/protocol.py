@@ -20,6 +20,7 @@ that meet can say so to each other, and the older prober can be asked to go (ADR
 """
 
 import struct
+from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.values import TunnelKey
@@ -76,6 +77,15 @@ class Crafted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRoutes:
+    """The routes through a nexthop group: they go with it, and are put back when it is made again."""
+
+    group: int
+    prefixes: str  #: as ``10.0.0.0/8``, a space between two: ten thousand of them are a value of one object
+    source: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Configure:
     """Everything that the prober needs to work on its own."""
 
@@ -83,6 +93,7 @@ class Configure:
     crafted: Crafted
     vici_socket: str
     vici: tuple[ViciRequests, ...]
+    routes: tuple[GroupRoutes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,7 @@ class Shell:
         self._vici = {requests.tunnel: requests for requests in configure.vici}
         self._ike_ping = configure.crafted.ike_ping
         self._charon.use(configure.vici_socket)
+        self.switch.restorer.use(configure.routes)
         self.rebuild(configure, interfaces)
 
     def rebuild(self, configure: Configure, interfaces: Interfaces) -> None:
