@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.probe.remedy import DISTURBING, HELD, UNTOLD, Phase, Remedy, Step
+from vpnagent.probe.remedy import (
+    DISTURBING,
+    FIRST_REST,
+    HELD,
+    MAINTENANCE,
+    MAINTENANCE_REST,
+    UNTOLD,
+    Phase,
+    Remedy,
+    Step,
+)
 
 RTT = 0.01
 
@@ -51,6 +61,24 @@ def test_the_space_between_trials_grows_to_five_minutes(random: float) -> None:
         reset(remedy, now)
     expected = [5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
     assert all(0.9 * e - 1e-6 <= r <= 1.1 * e + 1e-6 for r, e in zip(rests, expected, strict=True))
+
+
+def test_a_tunnel_is_tried_often_while_the_cloud_replaces_its_endpoints() -> None:
+    remedy = begin()
+    reset(remedy, 100.0)
+    for _ in range(6):
+        at, _ = advance(remedy)
+        remedy.initiated(at + 1.0, done=False)
+    assert remedy.until > at + 200
+    remedy.hasten(at + 1.0)
+    assert remedy.until == at + 1.0 + FIRST_REST
+    tried = []
+    while remedy.until < at + MAINTENANCE:
+        at_, _ = advance(remedy)
+        tried.append(at_)
+        remedy.initiated(at_ + 1.0, done=False)
+    assert max(b - a for a, b in pairwise(tried)) <= MAINTENANCE_REST + 1.0
+    assert len(tried) >= 50
 
 
 def test_a_trial_that_cannot_be_initiated_is_a_failed_one() -> None:

@@ -308,6 +308,16 @@ def test_a_standby_that_healed_is_found_when_the_active_tunnel_dies(own: bool, d
     assert longest_gap(world.near, start, world.clock.now) <= TRIAL
 
 
+def test_a_standby_left_down_is_tried_soon_when_the_peer_ends_the_other_tunnel() -> None:
+    world = begin(make_intent(own=True, count=3), stream=0.0)
+    world.fault("t3", ESP)
+    world.run(300.0)
+    world.fault("t3", frozenset())
+    world.peer_deletes("backup")
+    world.run(6.5)
+    assert states(world)["t3"] is not PathState.DOWN
+
+
 def test_while_everything_is_dead_rounds_without_rest_become_rounds_with_rests_up_to_ten_seconds() -> None:
     world = begin(make_intent(own=False), stream=200.0)
     for name in ("primary", "backup"):

@@ -118,6 +118,9 @@ class Domain:
             self.situation.judged.pop(path.key, None)
             self._measures.do(path.key, remedy.child_sa_came(at), at)
             return
+        if cause is Cause.CHILD_SA and remedy.phase is Phase.NONE:  # not by our doing
+            for other in self.situation.remedies.values():
+                other.hasten(at)
         remedy.child_sa_went(at)
         if any(p.evidence.returns_on == path.key for p in self.situation.in_service()):
             self._measures.listen_again(at)  # the cloud moves its direction too

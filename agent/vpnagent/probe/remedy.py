@@ -23,6 +23,8 @@ from math import inf
 from vpnagent.record import dataclass
 
 FIRST_REST = 5.0  #: seconds before the first trial
+MAINTENANCE = 600.0  #: seconds in which a cloud that replaces one endpoint may replace the next
+MAINTENANCE_REST = 10.0  #: seconds between trials meanwhile, at most
 LONGEST_REST = 300.0  #: seconds between trials, in the end
 _JITTER = 0.1  #: of the rest, to either side
 _TERMINATE_PATIENCE = 2.0  #: seconds for charon to say that it did
@@ -90,13 +92,24 @@ class Question:
 class Remedy:
     """The remedy of one tunnel. Times are monotonic seconds; steps are returned in order."""
 
-    __slots__ = ("_baselines", "_question", "_random", "_rests", "at_once", "phase", "trials", "until")
+    __slots__ = (
+        "_baselines",
+        "_maintenance_until",
+        "_question",
+        "_random",
+        "_rests",
+        "at_once",
+        "phase",
+        "trials",
+        "until",
+    )
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
         self._question: Question | None = None
         self._baselines = 0  #: questions in time of peace
         self._rests = 0  #: questions and waits since the path went down
+        self._maintenance_until = -inf
         self.at_once = False  #: the next trial needs no rest: it was the peer who forgot the SA
         self.phase = Phase.NONE
         self.until = inf  #: when ``advance`` is next due
@@ -105,7 +118,7 @@ class Remedy:
     def resume(self, failed_trials: int, now: float) -> None:
         """Go on where a former prober stopped."""
         self.trials = failed_trials
-        self._enter(Phase.RESTING, now + self._rest())
+        self._enter(Phase.RESTING, now + self._rest(now))
 
     def path_up(self, now: float, *, ike_known: bool) -> None:
         """The path is up, and has proved itself if it had to."""
@@ -164,7 +177,16 @@ class Remedy:
 
     def rest(self, now: float) -> None:
         """Another tunnel carries again: the next trial is due as after any other."""
-        self._enter(Phase.RESTING, now + self._rest())
+        self._enter(Phase.RESTING, now + self._rest(now))
+
+    def hasten(self, now: float) -> None:
+        """Another tunnel's peer ended it: a cloud that replaces its endpoints goes on with the next one.
+
+        This one has perhaps been replaced by now, and is the one that will be needed.
+        """
+        self._maintenance_until = now + MAINTENANCE
+        if self.phase is Phase.RESTING:
+            self.until = min(self.until, now + FIRST_REST)
 
     def put_back(self, now: float) -> None:
         """The reset was a mistake: bring the tunnel up again, as soon as no other is being reset."""
@@ -196,7 +218,7 @@ class Remedy:
         if self.phase is not Phase.RESETTING:
             return
         if done:
-            self._enter(Phase.RESTING, now if self.at_once else now + self._rest())
+            self._enter(Phase.RESTING, now if self.at_once else now + self._rest(now))
             self.at_once = False
         else:
             self.keep(now)
@@ -259,7 +281,7 @@ class Remedy:
     def _advance_reset(self, now: float, *, busy: bool) -> list[Step]:
         match self.phase:
             case Phase.RESETTING:
-                self._enter(Phase.RESTING, now + self._rest())
+                self._enter(Phase.RESTING, now + self._rest(now))
             case Phase.RESTING if busy:
                 self.until = now + _BUSY
             case Phase.RESTING:
@@ -287,10 +309,11 @@ class Remedy:
 
     def _failed(self, now: float) -> None:
         self.trials = (self.trials or 0) + 1
-        self._enter(Phase.RESTING, now + self._rest())
+        self._enter(Phase.RESTING, now + self._rest(now))
 
-    def _rest(self) -> float:
-        rest = min(FIRST_REST * 2.0 ** min(self.trials or 0, 30), LONGEST_REST)
+    def _rest(self, now: float) -> float:
+        longest = MAINTENANCE_REST if now < self._maintenance_until else LONGEST_REST
+        rest = min(FIRST_REST * 2.0 ** min(self.trials or 0, 30), longest)
         return float(rest * (1 + _JITTER * (2 * self._random() - 1)))
 
     def _prolong(self, phase: Phase, now: float, first: float, longest: float) -> None:
