@@ -64,8 +64,8 @@ def test_the_space_between_trials_grows_to_five_minutes(random: float) -> None:
 
 
 def test_a_tunnel_is_tried_often_while_the_cloud_replaces_its_endpoints() -> None:
-    remedy = begin()
-    reset(remedy, 100.0)
+    remedy, at = begin(), 100.0
+    reset(remedy, at)
     for _ in range(6):
         at, _ = advance(remedy)
         remedy.initiated(at + 1.0, done=False)
