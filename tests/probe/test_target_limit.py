@@ -31,6 +31,17 @@ def test_a_target_that_limits_its_answers_resets_nobody_and_is_told(limit: float
     assert {f.code for f in world.shell.core.findings()} == {"ProbeTargetLimits"}
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("limit", [8.0, 10.0, 15.0])
+def test_a_target_that_begins_to_limit_its_answers_resets_nobody(limit: float, seed: int) -> None:
+    world = World(make_intent(own=False), seed=seed)
+    world.run(10.0 + 1.3 * seed)
+    world.cloud.limit = limit
+    world.run(60.0)
+    assert done(world, actions.Terminate) == 0
+    assert {f.code for f in world.shell.core.findings()} == {"ProbeTargetLimits"}
+
+
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_fault_behind_a_limited_target_is_an_outage_of_seconds(limit: float) -> None:
     world = limited(limit, 1)

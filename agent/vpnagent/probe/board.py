@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from math import inf
 
-from vpnagent.config.values import TunnelKey
+from vpnagent.config.values import Forwarding, TunnelKey
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.detector import Transition
 from vpnagent.probe.domain import Domain
@@ -243,6 +243,10 @@ class Board:
             for key in keys:
                 domain.situation.add(self.paths[key], remedies[key], policies[key.connection])
                 self._domains[key] = domain
+            standby = {c.forwarding for c in intent.connections if c.name in names} == {
+                Forwarding.ACTIVE_STANDBY
+            }
+            domain.situation.hashed = len(names) > 1 or not standby
 
 
 def _remedy(tunnel: TunnelIntent, random: Callable[[], float], now: float) -> Remedy:

@@ -25,9 +25,10 @@ class Permit(enum.Enum):
 class Situation:
     """Facts only; changed by ``Domain``."""
 
-    __slots__ = ("judged", "paths", "policies", "remedies", "suspicion")
+    __slots__ = ("hashed", "judged", "paths", "policies", "remedies", "suspicion")
 
     def __init__(self) -> None:
+        self.hashed = False  #: the cloud returns on all tunnels, by a hash
         self.paths: dict[TunnelKey, Path] = {}
         self.remedies: dict[TunnelKey, Remedy] = {}
         self.policies: dict[TunnelKey, OnPathDown] = {}
@@ -53,7 +54,19 @@ class Situation:
             return Permit.NO
         if not remedy.at_once and not any(self._carries(p, path) for p in self.in_service()):
             return Permit.NO
-        return Permit.LATER if self.busy(path.key) else Permit.YES
+        if self.busy(path.key) or self._can_wait(path, now):
+            return Permit.LATER
+        return Permit.YES
+
+    def _can_wait(self, path: Path, now: float) -> bool:
+        """Whether the target may be to blame, and the reset is not urgent until that is known.
+
+        It is not while an active/standby cloud returns on another tunnel, which is heard.
+        """
+        if path.own or self.hashed or self.remedies[path.key].phase is Phase.PROBING:
+            return False
+        returns = [p.evidence.returns_on == p.key for p in self.in_service() if p is not path and p.alive]
+        return any(returns) and path.limit.suspect(now, now, new=True)
 
     def stranded(self) -> bool:
         """Whether nothing carries: every path is down, or its replies used to arrive on one that is.

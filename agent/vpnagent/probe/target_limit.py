@@ -32,6 +32,7 @@ _SAME = 0.8  #: of the replies of before: as many
 _SPARE = 0.8  #: of the limit is asked for
 SLOWEST = 8  #: times slower than configured
 _FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another experiment
+_SHORT_BLOCK = 10.0  #: seconds, when nothing was lost in the first place
 _FIRST_STAY, _LONGEST_STAY = 600.0, 7200.0  #: seconds before the configured rate is tried again
 
 
@@ -109,6 +110,7 @@ class TargetLimit:
             return False
         if new:
             self.stage = Stage.MEASURING
+            self._begin(now, max(now, self._bucket_ends))
         else:
             self._test(now)
         return True
@@ -143,6 +145,8 @@ class TargetLimit:
             self.stage = Stage.NORMAL
             if _lossy(self._complete()):
                 self._test(now)
+            else:
+                self._blocked_until = now + _SHORT_BLOCK
 
     def _review(self, now: float) -> None:
         """See whether the limit is one."""
@@ -218,7 +222,7 @@ class _Bucket:
 def _lossy(buckets: Sequence[_Bucket]) -> bool:
     """Whether much is lost, and some in every second: what is lost at once is no limit's doing."""
     sent, answered = sum(b.sent for b in buckets), sum(b.answered for b in buckets)
-    spread = all(got < asked for asked, got in _seconds(buckets))
+    spread = all(0 < got < asked for asked, got in _seconds(buckets))
     return sent >= _FEWEST and 0 < answered < _LOSSY * sent and spread
 
 
