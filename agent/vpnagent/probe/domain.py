@@ -195,7 +195,12 @@ class Domain:
             self._carry_out(path, verdicts[path.key], now)
 
     def _limited(self, path: Path, now: float) -> bool:
-        """Whether the silence may be due to a limit of the target: wait until that is known."""
+        """Whether the silence may be due to a limit of the target: wait until that is known.
+
+        A target that is limited answers somebody now and then: while nobody is heard, do not wait.
+        """
+        if not any(p.heard_since(now - 2 * p.detection_time) for p in self.situation.paths.values()):
+            return False
         heard_at = path.evidence.heard_at
         since = heard_at if heard_at is not None else now
         if path.own or not path.limit.suspect(since, now, new=path.new):

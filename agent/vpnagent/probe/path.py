@@ -116,6 +116,10 @@ class Path:
         """What is known of a limit of the target that is asked now."""
         return self._limits[self.schedule.usual.address]
 
+    def heard_since(self, at: float) -> bool:
+        """Whether a reply to a probe of this tunnel came since then."""
+        return self.evidence.heard_at is not None and self.evidence.heard_at >= at
+
     @property
     def new(self) -> bool:
         """Whether the path was not heard for long enough to be missed."""
