@@ -213,10 +213,10 @@ class World:
     def _policed(self, wire: Wire) -> bool:
         return self.full == wire.key and self.random.random() < self.bandwidth_drop
 
-    def probe(self, key: TunnelKey, target: Target, sequence: int, *, marked: bool = False) -> None:
+    def probe(self, key: TunnelKey, target: Target, sequence: int) -> None:
         """A probe of ours leaves now."""
         wire = self.wires[key]
-        if not self.leaves(wire) or (marked and self.drops_marks):
+        if not self.leaves(wire):
             return
 
         def at_target() -> None:
@@ -439,7 +439,10 @@ class Shell:
             self.core.probe_failed(probe.tunnel, probe.sequence, errno.EPERM, at=now)
         elif self.world.wires[probe.tunnel].here:
             self.core.probe_sent(probe.tunnel, probe.sequence, at=now)
-            self.world.probe(probe.tunnel, probe.target, probe.sequence, marked=probe.marked)
+            if probe.marked and self.world.drops_marks:
+                self.world.leaves(self.world.wires[probe.tunnel])
+            else:
+                self.world.probe(probe.tunnel, probe.target, probe.sequence)
         else:
             self.core.probe_failed(probe.tunnel, probe.sequence, errno.ENETUNREACH, at=now)
 
