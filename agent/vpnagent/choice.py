@@ -26,6 +26,8 @@ _PATHS: Final = {
     PathState.HOLD_DOWN: "path heard again, but not for its hold-down yet",
     PathState.INIT: "path not heard yet",
     PathState.DOWN: "path silent",
+    PathState.ELSEWHERE: "path answered by another interface",
+    PathState.UNPROBED: "path not probed: probes cannot be sent",
 }
 
 

@@ -85,7 +85,7 @@ class Probes:
         self._probes: Accumulator[TunnelKey] = Accumulator()
         self._round_trips: Accumulator[TunnelKey] = Accumulator()
         self._lateness: Accumulator[None] = Accumulator()
-        self._events_lost: Accumulator[None] = Accumulator()
+        self._troubles: Accumulator[None] = Accumulator()
 
     def update(self, report: Report, prober: int) -> None:
         """Take in a report of the prober with that process id."""
@@ -96,8 +96,9 @@ class Probes:
             Reading(meter.tunnel, (prober, meter.tunnel), _counts(meter.counts, meter.total))
             for meter in report.rtt
         )
+        troubles = (report.send_errors, report.overflows, report.events_lost)
+        self._troubles.update([Reading(None, prober, troubles)])
         self._lateness.update([Reading(None, prober, _counts(report.lateness, report.lateness_total))])
-        self._events_lost.update([Reading(None, prober, (report.events_lost,))])
 
     def sent(self, tunnel: TunnelKey) -> float:
         """Return the number of probes sent into a tunnel."""
@@ -107,9 +108,20 @@ class Probes:
         """Return how many of them were not answered; a late answer takes none back."""
         return self._probes.of(tunnel, 2)[1]
 
+    @property
+    def send_errors(self) -> float:
+        """Return the number of probes that could not be sent."""
+        return self._troubles.of(None, 3)[0]
+
+    @property
+    def overflows(self) -> float:
+        """Return the number of answers that a full buffer of ours lost."""
+        return self._troubles.of(None, 3)[1]
+
+    @property
     def events_lost(self) -> float:
         """Return how many events of the prober's the daemon was too slow for."""
-        return self._events_lost.of(None, 1)[0]
+        return self._troubles.of(None, 3)[2]
 
     def round_trips(self, tunnel: TunnelKey) -> Observed:
         """Return the round trips by bucket of RTT_BOUNDS."""

@@ -91,6 +91,21 @@ METRICS: Final = {
     "vpnagent_path_degraded": Declaration(
         Gauge, FLAG, "1 when the path is degraded by loss or round-trip time."
     ),
+    "vpnagent_path_unprobed": Declaration(
+        Gauge, FLAG, "1 when no probe can be sent into the tunnel, so that nothing is known of its path."
+    ),
+    "vpnagent_path_elsewhere": Declaration(
+        Gauge, FLAG, "1 when the replies to the tunnel's probes return by an interface that is no tunnel."
+    ),
+    "vpnagent_standby_proven_seconds": Declaration(
+        Gauge, SECONDS, "Since a packet last passed through the tunnel each way, whichever is longer ago."
+    ),
+    "vpnagent_probe_send_errors_total": Declaration(
+        Counter, "probes", "Probes that could not be sent: refused by a packet filter, no source address.", ()
+    ),
+    "vpnagent_probe_overflows_total": Declaration(
+        Counter, "answers", "Answers to probes that a full buffer of ours lost.", ()
+    ),
     "vpnagent_prober_lateness_seconds": Declaration(
         Histogram, SECONDS, "By how much the prober's wake-ups came after their time.", ()
     ),
@@ -195,7 +210,9 @@ def _agent(known: Knowledge) -> Iterator[Sample]:
     for type_, count in seen_or_not((type_.value for type_ in EventType), known.event_counts):
         yield "vpnagent_events_total", (type_,), count
     if known.probe.report is not None:
-        yield "vpnagent_events_lost_total", (), known.probe.counted.events_lost()
+        yield "vpnagent_probe_send_errors_total", (), known.probe.counted.send_errors
+        yield "vpnagent_probe_overflows_total", (), known.probe.counted.overflows
+        yield "vpnagent_events_lost_total", (), known.probe.counted.events_lost
     found = Counted((f.code, f.severity.value) for f in known.findings.current)
     for code_and_severity, count in found.items():
         yield "vpnagent_findings", code_and_severity, count
@@ -252,6 +269,10 @@ def _state(key: TunnelKey, view: TunnelView | None) -> Iterator[Sample]:
 def _path(key: TunnelKey, known: Knowledge) -> Iterator[Sample]:
     path = known.probe.paths.get(key)
     yield "vpnagent_path_degraded", key, path is not None and path.state is PathState.DEGRADED
+    yield "vpnagent_path_unprobed", key, path is not None and path.state is PathState.UNPROBED
+    yield "vpnagent_path_elsewhere", key, path is not None and path.state is PathState.ELSEWHERE
+    if known.probe.report is not None and path is not None and path.proven is not None:
+        yield "vpnagent_standby_proven_seconds", key, max(0.0, known.probe.report.at - path.proven)
     if known.probe.report is not None:
         yield "vpnagent_probe_sent_total", key, known.probe.counted.sent(key)
         yield "vpnagent_probe_lost_total", key, known.probe.counted.lost(key)

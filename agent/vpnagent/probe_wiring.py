@@ -11,12 +11,12 @@ from types import MappingProxyType
 from vici.protocol import Message, Packet
 
 from vpnagent.config.values import Config, Connection, ProbeMethod, Tunnel, TunnelKey, UdpEncapsulation
-from vpnagent.desired import group_ids, ipsec_connections, nexthop_ids
+from vpnagent.desired import group_ids, ipsec_connections, nexthop_ids, sharers
 from vpnagent.ipsec import connection as ipsec
 from vpnagent.ipsec import messages
 from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Target, TunnelIntent
 from vpnagent.probe.outlook import PathReport
-from vpnagent.probe.protocol import ViciRequests
+from vpnagent.probe.protocol import GroupRoutes, ViciRequests
 from vpnagent.routing.objects import KernelState, Peer
 from vpnagent.selection import UNKNOWN, Verdicts
 from vpnagent.tunnels import SaStatus
@@ -57,6 +57,7 @@ def intent(
             interval=tunnel.probe.interval,
             detect_multiplier=tunnel.probe.detect_multiplier,
             hold_down=tunnel.probe.hold_down,
+            dscp=tunnel.probe.dscp,
             remote_address=tunnel.remote_address,
             local_address=tunnel.local_address,
             bandwidth=connection.bandwidth,
@@ -83,6 +84,19 @@ def intent(
             GroupIntent(id=id_, connections=names, members=members.get(id_, ()))
             for names, id_ in group_ids(config).items()
         ),
+    )
+
+
+def group_routes(config: Config) -> tuple[GroupRoutes, ...]:
+    """Return what goes with each nexthop group when the kernel or the prober takes it away."""
+    prefixes: dict[int, list[str]] = {}
+    ids = group_ids(config)
+    for prefix, names in sharers(config).items():
+        prefixes.setdefault(ids[names], []).append(str(prefix))
+    source = config.gateway.source_address
+    return tuple(
+        GroupRoutes(group=id_, prefixes=" ".join(of_group), source=source)
+        for id_, of_group in sorted(prefixes.items())
     )
 
 

@@ -28,7 +28,7 @@ from vpnagent.probe.protocol import (
     Report,
     ToDaemon,
 )
-from vpnagent.probe_wiring import intent, vici_requests
+from vpnagent.probe_wiring import group_routes, intent, vici_requests
 from vpnagent.status import rfc3339
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class ProberLink:
         self._crafted = Crafted(ike_ping=b"", tcp_syn=b"", dns_query=b"")
         self._requests_for = known.config, known.charon.former
         self._requests = vici_requests(*self._requests_for)
+        self._routes = group_routes(known.config)
         known.probe.expected = True
         known.probe.lost_at = time.monotonic()  # one may live: what it decided is not undone before it speaks
 
@@ -96,6 +97,7 @@ class ProberLink:
         made_of = known.config, known.charon.former
         if self._requests_for != made_of:
             self._requests, self._requests_for = vici_requests(*made_of), made_of
+            self._routes = group_routes(known.config)
         self._client.configure(
             Configure(
                 intent=intent(
@@ -109,6 +111,7 @@ class ProberLink:
                 crafted=self._crafted,
                 vici_socket=known.config.agent.vici_socket,
                 vici=self._requests,
+                routes=self._routes,
             )
         )
 

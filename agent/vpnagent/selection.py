@@ -6,7 +6,7 @@ prober and ``vpnagent plan``. An empty answer means fail closed: the guard answe
 A tunnel without a CHILD_SA is never chosen, a drained one only while there is no other. Among the rest
 the better path wins, and at equal paths the role:
 
-    up > degraded > hold-down > init > down
+    up > degraded, elsewhere, unprobed > hold-down > init > down
 
 * What carries the traffic already is not left for a path that nobody has heard, nor because it has not
   been heard *yet*: a restarted prober moves nothing before it knows better.
@@ -29,6 +29,8 @@ class PathState(enum.Enum):
     INIT = "init"
     UP = "up"
     DEGRADED = "degraded"
+    ELSEWHERE = "elsewhere"  #: replies come by an interface of others: only our direction is proven
+    UNPROBED = "unprobed"  #: probes cannot be sent: nothing is known
     HOLD_DOWN = "hold-down"
     DOWN = "down"
 
@@ -130,6 +132,8 @@ def _up_or_degraded(candidates: Sequence[T], ranks: Mapping[TunnelKey, int]) -> 
 _RANKS = {
     PathState.UP: (_UP := 0),
     PathState.DEGRADED: (_DEGRADED := 1),
+    PathState.ELSEWHERE: _DEGRADED,
+    PathState.UNPROBED: _DEGRADED,
     PathState.HOLD_DOWN: 2,
     PathState.INIT: 3,
     PathState.DOWN: (DOWN := 4),

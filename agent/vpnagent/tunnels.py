@@ -191,4 +191,6 @@ def _state_of_path(path: PathReport | None, old: TunnelView | None) -> tuple[Tun
     was_up = old is not None and old.state is TunnelState.UP
     if path is None or (path.state is PathState.INIT and was_up):
         return TunnelState.UP, "CHILD_SA installed"
+    if path.state in (PathState.UNPROBED, PathState.ELSEWHERE):
+        return TunnelState.DEGRADED, path.reason
     return TunnelState(path.state.value), path.reason or "CHILD_SA installed"

@@ -26,6 +26,8 @@ CONTRACT: Final = {
     "VpnNetworkNotCarried": ["critical"],
     "VpnNoStandby": ["warning"],
     "VpnPathDegraded": ["warning"],
+    "VpnPathUnprobed": ["warning"],
+    "VpnStandbyUnproven": ["info"],
     "VpnFailover": ["info"],
     "VpnClearTextStopped": ["critical"],
     "VpnCertificateExpiry": ["warning", "critical"],

@@ -33,6 +33,7 @@ from tests.dashboard.promql import (
     occurrences,
     quantile,
     rate,
+    series,
     total,
 )
 
@@ -118,6 +119,32 @@ def paths() -> Sequence[Panel]:
             (12, 8),
             query(f"{rate('vpnagent_probe_lost_total')} / {rate('vpnagent_probe_sent_total')}", OF_TUNNEL),
             runbook=["VpnPathDegraded"],
+        ),
+        framed(
+            lines("short"),
+            "Not probed, heard elsewhere",
+            "1: no probe can be sent into the tunnel, or replies return by an interface that is no tunnel.",
+            (8, 8),
+            query(series("vpnagent_path_unprobed"), OF_TUNNEL + " not probed"),
+            query(series("vpnagent_path_elsewhere"), OF_TUNNEL + " elsewhere"),
+            runbook=["VpnPathUnprobed"],
+        ),
+        framed(
+            logarithmic(lines("s")),
+            "Proof of readiness",
+            "Since a packet last passed through the tunnel each way, whichever is longer ago. Logarithmic.",
+            (8, 8),
+            query(series("vpnagent_standby_proven_seconds"), OF_TUNNEL),
+            runbook=["VpnStandbyUnproven"],
+        ),
+        framed(
+            lines("short"),
+            "The probe's own losses",
+            "Probes that could not be sent, and answers that a full buffer of the prober lost, per second.",
+            (8, 8),
+            query(rate("vpnagent_probe_send_errors_total"), OF_GATEWAY + " not sent"),
+            query(rate("vpnagent_probe_overflows_total"), OF_GATEWAY + " overflow"),
+            runbook=["VpnPathUnprobed"],
         ),
         framed(
             logarithmic(lines("s")),

@@ -262,6 +262,8 @@ OF_NETWORK = {"connection": "hangzhou", "local": "10.1.0.0/16", "remote": "100.6
 NETWORK = series("vpnagent_network_carried", ",".join(f'{k}="{v}"' for k, v in OF_NETWORK.items()))
 NOT_CARRIED = alert("VpnNetworkNotCarried", "critical", **OF_NETWORK)
 NO_STANDBY = alert("VpnNoStandby", "warning", connection="hangzhou")
+PATH_UNPROBED = alert("VpnPathUnprobed", "warning", connection="beijing", tunnel="a")
+UNPROVEN = alert("VpnStandbyUnproven", "info", connection="beijing", tunnel="a")
 PATH_DEGRADED = alert("VpnPathDegraded", "warning", connection="beijing", tunnel="a")
 FAILOVERS = series("vpnagent_failovers_total", 'connection="hangzhou",reason="silent"')
 FAILOVER = alert("VpnFailover", "info", connection="hangzhou", reason="silent")
@@ -370,6 +372,20 @@ HEALTH_CASES: Final = (
         name="a degraded path",
         courses={tunnel_series("vpnagent_path_degraded", "beijing/a"): gauge((0, 30), (1, 90))},
         expected=_held(PATH_DEGRADED, 2),
+    ),
+    Case(
+        name="a path that is not probed",
+        courses={tunnel_series("vpnagent_path_unprobed", "beijing/a"): gauge((0, 30), (1, 90))},
+        expected=_held(PATH_UNPROBED, 1),
+    ),
+    Case(
+        name="a tunnel that is not proven",
+        courses={
+            tunnel_series("vpnagent_standby_proven_seconds", "beijing/a"): gauge(
+                (7 * DAY, 30), (7 * DAY + 1, 90)
+            )
+        },
+        expected=_held(UNPROVEN, 60),
     ),
     Case(
         name="a failover is told at once, and for ten minutes",

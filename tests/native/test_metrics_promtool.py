@@ -35,6 +35,9 @@ ABSENT = {
     "vpnagent_probe_rtt_seconds",
     "vpnagent_probe_sent_total",
     "vpnagent_probe_lost_total",
+    "vpnagent_probe_overflows_total",
+    "vpnagent_probe_send_errors_total",
+    "vpnagent_standby_proven_seconds",
     "vpnagent_prober_lateness_seconds",
     "vpnagent_events_lost_total",
 }

@@ -2,8 +2,10 @@
 
 It mirrors what the lab showed of the real thing. A VPN gateway returns everything on the first of its
 tunnels whose negotiation is up, moves at once on a DELETE, and otherwise only when its own DPD gives up; a
-transit router hashes. A DELETE that is lost leaves the cloud sending into its half of the SA. ``Shell`` does
-what the prober's real shell does, and can be stopped for a while: replies then wait with their time stamps.
+transit router hashes. A DELETE that is lost leaves the cloud sending into its half of the SA; charon repeats
+it as it repeats everything, which is later than anybody waits. To bring a tunnel up takes two round trips;
+what charon is told to forget meanwhile it forgets, and says so to whoever asked for it. ``Shell`` does what
+the prober's real shell does, and can be stopped for a while: replies then wait with their time stamps.
 """
 
 import errno
@@ -25,6 +27,13 @@ SECOND = IPv4Address("172.16.0.11")
 GROUP = 0x56580000
 ALL = frozenset({"esp-out", "esp-in", "ike-out", "ike-in"})
 ESP = frozenset({"esp-out", "esp-in"})
+IKE = frozenset({"ike-out", "ike-in"})
+RETRANSMISSIONS = (
+    0.0,
+    4.0,
+    11.2,
+)  #: seconds after which charon sends a request, and repeats it (strongswan.conf)
+GIVE_UP = 20.0  #: seconds that the prober gives charon for an ``initiate``
 
 Event = tuple[float, int, Callable[[], None]]
 
@@ -65,6 +74,9 @@ class Wire:
     ike_dead_since: float | None = None
     stream: list[float] = field(default_factory=list)  #: arrivals of user packets here
     ike_answers: bool = True  #: the peer answers an IKE ping at all
+    serial: int = 0  #: of the SA: a DELETE that comes late is one of an SA of before
+    negotiation: int = 0  #: the one under way; 0: none
+    waiting: list[Callable[[str | None], None]] = field(default_factory=list)  #: for what comes of it
 
 
 @dataclass
@@ -74,7 +86,22 @@ class Cloud:
     ecmp: bool = False
     dpd: float = 12.0  #: seconds of silence after which an IKE_SA is given up
     dead_targets: set[IPv4Address] = field(default_factory=set)
-    turn: int = 0
+    limit: float | None = None  #: probes that all targets answer in a second; None: all of them
+    tokens: float = 0.0
+    refilled_at: float = 0.0
+
+    def answers(self, target: IPv4Address, now: float) -> bool:
+        """Whether a target answers now: it lives, and its limit is not reached."""
+        if target in self.dead_targets:
+            return False
+        if self.limit is None:
+            return True
+        grown = self.tokens + (now - self.refilled_at) * self.limit
+        self.tokens, self.refilled_at = min(max(self.limit / 2, 1.0), grown), now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
 
 
 class World:
@@ -88,12 +115,17 @@ class World:
         for tunnel in intent.tunnels():
             self.wires[tunnel.key].here = self.wires[tunnel.key].there = tunnel.child_sa_installed
         self.intent = intent
+        self.unsendable: set[TunnelKey] = set()  #: tunnels into which no probe of ours may be sent (EPERM)
+        self.drops_marks = False  #: somebody on the way drops packets with a DSCP
+        self.elsewhere = False  #: everything returns by a line that is none of ours
         self.initiates = True  #: the control daemon brings up what is down and not held
         self.far: list[float] = []  #: sending times of user packets that the far host received
         self.near: list[float] = []  #: sending times of those whose echo came back
         self.bandwidth_drop = 0.0  #: of the policer, on the tunnel that is full
         self.full: TunnelKey | None = None
         self.negotiation = 0.02  #: seconds that charon takes, apart from the round trips
+        self.disorder = 0.0  #: seconds by which answers of IKE daemons and charon may come late, and overtake
+        self._negotiations = itertools.count(1)
         self.shell = Shell(self)
         self.clock.after(0.1, self._control)
 
@@ -131,7 +163,8 @@ class World:
     def peer_deletes(self, name: str) -> None:
         wire = self.wire(name)
         wire.there = False
-        self.clock.after(wire.delay, lambda: self._child_sa(wire, installed=False))
+        if "ike-in" not in wire.faults:
+            self.clock.after(wire.delay, lambda: self._child_sa(wire, installed=False))
 
     def stream(self, seconds: float, *, rate: float = 1000.0) -> None:
         """Echoed user traffic from now on."""
@@ -183,19 +216,21 @@ class World:
     def probe(self, key: TunnelKey, target: Target, sequence: int) -> None:
         """A probe of ours leaves now."""
         wire = self.wires[key]
-        if not self.leaves(wire) or target.address in self.cloud.dead_targets:
+        if not self.leaves(wire):
             return
 
         def at_target() -> None:
+            if not self.cloud.answers(target.address, self.clock.now):
+                return
             back = wire if target.inside_peer else self.return_wire(int(target.address))
             if back is not None:
                 self.clock.after(back.delay, lambda: at_home(back))
 
         def at_home(back: Wire) -> None:
-            if self.arrives(back):
-                at = self.clock.now
+            if self.elsewhere or self.arrives(back):
+                at, heard_on = self.clock.now, None if self.elsewhere else back.key
                 self.shell.answer(
-                    lambda core: core.probe_answered(key, target.address, sequence, heard_on=back.key, at=at)
+                    lambda core: core.probe_answered(key, target.address, sequence, heard_on=heard_on, at=at)
                 )
 
         self.clock.after(wire.delay, at_target)
@@ -222,45 +257,87 @@ class World:
 
     # IKE
 
+    def _late(self) -> float:
+        return self.random.uniform(0.0, self.disorder) if self.disorder else 0.0
+
     def ike_ping(self, key: TunnelKey) -> None:
         wire = self.wires[key]
-        if wire.ike_answers and not wire.faults & {"ike-out", "ike-in"}:
+        if wire.ike_answers and not wire.faults & IKE:
             self.clock.after(
-                2 * wire.delay + 0.001,
+                2 * wire.delay + 0.001 + self._late(),
                 lambda: self.shell.tell(lambda core: core.ike_ping_answered(key, at=self.clock.now)),
             )
 
     def terminate(self, key: TunnelKey) -> None:
         wire = self.wires[key]
-        if "ike-out" not in wire.faults:
-            self.clock.after(wire.delay, lambda: setattr(wire, "there", False))
+        self._tell_all(wire, "establishing the connection failed")
+        serial = wire.serial
+
+        def delete() -> None:
+            if wire.serial == serial and "ike-out" not in wire.faults:
+                wire.there = False
+
+        for seconds in RETRANSMISSIONS if wire.here else ():
+            self.clock.after(seconds + wire.delay, delete)
 
         def done() -> None:
-            wire.here = False
+            if wire.serial == serial:
+                wire.here = False
             self.shell.tell(lambda core: core.terminated(key, at=self.clock.now))
             self.clock.after(0.002, lambda: self.change(key, child_sa_installed=wire.here))
 
-        self.clock.after(0.001, done)
+        self.clock.after(0.001 + self._late(), done)
 
     def initiate(self, key: TunnelKey, *, force_encapsulation: bool = False) -> None:
-        wire = self.wires[key]
-        if wire.faults & {"ike-out", "ike-in"}:
+        """Have charon bring the tunnel up, for the prober: it is told what comes of it."""
+
+        def told(error: str | None) -> None:
             self.clock.after(
-                8.0,
-                lambda: self.shell.tell(
-                    lambda core: core.initiated(key, at=self.clock.now, error="peer not responding")
-                ),
+                self._late(),
+                lambda: self.shell.tell(lambda core: core.initiated(key, at=self.clock.now, error=error)),
             )
+
+        self._negotiate(self.wires[key], told, force_encapsulation=force_encapsulation)
+
+    def _negotiate(
+        self, wire: Wire, told: Callable[[str | None], None], *, force_encapsulation: bool = False
+    ) -> None:
+        """Repeat until the peer answers; whoever asks while that runs joins it."""
+        wire.waiting.append(told)
+        self.clock.after(GIVE_UP, lambda: self._tell_one(wire, told))
+        if wire.negotiation:
             return
+        number = wire.negotiation = next(self._negotiations)
 
-        def done() -> None:
-            wire.here = wire.there = True
-            if force_encapsulation and wire.faults == ESP:
-                wire.faults = frozenset()  # IKE and ESP share one fate now, and IKE lives
-            self.shell.tell(lambda core: core.initiated(key, at=self.clock.now))
-            self.clock.after(0.002, lambda: self.change(key, child_sa_installed=wire.here))
+        def settle() -> None:
+            if wire.negotiation == number and not wire.faults & IKE:
+                self._install(wire, force_encapsulation=force_encapsulation)
 
-        self.clock.after(4 * wire.delay + self.negotiation, done)
+        for seconds in RETRANSMISSIONS:
+            self.clock.after(seconds + 4 * wire.delay + self.negotiation, settle)
+
+    @staticmethod
+    def _tell_one(wire: Wire, told: Callable[[str | None], None]) -> None:
+        if told in wire.waiting:
+            wire.waiting.remove(told)
+            told("peer not responding")
+
+    def _tell_all(self, wire: Wire, error: str | None) -> None:
+        waiting, wire.waiting, wire.negotiation = wire.waiting, [], 0
+        for told in waiting:
+            told(error)
+
+    def _install(self, wire: Wire, *, force_encapsulation: bool) -> None:
+        wire.here = wire.there = True
+        wire.serial += 1
+        self._tell_all(wire, None)
+        self.clock.after(0.002, lambda: self.change(wire.key, child_sa_installed=wire.here))
+        if force_encapsulation and wire.faults == ESP:
+            wire.faults = frozenset()  # IKE and ESP share one fate now, and IKE lives
+
+    def peer_restarts(self, name: str) -> None:
+        """The peer forgets the SA, and tells nobody."""
+        self.wire(name).there = False
 
     def _child_sa(self, wire: Wire, *, installed: bool) -> None:
         wire.here = installed
@@ -273,9 +350,8 @@ class World:
             return
         held = {p.tunnel for p in self.shell.core.paths() if p.held}
         for key, wire in self.wires.items():
-            if not wire.here and key not in held and not wire.faults & {"ike-out", "ike-in"}:
-                wire.here = wire.there = True
-                self.change(key, child_sa_installed=True)
+            if not wire.here and key not in held and not wire.negotiation:
+                self._negotiate(wire, lambda _: None)
 
 
 class Shell:
@@ -359,9 +435,14 @@ class Shell:
                 pass
 
     def _send_probe(self, probe: actions.SendProbe, now: float) -> None:
-        if self.world.wires[probe.tunnel].here:
+        if probe.tunnel in self.world.unsendable:
+            self.core.probe_failed(probe.tunnel, probe.sequence, errno.EPERM, at=now)
+        elif self.world.wires[probe.tunnel].here:
             self.core.probe_sent(probe.tunnel, probe.sequence, at=now)
-            self.world.probe(probe.tunnel, probe.target, probe.sequence)
+            if probe.marked and self.world.drops_marks:
+                self.world.leaves(self.world.wires[probe.tunnel])
+            else:
+                self.world.probe(probe.tunnel, probe.target, probe.sequence)
         else:
             self.core.probe_failed(probe.tunnel, probe.sequence, errno.ENETUNREACH, at=now)
 

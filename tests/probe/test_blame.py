@@ -64,11 +64,11 @@ def key(name: str) -> TunnelKey:
 
 @pytest.mark.parametrize("row", ROWS.strip().splitlines())
 def test_blame(row: str) -> None:
-    tunnels, mute, expected, _ = (cell.strip() for cell in row.split("|"))
-    disturbed = mute == "-"
-    muted = {key(name) for name in mute if not disturbed}
+    tunnels, untold, expected, _ = (cell.strip() for cell in row.split("|"))
+    disturbed = untold == "-"
+    told_not = {key(name) for name in untold if not disturbed}
 
-    verdicts = judge([witness(text) for text in tunnels.split()], muted, disturbed=disturbed)
+    verdicts = judge([witness(text) for text in tunnels.split()], told_not, disturbed=disturbed)
 
     told = {k.tunnel: judgement for k, judgement in verdicts.items()}
     assert told == {name: Judgement(word) for name, word in (cell.split() for cell in expected.split(","))}

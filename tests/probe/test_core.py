@@ -139,8 +139,10 @@ def test_probes_that_could_not_be_sent_prove_nothing() -> None:
         for action in core.advance(now):
             if isinstance(action, actions.SendProbe):
                 core.probe_failed(action.tunnel, action.sequence, errno.ENOBUFS, at=now)
+            assert not isinstance(action, actions.WriteGroup | actions.Terminate)
         now = max(now + 0.001, core.deadline() or 0.0)
-    assert {p.state for p in core.paths()} == {PathState.UP}
+    assert {p.state for p in core.paths()} == {PathState.UNPROBED}
+    assert {f.code for f in core.findings()} == {"PathUnprobed"}
 
 
 def test_a_receive_overflow_of_ours_gives_everybody_a_new_chance() -> None:

@@ -1,4 +1,4 @@
-"""The small parts: evidence, grade, doubt, budget, groups, outlook."""
+"""The small parts: evidence, grade, suspicion, budget, groups, outlook."""
 
 from dataclasses import replace
 
@@ -11,11 +11,11 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.budget import Budget
 from vpnagent.probe.detector import Detector
-from vpnagent.probe.doubt import Doubt, Stage
 from vpnagent.probe.evidence import IkeDaemon, Reading, Traffic
 from vpnagent.probe.grade import Change, Grade
 from vpnagent.probe.groups import Groups
 from vpnagent.probe.intent import Limits
+from vpnagent.probe.suspicion import Stage, Suspicion
 from vpnagent.probe.window import Window
 from vpnagent.selection import PathState, Verdict
 
@@ -106,37 +106,37 @@ def test_rtt_has_limits_of_its_own() -> None:
 
 
 def test_a_wrong_guess_blocks_the_next_ones_for_longer_and_longer() -> None:
-    doubt, now, blocks = Doubt(), 0.0, []
+    suspicion, now, blocks = Suspicion(), 0.0, []
     for _ in range(9):
-        doubt.failed(now)
-        blocks.append(next(s for s in range(0, 4000, 10) if doubt.may_guess(now + s)))
+        suspicion.failed(now)
+        blocks.append(next(s for s in range(0, 4000, 10) if suspicion.may_guess(now + s)))
         now += 10_000
     assert blocks == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
-    doubt.watch(PRIMARY, now)
-    doubt.helped()
-    doubt.failed(now)
-    assert doubt.may_guess(now + 60)
+    suspicion.ask(PRIMARY, frozenset({PRIMARY}), now, 0.01)
+    suspicion.helped()
+    suspicion.failed(now)
+    assert suspicion.may_guess(now + 60)
 
 
 def test_a_question_is_repeated_once_to_those_who_did_not_answer() -> None:
-    doubt = Doubt()
-    doubt.ask(PRIMARY, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
-    doubt.answer(BACKUP, 1.01)
-    assert doubt.repeat(doubt.until) == frozenset({PRIMARY})
-    assert doubt.repeat(doubt.until) == frozenset()
-    assert doubt.stage is Stage.ASKING
+    suspicion = Suspicion()
+    suspicion.ask(PRIMARY, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
+    suspicion.answer(BACKUP, 1.01)
+    assert suspicion.repeat(suspicion.until) == frozenset({PRIMARY})
+    assert suspicion.repeat(suspicion.until) == frozenset()
+    assert suspicion.stage is Stage.ASKING
 
 
 def test_what_was_asked_ahead_of_a_verdict_is_not_asked_again() -> None:
-    doubt = Doubt()
-    doubt.ask(None, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
-    doubt.answer(BACKUP, 1.01)
-    doubt.answer(PRIMARY, 1.02)
-    assert doubt.repeat(doubt.until) == frozenset()
-    assert not doubt.stale(1.1)
-    doubt.accuse(PRIMARY, 1.1)
-    assert (doubt.stage, doubt.until, doubt.answered) == (Stage.ASKING, 1.1, {PRIMARY, BACKUP})
-    assert doubt.stale(3.0)
+    suspicion = Suspicion()
+    suspicion.ask(None, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
+    suspicion.answer(BACKUP, 1.01)
+    suspicion.answer(PRIMARY, 1.02)
+    assert suspicion.repeat(suspicion.until) == frozenset()
+    assert not suspicion.stale(1.1)
+    suspicion.accuse(PRIMARY, 1.1)
+    assert (suspicion.stage, suspicion.until, suspicion.answered) == (Stage.ASKING, 1.1, {PRIMARY, BACKUP})
+    assert suspicion.stale(3.0)
 
 
 @given(st.lists(st.floats(min_value=0, max_value=30), max_size=200))

@@ -5,6 +5,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from statistics import median
 
 import pytest
@@ -24,6 +25,7 @@ from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
 from vpnagent.probe import actions
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.intent import GroupIntent, Intent, Target
+from vpnagent.probe.recovery import BRISK, TRIAL
 from vpnagent.selection import PathState
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
@@ -276,19 +278,57 @@ def test_a_lossy_tunnel_is_left_for_a_better_one_and_the_way_back_is_damped() ->
     assert resets(world) in ([], ["primary"])
 
 
-def test_when_the_standby_is_dead_first_the_active_tunnel_is_kept_and_then_the_way_out_is_found() -> None:
+def test_when_both_are_dead_they_are_tried_in_turn_and_the_way_out_is_found() -> None:
     world = begin(make_intent(own=False), stream=90.0)
     world.fault("backup", ESP)
     world.run(10.0)
     assert moves(world) == []
     world.fault("primary", ESP)
-    world.run(3.0)
-    assert moves(world) == []  # fail static
-    assert resets(world).count("primary") == 0
+    world.run(9.0)
+    tried = [(a.tunnel.tunnel, at) for at, a in world.shell.log if isinstance(a, actions.Initiate)]
+    assert [name for name, _ in tried[-4:]] in (["backup", "primary"] * 2, ["primary", "backup"] * 2)
+    assert all(b[1] - a[1] <= TRIAL + 0.1 for a, b in pairwise(tried[-4:]))
     world.fault("backup", frozenset())
-    world.run(40.0)
+    world.run(TRIAL + 0.5)
     assert world.shell.group() == [BACKUP]
-    assert states(world)["backup"] is PathState.UP
+    assert states(world)["backup"] is PathState.HOLD_DOWN
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared target", "tunnel targets"])
+@pytest.mark.parametrize("dead_for", [20.0, 150.0, 600.0])
+def test_a_standby_that_healed_is_found_when_the_active_tunnel_dies(own: bool, dead_for: float) -> None:
+    world = begin(make_intent(own=own), stream=dead_for + 60.0)
+    world.fault("backup", ESP)
+    world.run(dead_for)
+    world.fault("backup", frozenset())
+    world.run(1.0)
+    start = world.clock.now
+    world.fault("primary", ESP)
+    world.run(30.0)
+    assert longest_gap(world.near, start, world.clock.now) <= TRIAL
+
+
+def test_a_standby_left_down_is_tried_soon_when_the_peer_ends_the_other_tunnel() -> None:
+    world = begin(make_intent(own=True, count=3), stream=0.0)
+    world.fault("t3", ESP)
+    world.run(300.0)
+    world.fault("t3", frozenset())
+    world.peer_deletes("backup")
+    world.run(6.5)
+    assert states(world)["t3"] is not PathState.DOWN
+
+
+def test_while_everything_is_dead_rounds_without_rest_become_rounds_with_rests_up_to_ten_seconds() -> None:
+    world = begin(make_intent(own=False), stream=200.0)
+    for name in ("primary", "backup"):
+        world.fault(name, ESP)
+    world.run(180.0)
+    tried = [at - 104.0 for at, a in world.shell.log if isinstance(a, actions.Initiate)]
+    gaps = [(a, b - a) for a, b in pairwise(tried)]
+    assert max(gap for at, gap in gaps if 1 < at < BRISK - TRIAL) <= TRIAL + 0.1
+    rests = [gap - TRIAL for at, gap in gaps if at > BRISK and gap > TRIAL + 0.5]
+    assert rests == pytest.approx([1, 2, 4, 8, *[10] * (len(rests) - 4)], abs=0.2)
+    assert len(rests) >= 8
 
 
 def test_when_all_is_dead_the_last_choice_stays_until_the_last_sa_is_gone() -> None:

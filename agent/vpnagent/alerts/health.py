@@ -15,6 +15,7 @@ from vpnagent.finding import Severity
 from vpnagent.probe.meter import LATENESS_BOUNDS
 
 TUNNEL: Final = "{{ $labels.connection }}/{{ $labels.tunnel }}"
+UNPROVEN: Final = 7 * DAY  #: seconds without a packet each way, before a drill is advised
 NEVERTHELESS: Final = "Tunnels and routes stay as they are"
 
 
@@ -84,6 +85,29 @@ def _path_degraded(config: Config, scope: Scope) -> Iterator[Alert]:
         summary=f"Tunnel {TUNNEL}: its path is degraded",
         description="For two minutes probes through the tunnel have been lost, or have come back late: "
         "applications that use it are slow. Where the other tunnel is better it is used.",
+    )
+
+
+def _path_unprobed(config: Config, scope: Scope) -> Iterator[Alert]:
+    yield Alert(
+        name="VpnPathUnprobed",
+        severity=Severity.WARNING,
+        expr=f"{scope.series('vpnagent_path_unprobed')} == 1",
+        hold="1m",
+        summary=f"Tunnel {TUNNEL}: its path is not probed",
+        description="For a minute no probe could be sent into the tunnel: if it dies, nobody will notice.",
+    )
+
+
+def _standby_unproven(config: Config, scope: Scope) -> Iterator[Alert]:
+    yield Alert(
+        name="VpnStandbyUnproven",
+        severity=Severity.INFO,
+        expr=f"{scope.series('vpnagent_standby_proven_seconds')} > {UNPROVEN / DAY:g} * {DAY:g}",
+        hold="1h",
+        summary=f"Tunnel {TUNNEL}: not proven both ways for {UNPROVEN / DAY:g} days",
+        description="No packet has passed through the tunnel in each direction for that long. A drill proves "
+        "that it can take over.",
     )
 
 
@@ -204,6 +228,8 @@ RULES: Final[tuple[Callable[[Config, Scope], Iterator[Alert]], ...]] = (
     _network_not_carried,
     _no_standby,
     _path_degraded,
+    _path_unprobed,
+    _standby_unproven,
     _failover,
     _clear_text_stopped,
     _certificate_expiry,

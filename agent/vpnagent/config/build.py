@@ -228,6 +228,7 @@ def _probe(section: ProbeSection, tunnel: TunnelSection) -> values.Probe:
         interval=section.interval,
         detect_multiplier=section.detect_multiplier,
         hold_down=section.hold_down,
+        dscp=section.dscp,
     )
 
 

@@ -204,6 +204,10 @@ class ProbeSection(Section):
         "How long a recovered path must be heard before it is used again; not less than the detection time.",
         "5s",
     )
+    dscp: Annotated[int, integer(0, 63)] = key(
+        "DSCP of the probes. 48 is CS6, network control; 0 where a provider drops marked packets.",
+        48,
+    )
 
 
 class CertificateSection(Section):

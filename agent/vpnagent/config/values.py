@@ -165,6 +165,7 @@ class Probe:
     interval: float  #: seconds between probes
     detect_multiplier: int  #: silent intervals before the path is down
     hold_down: float  #: seconds for which a recovered path must be heard
+    dscp: int = 48  #: 0 to 63: the mark of probes
 
     @property
     def detection_time(self) -> float:

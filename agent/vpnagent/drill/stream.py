@@ -29,7 +29,7 @@ class EchoStream:
         self._interval = interval
         self._socket = EchoSocket()
         control = egress(0, source.packed if source else None)
-        self._slot = Slot(self.mark, (str(target), 0), control)
+        self._slot = Slot(self.mark, (str(target), 0), control, control)
         self._sending = True
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

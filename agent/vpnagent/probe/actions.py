@@ -20,6 +20,8 @@ class Cause(enum.Enum):
     LINK = "link"  #: an interface went away or came
     SILENT = "silent"  #: nothing heard for the detection time
     UNDERLAY = "underlay"  #: the path is silent and so is the peer's IKE daemon
+    UNSENT = "unsent"  #: probes could not be sent for the detection time
+    ELSEWHERE = "elsewhere"  #: replies come by an interface of others
     RETURN = "return"  #: the replies of several tunnels used to arrive on this one, and all went silent
     QUALITY = "quality"  #: loss or RTT
     CONGESTION = "congestion"
@@ -58,6 +60,7 @@ class SendProbe:
     tunnel: TunnelKey
     target: Target
     sequence: int  #: 0 to 65535, of this tunnel, over all its targets; wraps
+    marked: bool = True  #: with the tunnel's DSCP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,22 +46,22 @@ class Judgement(enum.Enum):
 
 
 def judge(
-    witnesses: Sequence[Witness], mute: Collection[TunnelKey], *, disturbed: bool
+    witnesses: Sequence[Witness], untold: Collection[TunnelKey], *, disturbed: bool
 ) -> dict[TunnelKey, Judgement]:
     """Return a judgement for every silent tunnel.
 
-    ``mute`` are dead tunnels on which the peer may still return everything; ``disturbed`` means that a
+    ``untold`` are dead tunnels on which the peer may still return everything; ``disturbed`` means that a
     tunnel is being reset or tried, so that return traffic may go anywhere for a moment.
     """
-    return {w.key: _judge(w, witnesses, mute, disturbed) for w in witnesses if w.silent}
+    return {w.key: _judge(w, witnesses, untold, disturbed) for w in witnesses if w.silent}
 
 
 def _judge(
-    silent: Witness, witnesses: Sequence[Witness], mute: Collection[TunnelKey], disturbed: bool
+    silent: Witness, witnesses: Sequence[Witness], untold: Collection[TunnelKey], disturbed: bool
 ) -> Judgement:
     if silent.inbound and silent.full:
         return Judgement.CONGESTED
-    if not silent.own and (disturbed or silent.returns_on in mute):
+    if not silent.own and (disturbed or silent.returns_on in untold):
         return Judgement.EXCUSED
     if not silent.own and (judgement := _explained(silent, witnesses)) is not None:
         return judgement

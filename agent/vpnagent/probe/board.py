@@ -5,17 +5,19 @@ that was due is dealt with late, and all paths are told.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Address
 from math import inf
 
-from vpnagent.config.values import TunnelKey
+from vpnagent.config.values import Forwarding, TunnelKey
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.detector import Transition
 from vpnagent.probe.domain import Domain
 from vpnagent.probe.intent import Intent, TunnelIntent
 from vpnagent.probe.outbox import Change, Outbox
 from vpnagent.probe.path import Path
+from vpnagent.probe.remedy import Remedy
 from vpnagent.probe.schedule import Timetable
-from vpnagent.probe.trial import Remedy
+from vpnagent.probe.target_limit import TargetLimit
 from vpnagent.selection import PathState
 
 _STALLED = 0.25  #: of the shortest interval: a wake-up that much late is a stall of our own
@@ -33,6 +35,7 @@ class Board:
         "_timetable",
         "anxious",
         "dirty",
+        "limits",
         "paths",
     )
 
@@ -43,6 +46,7 @@ class Board:
         self._domains: dict[TunnelKey, Domain] = {}
         self._timetable: Timetable[Path | Domain] = Timetable()
         self._stall = 0.0  #: seconds of lateness that are a stall
+        self.limits: dict[IPv4Address, TargetLimit] = {}  #: of the targets, whoever asks them
         self.paths: dict[TunnelKey, Path] = {}
         self.anxious: set[Path] = set()  #: those to which a reply means more than figures
         self.dirty: dict[Domain, None] = {}  #: to be advanced at once, in this order
@@ -59,7 +63,7 @@ class Board:
 
     def remedy_of(self, tunnel: TunnelKey) -> Remedy:
         """Return what is being done about a tunnel."""
-        return self._domains[tunnel].picture.remedies[tunnel]
+        return self._domains[tunnel].situation.remedies[tunnel]
 
     def replace_intent(self, intent: Intent, now: float) -> None:
         """Take a newer intent; what stays keeps its history."""
@@ -67,11 +71,15 @@ class Board:
         remedies = {key: self.remedy_of(key) for key in self._domains}
         said = {path.key: path.intent.child_sa_installed for path in self.paths.values()}
         paths: dict[TunnelKey, Path] = {}
+        for address in {
+            target.address for tunnel in tunnels for target in tunnel.targets
+        } - self.limits.keys():
+            self.limits[address] = TargetLimit()
         for number, tunnel in enumerate(tunnels):
             path = self.paths.get(tunnel.key)
             if path is None:
                 first_probe = now + tunnel.interval * number / len(tunnels)
-                path = Path(tunnel, at=now, first_probe=first_probe)
+                path = Path(tunnel, self.limits, at=now, first_probe=first_probe)
                 remedies[path.key] = _remedy(tunnel, self._random, now)
             else:
                 path.replace_intent(tunnel, now)
@@ -97,6 +105,19 @@ class Board:
     def touch(self, path: Path) -> None:
         """Something happened to the path: its deadline may be another."""
         self._timetable.set(path, path.deadline)
+
+    def failed(self, path: Path, sequence: int, error: str, at: float) -> None:
+        """A probe could not be sent. When that makes a path unprobed, those in the same case are so too.
+
+        Else traffic would be moved to one of which the same will be known in a moment.
+        """
+        changes = [Change(path, transition) for transition in path.failed(sequence, error, at)]
+        if changes:
+            domain = self._domains[path.key]
+            for other in domain.situation.paths.values():
+                changes += [Change(other, transition) for transition in other.unprobed(at)]
+            self._outbox.changes.extend(changes)
+            self._touch_all(domain)
 
     def heard(
         self, path: Path, heard_on: TunnelKey | None, transitions: Iterable[Transition], at: float
@@ -197,7 +218,7 @@ class Board:
         self._domains[path.key].signalled(path, cause, reason, at, was_usable=was_usable)
 
     def _touch_all(self, domain: Domain) -> None:
-        for path in domain.picture.paths.values():
+        for path in domain.situation.paths.values():
             self.touch(path)
             self._worry(path)
         self._timetable.set(domain, domain.deadline)
@@ -211,8 +232,8 @@ class Board:
             self.anxious.discard(path)
 
     def _arrange(self, intent: Intent, remedies: dict[TunnelKey, Remedy]) -> None:
-        """Put the paths into domains; one whose tunnels are the same as before keeps its doubts."""
-        before = {tuple(domain.picture.paths): domain for domain in self._domains.values()}
+        """Put the paths into domains; one whose tunnels are the same as before keeps its suspicions."""
+        before = {tuple(domain.situation.paths): domain for domain in self._domains.values()}
         policies = {c.name: c.on_path_down for c in intent.connections}
         self._domains = {}
         self.dirty = {}
@@ -220,8 +241,12 @@ class Board:
             keys = tuple(t.key for c in intent.connections if c.name in names for t in c.tunnels)
             domain = before.get(keys) or Domain(self._outbox)
             for key in keys:
-                domain.picture.add(self.paths[key], remedies[key], policies[key.connection])
+                domain.situation.add(self.paths[key], remedies[key], policies[key.connection])
                 self._domains[key] = domain
+            standby = {c.forwarding for c in intent.connections if c.name in names} == {
+                Forwarding.ACTIVE_STANDBY
+            }
+            domain.situation.hashed = len(names) > 1 or not standby
 
 
 def _remedy(tunnel: TunnelIntent, random: Callable[[], float], now: float) -> Remedy:

@@ -14,6 +14,7 @@ not hold, or about a probe that was not sent, is ignored: it may be a late one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from errno import errorcode
 from ipaddress import IPv4Address
 from math import inf
 
@@ -25,9 +26,10 @@ from vpnagent.probe.evidence import Reading
 from vpnagent.probe.intent import Intent, Member
 from vpnagent.probe.meter import Histogram
 from vpnagent.probe.outbox import Outbox, Trigger
-from vpnagent.probe.outlook import PathReport, findings, path_report
+from vpnagent.probe.outlook import PathReport, findings, limit_finding, path_report
 from vpnagent.probe.path import Path
 from vpnagent.probe.switchover import Switchover
+from vpnagent.probe.target_limit import Stage
 
 __all__ = ["Core", "PathReport"]
 
@@ -70,11 +72,10 @@ class Core:
             self._board.touch(path)
 
     def probe_failed(self, tunnel: TunnelKey, sequence: int, errno: int, *, at: float) -> None:
-        """The probe could not be sent: it counts neither as sent nor as lost."""
-        del errno, at
+        """The probe could not be sent: it counts neither as sent nor as lost, but not for long."""
         path = self._board.paths.get(tunnel)
         if path is not None:
-            path.failed(sequence)
+            self._board.failed(path, sequence, errorcode.get(errno, str(errno)), at)
 
     def probe_answered(
         self, tunnel: TunnelKey, target: IPv4Address, sequence: int, *, heard_on: TunnelKey | None, at: float
@@ -89,6 +90,7 @@ class Core:
         if path is None or slot is None:
             return
         transitions = path.answered(slot, at)
+        transitions += path.arrived(heard_on, at)
         self._board.heard(path, heard_on, transitions, at)
         self._switchover.heard(path.key, slot.sent_at or at, at, self._outbox.actions)
 
@@ -179,7 +181,10 @@ class Core:
 
     def findings(self) -> tuple[Finding, ...]:
         """What an operator should know now."""
-        return tuple(f for path in self._in_order() for f in findings(path, self._board.remedy_of(path.key)))
+        paths = self._in_order()
+        limited = {p.schedule.usual.address: p for p in paths if p.limit.stage is Stage.LIMITED}
+        told = [f for path in paths for f in findings(path, self._board.remedy_of(path.key))]
+        return (*told, *(limit_finding(path) for path in limited.values()))
 
     def _in_order(self) -> list[Path]:
         return [self._board.paths[t.key] for t in self._intent.tunnels()]

@@ -7,6 +7,9 @@
      +--> DOWN         v           +--------------------- HOLD_DOWN ---> DOWN (silent, signalled)
                     DEGRADED -----> UP, DOWN
 
+    any but DOWN  -- unsent (probes cannot be sent) ---> UNPROBED ---> HOLD_DOWN (heard), DOWN
+                  -- elsewhere (heard on others' interface) -> ELSEWHERE -> UP (heard on ours), DOWN
+
 All transitions are here, and each is returned as a value. ``INIT`` is the state of what was never judged:
 its first reply is trusted, while a path that was down must prove itself for the time of ``HoldDown``.
 No time passes in here: what silence is, and when, is the business of ``Silence``.
@@ -28,17 +31,27 @@ class Event(enum.Enum):
     LOST = enum.auto()  #: silent, blamed or signalled
     WORSE = enum.auto()
     BETTER = enum.auto()
+    UNSENT = enum.auto()
+    ELSEWHERE = enum.auto()
 
 
+_UNKNOWN = {Event.UNSENT: PathState.UNPROBED, Event.ELSEWHERE: PathState.ELSEWHERE}
 TRANSITIONS = {
     PathState.INIT: {
+        **_UNKNOWN,
         Event.HEARD: PathState.UP,
         Event.LOST: PathState.DOWN,
         Event.WORSE: PathState.DEGRADED,
     },
-    PathState.UP: {Event.LOST: PathState.DOWN, Event.WORSE: PathState.DEGRADED},
-    PathState.DEGRADED: {Event.LOST: PathState.DOWN, Event.BETTER: PathState.UP},
-    PathState.HOLD_DOWN: {Event.LOST: PathState.DOWN, Event.PROVED: PathState.UP},
+    PathState.UP: {**_UNKNOWN, Event.LOST: PathState.DOWN, Event.WORSE: PathState.DEGRADED},
+    PathState.DEGRADED: {**_UNKNOWN, Event.LOST: PathState.DOWN, Event.BETTER: PathState.UP},
+    PathState.UNPROBED: {Event.HEARD: PathState.HOLD_DOWN, Event.LOST: PathState.DOWN},
+    PathState.ELSEWHERE: {
+        Event.BETTER: PathState.UP,
+        Event.LOST: PathState.DOWN,
+        Event.UNSENT: PathState.UNPROBED,
+    },
+    PathState.HOLD_DOWN: {**_UNKNOWN, Event.LOST: PathState.DOWN, Event.PROVED: PathState.UP},
     PathState.DOWN: {Event.HEARD: PathState.HOLD_DOWN, Event.WORSE: PathState.DEGRADED},
 }
 
@@ -81,7 +94,7 @@ class Detector:
         unheard = at - self.last_heard if self.last_heard is not None else 0.0
         self.last_heard = max(at, self.last_heard or at)
         match self.state:
-            case PathState.UP | PathState.DEGRADED:
+            case PathState.UP | PathState.DEGRADED | PathState.ELSEWHERE:
                 return []
             case PathState.INIT:
                 return [self._take(Event.HEARD, Cause.RECOVERED, "heard", at)]
@@ -89,7 +102,7 @@ class Detector:
                 if unheard > self._gap:
                     self.hold_down.postpone(unheard)
                 return self._prove(at)
-            case PathState.DOWN:
+            case PathState.DOWN | PathState.UNPROBED:
                 transition = self._take(Event.HEARD, Cause.RECOVERED, "heard again", at)
                 self.hold_down.begin(at)
                 return [transition, *self._prove(at)]
@@ -112,10 +125,10 @@ class Detector:
         if self.state is PathState.DEGRADED:
             self.cause, self.reason = cause, reason
             return []
-        if self.state is PathState.HOLD_DOWN:
+        if self.state in (PathState.HOLD_DOWN, PathState.UNPROBED, PathState.ELSEWHERE):
             return []
         if self.state is PathState.DOWN:
-            self.hold_down.pardon()
+            self.hold_down.take_back()
         return [self._take(Event.WORSE, cause, reason, at)]
 
     def better(self, reason: str, at: float) -> list[Transition]:
@@ -123,6 +136,27 @@ class Detector:
         if self.state is not PathState.DEGRADED:
             return []
         return [self._take(Event.BETTER, Cause.RECOVERED, reason, at)]
+
+    def unsent(self, reason: str, at: float) -> list[Transition]:
+        """No probe could be sent for the detection time: nothing is known of the path."""
+        if Event.UNSENT not in TRANSITIONS[self.state]:
+            return []
+        self.hold_down.ends = None
+        return [self._take(Event.UNSENT, Cause.UNSENT, reason, at)]
+
+    def elsewhere(self, at: float) -> list[Transition]:
+        """For the detection time replies came by an interface that is none of our tunnels'."""
+        if Event.ELSEWHERE not in TRANSITIONS[self.state]:
+            return []
+        self.hold_down.ends = None
+        reason = "replies return by an interface that is no tunnel: only the way out is proven"
+        return [self._take(Event.ELSEWHERE, Cause.ELSEWHERE, reason, at)]
+
+    def returned(self, at: float) -> list[Transition]:
+        """A reply came by a tunnel."""
+        if self.state is not PathState.ELSEWHERE:
+            return []
+        return [self._take(Event.BETTER, Cause.RECOVERED, "replies return by a tunnel", at)]
 
     def _prove(self, at: float) -> list[Transition]:
         ends = self.hold_down.ends

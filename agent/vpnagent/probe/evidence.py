@@ -25,9 +25,10 @@ class Reading:
 class Traffic:
     """What the interface's own counters say about a silence."""
 
-    __slots__ = ("_before", "_begin", "_last", "_replies", "_replies_then")
+    __slots__ = ("_before", "_begin", "_last", "_probes", "_probes_then", "_replies", "_replies_then")
 
     def __init__(self) -> None:
+        self._probes = self._probes_then = 0  #: likewise, that were sent
         self._replies = self._replies_then = 0  #: to probes: ever, and when the silence began
         self._before: Reading | None = None  #: the last but one
         self._last: Reading | None = None
@@ -36,6 +37,10 @@ class Traffic:
     def begin(self) -> None:
         """A probe was missed: from the next reading on it is seen whether anything arrives."""
         self._begin = None
+
+    def probe(self) -> None:
+        """A probe of ours left through the tunnel."""
+        self._probes += 1
 
     def reply(self) -> None:
         """A reply to some probe arrived through the tunnel: that packet is no other's traffic."""
@@ -47,7 +52,7 @@ class Traffic:
             self._begin = self._before = self._last = None
         self._before, self._last = self._last, reading
         if self._begin is None:
-            self._begin, self._replies_then = reading, self._replies
+            self._begin, self._replies_then, self._probes_then = reading, self._replies, self._probes
 
     @property
     def inbound(self) -> bool:
@@ -56,6 +61,14 @@ class Traffic:
             return False
         replies = self._replies - self._replies_then
         return self._last.rx_packets - self._begin.rx_packets - replies >= _MERELY_LATE
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether packets of others left through the tunnel while probes went missing, and none arrived."""
+        if self._begin is None or self._last is None or self.inbound:
+            return False
+        probes = self._probes - self._probes_then
+        return self._last.tx_packets - self._begin.tx_packets - probes >= _MERELY_LATE
 
     def full(self, bandwidth: float, packet_rate: int) -> bool:
         """Whether the tunnel runs near its limits in either direction; False while that cannot be told."""
@@ -74,23 +87,34 @@ class Traffic:
 class IkeDaemon:
     """The IKE daemon of a tunnel's peer, as far as asked."""
 
-    __slots__ = ("answered_at", "asked_at", "rtt")
+    __slots__ = ("answered_at", "asked_at", "last_asked", "rtt", "unanswered_at")
 
     def __init__(self) -> None:
         self.asked_at: float | None = None  #: the last question; None: it was answered
         self.answered_at: float | None = None  #: None: never yet
+        self.unanswered_at: float | None = None  #: the first question since the last answer
+        self.last_asked: float | None = None
         self.rtt: float | None = None  #: seconds, of the last
 
     def ask(self, at: float) -> None:
         """A question leaves."""
-        self.asked_at = at
+        self.asked_at = self.last_asked = at
+        if self.unanswered_at is None:
+            self.unanswered_at = at
 
     def answer(self, at: float) -> None:
         """A sign of life arrived."""
         self.answered_at = at
+        self.unanswered_at = None
         if self.asked_at is not None:
             self.rtt = max(0.0, at - self.asked_at)
             self.asked_at = None
+
+    def silent(self, now: float, length: float) -> bool:
+        """Whether a daemon that is known to answer was asked ``length`` seconds ago, and did not."""
+        if self.answered_at is None or self.unanswered_at is None:
+            return False
+        return now >= self.unanswered_at + length
 
     def answered_since(self, at: float) -> bool:
         """Whether it gave a sign of life since then."""
@@ -109,15 +133,21 @@ class IkeDaemon:
 class Evidence:
     """All of it, for one tunnel."""
 
-    __slots__ = ("heard_at", "ike", "last_in", "own", "returns_on", "traffic")
+    __slots__ = ("heard_at", "ike", "last_in", "returns_on", "traffic")
 
     def __init__(self) -> None:
         self.returns_on: TunnelKey | None = None  #: where the last reply to a probe of this tunnel arrived
-        self.own = False  #: the target that answered last does so through this tunnel only
         self.heard_at: float | None = None  #: the last reply to a probe of this tunnel
         self.last_in: float | None = None  #: the last reply that arrived on this tunnel, whoever asked
         self.traffic = Traffic()
         self.ike = IkeDaemon()
+
+    @property
+    def proven_at(self) -> float | None:
+        """When a packet last passed through the tunnel each way, whichever is longer ago; None: never yet."""
+        if self.heard_at is None or self.last_in is None:
+            return None
+        return min(self.heard_at, self.last_in)
 
     def arrived_since(self, at: float | None) -> bool:
         """Whether a reply, to whomever, arrived on this tunnel after that time."""

@@ -50,7 +50,7 @@ class HoldDown:
         self.falls += 1
         self.ends = None
 
-    def pardon(self) -> None:
+    def take_back(self) -> None:
         """The last fall was none."""
         self.falls = max(0, self.falls - 1)
 

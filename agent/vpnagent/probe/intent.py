@@ -72,6 +72,7 @@ class TunnelIntent:
     child_sa_installed: bool = False  #: through a rekey as well
     encapsulated: bool = False  #: ESP of that CHILD_SA travels in UDP
     drained: bool = False
+    dscp: int = 48  #: of the probes; 0: unmarked
     failed_trials: int | None = None
     #: None: not left down for its path. Else the prober's own last report, handed back so that a new
     #: prober goes on where a dead one was; a living one ignores it.
@@ -84,6 +85,7 @@ class TunnelIntent:
         _require(1 <= self.weight <= 255, "weight is 1 to 255", self.weight)  # noqa: PLR2004
         _require(self.bandwidth >= 0 and self.packet_rate >= 0, "limits must not be negative", self.key)
         _require(0 <= self.port <= 65535, "port is 0 to 65535", self.port)  # noqa: PLR2004
+        _require(0 <= self.dscp <= 63, "dscp is 0 to 63", self.dscp)  # noqa: PLR2004
         _require(0 < self.nexthop_id < 2**32, "nexthop_id is 1 to 2**32 - 1", self.nexthop_id)
         _require(self.failed_trials is None or self.failed_trials >= 0, "failed_trials >= 0", self.key)
 

@@ -4,6 +4,7 @@ A request is executed by the kernel within ``send``, so its answer is in the que
 nothing here waits for a reply, only (within the kernel) for others who hold the RTNL lock.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -33,9 +34,19 @@ class Kernel:
         self._socket = _netlink(groups=0)
         self._sequence = 0
 
-    def write_group(self, group: int, members: Members, *, resilient: bool = False) -> None:
-        """Make the group what ``members`` say, in one step."""
-        self._ask(f"nexthop replace id {group}", message.group_replace(group, members, resilient=resilient))
+    def write_group(self, group: int, members: Members, *, resilient: bool = False) -> bool:
+        """Make the group what ``members`` say, in one step; return whether it was there before."""
+        what = f"nexthop replace id {group}"
+        try:
+            request = message.group_replace(group, members, resilient=resilient, create=False)
+            self._ask(what, request)
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT or self.nexthop(group) is not None:
+                raise
+        else:
+            return True
+        self._ask(what, message.group_replace(group, members, resilient=resilient))
+        return False
 
     def delete_group(self, group: int) -> None:
         """Delete the group and with it its routes; fine when there is none."""
@@ -44,6 +55,16 @@ class Kernel:
         except NetlinkError as error:
             if error.errno != errno.ENOENT:
                 raise
+
+    def add_routes(self, requests: list[bytearray]) -> bool:
+        """Ask for routes, all at once; return whether none was refused but what is there already."""
+        self._socket.send(b"".join(requests))
+        refused = {errno.EEXIST}
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                answers = message.parse(self._socket.recv(_DATAGRAM, socket.MSG_DONTWAIT))
+                refused |= {answer.errno for answer in answers if isinstance(answer, Ack) and answer.errno}
+        return refused == {errno.EEXIST}
 
     def nexthop(self, id_: int) -> NexthopObject | None:
         """Return the nexthop or group as it is; None when there is none."""

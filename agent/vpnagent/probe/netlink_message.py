@@ -21,6 +21,7 @@ RTMGRP_NEXTHOP: Final = 1 << 31  # group 32, RTNLGRP_NEXTHOP
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
 NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 NLM_F_DUMP: Final = 0x300
 NLM_F_CAPPED: Final = 0x100  # in an acknowledgement: only the header of the request is repeated
@@ -34,6 +35,7 @@ RTM_GETLINK: Final = 18
 RTM_NEWADDR: Final = 20
 RTM_DELADDR: Final = 21
 RTM_GETADDR: Final = 22
+RTM_NEWROUTE: Final = 24
 RTM_NEWSTATS: Final = 92
 RTM_GETSTATS: Final = 94
 RTM_NEWNEXTHOP: Final = 104
@@ -47,6 +49,11 @@ _IFLA_IFNAME = 3
 _IFLA_STATS_LINK_64 = 1
 _IFA_LOCAL = 2
 _NLMSGERR_ATTR_MSG = 1
+_RTA_DST = 1
+_RTA_PREFSRC = 7
+_RTA_NH_ID = 30
+_MAIN_TABLE = 254
+_RTN_UNICAST = 1
 _AF_INET = 2
 _IFF_UP = 0x1
 _IFF_LOWER_UP = 0x10000
@@ -54,6 +61,7 @@ _NESTED_OR_BIG_ENDIAN = 0xC000
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _NEXTHOP = struct.Struct("=BBBBI")  # family, scope, protocol, reserved, flags
+_ROUTE = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, protocol, scope, type, flags
 _LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _STATS = struct.Struct("=BxHII")  # family, padding, index, filter mask
@@ -104,6 +112,7 @@ class NexthopObject(NamedTuple):
     id: int
     members: tuple[tuple[int, int], ...]  #: (nexthop id, weight)
     resilient: bool
+    protocol: int = PROTOCOL  #: whose it is
 
 
 class NexthopGone(NamedTuple):
@@ -121,8 +130,12 @@ class Done(NamedTuple):
 Message = Ack | Link | Address | Counters | NexthopObject | NexthopGone | Done
 
 
-def group_replace(group: int, members: Iterable[tuple[int, int]], *, resilient: bool = False) -> bytearray:
+def group_replace(
+    group: int, members: Iterable[tuple[int, int]], *, resilient: bool = False, create: bool = True
+) -> bytearray:
     """Return the message that makes the group what ``members`` (nexthop id, weight 1-65536) say.
+
+    Without ``create`` one that is not there is refused.
 
     The kernel refuses an empty group, and a whole group when one member does not exist.
     """
@@ -132,7 +145,7 @@ def group_replace(group: int, members: Iterable[tuple[int, int]], *, resilient: 
     attributes = _u32(_NHA_ID, group) + _attribute(_NHA_GROUP, legs)
     if resilient:
         attributes += _attribute(_NHA_GROUP_TYPE, struct.pack("=H", 1))
-    flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE
+    flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_REPLACE | (NLM_F_CREATE if create else 0)
     return _message(RTM_NEWNEXTHOP, flags, _NEXTHOP.pack(0, 0, PROTOCOL, 0, 0) + attributes)
 
 
@@ -140,6 +153,20 @@ def nexthop_delete(id_: int) -> bytearray:
     """Return the message that deletes a nexthop or a group, and its routes with it."""
     body = _NEXTHOP.pack(0, 0, 0, 0, 0) + _u32(_NHA_ID, id_)
     return _message(RTM_DELNEXTHOP, NLM_F_REQUEST | NLM_F_ACK, body)
+
+
+def route_add(prefix: bytes, length: int, group: int, source: bytes | None) -> bytearray:
+    """Return the message that makes a route through a group, where nothing holds its place.
+
+    Only a refusal is answered.
+    """
+    body = _ROUTE.pack(_AF_INET, length, 0, 0, _MAIN_TABLE, PROTOCOL, 0, _RTN_UNICAST, 0)
+    if length:
+        body += _attribute(_RTA_DST, prefix)
+    if source:
+        body += _attribute(_RTA_PREFSRC, source)
+    flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL
+    return _message(RTM_NEWROUTE, flags, body + _u32(_RTA_NH_ID, group))
 
 
 def nexthop_request(id_: int) -> bytearray:
@@ -244,7 +271,8 @@ def _nexthop(body: bytes) -> NexthopObject:
         raise ValueError(f"nexthop group of {len(legs)} octets")
     members = tuple((leg, (low | high << 8) + 1) for leg, low, high, _ in _MEMBER.iter_unpack(legs))
     kind = attributes.get(_NHA_GROUP_TYPE, b"\0\0")
-    return NexthopObject(id_, members, resilient=struct.unpack_from("=H", kind)[0] == 1)
+    protocol = _NEXTHOP.unpack_from(body)[2]
+    return NexthopObject(id_, members, struct.unpack_from("=H", kind)[0] == 1, protocol)
 
 
 def _attributes(body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:

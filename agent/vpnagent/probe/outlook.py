@@ -1,6 +1,6 @@
 """What is told of the paths: one report for each, and what an operator should know now.
 
-Derived from the paths, remedies and doubts as they stand; nothing is decided here.
+Derived from the paths, remedies and suspicions as they stand; nothing is decided here.
 """
 
 from ipaddress import IPv4Address
@@ -10,7 +10,7 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding, Severity
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.path import Path
-from vpnagent.probe.trial import HELD, Phase, Remedy
+from vpnagent.probe.remedy import HELD, Phase, Remedy
 from vpnagent.record import dataclass
 from vpnagent.selection import PathState
 
@@ -37,11 +37,29 @@ class PathReport:
     trial: bool  #: such a tunnel is being tried now
     failed_trials: int | None  #: to be handed to the next prober; see TunnelIntent
     next_trial: float | None
+    proven: float | None = None  #: when a packet had last passed each way; None: not yet
     waiting_for_peer: bool  #: the underlay is dead; "return path: waiting for the cloud"
+
+
+def limit_finding(path: Path) -> Finding:
+    """Return what is to be said of a path's target that answers no more than so many probes."""
+    limit = path.limit
+    return Finding(
+        code="ProbeTargetLimits",
+        subject=str(path.schedule.usual.address),
+        severity=Severity.WARNING,
+        text=(
+            f"answers about {limit.rate:.0f} probes a second, whoever asks: asked {limit.slower} times more "
+            f"slowly, so a dead path is noticed after {path.detection_time:.2g} s"
+        ),
+        hint="raise its limit for this gateway, name another target, or lengthen probe.interval",
+    )
 
 
 def blameless(path: Path) -> bool:
     """Whether the path is degraded by its own traffic or a dead target, so that no other would be better."""
+    if path.state is PathState.ELSEWHERE:
+        return True
     blamed = path.detector.cause not in (Cause.CONGESTION, Cause.TARGET)
     return path.state is PathState.DEGRADED and not blamed
 
@@ -49,7 +67,7 @@ def blameless(path: Path) -> bool:
 def path_report(path: Path, remedy: Remedy) -> PathReport:
     """Return what is known of one path."""
     detector, window = path.detector, path.window
-    resting = remedy.phase is Phase.RESTING
+    resting = remedy.phase in (Phase.RESTING, Phase.DISPLACED)
     return PathReport(
         tunnel=path.key,
         state=detector.state,
@@ -69,6 +87,7 @@ def path_report(path: Path, remedy: Remedy) -> PathReport:
         trial=remedy.phase in (Phase.INITIATING, Phase.PROBING),
         failed_trials=remedy.trials if remedy.phase in HELD else None,
         next_trial=remedy.until if resting and remedy.until < inf else None,
+        proven=path.evidence.proven_at,
         waiting_for_peer=remedy.phase in (Phase.WAITING, Phase.RETURNED),
     )
 
@@ -76,6 +95,13 @@ def path_report(path: Path, remedy: Remedy) -> PathReport:
 def findings(path: Path, remedy: Remedy) -> list[Finding]:
     """Return what is wrong with one path, and what can be done."""
     detector = path.detector
+    if path.signals.usable and path.intent.dscp and not path.marked and path.alive:
+        text = f"probes with DSCP {path.intent.dscp} are not answered, unmarked ones are: they go unmarked"
+        hint = "a provider or firewall on the way drops marked packets: let them pass, or set probe.dscp: 0"
+        return [_finding(path, "ProbeMarkDropped", Severity.INFO, text, hint)]
+    if path.signals.usable and detector.state in _UNKNOWN:
+        code, hint = _UNKNOWN[detector.state]
+        return [_finding(path, code, Severity.WARNING, detector.reason, hint)]
     if not path.signals.usable or detector.state not in (PathState.DOWN, PathState.DEGRADED):
         return [_left_down(path, remedy)] if remedy.phase in HELD else []
     if detector.state is PathState.DOWN:
@@ -84,6 +110,17 @@ def findings(path: Path, remedy: Remedy) -> list[Finding]:
     return [_finding(path, code, Severity.WARNING, detector.reason, hint)]
 
 
+_UNKNOWN = {
+    PathState.UNPROBED: (
+        "PathUnprobed",
+        "nothing is known of the path: see whether a packet filter drops what the gateway itself sends, and "
+        "whether it has the source address of its probes",
+    ),
+    PathState.ELSEWHERE: (
+        "HeardElsewhere",
+        "the cloud, or the network behind it, returns to this gateway by another line: see its routes",
+    ),
+}
 _DEGRADED = {
     Cause.QUALITY: ("PathDegraded", "look at the line between here and the tunnel's remote address"),
     Cause.CONGESTION: (

@@ -4,10 +4,11 @@ What it means when the paths of several tunnels go silent together is not decide
 a path reports that it is quiet (a probe was missed) or silent (for its detection time).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from math import ceil, inf
 
+from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Action, Cause, ReadTraffic, SendProbe
 from vpnagent.probe.detector import Detector, Transition
 from vpnagent.probe.evidence import Evidence, IkeDaemon, Reading
@@ -15,8 +16,15 @@ from vpnagent.probe.grade import Change, Grade
 from vpnagent.probe.intent import Target, TunnelIntent
 from vpnagent.probe.schedule import Schedule
 from vpnagent.probe.silence import COVER, Silence
+from vpnagent.probe.target_limit import Stage, TargetLimit
 from vpnagent.probe.window import SEQUENCES, RoundTrip, Slot, Window
 from vpnagent.selection import PathState
+
+_NEW = 8  #: replies
+_MARK_DROPPED = 3  #: replies to unmarked probes only, after which the mark is left out
+_MARK_EVERY = 100  #: probes without a mark to one with it, to see whether that passes again
+
+Limits = Mapping[IPv4Address, TargetLimit]
 
 
 class Signals:
@@ -37,10 +45,32 @@ class Signals:
 class Path:
     """Drive it with ``sent``, ``answered`` and ``advance``; transitions are returned, actions appended."""
 
-    __slots__ = ("detector", "evidence", "grade", "intent", "key", "schedule", "signals", "silence", "window")
+    __slots__ = (
+        "_elsewhere_since",
+        "_error",
+        "_limits",
+        "_slower",
+        "_unmarked_only",
+        "_unsent_since",
+        "detector",
+        "evidence",
+        "grade",
+        "intent",
+        "key",
+        "schedule",
+        "signals",
+        "silence",
+        "window",
+    )
 
-    def __init__(self, intent: TunnelIntent, *, at: float, first_probe: float) -> None:
+    def __init__(self, intent: TunnelIntent, limits: Limits, *, at: float, first_probe: float) -> None:
         self.intent = intent
+        self._limits = limits
+        self._error = ""  #: why the last probe could not be sent
+        self._unmarked_only = 0  #: replies to unmarked probes since one to a marked one
+        self._unsent_since: float | None = None  #: when the first probe failed since one was sent
+        self._elsewhere_since: float | None = None  #: likewise, the first reply by an interface of others
+        self._slower = 1  #: times slower than configured is it probed, for its target's sake
         self.key = intent.key
         self.window = Window(ceil(intent.limits.window / intent.interval), intent.detection_time)
         self.silence = Silence(intent.interval, intent.detect_multiplier, at)
@@ -62,6 +92,7 @@ class Path:
         ):
             self.silence = Silence(intent.interval, intent.detect_multiplier, at)
             self.schedule = Schedule(intent.interval, intent.targets, at)
+            self._slower = 1
             self.window.clear()
             self.window.rtt = RoundTrip(intent.detection_time)
         if old.limits != intent.limits:
@@ -76,9 +107,34 @@ class Path:
         return self.detector.state
 
     @property
+    def detection_time(self) -> float:
+        """Seconds of silence that mean down."""
+        return self.intent.detection_time * self._slower
+
+    @property
+    def limit(self) -> TargetLimit:
+        """What is known of a limit of the target that is asked now."""
+        return self._limits[self.schedule.usual.address]
+
+    def heard_since(self, at: float) -> bool:
+        """Whether a reply to a probe of this tunnel came since then."""
+        return self.evidence.heard_at is not None and self.evidence.heard_at >= at
+
+    @property
+    def new(self) -> bool:
+        """Whether the path was not heard for long enough to be missed."""
+        return 0 < self.window.totals.answered < _NEW
+
+    @property
+    def own(self) -> bool:
+        """Whether the target that is asked now answers through this tunnel only."""
+        return self.schedule.usual.inside_peer
+
+    @property
     def alive(self) -> bool:
         """Whether the path is heard just now."""
-        return self.signals.usable and self.evidence.heard_at is not None and not self.silence.quiet
+        known = self.evidence.heard_at is not None and self.state is not PathState.UNPROBED
+        return self.signals.usable and known and not self.silence.quiet
 
     @property
     def deadline(self) -> float:
@@ -96,15 +152,44 @@ class Path:
         if slot is None or slot.sent_at is not None:
             return
         slot.sent_at = at
+        self._unsent_since = None
+        self._limits[slot.target.address].sent(at)
+        if self.limit.slower != self._slower:
+            self._pace(self.limit.slower, at)
         self.window.totals.sent += 1
+        self.evidence.traffic.probe()
         if not slot.spare:
             self.silence.sent(slot.number, at)
 
-    def failed(self, sequence: int) -> None:
-        """The probe could not be sent."""
+    def failed(self, sequence: int, error: str, at: float) -> list[Transition]:
+        """The probe could not be sent: it counts neither as sent nor as lost, but not for long."""
         slot = self.window.find(sequence)
-        if slot is not None and slot.sent_at is None:
-            self.window.void(slot)
+        if slot is None or slot.sent_at is not None:
+            return []
+        self.window.void(slot)
+        if slot.spare or not self.signals.usable:
+            return []
+        if self._unsent_since is None:
+            self._unsent_since = at
+        self._error = error
+        return self.unprobed(at) if at - self._unsent_since >= self.detection_time else []
+
+    def unprobed(self, at: float) -> list[Transition]:
+        """Nothing is known of the path any more, if the last probe could not be sent."""
+        if self._unsent_since is None:
+            return []
+        return self.detector.unsent(f"probes cannot be sent: {self._error}", at)
+
+    def arrived(self, heard_on: TunnelKey | None, at: float) -> list[Transition]:
+        """The reply that was just answered came by that tunnel; None: by an interface of others."""
+        if heard_on is not None:
+            self._elsewhere_since = None
+            return self.detector.returned(at)
+        if self._elsewhere_since is None:
+            self._elsewhere_since = at
+        if at - self._elsewhere_since < self.detection_time:
+            return []
+        return self.detector.elsewhere(at)
 
     def slot(self, target: IPv4Address, sequence: int) -> Slot | None:
         """Return the probe that a reply belongs to, if it is one of ours and was not answered before."""
@@ -119,11 +204,12 @@ class Path:
         sent_at = slot.sent_at if slot.sent_at is not None else at
         self.window.answer(slot, max(0.0, at - sent_at))
         self.schedule.answered(slot.target)
+        self._note_mark(slot)
+        self._limits[slot.target.address].answered()
         if self.detector.state is PathState.DOWN and sent_at < self.detector.since:
             return []
         quiet = self.silence.quiet
         self.silence.heard(slot.number, at)
-        self.evidence.own = slot.target.inside_peer
         self.evidence.heard_at = at
         if quiet:
             self.detector.missed(at)
@@ -144,11 +230,22 @@ class Path:
             self.evidence.traffic.begin()
             self.read_traffic(actions)
             self._send(self.schedule.everyone(), actions)
+            if self.marked and self.limit.stage is Stage.NORMAL and not self.new:
+                self._ask(self.schedule.usual, actions, spare=True, marked=False)
         if self.schedule.due <= now:
             self._send(self.schedule.take(now, random()), actions)
-            self.window.settle(now - self.intent.detection_time - (self.window.rtt.srtt or 0.0))
+            self.window.settle(now - self.detection_time - (self.window.rtt.srtt or 0.0))
             return self._grade(now, actions)
         return []
+
+    def _pace(self, slower: int, at: float) -> None:
+        """Probe at another rate from now on: what was missed until now was perhaps the target's doing."""
+        self._slower = slower
+        interval = self.intent.interval * slower
+        self.silence = Silence(interval, self.intent.detect_multiplier, at)
+        self.schedule.pace(interval)
+        self.detector.tune(self.intent.hold_down, 2 * COVER * interval)
+        self.window.clear()
 
     def stalled(self, since: float, until: float) -> None:
         """Nothing of us ran in between."""
@@ -179,8 +276,8 @@ class Path:
         self.evidence.traffic.read(reading)
 
     def _grade(self, now: float, actions: list[Action]) -> list[Transition]:
-        if self.silence.complete:
-            return []  # not a matter of quality
+        if self.silence.complete or self.limit.undecided:
+            return []  # not a matter of the path's quality
         change = self.grade.judge(self.window, self.detector, now)
         if change is None:
             return []
@@ -198,5 +295,23 @@ class Path:
 
     def _send(self, targets: Iterable[tuple[Target, bool]], actions: list[Action]) -> None:
         for target, spare in targets:
-            slot = self.window.open(target, spare=spare)
-            actions.append(SendProbe(self.key, target, slot.number % SEQUENCES))
+            slot = self._ask(target, actions, spare=spare, marked=self.marked)
+            if not self.marked and self.intent.dscp and slot.number % _MARK_EVERY == 0:
+                self._ask(target, actions, spare=True, marked=True)
+
+    def _ask(self, target: Target, actions: list[Action], *, spare: bool, marked: bool) -> Slot:
+        slot = self.window.open(target, spare=spare, marked=marked)
+        actions.append(SendProbe(self.key, target, slot.number % SEQUENCES, marked))
+        return slot
+
+    @property
+    def marked(self) -> bool:
+        """Whether probes carry the tunnel's DSCP."""
+        return bool(self.intent.dscp) and self._unmarked_only < _MARK_DROPPED
+
+    def _note_mark(self, slot: Slot) -> None:
+        """Count replies to unmarked probes between replies to marked ones."""
+        if slot.marked:
+            self._unmarked_only = 0
+        elif self.limit.stage is Stage.NORMAL and not self.limit.undecided:
+            self._unmarked_only += 1

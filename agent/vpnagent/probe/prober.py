@@ -94,7 +94,8 @@ class Prober:
         self._advance()
         if now >= self._housekeeping:
             self._housekeep(now)
-        self._due = self._next_wake_up(now)
+        self._shell.switch.restorer.advance()
+        self._due = now if self._shell.switch.restorer.more else self._next_wake_up(now)
 
     def _next_wake_up(self, now: float) -> float:
         if self._core is None:
@@ -220,7 +221,7 @@ class Prober:
                 GroupReport(id=id_, members=group.members, error=group.error)
                 for id_, group in shell.switch.written.items()
             ),
-            findings=core.findings(),
+            findings=(*core.findings(), *shell.switch.findings()),
             rtt=tuple(
                 TunnelMeter(tunnel=key, counts=tuple(rtt.counts), total=rtt.total)
                 for key, rtt in core.round_trips()

@@ -20,6 +20,7 @@ that meet can say so to each other, and the older prober can be asked to go (ADR
 """
 
 import struct
+from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.values import TunnelKey
@@ -32,7 +33,7 @@ from vpnagent.record import dataclass
 
 __all__ = ["Assembler", "ProtocolError", "datagrams"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 FRAGMENT: Final = 32 * 1024  #: octets of body in one datagram
 MAXIMUM: Final = 4 * 1024 * 1024  #: octets of body in one message; 256 tunnels need less than a tenth
 DATAGRAM: Final = 64 * 1024  #: octets to offer for one datagram
@@ -76,6 +77,15 @@ class Crafted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRoutes:
+    """The routes through a nexthop group: they go with it, and are put back when it is made again."""
+
+    group: int
+    prefixes: str  #: as ``10.0.0.0/8``, a space between two: ten thousand of them are a value of one object
+    source: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Configure:
     """Everything that the prober needs to work on its own."""
 
@@ -83,6 +93,7 @@ class Configure:
     crafted: Crafted
     vici_socket: str
     vici: tuple[ViciRequests, ...]
+    routes: tuple[GroupRoutes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

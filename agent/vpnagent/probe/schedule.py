@@ -46,6 +46,11 @@ class Schedule:
         """Let the next probe leave at that time, and the others follow from there."""
         self._grid = self.due = at
 
+    def pace(self, interval: float) -> None:
+        """Let this much time pass between probes, from the next one on."""
+        self._grid += interval - self._interval
+        self._interval = interval
+
     def take(self, now: float, random: float) -> list[tuple[Target, bool]]:
         """Return whom to ask now, and whether that is a spare one; the next probe is one interval later."""
         if now - self._grid > self._interval / 2:

@@ -35,8 +35,8 @@ class Shell:
     """The core's hands and ears. ``tell`` takes the events that the control daemon should know.
 
     ``announce`` tells the control daemon how things stand, and is called before charon is asked to terminate
-    an IKE_SA: the daemon, which hears of the end from charon too, would otherwise bring up again at once what
-    is to stay down, and an active/standby cloud would stay on the dead tunnel.
+    or to initiate an IKE_SA: the daemon, which hears of the end from charon too, would otherwise bring up again
+    at once what is to stay down, and an active/standby cloud would stay on the dead tunnel.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Shell:
         self._vici = {requests.tunnel: requests for requests in configure.vici}
         self._ike_ping = configure.crafted.ike_ping
         self._charon.use(configure.vici_socket)
+        self.switch.restorer.use(configure.routes)
         self.rebuild(configure, interfaces)
 
     def rebuild(self, configure: Configure, interfaces: Interfaces) -> None:
@@ -153,6 +154,7 @@ class Shell:
                 requests = self._vici.get(action.tunnel)
                 self._ask_charon(action.tunnel, requests.terminate if requests else (), core.terminated)
             case actions.Initiate():
+                self._announce()
                 requests = self._vici.get(action.tunnel)
                 packets = () if requests is None else requests.initiate
                 if requests and action.force_encapsulation:
@@ -176,7 +178,7 @@ class Shell:
             return errno.ENODEV
         sock, slot = found
         try:
-            sock.send(slot, probe.sequence)
+            sock.send(slot, probe.sequence, marked=probe.marked)
         except OSError as error:
             return error.errno or errno.EIO
         return 0

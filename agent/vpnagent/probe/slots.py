@@ -65,7 +65,8 @@ class Slots:
             slot = Slot(
                 number=self._numbers[asked],
                 address=(str(target.address), tunnel.port if tunnel.method is ProbeMethod.DNS else 0),
-                control=sockets.egress(index, source),
+                control=sockets.egress(index, source, tunnel.dscp),
+                unmarked=sockets.egress(index, source),
                 packet=packet,
             )
             found = self._slots.setdefault(tunnel.key, [])

@@ -31,12 +31,12 @@ _SO_TIMESTAMPNS = 35
 _SO_RXQ_OVFL = 40
 
 _PKTINFO = struct.Struct("=i4s4s")  # interface index, source to use, destination
+_TOS = struct.Struct("=i")
 _TIMESPEC = struct.Struct("@qq")
 _U32 = struct.Struct("=I")
 _CONTROL = 128  #: bytes of control data, above what the three kinds need
 _PACKET = 2048  #: bytes
 _RECEIVE_BUFFER = 4 * 1024 * 1024  #: bytes: an overflow of ours must not look like loss of theirs
-_DSCP_CS6 = 0xC0  #: network control (RFC 4594 §3.1), as BFD implementations mark theirs
 _OUTSTANDING = 4096  #: probes of a method that may await an answer; the oldest are forgotten
 
 #: An answer: number of the slot that was asked, sequence, index of the arrival interface, monotonic seconds.
@@ -52,12 +52,16 @@ class Slot(NamedTuple):
     number: int
     address: tuple[str, int]
     control: _Control
+    unmarked: _Control  #: the same without a DSCP
     packet: Syn | Query | None = None  #: what the method patches; None for ICMP
 
 
-def egress(interface: int, source: bytes | None) -> _Control:
-    """Return the control data that sends a packet out of an interface, from a source address."""
-    return [(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(interface, source or bytes(4), bytes(4)))]
+def egress(interface: int, source: bytes | None, dscp: int = 0) -> _Control:
+    """Return the control data that sends a packet out of an interface, from a source address, marked."""
+    return [
+        (_IP, _IP_PKTINFO, _PKTINFO.pack(interface, source or bytes(4), bytes(4))),
+        (_IP, socket.IP_TOS, _TOS.pack(dscp << 2)),
+    ]
 
 
 class ProbeSocket(Protocol):
@@ -70,7 +74,7 @@ class ProbeSocket(Protocol):
     def fileno(self) -> int:
         """Return the file descriptor, for epoll."""
 
-    def send(self, slot: Slot, sequence: int) -> None:
+    def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one probe; OSError when it did not leave."""
 
     def drain(self, monotonic: int, wall: int) -> list[Answer]:
@@ -137,10 +141,10 @@ class EchoSocket:
         """Return the file descriptor, for epoll."""
         return self._inbox.socket.fileno()
 
-    def send(self, slot: Slot, sequence: int) -> None:
+    def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one echo request."""
         request = self._echo.request(slot.number, sequence)
-        self._inbox.socket.sendmsg((request,), slot.control, 0, slot.address)
+        self._inbox.socket.sendmsg((request,), slot.control if marked else slot.unmarked, 0, slot.address)
 
     def drain(self, monotonic: int, wall: int) -> list[Answer]:
         """Return the echo replies that wait."""
@@ -174,13 +178,13 @@ class SynSocket:
         """Return the file descriptor, for epoll."""
         return self._inbox.socket.fileno()
 
-    def send(self, slot: Slot, sequence: int) -> None:
+    def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one SYN from the next port."""
         assert isinstance(slot.packet, Syn)  # noqa: S101 - for the type checker
         self._turn = (self._turn + 1) % tcp_syn.PORTS
         port, number = self._first_port + self._turn, _U32.unpack(os.urandom(4))[0]
         packet = slot.packet.request(port, number)
-        self._inbox.socket.sendmsg((packet,), slot.control, 0, slot.address)
+        self._inbox.socket.sendmsg((packet,), slot.control if marked else slot.unmarked, 0, slot.address)
         _remember(self._outstanding, (port, number), (slot.number, sequence, slot.address[0]))
 
     def drain(self, monotonic: int, wall: int) -> list[Answer]:
@@ -205,7 +209,6 @@ class DnsSocket:
 
     def __init__(self) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _DSCP_CS6)
         sock.bind(("", 0))
         self._inbox = _Inbox(sock)
         self._outstanding: dict[int, tuple[Slot, int]] = {}
@@ -219,11 +222,12 @@ class DnsSocket:
         """Return the file descriptor, for epoll."""
         return self._inbox.socket.fileno()
 
-    def send(self, slot: Slot, sequence: int) -> None:
+    def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one query with an id of its own."""
         assert isinstance(slot.packet, Query)  # noqa: S101 - for the type checker
         id_ = int.from_bytes(os.urandom(2))
-        self._inbox.socket.sendmsg((slot.packet.request(id_),), slot.control, 0, slot.address)
+        control = slot.control if marked else slot.unmarked
+        self._inbox.socket.sendmsg((slot.packet.request(id_),), control, 0, slot.address)
         self._outstanding.pop(id_, None)
         _remember(self._outstanding, id_, (slot, sequence))
 
@@ -254,13 +258,12 @@ def source_towards(address: str, interface: str) -> bytes:
 
 
 def raw_socket(protocol: int, program: bytes) -> socket.socket:
-    """Return a raw socket that takes what a filter passes, and marks what it sends as probes are."""
+    """Return a raw socket that takes what a filter passes."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     buffer = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: number of instructions of eight octets, and where they are.
     pointer = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _DSCP_CS6)
     return sock
 
 

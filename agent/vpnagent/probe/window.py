@@ -19,12 +19,13 @@ _SMALLEST, _LARGEST = 16, 4096  #: probes in view
 class Slot:
     """One probe. ``number`` counts all probes of the tunnel and never wraps."""
 
-    __slots__ = ("lost", "number", "rtt", "sent_at", "spare", "target")
+    __slots__ = ("lost", "marked", "number", "rtt", "sent_at", "spare", "target")
 
-    def __init__(self, number: int, target: Target, *, spare: bool) -> None:
+    def __init__(self, number: int, target: Target, *, spare: bool, marked: bool) -> None:
         self.number = number
         self.target = target
         self.spare = spare  #: to a target that is not the usual one: its silence proves nothing
+        self.marked = marked  #: with the tunnel's DSCP
         self.sent_at: float | None = None
         self.rtt: float | None = None  #: seconds; None: not answered
         self.lost = False
@@ -61,12 +62,12 @@ class Window:
         self.rtt = RoundTrip(patience)
         self.totals = Totals()
 
-    def open(self, target: Target, *, spare: bool) -> Slot:
+    def open(self, target: Target, *, spare: bool, marked: bool = True) -> Slot:
         """Return the slot of the next probe; it does not count before it is sent."""
         number = self._next
         if number >= self._size:
             self._forget(number - self._size)
-        slot = self._open[number] = Slot(number, target, spare=spare)
+        slot = self._open[number] = Slot(number, target, spare=spare, marked=marked)
         self._next += 1
         return slot
 

@@ -1,11 +1,11 @@
-"""What a set of tunnels is in doubt about, when all went silent together and the target may be dead.
+"""What is suspected when all tunnels of a domain went silent together: one of them, or the target.
 
-    CLEAR -> FOREWARNED -> ASKING -> WATCHING -> CLEAR
-      |                                 | nothing improved
-      +-- packets still arrive ---> PARDONED -> CLEAR, when something is heard
+    CLEAR -> FOREWARNED -> ASKING -> CLEAR, and a tunnel is blamed: ``recovery`` begins
+      |                                | nothing improved
+      +-- packets still arrive ---> TARGET -> CLEAR, when something is heard or missed
 
-FOREWARNED: the IKE daemons are asked ahead of the verdict. ASKING: they are asked. WATCHING: a tunnel was
-blamed; do the others come back? PARDONED: the target is probably dead.
+FOREWARNED: the IKE daemons are asked ahead of the verdict. ASKING: they are asked. TARGET: the target is
+probably dead.
 
 Blaming on no more than where replies used to arrive is a guess. One that did not help is not repeated
 before a time that doubles with each such failure.
@@ -15,28 +15,24 @@ import enum
 from math import inf
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.probe.trial import Question
+from vpnagent.probe.remedy import Question
 
-WATCH = (
-    10.0  #: seconds for the cloud to return traffic on another tunnel after a DELETE, and for it to be heard
-)
 _FRESH = 1.0  #: seconds
-_RECHECK = 5.0  #: seconds between looks whether packets still arrive
+_RECHECK = 2.0  #: seconds between looks whether packets still arrive
 _FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another guess after one that did not help
 
 
 class Stage(enum.Enum):
-    """Where the doubt stands."""
+    """Where the suspicion stands."""
 
     CLEAR = "clear"
     FOREWARNED = "forewarned"
     ASKING = "asking"
-    WATCHING = "watching"
-    PARDONED = "pardoned"
+    TARGET = "target"
 
 
-class Doubt:
-    """The doubt of one domain."""
+class Suspicion:
+    """The suspicion of one domain."""
 
     __slots__ = ("_blocked_until", "_failures", "_question", "answered", "asked", "culprit", "stage", "until")
 
@@ -92,14 +88,8 @@ class Doubt:
         """Whether another guess is allowed."""
         return now >= self._blocked_until
 
-    def watch(self, culprit: TunnelKey, now: float) -> None:
-        """The culprit is acted upon."""
-        self.stage = Stage.WATCHING
-        self.culprit = culprit
-        self.until = now + WATCH
-
     def helped(self) -> None:
-        """Another tunnel was heard: the guess was right."""
+        """A tunnel was heard: the guess was right."""
         self._failures = 0
         self.clear()
 
@@ -108,8 +98,8 @@ class Doubt:
         self._blocked_until = now + min(_FIRST_BLOCK * 2.0 ** min(self._failures, 30), _LONGEST_BLOCK)
         self._failures += 1
 
-    def pardon(self, now: float) -> None:
+    def suspect_target(self, now: float) -> None:
         """The target is probably dead."""
         self.clear()
-        self.stage = Stage.PARDONED
+        self.stage = Stage.TARGET
         self.until = now + _RECHECK

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.probe.trial import DISTURBING, HELD, UNTOLD, Phase, Remedy, Step
+from vpnagent.probe.remedy import (
+    DISTURBING,
+    FIRST_REST,
+    HELD,
+    MAINTENANCE,
+    MAINTENANCE_REST,
+    UNTOLD,
+    Phase,
+    Remedy,
+    Step,
+)
 
 RTT = 0.01
 
@@ -23,7 +33,7 @@ def advance(remedy: Remedy, *, known: bool = True, busy: bool = False) -> tuple[
 
 
 def reset(remedy: Remedy, at: float) -> None:
-    remedy.reset(at, at_once=False)
+    remedy.reset(at)
     remedy.terminated(at, done=True)
 
 
@@ -51,6 +61,24 @@ def test_the_space_between_trials_grows_to_five_minutes(random: float) -> None:
         reset(remedy, now)
     expected = [5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
     assert all(0.9 * e - 1e-6 <= r <= 1.1 * e + 1e-6 for r, e in zip(rests, expected, strict=True))
+
+
+def test_a_tunnel_is_tried_often_while_the_cloud_replaces_its_endpoints() -> None:
+    remedy, at = begin(), 100.0
+    reset(remedy, at)
+    for _ in range(6):
+        at, _ = advance(remedy)
+        remedy.initiated(at + 1.0, done=False)
+    assert remedy.until > at + 200
+    remedy.hasten(at + 1.0)
+    assert remedy.until == at + 1.0 + FIRST_REST
+    tried = []
+    while remedy.until < at + MAINTENANCE:
+        at_, _ = advance(remedy)
+        tried.append(at_)
+        remedy.initiated(at_ + 1.0, done=False)
+    assert max(b - a for a, b in pairwise(tried)) <= MAINTENANCE_REST + 1.0
+    assert len(tried) >= 50
 
 
 def test_a_trial_that_cannot_be_initiated_is_a_failed_one() -> None:
@@ -149,7 +177,7 @@ def test_a_mistaken_reset_is_put_right_until_it_succeeds() -> None:
 
 def test_a_refused_terminate_is_tried_again_later() -> None:
     remedy = begin()
-    remedy.reset(100.0, at_once=False)
+    remedy.reset(100.0)
     remedy.terminated(100.1, done=False)
     assert remedy.phase is Phase.KEPT
 
@@ -184,6 +212,6 @@ def test_no_order_of_events_resets_without_a_bound(acts: list[str]) -> None:
         if Step.ASK in steps:
             remedy.begin(now, RTT)
         if Step.WANT_RESET in steps:
-            remedy.reset(now, at_once=False)
+            remedy.reset(now)
             resets.append(now)
     assert all(later - first > 5 for first, later in zip(resets, resets[6:], strict=False))

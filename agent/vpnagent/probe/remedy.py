@@ -8,11 +8,12 @@ Two deaths are told apart by asking the peer's IKE daemon, before any SA is touc
     underlay dead          ASKING -> WAITING -> RETURNED (IKE answers again) -+-> heard: over
                                                                               +-> silent: RESETTING
     not to be reset        ASKING -> KEPT, asked again later
+    the target is dead     DISPLACED -> RESTORING, for what was taken down for its sake
 
 A tunnel that was reset is left down, because an active/standby cloud goes back to it as soon as its
 negotiation is up again; each trial puts the return traffic at risk for one detection time, so the space
 between trials grows. The remedy decides when; whether a reset is allowed at all is decided in ``domain``,
-which sees the other tunnels.
+which sees the other tunnels. While nothing carries, ``recovery`` decides when too, and no time passes here.
 """
 
 import enum
@@ -22,6 +23,8 @@ from math import inf
 from vpnagent.record import dataclass
 
 FIRST_REST = 5.0  #: seconds before the first trial
+MAINTENANCE = 600.0  #: seconds in which a cloud that replaces one endpoint may replace the next
+MAINTENANCE_REST = 10.0  #: seconds between trials meanwhile, at most
 LONGEST_REST = 300.0  #: seconds between trials, in the end
 _JITTER = 0.1  #: of the rest, to either side
 _TERMINATE_PATIENCE = 2.0  #: seconds for charon to say that it did
@@ -46,13 +49,14 @@ class Phase(enum.Enum):
     PROBING = "probing"
     WAITING = "waiting"
     RETURNED = "returned"
+    DISPLACED = "displaced"  #: to be restored
     RESTORING = "restoring"  #: the reset was a mistake
 
 
-HELD = frozenset({Phase.RESETTING, Phase.RESTING, Phase.INITIATING, Phase.PROBING, Phase.RESTORING})
-#: nobody else is to initiate the tunnel
 DISTURBING = frozenset({Phase.RESETTING, Phase.INITIATING, Phase.PROBING, Phase.RESTORING})
 #: the tunnel is being reset: the return traffic of others may go anywhere; one tunnel at a time
+HELD = DISTURBING | {Phase.RESTING, Phase.DISPLACED}
+#: nobody else is to initiate the tunnel
 UNTOLD = frozenset({Phase.ASKING, Phase.WANTED, Phase.KEPT, Phase.WAITING, Phase.RETURNED})
 #: the peer may still return everything through this dead tunnel
 
@@ -88,13 +92,24 @@ class Question:
 class Remedy:
     """The remedy of one tunnel. Times are monotonic seconds; steps are returned in order."""
 
-    __slots__ = ("_baselines", "_question", "_random", "_rests", "at_once", "phase", "trials", "until")
+    __slots__ = (
+        "_baselines",
+        "_maintenance_until",
+        "_question",
+        "_random",
+        "_rests",
+        "at_once",
+        "phase",
+        "trials",
+        "until",
+    )
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
         self._question: Question | None = None
         self._baselines = 0  #: questions in time of peace
         self._rests = 0  #: questions and waits since the path went down
+        self._maintenance_until = -inf
         self.at_once = False  #: the next trial needs no rest: it was the peer who forgot the SA
         self.phase = Phase.NONE
         self.until = inf  #: when ``advance`` is next due
@@ -103,7 +118,7 @@ class Remedy:
     def resume(self, failed_trials: int, now: float) -> None:
         """Go on where a former prober stopped."""
         self.trials = failed_trials
-        self._enter(Phase.RESTING, now + self._rest())
+        self._enter(Phase.RESTING, now + self._rest(now))
 
     def path_up(self, now: float, *, ike_known: bool) -> None:
         """The path is up, and has proved itself if it had to."""
@@ -125,9 +140,8 @@ class Remedy:
         self._enter(Phase.ASKING, self._question.again)
         return [Step.PING]
 
-    def reset(self, now: float, *, at_once: bool) -> None:
-        """The tunnel is being terminated; ``at_once``: the next trial needs no rest."""
-        self.at_once |= at_once
+    def reset(self, now: float) -> None:
+        """The tunnel is being terminated."""
         self.trials = 0 if self.trials is None else self.trials + 1
         self._enter(Phase.RESETTING, now + _TERMINATE_PATIENCE)
 
@@ -142,6 +156,41 @@ class Remedy:
     def wait(self, now: float) -> None:
         """The underlay is dead."""
         self._prolong(Phase.WAITING, now, _FIRST_ASK, _LONGEST_ASK)
+
+    def clear_away(self, now: float) -> None:
+        """The tunnel is being terminated for the sake of another, or to be brought up anew."""
+        self.trials = self.trials or 0
+        self._enter(Phase.RESETTING, now + _TERMINATE_PATIENCE)
+
+    def park(self, until: float) -> None:
+        """The tunnel is down, and will be tried when its turn comes."""
+        self.trials = self.trials or 0
+        self._enter(Phase.RESTING, until)
+
+    def initiate(self, until: float) -> None:
+        """It is the tunnel's turn."""
+        self._enter(Phase.INITIATING, until)
+
+    def listen(self, now: float) -> None:
+        """The tunnel came up when it was its turn."""
+        self._enter(Phase.PROBING, now + _PROBE_PATIENCE)
+
+    def rest(self, now: float) -> None:
+        """Another tunnel carries again: the next trial is due as after any other."""
+        self._enter(Phase.RESTING, now + self._rest(now))
+
+    def hasten(self, now: float) -> None:
+        """Another tunnel's peer ended it: a cloud that replaces its endpoints goes on with the next one.
+
+        This one has perhaps been replaced by now, and is the one that will be needed.
+        """
+        self._maintenance_until = now + MAINTENANCE
+        if self.phase is Phase.RESTING:
+            self.until = min(self.until, now + FIRST_REST)
+
+    def put_back(self, now: float) -> None:
+        """The reset was a mistake: bring the tunnel up again, as soon as no other is being reset."""
+        self._enter(Phase.DISPLACED, now)
 
     @property
     def rounds(self) -> int:
@@ -169,7 +218,7 @@ class Remedy:
         if self.phase is not Phase.RESETTING:
             return
         if done:
-            self._enter(Phase.RESTING, now if self.at_once else now + self._rest())
+            self._enter(Phase.RESTING, now if self.at_once else now + self._rest(now))
             self.at_once = False
         else:
             self.keep(now)
@@ -189,6 +238,9 @@ class Remedy:
 
     def child_sa_came(self, now: float) -> list[Step]:
         """A CHILD_SA was installed, by whomever."""
+        if self.phase is Phase.DISPLACED:
+            self.over()
+            return [Step.LISTEN]
         if self.phase is Phase.RESTING and (self.trials or 0) < _EARLY_TRIALS:
             self._enter(Phase.PROBING, now + _PROBE_PATIENCE)
             return [Step.LISTEN]
@@ -229,7 +281,7 @@ class Remedy:
     def _advance_reset(self, now: float, *, busy: bool) -> list[Step]:
         match self.phase:
             case Phase.RESETTING:
-                self._enter(Phase.RESTING, now + self._rest())
+                self._enter(Phase.RESTING, now + self._rest(now))
             case Phase.RESTING if busy:
                 self.until = now + _BUSY
             case Phase.RESTING:
@@ -237,7 +289,9 @@ class Remedy:
                 return [Step.INITIATE]
             case Phase.INITIATING:
                 self._failed(now)
-            case Phase.RESTORING:
+            case Phase.DISPLACED if busy:
+                self.until = now + _BUSY / 10
+            case Phase.DISPLACED | Phase.RESTORING:
                 return self.restore(now)
             case _:  # PROBING that could not even send, WANTED that had to wait
                 self.until = now + _BUSY
@@ -255,10 +309,11 @@ class Remedy:
 
     def _failed(self, now: float) -> None:
         self.trials = (self.trials or 0) + 1
-        self._enter(Phase.RESTING, now + self._rest())
+        self._enter(Phase.RESTING, now + self._rest(now))
 
-    def _rest(self) -> float:
-        rest = min(FIRST_REST * 2.0 ** min(self.trials or 0, 30), LONGEST_REST)
+    def _rest(self, now: float) -> float:
+        longest = MAINTENANCE_REST if now < self._maintenance_until else LONGEST_REST
+        rest = min(FIRST_REST * 2.0 ** min(self.trials or 0, 30), longest)
         return float(rest * (1 + _JITTER * (2 * self._random() - 1)))
 
     def _prolong(self, phase: Phase, now: float, first: float, longest: float) -> None:

@@ -1,0 +1,103 @@
+"""A target that answers so many probes a second makes no tunnel look dead; a bad line is told from it."""
+
+import pytest
+from tests.probe.simulation import ESP, World, longest_gap, make_intent
+
+from vpnagent.config.values import TunnelKey
+from vpnagent.probe import actions
+from vpnagent.probe.target_limit import SLOWEST, Stage, TargetLimit
+from vpnagent.selection import PathState
+
+LIMITS = [5.0, 10.0, 15.0, 18.0]
+
+
+def limited(limit: float, seed: int) -> World:
+    world = World(make_intent(own=False), seed=seed)
+    world.cloud.limit = limit
+    return world
+
+
+def done(world: World, kind: type) -> int:
+    return sum(isinstance(a, kind) for _, a in world.shell.log)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_target_that_limits_its_answers_resets_nobody_and_is_told(limit: float, seed: int) -> None:
+    world = limited(limit, seed)
+    world.run(120.0)
+    assert done(world, actions.Terminate) == 0
+    assert {p.state for p in world.shell.core.paths()} <= {PathState.UP, PathState.DEGRADED}
+    assert {f.code for f in world.shell.core.findings()} == {"ProbeTargetLimits"}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("limit", [8.0, 10.0, 15.0])
+def test_a_target_that_begins_to_limit_its_answers_resets_nobody(limit: float, seed: int) -> None:
+    world = World(make_intent(own=False), seed=seed)
+    world.run(10.0 + 1.3 * seed)
+    world.cloud.limit = limit
+    world.run(60.0)
+    assert done(world, actions.Terminate) == 0
+    assert {f.code for f in world.shell.core.findings()} == {"ProbeTargetLimits"}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_fault_behind_a_limited_target_is_an_outage_of_seconds(limit: float) -> None:
+    world = limited(limit, 1)
+    world.run(120.0)
+    world.stream(60.0, rate=100.0)
+    world.run(0.5)
+    start = world.clock.now
+    world.fault("primary", ESP)
+    world.run(30.0)
+    assert world.shell.group() == [TunnelKey("hangzhou", "backup")]
+    assert longest_gap(world.near, start, world.clock.now) <= 0.3 * SLOWEST + 2.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_line_that_loses_a_third_is_no_limit(seed: int) -> None:
+    world = World(make_intent(own=False, detect_multiplier=9), seed=seed)
+    for wire in world.wires.values():
+        wire.loss = 0.18  # each way
+    world.run(240.0)
+    assert "ProbeTargetLimits" not in {f.code for f in world.shell.core.findings()}
+
+
+def ask(limit: TargetLimit, now: float, seconds: float, rate: float, answered: float) -> float:
+    """Ask and be answered as often as said; return when."""
+    owed = 0.0
+    for number in range(int(seconds * rate)):
+        limit.sent(now + number / rate)
+        owed += answered / rate
+        if owed >= 1:
+            owed -= 1
+            limit.answered()
+    return now + seconds
+
+
+def test_a_limit_is_found_and_left_when_it_is_none_any_more() -> None:
+    limit = TargetLimit()
+    now = ask(limit, 0.0, 4.6, 20.0, 10.0)
+    assert (limit.stage, limit.slower) == (Stage.TESTING, 2)
+    now = ask(limit, now, 4.0, 10.0, 9.99)
+    assert (limit.stage, limit.slower) == (Stage.LIMITED, 4)
+    assert limit.rate == pytest.approx(10.0, abs=0.7)
+    ask(limit, now, 610.0, 5.0, 5.0)
+    assert (limit.stage, limit.slower) == (Stage.NORMAL, 1)
+
+
+def test_a_share_that_is_lost_at_half_the_rate_too_is_the_lines() -> None:
+    limit = TargetLimit()
+    now = ask(limit, 0.0, 4.6, 20.0, 10.0)
+    now = ask(limit, now, 4.0, 10.0, 5.0)
+    assert (limit.stage, limit.slower) == (Stage.NORMAL, 1)
+    ask(limit, now, 30.0, 20.0, 10.0)
+    assert limit.stage is Stage.NORMAL  # and not tested again for a minute
+
+
+def test_the_probe_never_becomes_slower_than_its_bound() -> None:
+    limit = TargetLimit()
+    now = ask(limit, 0.0, 4.6, 40.0, 1.5)
+    ask(limit, now, 4.0, 20.0, 1.5)
+    assert limit.slower in (1, SLOWEST)
