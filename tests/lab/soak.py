@@ -190,10 +190,9 @@ def main() -> int:
     soak = Soak(lab, Gateway(lab), arguments.interval)
     soak.start()
     hours = max(1, round(arguments.days * DAY))
-    for number, what in zip(range(hours), cycle(soak.acts()), strict=False):
+    for number, what in zip(range(1, hours + 1), cycle(soak.acts()), strict=False):
         soak.hour(what)
-        if number % DAY == DAY - 1 or number == hours - 1:
-            print(f"day {number / DAY:.1f}: {soak.lost} of {soak.sent} lost; {soak.held[-1]}", flush=True)
+        print(f"hour {number}, {what.__name__}: {soak.lost} of {soak.sent} lost; {soak.held[-1]}", flush=True)
     problems = [*soak.problems, *soak.growth()]
     print(
         "\n".join(problems) or f"{hours} hours: nothing grew, 0 of {soak.sent} lost but at faults", flush=True
