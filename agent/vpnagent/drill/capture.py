@@ -23,6 +23,7 @@ _SO_ATTACH_FILTER: Final = 26
 _SO_RCVBUFFORCE: Final = 33
 _SO_TIMESTAMPNS: Final = 35
 _BUFFER: Final = 8 * 1024 * 1024  #: bytes: some ten thousand packets
+_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  #: BPF: return 0
 _STAMP = struct.Struct("@qq")
 _STATISTICS = struct.Struct("@II")
 
@@ -44,22 +45,18 @@ class Capture:
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         with contextlib.suppress(PermissionError):
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        code = program(mark, peers)
-        buffer = ctypes.create_string_buffer(code, len(code))
-        # struct sock_fprog: number of instructions of eight octets, and where they are.
-        pointer = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
+        self._filter(program(mark, peers))
         self._filtered_from = time.time()
 
     def collect(self) -> Captured:
         """End it; return what has come since the filter stood and until now, on the monotonic clock.
 
-        Nothing later: where packets come faster than they are read, the end of what waits is never reached.
+        Nothing is let in meanwhile: where packets come faster than they are read, what waits would never end.
         """
-        end = time.time()
-        offset = end - time.monotonic()
+        offset = time.time() - time.monotonic()
         packets = []
         with self._socket as sock:
+            self._filter(_NOTHING)
             _, dropped = _STATISTICS.unpack(
                 sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
             )
@@ -67,8 +64,13 @@ class Capture:
                 while True:
                     data, control, _, (interface, _, kind, *_) = sock.recvmsg(SNAP, 64)
                     seconds, nanoseconds = _STAMP.unpack_from(control[0][2])
-                    if (stamp := seconds + nanoseconds / 1e9) > end:
-                        break
+                    stamp = seconds + nanoseconds / 1e9
                     if stamp >= self._filtered_from:
                         packets.append(Packet(stamp - offset, interface, kind == _PACKET_OUTGOING, data))
         return Captured(packets, dropped)
+
+    def _filter(self, code: bytes) -> None:
+        buffer = ctypes.create_string_buffer(code, len(code))
+        # struct sock_fprog: number of instructions of eight octets, and where they are.
+        pointer = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)

@@ -65,6 +65,7 @@ class Recovery:
         "_refresh",
         "_rest",
         "_situation",
+        "_stale",
         "_taken",
         "_trial_began",
         "_tried",
@@ -85,6 +86,7 @@ class Recovery:
         self._listened: set[TunnelKey] = set()  #: tried with the SAs that they have
         self._counted: set[TunnelKey] = set()  #: terminated by this recovery
         self._taken: set[TunnelKey] = set()  #: those of them that were not left down before
+        self._stale: set[TunnelKey] = set()  #: which charon may still be negotiating: an earlier attempt
         self._evictions = 0
         self._wanted = False  #: somebody misses what does not carry
         self._refresh = _REFRESH
@@ -108,6 +110,7 @@ class Recovery:
         self._tried = self._clearing = None
         self._counted = set()
         self._taken = {key for key, remedy in held.items() if not remedy.trials}
+        self._stale = {key for key, path in paths.items() if not path.signals.child_sa}
         down = [p for p in paths.values() if p.state is PathState.DOWN]
         self._listened = {p.key for p in down if p.signals.usable and p.silence.complete}
         resettable = [p for p in paths.values() if self._situation.policies[p.key] is OnPathDown.RESET]
@@ -305,7 +308,8 @@ class Recovery:
 
     def _in_the_way(self, path: Path, now: float) -> bool:
         """Whether the tunnel must go for the sake of the one that is tried, which may be itself."""
-        initiating = self._initiating(path)
+        # charon repeats an unanswered request at growing intervals, and whoever initiates then joins it.
+        initiating = self._initiating(path) or (path.key == self._tried and path.key in self._stale)
         if self._tried is None or not (path.signals.child_sa or initiating):
             return False
         if self._situation.policies[path.key] is OnPathDown.KEEP:
@@ -324,6 +328,7 @@ class Recovery:
 
     def _terminate(self, path: Path, now: float) -> None:
         self._clearing, self.until = path.key, now + _ACKNOWLEDGED
+        self._stale.discard(path.key)
         remedy = self._situation.remedies[path.key]
         if path.signals.child_sa and path.key not in self._counted:
             self._counted.add(path.key)
