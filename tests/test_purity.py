@@ -67,6 +67,7 @@ SHELL = {
     "probe/shell.py",
     "probe/sockets.py",
     "probe/switch.py",
+    "probe/tap.py",
     "probe/vici_stream.py",
     "routing/netlink.py",
     "routing/netlink_monitor.py",

@@ -15,9 +15,8 @@ from vpnagent.drill.lease import Leases
 from vpnagent.finding import Finding, Findings
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.ipsec.sa import CharonState
-from vpnagent.probe.actions import Cause
 from vpnagent.probe.meter import Histogram
-from vpnagent.probe.outlook import PathReport
+from vpnagent.probe.outlook import BLAMELESS, PathReport
 from vpnagent.probe.protocol import Report
 from vpnagent.rates import Rates
 from vpnagent.routing.objects import Diversion, KernelState
@@ -28,7 +27,6 @@ from vpnagent.witness.values import Statement
 from vpnagent.witness.values import Verdict as Carried
 
 REPLACED_WITHIN = 5.0  #: seconds for which the groups are left alone when the prober has died
-BLAMELESS = (Cause.CONGESTION, Cause.TARGET)  #: degraded so, a path is as good as any other
 
 
 class Moment(NamedTuple):

@@ -42,7 +42,7 @@ class Verdict:
     child_sa_installed: bool
     drained: bool = False
     path: PathState = PathState.INIT
-    blameless: bool = False  #: degraded by its own traffic or a dead target: no other would be better
+    blameless: bool = False  #: degraded by what is not its own fault: no other would be better
 
 
 Verdicts = Mapping[TunnelKey, Verdict]

@@ -9,6 +9,7 @@ the prober's real shell does, and can be stopped for a while: replies then wait 
 """
 
 import errno
+import functools
 import heapq
 import itertools
 import random
@@ -21,6 +22,7 @@ from vpnagent.probe import actions
 from vpnagent.probe.core import Core
 from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits, Target, TunnelIntent
 from vpnagent.probe.prober import SLACK
+from vpnagent.probe.tap import GRACE
 
 SHARED = IPv4Address("172.16.0.10")
 SECOND = IPv4Address("172.16.0.11")
@@ -118,6 +120,7 @@ class World:
         self.unsendable: set[TunnelKey] = set()  #: tunnels into which no probe of ours may be sent (EPERM)
         self.drops_marks = False  #: somebody on the way drops packets with a DSCP
         self.elsewhere = False  #: everything returns by a line that is none of ours
+        self.filtered: set[TunnelKey] = set()  #: interfaces of tunnels behind which replies are dropped here
         self.initiates = True  #: the control daemon brings up what is down and not held
         self.far: list[float] = []  #: sending times of user packets that the far host received
         self.near: list[float] = []  #: sending times of those whose echo came back
@@ -229,6 +232,9 @@ class World:
         def at_home(back: Wire) -> None:
             if self.elsewhere or self.arrives(back):
                 at, heard_on = self.clock.now, None if self.elsewhere else back.key
+                if back.key in self.filtered:
+                    self.shell.tapped(key, target.address, sequence, back.key)
+                    return
                 self.shell.answer(
                     lambda core: core.probe_answered(key, target.address, sequence, heard_on=heard_on, at=at)
                 )
@@ -364,6 +370,7 @@ class Shell:
         self.groups: dict[int, tuple[tuple[int, int], ...]] = {}
         self.log: list[tuple[float, actions.Action]] = []
         self.watch: Callable[[actions.Action], None] = lambda _: None  #: sees every action before it is done
+        self.tap = False  #: it looks at what arrives at the interfaces
         self._waiting: list[Callable[[Core], None]] = []
         self._stopped_until = 0.0
         self._armed: float | None = None
@@ -389,6 +396,13 @@ class Shell:
         if self.core.anxious():
             self.wake()
 
+    def tapped(self, key: TunnelKey, target: IPv4Address, sequence: int, heard_on: TunnelKey) -> None:
+        """A reply arrived that something here drops: it is seen if the tap is open, a moment later."""
+        at = self.world.clock.now
+        if self.tap:
+            fact = functools.partial(_tapped, key, target, sequence, heard_on, at)
+            self.world.clock.after(GRACE, lambda: self.tell(fact))
+
     def wake(self) -> None:
         now = self.world.clock.now
         if now < self._stopped_until:
@@ -398,7 +412,9 @@ class Shell:
             fact(self.core)
         deadline: float | None = None
         for _ in range(100):
-            for action in self.core.advance(now):
+            asked = self.core.advance(now)
+            self.tap = self.core.doubtful()
+            for action in asked:
                 self._do(action, now)
             deadline = self.core.deadline()
             if deadline is None or deadline > now:
@@ -465,6 +481,12 @@ class Shell:
                 self.world.terminate(action.tunnel)
             case actions.Initiate():
                 self.world.initiate(action.tunnel, force_encapsulation=action.force_encapsulation)
+
+
+def _tapped(
+    key: TunnelKey, target: IPv4Address, sequence: int, heard_on: TunnelKey, at: float, core: Core
+) -> None:
+    core.probe_answered(key, target, sequence, heard_on=heard_on, at=at, filtered=True)
 
 
 def make_tunnel(name: str, number: int, *, own: bool, **changes: object) -> TunnelIntent:

@@ -40,6 +40,11 @@ interface it came by; ``core.probe_answered`` finds its slot in the window; ``pa
 and asks the detector; ``domain.heard`` notes the return path, and ends whatever was suspected; if a state
 changed, ``core.advance`` selects anew and returns the group write first.
 
+A reply that is missing may have been dropped on this machine. While a path is quiet (``core.doubtful``) the
+shell has a ``tap`` on all interfaces; what it sees and no socket had is told as ``filtered``. It is a sign of
+life like any other, so no tunnel is judged for it; after a detection time of nothing else the path is
+degraded, ``ProbeRepliesFiltered``, and the tap stays open.
+
 The walk of one recovery. The standby is left down, the active tunnel's ESP dies.
 
     0.00  the last reply arrives

@@ -22,6 +22,7 @@ class Cause(enum.Enum):
     UNDERLAY = "underlay"  #: the path is silent and so is the peer's IKE daemon
     UNSENT = "unsent"  #: probes could not be sent for the detection time
     ELSEWHERE = "elsewhere"  #: replies come by an interface of others
+    FILTERED = "filtered"  #: replies arrive, and something on this machine drops them
     RETURN = "return"  #: the replies of several tunnels used to arrive on this one, and all went silent
     QUALITY = "quality"  #: loss or RTT
     CONGESTION = "congestion"

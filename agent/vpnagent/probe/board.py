@@ -226,7 +226,8 @@ class Board:
             self.dirty[domain] = None
 
     def _worry(self, path: Path) -> None:
-        if path.silence.quiet or path.state not in (PathState.UP, PathState.DEGRADED):
+        settled = path.state in (PathState.UP, PathState.DEGRADED) and not path.is_filtered
+        if path.silence.quiet or not settled:
             self.anxious.add(path)
         else:
             self.anxious.discard(path)

@@ -78,11 +78,19 @@ class Core:
             self._board.failed(path, sequence, errorcode.get(errno, str(errno)), at)
 
     def probe_answered(
-        self, tunnel: TunnelKey, target: IPv4Address, sequence: int, *, heard_on: TunnelKey | None, at: float
+        self,
+        tunnel: TunnelKey,
+        target: IPv4Address,
+        sequence: int,
+        *,
+        heard_on: TunnelKey | None,
+        at: float,
+        filtered: bool = False,
     ) -> None:
         """A reply from ``target`` to a probe of ``tunnel`` was received by the kernel at ``at``.
 
         ``heard_on`` is the tunnel whose interface it arrived on; None if it is not known, or not ours.
+        ``filtered``: it was seen there, and did not reach the socket. What was told of is not told again.
         The shell has already checked identifier, nonce and checksum.
         """
         path = self._board.paths.get(tunnel)
@@ -91,6 +99,7 @@ class Core:
             return
         transitions = path.answered(slot, at)
         transitions += path.arrived(heard_on, at)
+        transitions += path.filtered(at) if filtered else path.received(at)
         self._board.heard(path, heard_on, transitions, at)
         self._switchover.heard(path.key, slot.sent_at or at, at, self._outbox.actions)
 
@@ -162,6 +171,10 @@ class Core:
         before anything is judged, and the kernel tells when each was received.
         """
         return bool(self._board.anxious)
+
+    def doubtful(self) -> bool:
+        """Whether replies are missing that may have arrived here and been dropped: see ``probe_answered``."""
+        return any(path.doubtful(self._now) for path in self._board.anxious)
 
     def groups(self) -> Mapping[int, tuple[Member, ...]]:
         """What each group of the intent should hold now; empty: the group should not exist."""

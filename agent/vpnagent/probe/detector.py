@@ -10,6 +10,8 @@
     any but DOWN  -- unsent (probes cannot be sent) ---> UNPROBED ---> HOLD_DOWN (heard), DOWN
                   -- elsewhere (heard on others' interface) -> ELSEWHERE -> UP (heard on ours), DOWN
 
+Replies that something on this machine drops (``filtered``) make UP DEGRADED; one that is received, UP again.
+
 All transitions are here, and each is returned as a value. ``INIT`` is the state of what was never judged:
 its first reply is trusted, while a path that was down must prove itself for the time of ``HoldDown``.
 No time passes in here: what silence is, and when, is the business of ``Silence``.
@@ -21,6 +23,8 @@ from vpnagent.probe.actions import Cause
 from vpnagent.probe.hold_down import HoldDown
 from vpnagent.record import dataclass
 from vpnagent.selection import PathState
+
+FILTERED = "replies arrive at the interface, and something on this machine drops them"
 
 
 class Event(enum.Enum):
@@ -157,6 +161,18 @@ class Detector:
         if self.state is not PathState.ELSEWHERE:
             return []
         return [self._take(Event.BETTER, Cause.RECOVERED, "replies return by a tunnel", at)]
+
+    def filtered(self, at: float) -> list[Transition]:
+        """For the detection time replies arrived, and something on this machine dropped them."""
+        if self.state not in (PathState.UP, PathState.DEGRADED):
+            return []
+        return self.worse(Cause.FILTERED, FILTERED, at)
+
+    def unfiltered(self, at: float) -> list[Transition]:
+        """A reply was received as it should be."""
+        if self.cause is not Cause.FILTERED:
+            return []
+        return self.better("replies are received again", at)
 
     def _prove(self, at: float) -> list[Transition]:
         ends = self.hold_down.ends

@@ -12,6 +12,7 @@ from vpnagent.probe.packet import LOAD_8, LOAD_16, LOAD_32, Test, checksum, filt
 
 ECHO_REPLY: Final = 0
 ECHO_REQUEST: Final = 8
+_ICMP: Final = 1  #: the protocol
 
 _ECHO = struct.Struct("!BBHHHQII")  # type, code, checksum, identifier, sequence, nonce, slot, sequence
 _PATCHED = struct.Struct("!HHHQII")
@@ -52,11 +53,16 @@ class Echo:
 
     def filter(self) -> bytes:
         """Return the socket filter that passes the replies to this process only."""
-        return filter_program(
-            (
-                Test(LOAD_8, 0, ECHO_REPLY),
-                Test(LOAD_16, 4, self._identifier),
-                Test(LOAD_32, 8, self._nonce >> 32),
-                Test(LOAD_32, 12, self._nonce & 0xFFFFFFFF),
-            )
+        return filter_program(self._tests())
+
+    def tap_filter(self) -> bytes:
+        """Return the same for a packet socket, which sees all protocols."""
+        return filter_program(self._tests(), protocol=_ICMP)
+
+    def _tests(self) -> tuple[Test, ...]:
+        return (
+            Test(LOAD_8, 0, ECHO_REPLY),
+            Test(LOAD_16, 4, self._identifier),
+            Test(LOAD_32, 8, self._nonce >> 32),
+            Test(LOAD_32, 12, self._nonce & 0xFFFFFFFF),
         )

@@ -14,6 +14,8 @@ from vpnagent.probe.remedy import HELD, Phase, Remedy
 from vpnagent.record import dataclass
 from vpnagent.selection import PathState
 
+BLAMELESS = (Cause.CONGESTION, Cause.TARGET, Cause.FILTERED)  #: degraded so, a path is as good as any other
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathReport:
@@ -57,10 +59,10 @@ def limit_finding(path: Path) -> Finding:
 
 
 def blameless(path: Path) -> bool:
-    """Whether the path is degraded by its own traffic or a dead target, so that no other would be better."""
+    """Whether the path is degraded by what is not its own fault, so that no other would be better."""
     if path.state is PathState.ELSEWHERE:
         return True
-    blamed = path.detector.cause not in (Cause.CONGESTION, Cause.TARGET)
+    blamed = path.detector.cause not in BLAMELESS
     return path.state is PathState.DEGRADED and not blamed
 
 
@@ -130,6 +132,12 @@ _DEGRADED = {
     Cause.TARGET: (
         "ProbeTargetSilent",
         "see whether the probe target is up and answers; a second target would outvote it",
+    ),
+    Cause.FILTERED: (
+        "ProbeRepliesFiltered",
+        "the tunnel works; let ICMP echo replies in by its interface: nft list ruleset (input and prerouting "
+        "chains, fib ... oif missing drop), nft monitor trace; sysctl net.ipv4.conf.all.rp_filter and that "
+        "of the interface: 0, or 2 (loose)",
     ),
     Cause.RETURN: (
         "ReturnPathDead",

@@ -12,6 +12,7 @@ ACCEPT: Final = (0x06, 0, 0, 0xFFFFFFFF)  # ret: the whole packet
 REJECT: Final = (0x06, 0, 0, 0)
 LOAD_HEADER_LENGTH: Final = (0xB1, 0, 0, 0)  # ldxb 4*([0]&0xf): a raw socket's filter sees the IP header
 
+LOAD_8_FIXED: Final = 0x30  # ldb [k]
 LOAD_8: Final = 0x50  # ldb [x + k]
 LOAD_16: Final = 0x48
 LOAD_32: Final = 0x40
@@ -21,6 +22,7 @@ JUMP_GREATER_OR_EQUAL: Final = 0x35
 JUMP_ANY_BIT: Final = 0x45
 
 _INSTRUCTION = struct.Struct("=HBBI")
+_PROTOCOL = 9  #: where the IP header has it
 
 Instruction = tuple[int, int, int, int]  # opcode, jump if true, jump if false, operand
 
@@ -35,9 +37,15 @@ class Test(NamedTuple):
     wanted: bool = True  #: False: the packet is dropped where the comparison holds
 
 
-def filter_program(tests: Sequence[Test]) -> bytes:
-    """Return the classic BPF program that accepts what passes every test (linux/filter.h)."""
-    program: list[Instruction] = [LOAD_HEADER_LENGTH]
+def filter_program(tests: Sequence[Test], protocol: int | None = None) -> bytes:
+    """Return the classic BPF program that accepts what passes every test (linux/filter.h).
+
+    A packet socket's filter must look at the ``protocol`` too.
+    """
+    program: list[Instruction] = []
+    if protocol is not None:
+        program = [(LOAD_8_FIXED, 0, 0, _PROTOCOL), (JUMP_EQUAL, 0, 2 * len(tests) + 2, protocol)]
+    program.append(LOAD_HEADER_LENGTH)
     for position, test in enumerate(tests):
         reject = 2 * (len(tests) - position - 1) + 1  # past the remaining tests and ACCEPT
         program.append((test.load, 0, 0, test.offset))

@@ -22,6 +22,7 @@ from vpnagent.selection import PathState
 
 _NEW = 8  #: replies
 _MARK_DROPPED = 3  #: replies to unmarked probes only, after which the mark is left out
+_DOUBT = 60.0  #: seconds of silence, or after a verdict, in which a local filter is looked for
 _MARK_EVERY = 100  #: probes without a mark to one with it, to see whether that passes again
 
 Limits = Mapping[IPv4Address, TargetLimit]
@@ -48,6 +49,7 @@ class Path:
     __slots__ = (
         "_elsewhere_since",
         "_error",
+        "_filtered_since",
         "_limits",
         "_slower",
         "_unmarked_only",
@@ -70,6 +72,7 @@ class Path:
         self._unmarked_only = 0  #: replies to unmarked probes since one to a marked one
         self._unsent_since: float | None = None  #: when the first probe failed since one was sent
         self._elsewhere_since: float | None = None  #: likewise, the first reply by an interface of others
+        self._filtered_since: float | None = None  #: likewise, the first that something here dropped
         self._slower = 1  #: times slower than configured is it probed, for its target's sake
         self.key = intent.key
         self.window = Window(ceil(intent.limits.window / intent.interval), intent.detection_time)
@@ -190,6 +193,35 @@ class Path:
         if at - self._elsewhere_since < self.detection_time:
             return []
         return self.detector.elsewhere(at)
+
+    def filtered(self, at: float) -> list[Transition]:
+        """The reply that was just answered arrived, and something on this machine dropped it."""
+        if self._filtered_since is None:
+            self._filtered_since = at
+        if at - self._filtered_since < self.detection_time:
+            return []
+        return self.detector.filtered(at)
+
+    def received(self, at: float) -> list[Transition]:
+        """The reply that was just answered reached the socket."""
+        if self._filtered_since is None:
+            return []
+        self._filtered_since = None
+        return self.detector.unfiltered(at)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the last reply arrived, and did not reach the socket."""
+        return self._filtered_since is not None
+
+    def doubtful(self, now: float) -> bool:
+        """Whether replies are missing of which it is worth to see whether they arrive here."""
+        silence = self.silence
+        if not self.signals.usable:
+            return False
+        if not silence.quiet or silence.quiet_at is None:
+            return self.is_filtered
+        return now < max(silence.quiet_at, self.detector.since) + _DOUBT
 
     def slot(self, target: IPv4Address, sequence: int) -> Slot | None:
         """Return the probe that a reply belongs to, if it is one of ours and was not answered before."""

@@ -107,7 +107,7 @@ class Prober:
             return self._housekeeping
         if deadline > now and not anxious:
             deadline += self._slack  # nothing but probes is due, and perhaps two or three by then
-        return min(deadline, self._housekeeping)
+        return min(deadline, self._housekeeping, self._shell.due)
 
     def _housekeep(self, now: float) -> None:
         self._housekeeping = now + HOUSEKEEPING
@@ -154,7 +154,9 @@ class Prober:
     def _advance(self) -> None:
         # All that was received before ``now`` was told to the core already.
         if self._core is not None:
-            self._shell.perform(self._core.advance(self._now), self._core)
+            asked = self._core.advance(self._now)
+            self._shell.tap(self._core, self._now)
+            self._shell.perform(asked, self._core)
 
     def _note(self, message: Configure | Change) -> None:
         with contextlib.suppress(OSError):  # without it a successor waits for the daemon: no harm now

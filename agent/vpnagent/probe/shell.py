@@ -18,6 +18,7 @@ from vpnagent.probe.protocol import Configure, FailedOver, FirstReply, PathChang
 from vpnagent.probe.slots import Slots
 from vpnagent.probe.sockets import DnsSocket, EchoSocket, ProbeSocket, SynSocket
 from vpnagent.probe.switch import Switch, Written
+from vpnagent.probe.taps import Taps
 from vpnagent.probe.vici_stream import Charon, Done
 
 Event = PathChanged | FailedOver | FirstReply
@@ -52,6 +53,7 @@ class Shell:
         self._announce = announce
         self._sockets: dict[ProbeMethod, ProbeSocket] = {}
         self._listening = True
+        self._taps = Taps(poller)
         self._slots = Slots(self._socket_of)
         self._ike = IkeSockets(poller)
         self._charon = Charon(poller)
@@ -98,9 +100,33 @@ class Shell:
                 heard_on = self._slots.tunnels.get(interface)
                 core.probe_answered(tunnel, target, sequence, heard_on=heard_on, at=at)
         if core is not None:
+            self._tell_filtered(core, monotonic, wall)
             for tunnel in self._ike.drain():
                 core.ike_ping_answered(tunnel, at=monotonic / 1e9)
             self._tell_overflows(core, monotonic / 1e9)
+
+    def _tell_filtered(self, core: Core, monotonic: int, wall: int) -> None:
+        """Tell of replies that arrived at an interface; those that a socket had too, the core knows."""
+        if self._overflows != self._lost_here():
+            self._taps.forget()
+        for slot, sequence, interface, at in self._taps.drain(monotonic, wall):
+            asked = self._slots.asked.get(slot)
+            if asked is not None:
+                index = self._interfaces.index(interface)
+                heard_on = self._slots.tunnels.get(index) if index is not None else None
+                core.probe_answered(*asked, sequence, heard_on=heard_on, at=at, filtered=True)
+
+    def tap(self, core: Core, now: float) -> None:
+        """Look at the interfaces while the core misses something; to be called before probes are sent."""
+        self._taps.want(self._sockets.get(ProbeMethod.ICMP), wanted=core.doubtful(), now=now)
+
+    @property
+    def due(self) -> float:
+        """When to drain at the latest."""
+        return self._taps.due
+
+    def _lost_here(self) -> int:
+        return sum(sock.overflows for sock in self._sockets.values())
 
     def listen(self, *, closely: bool) -> None:
         """Wake up for every answer, or take the answers in when something else is due: half the wake-ups."""
@@ -116,7 +142,7 @@ class Shell:
             self._poller.forget(sock.fileno())
 
     def _tell_overflows(self, core: Core, now: float) -> None:
-        overflows = sum(sock.overflows for sock in self._sockets.values())
+        overflows = self._lost_here()
         if overflows != self._overflows:
             self._overflows = overflows
             core.overflowed(at=now)

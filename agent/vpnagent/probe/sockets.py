@@ -21,6 +21,7 @@ from vpnagent.probe import tcp_syn
 from vpnagent.probe.dns import Query, id_of
 from vpnagent.probe.icmp import Echo
 from vpnagent.probe.stamp import ReceiveTime
+from vpnagent.probe.tap import Tap
 from vpnagent.probe.tcp_syn import Syn
 
 _IP, _SOCKET = socket.IPPROTO_IP, socket.SOL_SOCKET
@@ -154,6 +155,10 @@ class EchoSocket:
             for packet, _, interface, at in self._inbox.drain(monotonic, wall)
             if (answered := reply(packet)) is not None
         ]
+
+    def tap(self) -> Tap:
+        """Return a tap on the replies to this socket's requests."""
+        return Tap(self._echo)
 
     def close(self) -> None:
         """Give the file descriptor back."""
