@@ -35,8 +35,8 @@ class Shell:
     """The core's hands and ears. ``tell`` takes the events that the control daemon should know.
 
     ``announce`` tells the control daemon how things stand, and is called before charon is asked to terminate
-    or to initiate an IKE_SA: the daemon, which hears of the end from charon too, would otherwise bring up again
-    at once what is to stay down, and an active/standby cloud would stay on the dead tunnel.
+    or to initiate an IKE_SA: the daemon, which hears of the end from charon too, would otherwise bring up
+    again at once what is to stay down, and an active/standby cloud would stay on the dead tunnel.
     """
 
     def __init__(
