@@ -244,6 +244,18 @@ def test_an_algorithm_that_charon_lacks_is_a_finding_and_nothing_is_loaded() -> 
     play(scene, make_config(connection={"ike": replace(ike, encryption="aes256gcm16", integrity="sha512")}))
 
 
+def test_a_tunnel_whose_interface_cannot_be_made_is_not_negotiated_until_it_can() -> None:
+    async def scene(world: World) -> None:
+        await both_up(world)
+        world.known.kernel.without_interface = frozenset({PRIMARY})
+        await world.until(lambda: world.charon.everything()[0] == {BACKUP.owner})
+        await world.until(lambda: world.up() == {"backup"})
+        world.known.kernel.without_interface = frozenset()
+        await both_up(world)
+
+    play(scene)
+
+
 def test_what_is_no_longer_configured_is_removed_and_the_operators_own_stays() -> None:
     async def scene(world: World) -> None:
         await both_up(world)

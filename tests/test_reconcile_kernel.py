@@ -139,6 +139,32 @@ def test_a_group_of_others_with_our_id_is_named_before_any_tunnel_needs_it() -> 
     assert not [a for a in world.kernel.applied if isinstance(a.object, NexthopGroup)]
 
 
+@pytest.mark.parametrize("place", ["name", "if_id"])
+def test_a_tunnel_whose_place_others_hold_is_known_to_have_no_interface_until_they_go(place: str) -> None:
+    world = World()
+    [link] = [t for t in world.known.config.tunnels() if t.key == PRIMARY]
+    if place == "name":
+        world.kernel.foreign_links = {link.interface}
+    else:
+        world.kernel.foreign_if_ids = {link.if_id: "theirs"}
+    world.round()
+    assert "ForeignObject" in world.codes()
+    assert world.known.kernel.without_interface == {PRIMARY}
+    assert world.known.charon_dirty.is_set()
+    world.kernel.foreign_links, world.kernel.foreign_if_ids = set(), {}
+    world.round()
+    assert world.known.kernel.without_interface == frozenset()
+
+
+def test_an_interface_that_stands_is_no_less_for_another_with_its_if_id() -> None:
+    world = World()
+    world.round()
+    [link] = [t for t in world.known.config.tunnels() if t.key == PRIMARY]
+    world.kernel.foreign_if_ids = {link.if_id: "moved-here"}
+    world.round()
+    assert world.known.kernel.without_interface == frozenset()
+
+
 def test_what_the_kernel_leads_elsewhere_is_told_and_forgotten() -> None:
     world = World()
     world.charon_says(PRIMARY, BACKUP)

@@ -118,6 +118,7 @@ class KernelKnowledge:
     repairs: dict[str, int] = field(default_factory=dict)  #: drift put right, by kind
     missing: frozenset[IPv4Network] = frozenset()  #: prefixes whose route is desired and not there
     diversions: Mapping[IPv4Network, Diversion] = field(default_factory=dict)  #: of remote networks
+    without_interface: frozenset[TunnelKey] = frozenset()  #: something foreign has its name or if_id
     stopped: Stopped = field(default_factory=Stopped)
     traffic: Traffic = field(default_factory=Traffic)
     rates: Rates = field(default_factory=Rates)

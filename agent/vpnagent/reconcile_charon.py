@@ -250,7 +250,9 @@ class Session:
     async def _look(self) -> tuple[Mapping[str, Connection], CharonState]:
         """Observe once, with every SA under the name that its tunnel has now."""
         state = await self._charon.observe()
-        want = ipsec_connections(self._known.config)
+        obstructed = self._known.kernel.without_interface
+        every = ipsec_connections(self._known.config)
+        want = {name: wanted for name, wanted in every.items() if wanted.key not in obstructed}
         alive = {sa.connection for sa in state.sas}
         known = {**self._names, **present_names(state.sas, want)}
         self._names = {old: new for old, new in known.items() if old in alive - want.keys() and new in want}

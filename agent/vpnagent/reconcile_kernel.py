@@ -244,12 +244,26 @@ class KernelReconciler:
         known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
         managed = self._known.config.agent.manage_sysctls
         differing = () if managed else (s for s in sysctl_differences(want, state) if not s.own)
+        self._note_obstructed(obstructed(self._known.config, want, state))
         known.findings = (
             *(refused_finding(action, error) for action, error in root_causes(refused).items()),
             *(conflict_finding(conflict) for conflict in conflicts(self._places(want), state)),
             *(sysctl_differs(sysctl) for sysctl in differing),
             *astray,
         )
+
+    def _note_obstructed(self, obstructed: frozenset[TunnelKey]) -> None:
+        """Have no tunnel negotiated that has no interface: the cloud would return the traffic on it."""
+        known = self._known.kernel
+        if obstructed != known.without_interface:
+            known.without_interface = obstructed
+            self._known.charon_dirty.set()
+
+
+def obstructed(config: Config, want: KernelObjects, state: KernelState) -> frozenset[TunnelKey]:
+    """Return the tunnels whose interface cannot be made; one that stands beside a namesake is none."""
+    refused = {c.object.name for c in conflicts(want, state) if isinstance(c.object, XfrmLink)}
+    return frozenset(t.key for t in config.tunnels() if t.interface in refused - state.objects.links.keys())
 
 
 def peers(config: Config) -> Iterator[Peer]:

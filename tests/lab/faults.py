@@ -85,10 +85,14 @@ class Faults:
         """Take the carrier of the gateway's uplink away, or give it back, at the far end of its wire."""
         self._links[tunnel].link("set", index=self._ports[tunnel], state="up" if up else "down")
 
+    def heal(self, tunnel: Tunnel) -> None:
+        """The tunnel's path forwards everything again; the other's stays as it is."""
+        self._nft[tunnel].run(TABLE.format(rules=""))
+
     def clear(self) -> None:
         """Everything works again."""
         for tunnel in TUNNELS:
-            self._nft[tunnel].run(TABLE.format(rules=""))
+            self.heal(tunnel)
             self.carrier(tunnel, up=True)
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.lab.deadline import EMULATED, PATIENCE
 from tests.lab.topology import ECS_HOST, IDC_HOST, Topology
@@ -27,9 +27,21 @@ RATE = 100 if EMULATED else 1000
 PACKET = struct.Struct("!I")
 SO_RCVBUFFORCE = 33
 LATE = 0.05  # an earlier tick than this is made up for, so that the rate holds; a later one is left out
+OUTAGE = 0.1  # seconds without an arrival that count as an outage, and with arrivals that end it
 GRACE = 0.5 * PATIENCE  # for what is still on its way when the sender stops
 Sent = list[float]  # sequence: sent at
 Heard = dict[int, float]  # sequence: heard at
+
+
+class Outage(NamedTuple):
+    """A time in which nothing that was sent arrived, on the sender's clock."""
+
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +54,8 @@ class Direction:
     """Longest time in which nothing that was sent arrived, on the sender's clock: 0 without loss."""
     silence: float
     """Longest time between two arrivals."""
+    outages: tuple[Outage, ...]
+    """The blackouts that are long enough to be one."""
 
     def __str__(self) -> str:
         return (
@@ -64,6 +78,11 @@ class Result:
     def blackout(self) -> float:
         """The worse of the two directions."""
         return max(self.outbound.blackout, self.inbound.blackout)
+
+    @property
+    def outages(self) -> list[Outage]:
+        """The times in which not both directions flowed, in order."""
+        return merged([*self.outbound.outages, *self.inbound.outages])
 
     def __str__(self) -> str:
         return f"outbound {self.outbound}; inbound {self.inbound}"
@@ -123,14 +142,26 @@ class Stream:
 def judge(sent: Sent, heard: Heard) -> Direction:
     """Loss and gaps of one direction; what is lost at an edge counts up to the edge."""
     edges = [-1, *sorted(heard), len(sent)]
-    gaps = (sent[min(b, len(sent) - 1)] - sent[max(a, 0)] for a, b in pairwise(edges) if b != a + 1)
+    gaps = [Outage(sent[max(a, 0)], sent[min(b, len(sent) - 1)]) for a, b in pairwise(edges) if b != a + 1]
     silences = (b - a for a, b in pairwise(sorted(heard.values())))
     return Direction(
         sent=len(sent),
         lost=len(sent) - len(heard),
-        blackout=max(gaps, default=0.0),
+        blackout=max((gap.seconds for gap in gaps), default=0.0),
         silence=max(silences, default=0.0),
+        outages=tuple(gap for gap in gaps if gap.seconds >= OUTAGE),
     )
+
+
+def merged(outages: list[Outage]) -> list[Outage]:
+    """Those that overlap, or are no further apart than counts as flowing, as one."""
+    whole: list[Outage] = []
+    for each in sorted(outages):
+        if whole and each.begin - whole[-1].end < OUTAGE:
+            whole[-1] = Outage(whole[-1].begin, max(whole[-1].end, each.end))
+        else:
+            whole.append(each)
+    return whole
 
 
 class End:

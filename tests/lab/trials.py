@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import signal
 import sys
 import time
@@ -21,10 +22,12 @@ from tests.lab.conftest import remove_traces
 from tests.lab.deadline import eventually
 from tests.lab.gateway import Gateway, paths_are_up
 from tests.lab.lab import Lab
+from tests.lab.sequences import Course, alternating, both_die, policed, second_fault
 from tests.lab.test_drift import kernel_view, removal
 from tests.lab.test_failover import DETECTION, on_backup, start
 from tests.lab.topology import BACKUP, PRIMARY, SERVICE_HOST, Tunnel
 
+FIVE_MINUTES = 300.0
 DRIFTS = ("route", "guard", "nexthop", "group", "interface", "address", "interface down")
 
 
@@ -175,6 +178,44 @@ def upgraded(lab: Lab, figures: Figures) -> None:
         figures.add(lost=count.lost, sent=sum(count.sent))
 
 
+def in_sequence(lab: Lab, figures: Figures, sequence: Callable[[Gateway, bool], Course]) -> None:
+    """A sequence of faults with own targets and with shared ones; resets are of tunnels without a fault."""
+    for shared in (False, True):
+        with agent(lab) as gateway:
+            start(gateway, shared=shared)
+            course = sequence(gateway, shared)
+        targets = "shared" if shared else "own"
+        for seconds in course.outages:
+            figures.add(**{f"outage_s_{targets}": seconds})
+        figures.add(**{f"resets_{targets}": len(course.reset)})
+
+
+def second_faults(lab: Lab, figures: Figures) -> None:
+    """A standby that was left down heals, then the active tunnel's ESP dies."""
+    in_sequence(lab, figures, lambda gateway, _: second_fault(lab, gateway))
+
+
+def both_dead(lab: Lab, figures: Figures) -> None:
+    """ESP of both dies, and that of one of them returns: the outage from then on."""
+    returns, dead = random.choice((PRIMARY, BACKUP)), random.uniform(2.0, 40.0)
+    in_sequence(lab, figures, lambda gateway, _: both_die(lab, gateway, returns, dead))
+
+
+def taking_turns(lab: Lab, figures: Figures) -> None:
+    """For five minutes the fault moves from one tunnel to the other."""
+    seed = random.randrange(1 << 30)
+    in_sequence(
+        lab,
+        figures,
+        lambda gateway, _: alternating(lab, gateway, FIVE_MINUTES, seed=seed),
+    )
+
+
+def limited(lab: Lab, figures: Figures) -> None:
+    """Targets police pings, then the active tunnel's ESP dies."""
+    in_sequence(lab, figures, lambda gateway, shared: policed(lab, gateway, shared=shared))
+
+
 TRIALS: dict[str, Callable[[Lab, Figures], None]] = {
     "two-way": two_way,
     "two-way-shared": two_way_shared,
@@ -185,13 +226,17 @@ TRIALS: dict[str, Callable[[Lab, Figures], None]] = {
     "drain": drained,
     "rekey": rekeyed,
     "upgrade": upgraded,
+    "second-fault": second_faults,
+    "both-die": both_dead,
+    "alternating": taking_turns,
+    "policed": limited,
 }
 
 
 def told(figures: Figures) -> Iterator[str]:
     """Return a line for each figure; what is counted is summed."""
     for name, values in figures.values.items():
-        if name in {"lost", "sent"}:
+        if name in {"lost", "sent"} or name.startswith("resets"):
             yield f"{name} {sum(values):.0f}"
         else:
             yield f"{name}: p50 {at(values, 0.5):.3g}, max {max(values):.3g} of {len(values)}"

@@ -55,6 +55,18 @@ def test_a_fault_behind_a_limited_target_is_an_outage_of_seconds(limit: float) -
     assert longest_gap(world.near, start, world.clock.now) <= 0.3 * SLOWEST + 2.0
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_fault_is_no_proof_that_there_is_no_limit_and_resets_nobody_else(seed: int) -> None:
+    world = limited(10.0, seed)
+    world.run(40.0 + 0.37 * seed)
+    world.fault("primary", ESP)
+    world.run(1.0)
+    assert {f.code for f in world.shell.core.findings()} >= {"ProbeTargetLimits"}
+    world.run(10.0)
+    ended = {action.tunnel.tunnel for _, action in world.shell.log if isinstance(action, actions.Terminate)}
+    assert ended == {"primary"}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_line_that_loses_a_third_is_no_limit(seed: int) -> None:
     world = World(make_intent(own=False, detect_multiplier=9), seed=seed)

@@ -149,12 +149,11 @@ class TargetLimit:
                 self._blocked_until = now + _SHORT_BLOCK
 
     def _review(self, now: float) -> None:
-        """See whether the limit is one."""
+        """See whether the limit is one: a line loses its share of less, too; a dead path all at once."""
         sent, answered = self._rates()
-        enough = sum(b.sent for b in self._buckets) >= _FEWEST
         if now >= self._until:
             self._normal(now)
-        elif enough and sent < _SAME * self.rate and answered < _SAME * sent:
+        elif sent < _SAME * self.rate and answered < _SAME * sent and _lossy(self._complete()):
             self._refute(now)
 
     def _complete(self) -> "list[_Bucket]":
