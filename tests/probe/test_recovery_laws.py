@@ -25,7 +25,7 @@ FUZZ = int(os.environ.get("VPNAGENT_FUZZ_EXAMPLES", "0"))
 EXAMPLES, LONGEST = (FUZZ, 120.0) if FUZZ else (300, 45.0)
 RATE = 10.0  #: user packets a second
 TRIAL = 2.0  #: seconds for each tunnel, as ADR 10 has it
-SLOWED = 2.0  #: seconds, where the target limits its answers and is asked more slowly for it
+LIMITS = 2.0  #: seconds, in which it is found out whether earlier losses were a limit of the target's
 BRISK, REST = 60.0, 11.0  #: seconds without rests, and the longest rest with its jitter
 
 FAULTS: tuple[frozenset[str], ...] = (
@@ -134,7 +134,7 @@ class Watch:
             self.silent_since = now
 
     def _bound(self, works_since: float) -> float:
-        bound = TRIAL * len(self.world.wires) + 1.0 + (SLOWED if self.world.cloud.limit else 0.0)
+        bound = TRIAL * len(self.world.wires) + 1.0 + LIMITS
         rests = works_since - self.silent_since >= BRISK or self.unreachable_at >= self.silent_since
         return bound + REST if rests else bound
 

@@ -110,7 +110,7 @@ class Recovery:
         self._tried = self._clearing = None
         self._counted = set()
         self._taken = {key for key, remedy in held.items() if not remedy.trials}
-        self._stale = {key for key, path in paths.items() if not path.signals.child_sa}
+        self._stale = {key for key in held if not paths[key].signals.child_sa}
         down = [p for p in paths.values() if p.state is PathState.DOWN]
         self._listened = {p.key for p in down if p.signals.usable and p.silence.complete}
         resettable = [p for p in paths.values() if self._situation.policies[p.key] is OnPathDown.RESET]
