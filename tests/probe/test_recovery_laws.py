@@ -6,8 +6,8 @@ daemon does, and no other tunnel whose peer cannot be told draws the cloud's ans
 reset at a time, and never of what carries.
 
 ``VPNAGENT_FUZZ_EXAMPLES`` says how many schedules, of up to two minutes each. Only then are there worlds with
-three tunnels and shared targets, for which the law of liveness does NOT hold yet: in about one schedule of three
-thousand an outage ends after 20 s instead of 9 (a silent tunnel is excused by a dead one whose attempt hangs).
+three tunnels and shared targets, for which the law of liveness does NOT hold yet: in about one schedule of
+three thousand an outage ends after 20 s instead of 9 (a dead tunnel whose attempt hangs excuses another).
 """
 
 import os
