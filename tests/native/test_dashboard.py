@@ -29,6 +29,7 @@ LABELS = {
     "remote": ["100.64.0.0/10"],
     "code": ["NoStandby"],
     "severity": ["warning"],
+    "direction": ["out", "in"],
     "reason": ["silent"],
     "kind": ["route"],
     "type": ["TunnelDown"],
