@@ -116,8 +116,8 @@ def test_alerts_fire_and_the_dashboard_finds_its_data(
 def without_data(prometheus: Prometheus) -> list[str]:
     """The dashboard's queries that find nothing.
 
-    Not asked about certificates: the look at the machine, which reads them, takes longer here than it may. Nor about
-    what is told only if it happened at all: nothing leaks here, and no event is lost.
+    Not asked about certificates: the look at the machine, which reads them, takes longer here than it may.
+    Nor about what is told only if it happened at all: nothing leaks here, and no event is lost.
     """
     asked = queries(json.loads(DASHBOARD.read_text()), CHOSEN | SCRAPES)
     return [
