@@ -25,7 +25,8 @@ UID = 61186
 GROUP = "vpnagent"
 PSK = "not-a-secret-of-anybody"
 CHECKOUT = Path(__file__).parents[2]
-LOCKS = Path(DIRECTORY)  #: RuntimeDirectory=vpnagent
+LOCKS = "locks"  #: laid over RuntimeDirectory=vpnagent, which the other tests' daemons use as root
+AS_ROOT = f'mount --bind "$0" {DIRECTORY} && exec "$@"'  #: in the mount namespace of ``ip netns exec``
 
 CONFIG = """
 version: 1
@@ -56,7 +57,7 @@ class ServiceUser:
         self.directory = directory
         self._host = host
         self._prefix, self._python = python_for_others()
-        for name in ("run", "state"):
+        for name in ("run", "state", LOCKS):
             (directory / name).mkdir(mode=0o755)
             os.chown(directory / name, UID, UID)
         keys = directory / "psk"
@@ -67,9 +68,7 @@ class ServiceUser:
         (keys / "roots").chmod(0o600)
         for path in (keys, keys / "primary"):
             os.chown(path, 0, UID)
-        LOCKS.mkdir(mode=0o755, exist_ok=True)
-        for path in (LOCKS, *LOCKS.iterdir()):
-            os.chown(path, UID, UID)
+        Path(DIRECTORY).mkdir(mode=0o755, exist_ok=True)
         self.config.write_text(CONFIG.format(directory=directory, vici=host.vici))
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notified.bind(str(directory / "notify"))
@@ -93,7 +92,8 @@ class ServiceUser:
         """Return the command line of Python with these arguments as the user."""
         capabilities = "-all,+net_admin,+net_raw"
         return [
-            *("ip", "netns", "exec", self._host.namespace, "setpriv"),
+            *("ip", "netns", "exec", self._host.namespace),
+            *("sh", "-c", AS_ROOT, str(self.directory / LOCKS), "setpriv"),
             *(f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--no-new-privs"),
             *(f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}"),
             f"--bounding-set={capabilities}",

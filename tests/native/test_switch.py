@@ -9,6 +9,7 @@ from tests.native.prober_process import Group
 from tests.native.two_tunnels import GROUP, SHARED, TwoTunnels, inside, ip, two_tunnels, udp_socket
 
 from vpnagent.probe.kernel import Kernel
+from vpnagent.probe.netlink_message import PROTOCOL
 from vpnagent.probe.switch import Switch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, nexthops")
@@ -97,7 +98,8 @@ def test_what_the_kernel_took_out_with_a_link_is_put_back(
 
 
 def test_a_resilient_group_stays_resilient(world: TwoTunnels, kernel: Kernel) -> None:
-    ip(f"nexthop add id {RESILIENT} group 101 type resilient buckets 8", namespace=world.gw)
+    made = f"nexthop add id {RESILIENT} group 101 type resilient buckets 8 proto {PROTOCOL}"
+    ip(made, namespace=world.gw)
     for switch in (Switch(kernel), Switch(kernel)):
         assert switch.write(RESILIENT, BOTH).error == ""
         have = kernel.nexthop(RESILIENT)
