@@ -96,8 +96,8 @@ def stages() -> list[Stage]:
     return [
         Stage("check", ("./dev", "check")),
         Stage("unit", (*unit, *(f"--ignore={each}" for each in ELSEWHERE)), ("tests",), pytest),
-        # One process: the locks of all namespaces lie in one folder, root's and the service user's in turn.
-        Stage("native", pytest, (NATIVE,), pytest, needs_root=True),
+        # A file in one process: most of them make one world for all their tests.
+        Stage("native", (*pytest, *side_by_side, "--dist", "loadfile"), (NATIVE,), pytest, needs_root=True),
         Stage("lab", lab, (LAB,), lab, needs_root=True),
     ]
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from tests.lab.gateway import Gateway
     from tests.lab.lab import Lab
 
-pytestmark = pytest.mark.deadline(400)
+pytestmark = [
+    pytest.mark.deadline(400),
+    pytest.mark.slow("faults that lie minutes apart, on a clock that skips"),
+]
 TARGETS = pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
 TAKING_TURNS = 75.0  # seconds; five minutes are a trial
 

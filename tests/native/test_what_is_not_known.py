@@ -73,6 +73,7 @@ def test_an_output_chain_that_drops_the_probes_is_told_and_moves_nothing(world: 
         until(lambda: states(daemon) == {PathState.UP}, within=5)
 
 
+@pytest.mark.slow("a limit is believed when it has been seen for a while")
 def test_a_target_that_polices_echo_requests_is_told_and_asked_more_slowly(world: TwoTunnels) -> None:
     limit = "icmp type echo-request limit rate over 10/second burst 5 packets drop"
     nft(world.far, f"table ip lim {{ chain i {{ type filter hook input priority 0; {limit}; }}; }}")
