@@ -105,6 +105,7 @@ def report(sent: int, lost: int, answered: int = 0) -> Report:
         lateness_total=0.0001 * sent,
         overflows=0,
         send_errors=0,
+        groups_repaired=2,
         events_lost=0,
     )
 
@@ -117,6 +118,7 @@ def test_the_next_prober_counts_on() -> None:
     assert (probes.sent(PRIMARY), probes.lost(PRIMARY)) == (21, 3)
     assert probes.round_trips(PRIMARY).counts[0] == 18
     assert probes.lateness().counts[0] == 21
+    assert probes.groups_repaired == 4
 
 
 def test_a_daemon_that_adopts_a_prober_tells_what_that_has_counted() -> None:

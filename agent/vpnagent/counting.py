@@ -96,7 +96,7 @@ class Probes:
             Reading(meter.tunnel, (prober, meter.tunnel), _counts(meter.counts, meter.total))
             for meter in report.rtt
         )
-        troubles = (report.send_errors, report.overflows, report.events_lost)
+        troubles = (report.send_errors, report.overflows, report.events_lost, report.groups_repaired)
         self._troubles.update([Reading(None, prober, troubles)])
         self._lateness.update([Reading(None, prober, _counts(report.lateness, report.lateness_total))])
 
@@ -111,17 +111,22 @@ class Probes:
     @property
     def send_errors(self) -> float:
         """Return the number of probes that could not be sent."""
-        return self._troubles.of(None, 3)[0]
+        return self._troubles.of(None, 4)[0]
 
     @property
     def overflows(self) -> float:
         """Return the number of answers that a full buffer of ours lost."""
-        return self._troubles.of(None, 3)[1]
+        return self._troubles.of(None, 4)[1]
 
     @property
     def events_lost(self) -> float:
         """Return how many events of the prober's the daemon was too slow for."""
-        return self._troubles.of(None, 3)[2]
+        return self._troubles.of(None, 4)[2]
+
+    @property
+    def groups_repaired(self) -> int:
+        """Return how many nexthop groups the probers put right that others had changed or removed."""
+        return int(self._troubles.of(None, 4)[3])
 
     def round_trips(self, tunnel: TunnelKey) -> Observed:
         """Return the round trips by bucket of RTT_BOUNDS."""

@@ -195,6 +195,11 @@ class Knowledge:
     check_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     witness_dirty: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def repairs(self) -> dict[str, int]:
+        """Return the drift put right, by kind: by the daemon, and the prober's groups."""
+        groups = self.kernel.repairs.get("group", 0) + self.probe.counted.groups_repaired
+        return {**self.kernel.repairs, **({"group": groups} if groups else {})}
+
     def carried(self, connection: str) -> tuple[Carried, ...]:
         """Return the witness's verdicts on a connection's networks that are configured."""
         locals_ = self.config.gateway.local_networks

@@ -203,7 +203,7 @@ def _agent(known: Knowledge) -> Iterator[Sample]:
     yield "vpnagent_build_info", (__version__,), 1
     yield "vpnagent_charon_up", (), known.charon.connected
     yield "vpnagent_config_last_reload_successful", (), known.config_error is None
-    for kind, count in seen_or_not(KINDS, known.kernel.repairs):
+    for kind, count in seen_or_not(KINDS, known.repairs()):
         yield "vpnagent_drift_repairs_total", (kind,), count
     for direction in DIRECTIONS:
         yield "vpnagent_clear_text_stopped_packets_total", (direction,), known.kernel.stopped.of(direction)

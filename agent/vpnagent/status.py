@@ -44,12 +44,15 @@ def worst_of(states: list[str]) -> str:
     return "up" if all(state == "up" for state in states) else "degraded"
 
 
-def state_of(tunnels: list[str], *, carried: bool) -> str:
-    """Return a connection's state: without a tunnel that carries its traffic it is not up."""
+def state_of(tunnels: list[str], *, carried: bool, whole: bool = True) -> str:
+    """Return a connection's state: without a tunnel that carries its traffic it is not up.
+
+    ``whole``: no packet of a carried network is known to go astray.
+    """
     worst = worst_of(tunnels)
     if not carried:
         return "down"
-    return "degraded" if worst == "down" else worst
+    return "degraded" if worst == "down" or not whole else worst
 
 
 def rfc3339(wall: float, timespec: str = "milliseconds") -> str:
@@ -64,10 +67,11 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
     networks = _networks(known, connection)
     lost = any(network["carried"] is False for network in networks)
     lost = lost or not known.kernel.missing.isdisjoint(connection.remote_networks)
+    whole = not any(verdict.in_part for verdict in known.carried(connection.name))
     failover = known.kernel.failovers.get(connection.name)
     return {
         "name": connection.name,
-        "state": state_of(states, carried=bool(selected) and not lost),
+        "state": state_of(states, carried=bool(selected) and not lost, whole=whole),
         "forwarding": connection.forwarding.value,
         "active": list(selected),
         "remote_networks": [str(n) for n in connection.remote_networks],

@@ -71,6 +71,20 @@ def test_a_missing_member_does_not_keep_the_others_out(
     assert group() == BOTH
     assert switch.verify({GROUP: BOTH}) == []
     assert switch.written[GROUP].error == ""
+    assert switch.repaired == 0  # the kernel's doing
+
+
+def test_what_others_changed_or_removed_is_put_back_and_counted(
+    world: TwoTunnels, kernel: Kernel, group: Group
+) -> None:
+    switch = Switch(kernel)
+    switch.write(GROUP, BOTH)
+    ip(f"nexthop delete id {GROUP}", namespace=world.gw)
+    assert switch.verify({GROUP: BOTH}) == [GROUP]
+    ip(f"nexthop replace id {GROUP} group 101 proto {PROTOCOL}", namespace=world.gw)
+    switch.verify({GROUP: ((102, 1),)})
+    assert group() == ((102, 1),)
+    assert switch.repaired == 2
 
 
 def test_a_write_without_any_member_left_is_an_error_and_changes_nothing(

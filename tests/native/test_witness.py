@@ -141,13 +141,16 @@ def test_a_mark_that_the_packet_filter_sets_is_followed(world: World) -> None:
     assert "NetworkNotCarried" in {f["code"] for f in world.checked()}
 
 
-def test_a_protocol_that_a_rule_diverts_is_told_and_the_network_is_carried(world: World) -> None:
+def test_a_protocol_that_a_rule_diverts_is_told_and_the_connection_is_degraded(world: World) -> None:
     world.gateway.ip(DIVERT)
     world.gateway.ip("rule add priority 100 ipproto icmp lookup 100")
 
     told = world.status_when(lambda s: "TrafficAstray" in codes(s, "critical"))
 
-    assert is_up(told)
+    assert told["state"] == told["connections"][0]["state"] == "degraded"
+    network = told["connections"][0]["networks"][0]
+    assert network["carried"]
+    assert "ipproto 1 lookup 100" in network["reason"]
     assert "TrafficAstray" in {f["code"] for f in world.checked()}
 
 

@@ -73,6 +73,7 @@ REPORT = Report(
     lateness_total=0.1,
     overflows=0,
     send_errors=0,
+    groups_repaired=0,
     events_lost=0,
 )
 REQUESTS = ViciRequests(

@@ -210,7 +210,7 @@ def test_a_mark_that_may_be_set_costs_no_network_and_is_told(marking: Marking, s
     )
     chain.answers(lambda q: TO_UPLINK._replace(table=100) if q.flow.mark == 1 else None)
     said = chain.look()
-    assert all(verdict.carried for verdict in said.verdicts)
+    assert all(verdict.carried and not verdict.in_part for verdict in said.verdicts)
     assert [(f.code, f.severity) for f in said.findings] == [("TrafficAstray", severity)]
 
 
@@ -218,7 +218,7 @@ def test_a_protocol_that_a_rule_diverts_is_critical() -> None:
     chain = Chain().change(rules=(*PLAIN_RULES, rule(ip_protocol=1)))
     chain.answers(lambda q: TO_UPLINK._replace(table=100) if q.flow.protocol == 1 else None)
     said = chain.look()
-    assert all(verdict.carried for verdict in said.verdicts)
+    assert all(verdict.in_part for verdict in said.verdicts)
     [found] = said.findings
     assert (found.code, found.severity) == ("TrafficAstray", Severity.CRITICAL)
     assert "ipproto 1 lookup 100" in found.text

@@ -20,7 +20,7 @@ from vpnagent.knowledge import Knowledge
 from vpnagent.metrics import samples
 from vpnagent.report import refresh
 from vpnagent.routing.objects import KernelObjects, KernelState
-from vpnagent.status import status
+from vpnagent.status import state_of, status
 from vpnagent.witness.machine import from_plain, machine_of, to_plain
 from vpnagent.witness.values import Facts, Filtering, Link, Pair, Statement, Verdict
 from vpnagent.witness.watch import Watch, newly_broken
@@ -118,6 +118,13 @@ def test_a_route_that_is_not_installed_takes_its_connection_down() -> None:
     knowledge = known(CARRIED)
     knowledge.kernel.missing = frozenset({OSS})
     assert connection_of(knowledge)["state"] == "down"
+
+
+def test_packets_that_surely_go_astray_leave_no_connection_up() -> None:
+    assert state_of(["up", "up"], carried=True, whole=True) == "up"
+    assert state_of(["up", "up"], carried=True, whole=False) == "degraded"
+    in_part = replace(CARRIED, reason="not for ICMP: it leaves by eth0")
+    assert connection_of(known(in_part))["networks"][0]["reason"] == in_part.reason
 
 
 def test_a_network_that_is_configured_no_more_costs_nothing() -> None:

@@ -80,7 +80,7 @@ def look(known: Knowledge, before: Seen | None, at: float) -> Seen:
             t.key: _tunnel(known, t.key, tunnels.get(t.key, UNSEEN), at) for t in known.config.tunnels()
         },
         failovers=_failovers(known),
-        repairs=dict(known.kernel.repairs),
+        repairs=known.repairs(),
         findings={(f.code, f.subject): f for f in known.findings.current if f.code not in TOLD_ANYHOW},
         charon=charon if charon is not None or before is None else before.charon,
         charon_error=known.charon.error or "",

@@ -75,7 +75,8 @@ def _selectors(selectors: Selectors) -> str:
 
 
 def _network(network: NetworkSeen) -> str:
-    said = {True: "carried", False: f"NOT CARRIED: {network.reason}", None: network.reason}
+    carried = f"carried, but {network.reason}" if network.reason else "carried"
+    said = {True: carried, False: f"NOT CARRIED: {network.reason}", None: network.reason}
     return f"{network.local} -> {network.remote}: {said[network.carried]}"
 
 

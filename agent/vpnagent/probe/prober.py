@@ -232,5 +232,6 @@ class Prober:
             lateness_total=self._lateness.total,
             overflows=shell.overflows,
             send_errors=shell.send_errors,
+            groups_repaired=self._shell.switch.repaired,
             events_lost=self._server.events_lost,
         )

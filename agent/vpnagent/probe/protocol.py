@@ -33,7 +33,7 @@ from vpnagent.record import dataclass
 
 __all__ = ["Assembler", "ProtocolError", "datagrams"]
 
-VERSION: Final = 2
+VERSION: Final = 3
 FRAGMENT: Final = 32 * 1024  #: octets of body in one datagram
 MAXIMUM: Final = 4 * 1024 * 1024  #: octets of body in one message; 256 tunnels need less than a tenth
 DATAGRAM: Final = 64 * 1024  #: octets to offer for one datagram
@@ -164,6 +164,7 @@ class Report:
     lateness_total: float  #: seconds
     overflows: int  #: answers that we lost ourselves, to a full socket buffer
     send_errors: int  #: probes that could not be sent
+    groups_repaired: int  #: nexthop groups that others changed or removed, and that were put right
     events_lost: int  #: events dropped as the daemon did not read for long
 
 

@@ -39,6 +39,8 @@ class Switch:
         self.restorer = Restorer(kernel)
         self._resilient: set[int] = set()
         self.written: dict[int, Written] = {}
+        self._stood: set[int] = set()  #: groups that held what was decided when they were last looked at
+        self.repaired = 0  #: of these, how often one was changed or removed by others, and put right
 
     def read(self, group: int) -> Members:
         """Return what the kernel has in the group; empty when there is none."""
@@ -68,6 +70,7 @@ class Switch:
         except NetlinkError as refusal:
             error = refusal.reason
         self.written[group] = Written(members, sent, acknowledged, error)
+        (self._stood.discard if error or not members else self._stood.add)(group)
         return self.written[group]
 
     def _settle(self, group: int, members: Members) -> None:
@@ -138,7 +141,11 @@ class Switch:
                     self.written[group] = self.written[group]._replace(error="")
                 return False
             if have and have == sorted(self._kernel.existing(members)):
+                self._stood.discard(group)  # the kernel took out what went with its link
                 return False
         except NetlinkError:
             return False
-        return self.write(group, members).acknowledged is not None
+        stood = group in self._stood
+        written = self.write(group, members)
+        self.repaired += stood and not written.error
+        return written.acknowledged is not None

@@ -1,7 +1,7 @@
 """What the witness tells beside its verdicts: one finding a cause, not one a network. Pure."""
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from dataclasses import replace
 from typing import Final
 
 from vpnagent.config.values import Config
@@ -27,20 +27,29 @@ CODES: Final = {
 def statement(config: Config, facts: Facts, answers: Answers) -> Statement:
     """Return the verdicts, and what is to be told."""
     court = Court(config, facts, answers)
-    verdicts = tuple(map(court.verdict, pairs(config)))
-    astray = chain.from_iterable(traffic_astray(court, verdict) for verdict in verdicts)
-    return statement_of(court, verdicts, astray)
+    return statement_of(court, (judged(court, pair) for pair in pairs(config)))
 
 
-def statement_of(court: Court, verdicts: Iterable[Verdict], astray: Iterable[Finding]) -> Statement:
-    """Return what follows from all verdicts; ``astray`` is what ``traffic_astray`` says of each."""
-    verdicts = tuple(verdicts)
+def judged(court: Court, pair: Pair) -> tuple[Verdict, list[Finding]]:
+    """Return whether a pair is carried, and which packets of it go astray although it is."""
+    verdict = court.verdict(pair)
+    astray = [*_traffic_astray(court, verdict)]
+    surely = [finding.text for finding in astray if finding.severity is Severity.CRITICAL]
+    reason = surely[0].partition(": carried, but ")[2] if surely else verdict.reason
+    return replace(verdict, reason=reason), astray
+
+
+def statement_of(court: Court, found_by_pair: Iterable[tuple[Verdict, list[Finding]]]) -> Statement:
+    """Return what follows from what ``judged`` says of each pair."""
+    by_pair = [*found_by_pair]
+    verdicts = tuple(verdict for verdict, _ in by_pair)
+    astray = [finding for _, found in by_pair for finding in found]
     found = [
         *not_carried(verdicts),
         *_lan(court, verdicts),
         *_standby(court, verdicts),
         *_own(court, verdicts),
-        *{finding.text.partition(": ")[2]: finding for finding in reversed([*astray])}.values(),
+        *{finding.text.partition(": ")[2]: finding for finding in reversed(astray)}.values(),
         *_not_asked(court),
     ]
     return Statement(verdicts=verdicts, findings=tuple(found))
@@ -175,7 +184,7 @@ def _own(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
             return
 
 
-def traffic_astray(court: Court, verdict: Verdict) -> Iterator[Finding]:
+def _traffic_astray(court: Court, verdict: Verdict) -> Iterator[Finding]:
     """Yield packets of certain marks, protocols or ports that leave although plain ones are carried."""
     asked = court.ways_out(verdict.pair)[:1] if verdict.carried else []
     as_usual = court.flow(verdict.pair)

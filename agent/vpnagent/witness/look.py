@@ -7,11 +7,10 @@ from typing import Final, NamedTuple, TypeVar
 
 from vpnagent.checks import fib_messages
 from vpnagent.config.values import Config
-from vpnagent.finding import Finding
 from vpnagent.routing import dumps, route_lookup
 from vpnagent.routing.message import AF_UNSPEC, NLM_F_DUMP, attribute, message
 from vpnagent.routing.netlink_socket import NetlinkSocket
-from vpnagent.witness.findings import statement_of, traffic_astray
+from vpnagent.witness.findings import judged, statement_of
 from vpnagent.witness.judgement import Court
 from vpnagent.witness.questions import lan_questions, pairs, way_questions
 from vpnagent.witness.values import Answer, Facts, Question, Statement
@@ -128,13 +127,12 @@ async def _paired(batch: Batch, answers: Sequence[Answer]) -> dict[Question, Ans
 
 async def _judged(court: Court) -> Statement:
     """Judge, and let others have their turn meanwhile."""
-    verdicts, astray = [], list[Finding]()
+    found = []
     for number, pair in enumerate(pairs(court.config), start=1):
-        verdicts.append(court.verdict(pair))
-        astray += traffic_astray(court, verdicts[-1])
+        found.append(judged(court, pair))
         if not number % max(1, PAIRS_AT_ONCE // (1 + len(court.flows))):
             await asyncio.sleep(0)
-    return statement_of(court, verdicts, astray)
+    return statement_of(court, found)
 
 
 LINKS: Final = message(

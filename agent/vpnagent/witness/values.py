@@ -67,13 +67,18 @@ class Verdict:
 
     pair: Pair
     link: Link | None = None  #: None: it is carried
-    reason: str = ""
+    reason: str = ""  #: why it is not; where it is carried, which packets surely are not
     hint: str = ""
 
     @property
     def carried(self) -> bool:
         """Whether a host's packet goes into a tunnel of ours, and its answer back."""
         return self.link is None
+
+    @property
+    def in_part(self) -> bool:
+        """Whether it is carried, but surely not all of it."""
+        return self.carried and bool(self.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
