@@ -1,4 +1,4 @@
-"""Which of the tunnels' packets the packet filter drops or changes: IKE, ESP, and what is in the tunnels.
+"""Which of the tunnels' packets the packet filter drops or changes: IKE, ESP, what is in the tunnels, probes.
 
 Each kind of packet is imagined once for each tunnel, and what is in the tunnels for each local and remote
 network too, and sent through the rules (``firewall``): all of them, as long as that takes seconds. Pure.
@@ -9,12 +9,13 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent.checks.firewall import Fate, Hit, Packet, Ruleset, fate
-from vpnagent.checks.nft_json import IPV4, PROTOCOLS
+from vpnagent.checks.nft_json import ICMP_TYPES, IPV4, PROTOCOLS
 from vpnagent.checks.observation import Observation
-from vpnagent.config.values import Config, Connection, Tunnel, UdpEncapsulation
+from vpnagent.config.values import Config, Connection, Probe, ProbeMethod, Tunnel, UdpEncapsulation
 from vpnagent.finding import Finding, Severity
 from vpnagent.record import dataclass
 
+A_PORT: Final = 50000  #: of a client
 IKE_PORTS: Final = (500, 4500)  #: RFC 7296 §2, RFC 3948
 INPUT: Final = ("prerouting", "input")
 OUTPUT: Final = ("output", "postrouting")
@@ -37,6 +38,7 @@ class Trial:
     changed: str = ""  #: code of the finding when an address of it is changed; empty: that may be
 
 
+TOLD_IN_OTHERS: Final = frozenset({"OnlyAnswersAccepted", "ProbeDropped"})
 MOST_STEPS: Final = 2_000_000  #: rules walked through, times packets: some seconds
 LEAST_TRIALS: Final = 64  #: that are made however many rules there are
 
@@ -50,13 +52,13 @@ def filtering(config: Config, seen: Observation) -> Iterator[Finding]:
     affordable = max(LEAST_TRIALS, MOST_STEPS // max(seen.firewall.size, 1))
     if len(trials) > affordable:
         yield _not_all(affordable, len(trials))
-    for trial in trials[:affordable]:
+    for trial in (*trials[:affordable], *_probes(config)):
         found = _finding(trial, fate(seen.firewall, trial.packet))
         if found is None:
             continue
         finding, hit = found
-        # What is dropped as an answer too needs no word about first packets.
-        worse = finding.code == "OnlyAnswersAccepted" and any(hit == known for _, known in told)
+        # What is dropped as an answer too needs no word about first packets, nor about probes.
+        worse = finding.code in TOLD_IN_OTHERS and any(hit == known for _, known in told)
         if (finding.code, hit) not in told and not worse:
             told.add((finding.code, hit))
             yield finding
@@ -176,15 +178,57 @@ def _udp(port: int) -> Fields:
     return {"l4proto": PROTOCOLS["udp"], "sport": port, "dport": port}
 
 
+def _probes(config: Config) -> Iterator[Trial]:
+    """Probes of every tunnel and target, and their answers."""
+    for tunnel in config.tunnels():
+        own = tunnel.inside_address.ip if tunnel.inside_address else config.gateway.source_address
+        yield from _probed(tunnel, own)
+
+
+def _probed(tunnel: Tunnel, source: IPv4Address | None) -> Iterator[Trial]:
+    asked, answered = _kinds(tunnel.probe)
+    method, name = tunnel.probe.method.value.upper(), tunnel.interface
+    breaks = f"whether {tunnel.key} works is not known, and it is not used while another tunnel is heard"
+    for target in tunnel.probe.targets:
+        sent = _fields(asked, source, target, outgoing=name)
+        received = _fields(answered, target, source, incoming=name)
+        yield Trial(
+            f"a probe of {target} ({method}) by {name}",
+            Packet(OUTPUT, sent | NEW),
+            "ProbeDropped",
+            Severity.CRITICAL,
+            breaks,
+        )
+        yield Trial(
+            f"an answer of {target} ({method}) on {name}",
+            Packet(INPUT, received | OLD, first=False),
+            "ProbeDropped",
+            Severity.CRITICAL,
+            breaks,
+        )
+
+
+def _kinds(probe: Probe) -> tuple[Fields, Fields]:
+    """Return what a probe and its answer are."""
+    match probe.method:
+        case ProbeMethod.ICMP:
+            icmp: Fields = {"l4proto": PROTOCOLS["icmp"]}
+            return icmp | {"icmptype": ICMP_TYPES["echo-request"]}, icmp | {"icmptype": 0}
+        case ProbeMethod.TCP | ProbeMethod.DNS:
+            protocol = PROTOCOLS["tcp" if probe.method is ProbeMethod.TCP else "udp"]
+            ports: Fields = {"l4proto": protocol, "sport": A_PORT, "dport": probe.port}
+            return ports, ports | {"sport": probe.port, "dport": A_PORT}
+
+
 def _inside(
     config: Config, tunnel: Tunnel, local_network: IPv4Network, network: IPv4Network, lan: str
 ) -> Iterator[Trial]:
     """Answers to the gateway itself, and both ways between a local and a remote network."""
     remote, local = _a_host(network), _a_host(local_network)
     own = config.gateway.source_address or (tunnel.inside_address.ip if tunnel.inside_address else None)
-    icmp: Fields = {"l4proto": PROTOCOLS["icmp"]}
-    tcp: Fields = {"l4proto": PROTOCOLS["tcp"], "sport": 50000, "dport": 443}
-    answer: Fields = {"l4proto": PROTOCOLS["tcp"], "sport": 443, "dport": 50000}
+    icmp: Fields = {"l4proto": PROTOCOLS["icmp"], "icmptype": ICMP_TYPES["echo-reply"]}
+    tcp: Fields = {"l4proto": PROTOCOLS["tcp"], "sport": A_PORT, "dport": 443}
+    answer: Fields = {"l4proto": PROTOCOLS["tcp"], "sport": 443, "dport": A_PORT}
     received = _fields(icmp, remote, own, incoming=tunnel.interface)
     yield Trial(
         f"an answer from {network} on {tunnel.interface}",
@@ -245,7 +289,7 @@ def _fields(
     outgoing: str = "",
 ) -> Fields:
     """Return a packet's fields; what is not known is left out, and what it has not is empty or -1."""
-    fields: Fields = {"nfproto": IPV4, "mark": 0, "sport": -1, "dport": -1, **protocol}
+    fields: Fields = {"nfproto": IPV4, "mark": 0, "sport": -1, "dport": -1, "icmptype": -1, **protocol}
     if source is not None:
         fields["saddr"] = int(source)
     if destination is not None:

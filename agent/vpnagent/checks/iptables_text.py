@@ -39,6 +39,7 @@ FIELDS: Final = {
     "--dport": "dport",
     "--sports": "sport",
     "--dports": "dport",
+    "--icmp-type": "icmptype",
     "--ctstate": "ctstate",
     "--state": "ctstate",
     "--mark": "mark",
@@ -190,6 +191,11 @@ def _protocol(word: str) -> Value:
     return number, number
 
 
+def _icmp_type(word: str) -> Value:
+    """Read a type; one with a code of its own is not understood."""
+    return (0, 255) if word == "any" else (int(word), int(word))
+
+
 def _interface(word: str) -> Value:
     return f"{word[:-1]}*" if word.endswith("+") else word
 
@@ -202,5 +208,6 @@ _READERS: Final[Mapping[str, Callable[[str], Value]]] = {
     "l4proto": _protocol,
     "sport": _port,
     "dport": _port,
+    "icmptype": _icmp_type,
     "ctstate": str.lower,
 }

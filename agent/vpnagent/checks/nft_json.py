@@ -15,6 +15,8 @@ Json = dict[str, Any]
 Sets = Mapping[tuple[str, str], tuple[Value, ...]]  #: by table and name
 
 PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "esp": 50, "ah": 51}
+ICMP_TYPES: Final = {"echo-reply": 0, "destination-unreachable": 3, "echo-request": 8, "time-exceeded": 11}
+NAMED: Final = {"l4proto": PROTOCOLS, "icmptype": ICMP_TYPES, "nfproto": {"ipv4": 2}}
 CT_STATES: Final = ("invalid", "established", "related", "new", "untracked")
 SIMPLE: Final = {
     "accept": Action.ACCEPT,
@@ -184,6 +186,8 @@ def _field(left: object) -> str:
             return IP_FIELDS.get(key, "")
         case {"payload": {"protocol": "udp" | "tcp" | "th", "field": "sport" | "dport" as key}}:
             return str(key)
+        case {"payload": {"protocol": "icmp", "field": "type"}}:
+            return "icmptype"
         case {"ct": {"key": "state"}}:
             return "ctstate"
         case _:
@@ -193,7 +197,7 @@ def _field(left: object) -> str:
 def _implied(left: object) -> list[Match]:
     """Return the protocol that a look into its header presupposes."""
     match left:
-        case {"payload": {"protocol": "udp" | "tcp" as protocol}}:
+        case {"payload": {"protocol": "udp" | "tcp" | "icmp" as protocol}}:
             number = PROTOCOLS[str(protocol)]
             return [Match("l4proto", ((number, number),))]
         case _:
@@ -248,10 +252,8 @@ def _number(name: str, value: object) -> int | None:
                 return int(IPv4Address(value))
             except ValueError:
                 return None
-        case str() if name == "l4proto":
-            return PROTOCOLS.get(value)
-        case "ipv4" if name == "nfproto":
-            return IPV4
+        case str() if name in NAMED:
+            return NAMED[name].get(value)
         case _:
             return None
 
