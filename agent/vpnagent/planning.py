@@ -1,6 +1,7 @@
 """What the commands do without the daemon: show what would change, and remove everything."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vpnagent.choice import WORDS, carriers, verdict_of
@@ -59,13 +60,13 @@ async def planned(config: Config, verdicts: Verdicts, carrying: Collection[Tunne
 
 
 async def put_guards(config: Config) -> list[str]:
-    """Put the guard routes in place and touch nothing else; return what could not be, by line.
+    """Put the guard routes and the leak guard in place; return what could not be, by line.
 
-    Raises NetlinkError.
+    A table of ours that stands is let be: the daemon knows more of the local side. Raises NetlinkError.
     """
-    routes = desired(config, {}).kernel.routes
-    guards = KernelObjects(routes={key: route for key, route in routes.items() if route.group is None})
-    return await _reconcile(guards, prune=False)
+    want = desired(config, {}).kernel
+    guards = {key: route for key, route in want.routes.items() if route.group is None}
+    return await _reconcile(KernelObjects(routes=guards, filter_table=want.filter_table), prune=False)
 
 
 async def remove_everything(control_socket: str, vici_socket: str) -> list[str]:
@@ -104,7 +105,10 @@ async def _reconcile(want: KernelObjects, *, prune: bool) -> list[str]:
     kernel = Kernel(on_change=lambda: None)
     try:
         await kernel.open()
-        actions = plan(want, await kernel.observe(want), prune=prune, manage_sysctls=False)
+        state = await kernel.observe(want)
+        if not prune and state.objects.filter_table:
+            want = replace(want, filter_table=None)
+        actions = plan(want, state, prune=prune, manage_sysctls=False)
         return [str(error) for _, error in await kernel.apply_all(actions)]
     finally:
         kernel.close()

@@ -334,6 +334,10 @@ def test_the_guard_of_a_boot_needs_no_key_and_no_good_file(there: Namespace, tmp
             "unreachable 172.16.0.0/16 metric 4278198272 ",
         ]
     assert there.ip("-j nexthop show").strip() in ("", "[]")
+    assert "drop" in there.run("nft list chain inet vpnagent outward")
+    there.run("nft add element inet vpnagent tunnels { kept }")
+    there.run(guard)
+    assert "kept" in there.run("nft list set inet vpnagent tunnels")  # what stands is the daemon's
 
 
 def test_one_clear_line_without_the_capability(there: Namespace) -> None:

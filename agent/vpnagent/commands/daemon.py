@@ -166,7 +166,7 @@ def _down_without_daemon(config_path: str) -> None:
 @click.command()
 @config_option
 def guard(config_path: str) -> None:
-    r"""Put the unreachable routes under the remote networks in place, and nothing else.
+    r"""Put the unreachable routes under the remote networks and the leak guard in place, nothing else.
 
     \b
     Example:
