@@ -177,10 +177,13 @@ def test_flapping_is_bounded(intent: Intent, good: float, bad: float) -> None:
         world.fault("primary", frozenset())
         world.run(good)
     log = world.shell.log
-    moves = [at for at, a in log if isinstance(a, actions.WriteGroup)]
+    writes = [(at, a.cause) for at, a in log if isinstance(a, actions.WriteGroup)]
+    moves = [at for at, _ in writes]
     resets = [at for at, a in log if isinstance(a, actions.Terminate)]
     reports = [at for at, a in log if isinstance(a, actions.PathChanged)]
     assert len(moves) <= 14
     assert len(resets) <= 20
     assert len(reports) <= 10 + 10 + 2 * 240 / 10 + 4
-    assert all(b - a >= 0.3 - 1e-6 for a, b in pairwise(moves))
+    for (earlier, _), (later, cause) in pairwise(writes):
+        # Two paths may leave their hold-down one right after the other: to a path that was heard for so long.
+        assert later - earlier >= 0.3 - 1e-6 or cause is actions.Cause.RECOVERED
