@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.journal import say
 from vpnagent.probe.protocol import FailedOver
-from vpnagent.prober_link import failover_of, story
+from vpnagent.prober_link import failover_of, is_failover, story
 
 TOLD = FailedOver(
     connection="hangzhou",
@@ -33,6 +35,12 @@ def test_a_failovers_monotonic_times_become_wall_time() -> None:
     )
     assert failover.detection_seconds == pytest.approx(0.3)
     assert failover.switch_seconds == pytest.approx(0.0009)
+
+
+def test_a_tunnel_that_is_heard_for_the_first_time_takes_its_place_and_that_is_no_failover() -> None:
+    assert is_failover(TOLD)
+    assert not is_failover(replace(TOLD, old=()))
+    assert not is_failover(replace(TOLD, cause=Cause.START))
 
 
 def test_the_log_line_tells_the_whole_story() -> None:

@@ -14,6 +14,7 @@ from vpnagent import program
 from vpnagent.config.values import ProbeMethod
 from vpnagent.errors import AgentError
 from vpnagent.knowledge import Failover, Knowledge
+from vpnagent.probe.actions import Cause
 from vpnagent.probe.client import ProberClient, Spawner, Supervised, prober_command
 from vpnagent.probe.codec import ProtocolError, decode
 from vpnagent.probe.lifecycle import be_realtime
@@ -190,8 +191,8 @@ class ProberLink:
         failover = failover_of(message, time.time() - time.monotonic())
         known.selected = {**known.selected, message.connection: message.new}
         self._known.kernel_dirty.set()
-        if not message.old:
-            return  # the first choice after a start is no failover
+        if not is_failover(message):
+            return
         known.note(message.connection, failover)
         log.warning(
             "failover connection=%s from=%s to=%s reason=%s detection_seconds=%.6f switch_seconds=%.6f"
@@ -221,6 +222,11 @@ class ProberLink:
             seconds,
             story(failover),
         )
+
+
+def is_failover(message: FailedOver) -> bool:
+    """Whether traffic was moved; a tunnel that is heard for the first time takes its place."""
+    return bool(message.old) and message.cause is not Cause.START
 
 
 def failover_of(message: FailedOver, offset: float) -> Failover:

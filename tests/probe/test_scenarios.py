@@ -69,6 +69,19 @@ def states(world: World) -> dict[str, PathState]:
     return {p.tunnel.tunnel: p.state for p in world.shell.core.paths()}
 
 
+def test_a_tunnel_that_comes_up_second_takes_its_place_and_that_counts_as_the_start() -> None:
+    intent = make_intent()
+    [connection] = intent.connections
+    primary, backup = connection.tunnels
+    late = replace(connection, tunnels=(replace(primary, child_sa_installed=False), backup))
+    world = World(replace(intent, connections=(late,)))
+    world.run(6.0)
+    assert moves(world)[-1] == (("backup",), ("primary",), Cause.START)
+    world.fault("primary", ESP)
+    world.run(1.0)
+    assert moves(world)[-1] == (("primary",), ("backup",), Cause.SILENT)
+
+
 def blackouts(*, own: bool, faults: frozenset[str], delay: float = 0.005) -> tuple[list[float], list[float]]:
     """Return sorted outbound and two-way blackouts in detection times, over fresh worlds; check the blame."""
     outbound, both_ways = [], []

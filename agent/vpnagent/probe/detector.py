@@ -101,7 +101,7 @@ class Detector:
             case PathState.UP | PathState.DEGRADED | PathState.ELSEWHERE:
                 return []
             case PathState.INIT:
-                return [self._take(Event.HEARD, Cause.RECOVERED, "heard", at)]
+                return [self._take(Event.HEARD, Cause.START, "heard", at)]
             case PathState.HOLD_DOWN:
                 if unheard > self._gap:
                     self.hold_down.postpone(unheard)
