@@ -3,7 +3,7 @@
 Where a scenario runs is its own to say: in simulated time, unless it is marked ``smp`` (load, more than one
 processor). A guest that hangs, or does not come up, is ended, its logs are kept, and its scenarios run once
 more in a new one, which is told. Results are left in build/lab: a folder for each guest, and for all of them
-one junit file and one list of what failed.
+one junit file and one list of what failed; those of the run before in build/lab.before.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tools import results
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "tests" / "lab" / "run"
 BUILD = Path("build/lab")
+BEFORE = Path("build/lab.before")
 DEADLINE = int(os.environ.get("VPNAGENT_LAB_DEADLINE", "900"))  # seconds, for one guest
 EMULATED_DEADLINE = 3000
 NOTHING_COLLECTED = 5
@@ -200,7 +201,9 @@ def main() -> int:
     Path("build").mkdir(exist_ok=True)
     with open("build/lab.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.rmtree(BUILD, ignore_errors=True)
+        shutil.rmtree(BEFORE, ignore_errors=True)
+        if BUILD.exists():
+            BUILD.rename(BEFORE)  # what failed is run once more, and the first logs say why
         BUILD.mkdir(parents=True)
         subprocess.run(
             [ROOT / "tests" / "lab" / "libreswan"], check=True
