@@ -67,6 +67,13 @@ def test_the_daemon_needs_no_root(host: Host, user: ServiceUser) -> None:
     assert "vpnagent" not in run(listed)
 
 
+def test_nobody_of_the_same_user_reads_the_memory_of_daemon_and_prober(user: ServiceUser) -> None:
+    with user.daemon() as daemon:
+        prober = until(lambda: prober_pid(user.log()), within=30)
+        for pid in (daemon.pid, prober):
+            assert user.python(f"open('/proc/{pid}/mem', 'rb')").startswith("PermissionError")
+
+
 def test_what_an_operators_load_all_unloads_is_loaded_again(host: Host, user: ServiceUser) -> None:
     """swanctl(8) unloads whatever is in no file of its own."""
     user.open_vici()

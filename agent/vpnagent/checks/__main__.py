@@ -15,6 +15,7 @@ from vpnagent.checks.certificates import expiries
 from vpnagent.checks.judge import judge
 from vpnagent.checks.next_start import next_start
 from vpnagent.checks.observe import observe
+from vpnagent.secret import close_memory
 from vpnagent.witness.machine import machine_of, to_plain
 
 LEAST_URGENT = 19
@@ -22,6 +23,7 @@ LEAST_URGENT = 19
 
 def main() -> None:
     """Read standard input, look, and write to standard output."""
+    close_memory()  # it reads the keys as a start does
     os.nice(LEAST_URGENT)
     config, config_path = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the daemon that started us
     seen = asyncio.run(observe(config, config_path, thorough=False))

@@ -45,8 +45,10 @@ def run(config_path: str, no_prober: bool, debug: bool) -> None:
 
     if not has_net_admin():
         raise ControlError("run needs root or the capability CAP_NET_ADMIN", NOT_PERMITTED)
+    from vpnagent.secret import close_memory
     from vpnagent.standing import Standing
 
+    close_memory()
     standing = Standing(config_path, agent_key(config_path, "state_directory", DEFAULT_STATE))
     loaded = standing.start()
     log.configure(debug=debug)

@@ -13,6 +13,7 @@ import urllib.request
 from typing import IO, Any, Final
 
 from vpnagent import __version__
+from vpnagent.secret import close_memory
 
 AGAIN, NEVER = 1, 2
 TIMEOUT: Final = 60.0  #: seconds, more than any hook may take: whoever started us ends us before
@@ -48,6 +49,7 @@ def post(asked: dict[str, Any]) -> tuple[int, str]:
 
 def main(given: IO[bytes], complaint: IO[str]) -> int:
     """Post what is given; return the exit status."""
+    close_memory()
     os.nice(NICENESS)
     status, problem = post(json.load(given))
     if problem:

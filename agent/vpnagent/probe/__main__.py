@@ -15,6 +15,7 @@ from vpnagent.namespace_lock import LockError, LockHeldError, Role
 from vpnagent.probe.journal import line
 from vpnagent.probe.lifecycle import GRACE, StateFile, acquire_lock, be_realtime, end_noted
 from vpnagent.probe.prober import Prober
+from vpnagent.secret import close_memory
 
 USAGE = "usage: python -m vpnagent.probe --socket PATH [--realtime] [--replace]"
 
@@ -26,6 +27,7 @@ def main(arguments: list[str]) -> int:
     if len(rest) != 2 or rest[0] != "--socket":  # noqa: PLR2004 - the option and its value
         line(USAGE, priority=3)
         return 2
+    close_memory()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     path = rest[1]
     state = StateFile(path)
