@@ -12,7 +12,7 @@ PR_SET_DUMPABLE: Final = 4
 def close_memory() -> None:
     """Let nobody without CAP_SYS_PTRACE read this process's memory, nor the kernel write it to a core file.
 
-    PR_SET_DUMPABLE(2const): other processes of the same user are shut out, too. It does not outlive execve(2).
+    PR_SET_DUMPABLE(2const): other processes of the same user are shut out, too. An execve(2) ends it.
     """
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 

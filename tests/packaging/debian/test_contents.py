@@ -1,5 +1,6 @@
 """What is in the Debian package, as dpkg-deb tells it."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -50,6 +51,7 @@ def files(deb: Path) -> dict[str, str]:
         "/usr/share/doc/vpnagent/examples/example.yaml",
         "/usr/share/doc/vpnagent/SECURITY.md",
         "/usr/share/doc/vpnagent/check.md",
+        "/usr/share/doc/vpnagent/sbom.cdx.json",
         RUNBOOK_URL.removeprefix("file://"),
     ],
 )
@@ -106,3 +108,22 @@ def test_the_scripts_are_shell_that_shellcheck_finds_no_fault_with(deb: Path, tm
     # What debhelper puts in is its own.
     ours = [ROOT / f"packaging/debian/vpnagent.{name}" for name in MAINTAINER_SCRIPTS]
     subprocess.run(["shellcheck", *ours], check=True)
+
+
+def test_the_bill_of_materials_has_what_is_in_it(deb: Path, files: dict[str, str], tmp_path: Path) -> None:
+    """CycloneDX: each library with the digests of its lock."""
+    subprocess.run(["dpkg-deb", "--extract", deb, tmp_path], check=True)
+    told = json.loads((tmp_path / "usr/share/doc/vpnagent/sbom.cdx.json").read_text())
+    listed = {f"{part['name'].replace('-', '_')}-{part['version']}".lower() for part in told["components"]}
+    there = {
+        path.split("/site-packages/")[1].partition(".dist-info/")[0]
+        for path in files
+        if ".dist-info/" in path
+    }
+    assert {name.lower() for name in there if not name.startswith("vpnagent-")} <= listed
+    assert all(part["externalReferences"][0]["hashes"] for part in told["components"])
+
+
+def test_nothing_in_it_names_the_folder_of_its_build(files: dict[str, str]) -> None:
+    """RECORD has digests of what pip notes about the folder: two builds were not equal in bytes."""
+    assert [path for path in files if path.endswith(("/RECORD", "/direct_url.json"))] == []
