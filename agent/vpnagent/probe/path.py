@@ -98,6 +98,8 @@ class Path:
             self._slower = 1
             self.window.clear()
             self.window.rtt = RoundTrip(intent.detection_time)
+        if _question(old) != _question(intent):
+            self.window.forget()
         if old.limits != intent.limits:
             self.grade = Grade(intent.limits)
         self.detector.tune(intent.hold_down, 2 * COVER * intent.interval)
@@ -181,7 +183,10 @@ class Path:
         """Nothing is known of the path any more, if the last probe could not be sent."""
         if self._unsent_since is None:
             return []
-        return self.detector.unsent(f"probes cannot be sent: {self._error}", at)
+        transitions = self.detector.unsent(f"probes cannot be sent: {self._error}", at)
+        if transitions:
+            self.silence.restart(at)  # a silence is one of probes that are sent: nothing is known of this one
+        return transitions
 
     def arrived(self, heard_on: TunnelKey | None, at: float) -> list[Transition]:
         """The reply that was just answered came by that tunnel; None: by an interface of others."""
@@ -264,11 +269,18 @@ class Path:
             self._send(self.schedule.everyone(), actions)
             if self.marked and self.limit.stage is Stage.NORMAL and not self.new:
                 self._ask(self.schedule.usual, actions, spare=True, marked=False)
+        transitions = self._known_again(now)
         if self.schedule.due <= now:
             self._send(self.schedule.take(now, random()), actions)
             self.window.settle(now - self.detection_time - (self.window.rtt.srtt or 0.0))
-            return self._grade(now, actions)
-        return []
+            transitions += self._grade(now, actions)
+        return transitions
+
+    def _known_again(self, now: float) -> list[Transition]:
+        """Probes can be sent again, and none is answered: of an unprobed path nobody else is a witness."""
+        if self.state is not PathState.UNPROBED or not self.silence.complete:
+            return []
+        return self.detector.lost(Cause.SILENT, "nothing heard since probes can be sent again", now)
 
     def _pace(self, slower: int, at: float) -> None:
         """Probe at another rate from now on: what was missed until now was perhaps the target's doing."""
@@ -347,3 +359,8 @@ class Path:
             self._unmarked_only = 0
         elif self.limit.stage is Stage.NORMAL and not self.limit.undecided:
             self._unmarked_only += 1
+
+
+def _question(intent: TunnelIntent) -> tuple[object, ...]:
+    """Return what a probe asks, whom and through what: an answer to another question is none to this one."""
+    return intent.targets, intent.method, intent.port, intent.interface, intent.source
