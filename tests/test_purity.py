@@ -65,6 +65,8 @@ SHELL = {
     "probe/prober.py",
     "probe/server.py",
     "probe/shell.py",
+    "probe/inbox.py",
+    "probe/socket_filter.py",
     "probe/sockets.py",
     "probe/switch.py",
     "probe/tap.py",

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.probe.icmp import Echo
-from vpnagent.probe.packet import checksum, words
+from vpnagent.probe.packet import NETWORK, checksum, words
 
 slots = st.integers(0, 2**32 - 1)
 sequences = st.integers(0, 2**32 - 1)
@@ -61,22 +61,26 @@ def test_any_bytes_are_no_reply(data: bytes) -> None:
     assert ECHO.reply(data) is None
 
 
-def run_filter(program: bytes, packet: bytes) -> int:
-    """Interpret the few classic BPF instructions that are used."""
+def run_filter(program: bytes, packet: bytes, header: bytes = b"") -> int:
+    """Interpret the few classic BPF instructions that are used; ``header``: of a packet that lacks it."""
     code = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
     at = x = a = 0
     while True:
         opcode, true, false, k = code[at]
         at += 1
-        width = {0x50: 1, 0x48: 2, 0x40: 4}.get(opcode)
+        width = {0x50: 1, 0x48: 2, 0x40: 4, 0x30: 1, 0x20: 4}.get(opcode)
         if opcode == 0x06:
             return int(k)
         if opcode == 0xB1:
             x = 4 * (packet[k] & 0xF)
+        elif opcode == 0x05:
+            at += k
         elif width:
-            if len(packet) < x + k + width:
+            data, offset = (header or packet, k - NETWORK) if k >= NETWORK else (packet, k)
+            offset += x if opcode in (0x50, 0x48, 0x40) else 0
+            if len(data) < offset + width:
                 return 0
-            a = int.from_bytes(packet[x + k : x + k + width])
+            a = int.from_bytes(data[offset : offset + width])
         else:
             holds = {0x15: a == k, 0x35: a >= k, 0x45: bool(a & k)}[opcode]
             at += true if holds else false

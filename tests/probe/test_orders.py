@@ -39,7 +39,7 @@ class Order:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.now = 100.0
-        self._coming: list[tuple[float, int, Callable[[Core], None]]] = []
+        self._coming: list[tuple[float, int, Callable[[Core], object]]] = []
         self._count = itertools.count()
         self._generations = itertools.count(1)
         self.intent = self._any_intent()
@@ -117,8 +117,21 @@ class Order:
         old = tunnels[number]
         other = self._any_tunnel(old.key, number + 1)
         field = draw.choice(
-            "targets targets child_sa_installed interval method limits interface remote_address drained"
-            " hold_down dscp detect_multiplier outer_interface".split()
+            [
+                "targets",
+                "targets",
+                "child_sa_installed",
+                "interval",
+                "method",
+                "limits",
+                "interface",
+                "remote_address",
+                "drained",
+                "hold_down",
+                "dscp",
+                "detect_multiplier",
+                "outer_interface",
+            ]
         )
         tunnels[number] = replace(old, **{field: getattr(other, field)})
         if draw.random() < 0.3:
@@ -148,7 +161,7 @@ class Order:
                 usable = draw.random() < 0.5
                 self.core.link_changed(name, usable=usable, at=self.now)
             case "overflow":
-                self.core.overflowed(at=self.now)
+                self.core.overflowed([t.key for t in self.intent.tunnels()], at=self.now)
             case "stall":
                 self.now += draw.choice([0.2, 1.0, 5.0])
             case "loss":
@@ -175,7 +188,7 @@ class Order:
 
     # What comes of what is asked
 
-    def _later(self, fact: Callable[[Core], None]) -> None:
+    def _later(self, fact: Callable[[Core], object]) -> None:
         at = self.now + self.random.uniform(SOONEST, LATEST)
         heapq.heappush(self._coming, (at, next(self._count), fact))
 

@@ -51,13 +51,13 @@ class Echo:
             return None
         return (slot, sequence) if low == sequence & 0xFFFF else None
 
-    def filter(self) -> bytes:
-        """Return the socket filter that passes the replies to this process only."""
-        return filter_program(self._tests())
+    def filter(self, ends: bytes = b"") -> bytes:
+        """Return the socket filter that passes the replies to this process only, between these ``ends``."""
+        return filter_program(self._tests(), ends)
 
-    def tap_filter(self) -> bytes:
+    def tap_filter(self, ends: bytes = b"") -> bytes:
         """Return the same for a packet socket, which sees all protocols."""
-        return filter_program(self._tests(), protocol=_ICMP)
+        return filter_program(self._tests(), ends, protocol=_ICMP)
 
     def _tests(self) -> tuple[Test, ...]:
         return (

@@ -23,6 +23,9 @@ from vpnagent.selection import PathState
 _NEW = 8  #: replies
 _MARK_DROPPED = 3  #: replies to unmarked probes only, after which the mark is left out
 _DOUBT = 60.0  #: seconds of silence, or after a verdict, in which a local filter is looked for
+_EXCUSE_EVERY = (
+    60.0  #: seconds: whoever fills our buffers holds a verdict back for one detection time in these
+)
 _MARK_EVERY = 100  #: probes without a mark to one with it, to see whether that passes again
 
 Limits = Mapping[IPv4Address, TargetLimit]
@@ -49,6 +52,7 @@ class Path:
     __slots__ = (
         "_elsewhere_since",
         "_error",
+        "_excused_at",
         "_filtered_since",
         "_limits",
         "_slower",
@@ -68,6 +72,7 @@ class Path:
     def __init__(self, intent: TunnelIntent, limits: Limits, *, at: float, first_probe: float) -> None:
         self.intent = intent
         self._limits = limits
+        self._excused_at = -inf  #: when a silence was last put down to a full buffer of ours
         self._error = ""  #: why the last probe could not be sent
         self._unmarked_only = 0  #: replies to unmarked probes since one to a marked one
         self._unsent_since: float | None = None  #: when the first probe failed since one was sent
@@ -295,6 +300,14 @@ class Path:
         """Nothing of us ran in between."""
         if until - since > self.intent.interval / 4:
             self.silence.stalled(since, until)
+
+    def excuse(self, at: float) -> bool:
+        """Begin to listen anew for our own sake, which is done only now and then; return whether it was."""
+        if at < self._excused_at + _EXCUSE_EVERY:
+            return False
+        self._excused_at = at
+        self.silence.restart(at)
+        return True
 
     def restart(self, at: float) -> None:
         """Begin to listen anew, and probe at once."""
