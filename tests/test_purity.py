@@ -57,6 +57,7 @@ SHELL = {
     "program.py",
     "probe/__main__.py",
     "probe/client.py",
+    "probe/dns_socket.py",
     "probe/ike_socket.py",
     "probe/journal.py",
     "probe/kernel.py",

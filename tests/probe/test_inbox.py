@@ -23,7 +23,7 @@ def pair(room: int | None = None) -> tuple[Inbox, socket.socket]:
 
 def drain(inbox: Inbox, allowance: Allowance | None = None) -> list[bytes]:
     allowed = allowance or Allowance(10_000, 0)
-    return [packet.data for packet in inbox.drain(time.monotonic_ns(), time.time_ns(), allowed)]
+    return [data for data, *_ in inbox.drain(time.monotonic_ns(), time.time_ns(), allowed)]
 
 
 def test_no_more_is_taken_than_is_allowed_and_the_rest_waits() -> None:
@@ -50,11 +50,12 @@ def test_each_packet_has_its_ends_and_its_time() -> None:
     with inbox.socket, sender:
         before = time.monotonic()
         sender.send(b"x")
-        packet = next(iter(inbox.drain(time.monotonic_ns(), time.time_ns(), Allowance(10, 0))))
-        assert packet.sender == sender.getsockname()
-        assert packet.destination == bytes([127, 0, 0, 1])
-        assert packet.interface == socket.if_nametoindex("lo")
-        assert before - 0.01 <= packet.at <= time.monotonic()
+        [packet] = inbox.drain(time.monotonic_ns(), time.time_ns(), Allowance(10, 0))
+        _, source, destination, interface, at = packet
+        assert source == sender.getsockname()
+        assert destination == bytes([127, 0, 0, 1])
+        assert interface == socket.if_nametoindex("lo")
+        assert before - 0.01 <= at <= time.monotonic()
 
 
 def test_what_a_full_buffer_loses_is_an_overflow() -> None:

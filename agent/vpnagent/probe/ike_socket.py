@@ -52,6 +52,8 @@ class IkeSockets:
 
     def drain(self, allowance: Allowance) -> Iterator[TunnelKey]:
         """Yield the tunnels whose peers answered, as far as it is allowed to look."""
+        if not self._sockets:
+            return
         for sock in self._sockets.values():
             yield from self._drain(sock, allowance)
 

@@ -11,7 +11,7 @@ import struct
 import time
 from collections.abc import Iterator
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
 from vpnagent.probe.stamp import ReceiveTime
 
@@ -29,10 +29,15 @@ _PACKET = 2048  #: bytes
 _LARGEST = 4096  #: bytes of buffer that the kernel may charge for one short packet (truesize)
 
 
+#: A packet (from the IP header on, or from behind the UDP header), its sender, the destination in its header
+#: (four octets), index of the arrival interface, and monotonic seconds when the kernel received it.
+Received = tuple[bytes, tuple[str, int], bytes, int, float]
+
+
 class Allowance:
     """Packets that may be taken, from all sockets together: what ``left`` says, and it counts down."""
 
-    __slots__ = ("_at", "_burst", "_rate", "left")
+    __slots__ = ("_at", "_burst", "_rate", "left", "overflowed")
 
     def __init__(self, burst: int, rate: float) -> None:
         """So many at once, and so many a second."""
@@ -40,6 +45,7 @@ class Allowance:
         self._rate = rate
         self._at = 0.0
         self.left = burst
+        self.overflowed = False  #: some socket's buffer was full; reset by who acts on it
 
     def renew(self, now: float) -> None:
         """Allow what time has brought; ``now`` is monotonic seconds."""
@@ -71,16 +77,6 @@ class Noise:
         return now < self.over < inf
 
 
-class Received(NamedTuple):
-    """A packet."""
-
-    data: bytes  #: from the IP header on (raw sockets), or from behind the UDP header
-    sender: tuple[str, int]
-    destination: bytes  #: the address in its header, four octets
-    interface: int  #: index
-    at: float  #: monotonic seconds, when the kernel received it
-
-
 class Inbox:
     """One socket's."""
 
@@ -104,34 +100,38 @@ class Inbox:
     def drain(self, monotonic: int, wall: int, allowance: Allowance) -> Iterator[Received]:
         """Yield what waits, up to half of what is allowed: the next socket's packets have the other half.
 
-        The two clocks, in ns, were read right before.
+        The two clocks, in ns, were read right before. To be iterated to its end.
         """
         self.clock.begin(monotonic, wall)
-        receive, others = self.socket.recvmsg, allowance.left // 2
-        while allowance.left > others:
+        receive, received, stamp = self.socket.recvmsg, self._received, self.clock.of
+        share, taken = (allowance.left + 1) // 2, 0
+        while taken < share:
             try:
                 packet, control, _, sender = receive(_PACKET, _CONTROL)
             except BlockingIOError:
-                self._note_overflow()
-                self._taken_before, self._taken, self._drops_known = self._taken, 0, self._drops
-                self.clock.end()
-                return
+                break
             except OSError:  # an ICMP error that some earlier send of ours caused: no answer
-                allowance.left -= 1
+                taken += 1
                 continue
-            allowance.left -= 1
-            self._taken += 1
-            yield self._received(packet, control, sender)
-        self._note_overflow()
+            taken += 1
+            interface, destination, nanoseconds = received(control)
+            yield packet, sender, destination, interface, stamp(nanoseconds) / 1e9
+        allowance.left -= taken
+        self._taken += taken
+        if self._drops != self._drops_known:
+            self._note_drops(allowance)
+        if taken < share:
+            self._taken_before, self._taken, self._drops_known = self._taken, 0, self._drops
+            self.clock.end()
 
-    def _note_overflow(self) -> None:
+    def _note_drops(self, allowance: Allowance) -> None:
         if self._taken >= self._full or self._taken_before >= self._full:
+            allowance.overflowed = True
             self.overflows += (self._drops - self._drops_known) & 0xFFFFFFFF
             self._drops_known = self._drops
 
-    def _received(
-        self, packet: bytes, control: list[tuple[int, int, bytes]], sender: tuple[str, int]
-    ) -> Received:
+    def _received(self, control: list[tuple[int, int, bytes]]) -> tuple[int, bytes, int | None]:
+        """Return arrival interface, destination and wall time of a packet."""
         interface, destination, stamp = 0, b"", None
         for level, kind, value in control:
             if level == _IP and kind == IP_PKTINFO:
@@ -141,4 +141,4 @@ class Inbox:
                 stamp = seconds * 1_000_000_000 + nanoseconds
             elif level == _SOCKET and kind == _SO_RXQ_OVFL:
                 self._drops = _U32.unpack_from(value)[0]
-        return Received(packet, sender, destination, interface, self.clock.of(stamp) / 1e9)
+        return interface, destination, stamp

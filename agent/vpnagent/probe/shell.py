@@ -3,6 +3,7 @@
 import errno
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from vpnagent.config.values import ProbeMethod, TunnelKey
@@ -10,6 +11,7 @@ from vpnagent.errors import NetlinkError
 from vpnagent.probe import actions
 from vpnagent.probe.actions import Action, SendProbe
 from vpnagent.probe.core import Core
+from vpnagent.probe.dns_socket import DnsSocket
 from vpnagent.probe.ike_socket import IkeSockets
 from vpnagent.probe.inbox import Allowance, Noise
 from vpnagent.probe.intent import TunnelIntent
@@ -18,7 +20,7 @@ from vpnagent.probe.kernel import Kernel
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import Configure, FailedOver, FirstReply, PathChanged, ViciRequests
 from vpnagent.probe.slots import Slots
-from vpnagent.probe.sockets import DnsSocket, EchoSocket, ProbeSocket, SynSocket
+from vpnagent.probe.sockets import EchoSocket, ProbeSocket, SynSocket
 from vpnagent.probe.switch import Switch, Written
 from vpnagent.probe.taps import Taps
 from vpnagent.probe.vici_stream import Charon, Done
@@ -99,26 +101,35 @@ class Shell:
 
     def drain(self, core: Core | None, monotonic: int, wall: int) -> None:
         """Tell the core of the answers that wait, as far as is allowed; the rest waits for the next time."""
-        now = monotonic / 1e9
-        self._allowance.renew(now)
-        before, told = self._allowance.left, 0
+        now, allowance = monotonic / 1e9, self._allowance
+        allowance.renew(now)
+        before, told = allowance.left, 0
+        asked_by, tunnels = self._slots.asked, self._slots.tunnels
         for sock in self._sockets.values():
-            for slot, sequence, interface, at in sock.drain(monotonic, wall, self._allowance):
-                asked = self._slots.asked.get(slot)
+            for slot, sequence, interface, at in sock.drain(monotonic, wall, allowance):
+                asked = asked_by.get(slot)
                 if asked is not None and core is not None:
-                    heard_on = self._slots.tunnels.get(interface)
+                    heard_on = tunnels.get(interface)
                     told += core.probe_answered(*asked, sequence, heard_on=heard_on, at=at)
         if core is not None:
-            told += self._tell_filtered(core, monotonic, wall)
-            for tunnel in self._ike.drain(self._allowance):
-                core.ike_ping_answered(tunnel, at=now)
-                told += 1
-            self._tell_overflows(core, now)
-        self._noise.take(before - self._allowance.left - told, now)
+            told += self._tell_more(core, monotonic, wall)
+        noise = before - allowance.left - told
+        if noise or self._noise.over < inf:
+            self._noise.take(noise, now)
+
+    def _tell_more(self, core: Core, monotonic: int, wall: int) -> int:
+        """Tell the core of what else was received, and return how much, and of what we lost ourselves."""
+        told = self._tell_filtered(core, monotonic, wall) if self._taps.open else 0
+        for tunnel in self._ike.drain(self._allowance):
+            core.ike_ping_answered(tunnel, at=monotonic / 1e9)
+            told += 1
+        if self._allowance.overflowed:
+            self._tell_overflows(core, monotonic / 1e9)
+        return told
 
     def _tell_filtered(self, core: Core, monotonic: int, wall: int) -> int:
         """Tell of replies that arrived at an interface, and how many: those that a socket had, it knows."""
-        if any(sock.overflows != self._overflows.get(method) for method, sock in self._sockets.items()):
+        if self._allowance.overflowed:
             self._taps.forget()
         told = 0
         for slot, sequence, interface, at in self._taps.drain(monotonic, wall, self._allowance):
@@ -144,7 +155,7 @@ class Shell:
 
         While most of what comes is no answer, they are taken in every ``LOOK`` seconds.
         """
-        closely = closely and not self._noise.heard(now)
+        closely = closely and not (self._noise.over < inf and self._noise.heard(now))
         if closely != self._listening:
             self._listening = closely
             for sock in self._sockets.values():
@@ -158,6 +169,7 @@ class Shell:
 
     def _tell_overflows(self, core: Core, now: float) -> None:
         """Tell of answers that a socket of ours lost: to whoever asks by that one."""
+        self._allowance.overflowed = False
         for method, sock in self._sockets.items():
             if sock.overflows != self._overflows.get(method, 0):
                 self._overflows[method] = sock.overflows

@@ -1,9 +1,9 @@
 """The probe sockets: a probe out of one tunnel's interface, its answer from whichever it arrives on.
 
 One socket per method for all tunnels, bound to no interface: the egress interface goes with each packet
-(IP_PKTINFO, ip(7)), the arrival interface and the kernel's receive time come back with each answer. DNS has
-one per few probes, so that each has a port that nobody knew before. A raw ICMP socket rather than a ping
-socket: those need ``net.ipv4.ping_group_range``, and with the filter cost the same.
+(IP_PKTINFO, ip(7)), the arrival interface and the kernel's receive time come back with each answer. A raw
+ICMP socket rather than a ping socket: those need ``net.ipv4.ping_group_range``, and with the filter cost the
+same. DNS has sockets of its own (``dns_socket``).
 
 The kernel drops what is no answer to this process: each socket has a filter by the targets that are asked,
 the addresses that are asked from, protocol, ports, and the secret that this method's probes carry. What
@@ -14,18 +14,16 @@ passes is compared with the probe that it claims to answer: target, address, and
 
 import contextlib
 import os
-import select
 import socket
 import struct
 import time
-from collections import deque
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from vpnagent.probe import dns, tcp_syn
+from vpnagent.probe import tcp_syn
 from vpnagent.probe.dns import Query
 from vpnagent.probe.icmp import Echo
 from vpnagent.probe.inbox import IP_PKTINFO, PKTINFO, Allowance, Inbox, Received
-from vpnagent.probe.outstanding import LATEST, Answer, Outstanding
+from vpnagent.probe.outstanding import Answer, Outstanding
 from vpnagent.probe.packet import between
 from vpnagent.probe.socket_filter import attach
 from vpnagent.probe.tap import Tap
@@ -34,9 +32,8 @@ from vpnagent.probe.tcp_syn import Syn
 _TOS = struct.Struct("=i")
 _U32 = struct.Struct("=I")
 _RECEIVE_BUFFER = 4 * 1024 * 1024  #: bytes: an overflow of ours must not look like loss of theirs
-_PORT_LASTS: Final = 0.05  #: seconds in which a UDP port asks; then it listens for ``LATEST``
 
-_Control = list[tuple[int, int, bytes]]
+Control = list[tuple[int, int, bytes]]
 
 
 class Slot(NamedTuple):
@@ -44,8 +41,8 @@ class Slot(NamedTuple):
 
     number: int
     address: tuple[str, int]
-    control: _Control
-    unmarked: _Control  #: the same without a DSCP
+    control: Control
+    unmarked: Control  #: the same without a DSCP
     packet: Syn | Query | None = None  #: what the method patches; None for ICMP
     source: bytes | None = None  #: the address that it is asked from, four octets; None: the kernel's choice
 
@@ -55,7 +52,7 @@ class Slot(NamedTuple):
         return socket.inet_aton(self.address[0])
 
 
-def egress(interface: int, source: bytes | None, dscp: int = 0) -> _Control:
+def egress(interface: int, source: bytes | None, dscp: int = 0) -> Control:
     """Return the control data that sends a packet out of an interface, from a source address, marked."""
     return [
         (socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(interface, source or bytes(4), bytes(4))),
@@ -138,10 +135,11 @@ class EchoSocket:
 
     def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
         """Return the echo replies that wait."""
+        answered = self._answered
         return [
-            (*answered, packet.interface, packet.at)
-            for packet in self._inbox.drain(monotonic, wall, allowance)
-            if (answered := self._answered(packet.data)) is not None
+            (*answer, interface, at)
+            for packet, _, _, interface, at in self._inbox.drain(monotonic, wall, allowance)
+            if (answer := answered(packet)) is not None
         ]
 
     def _answered(self, packet: bytes) -> tuple[int, int] | None:
@@ -200,7 +198,7 @@ class SynSocket:
         """Send one SYN from the next port."""
         self._ask(slot, sequence, slot.control if marked else slot.unmarked)
 
-    def _ask(self, slot: Slot, sequence: int | None, control: _Control) -> None:
+    def _ask(self, slot: Slot, sequence: int | None, control: Control) -> None:
         assert isinstance(slot.packet, Syn)  # noqa: S101 - for the type checker
         self._turn = (self._turn + 1) % tcp_syn.PORTS
         port = self._first_port + self._turn
@@ -212,12 +210,13 @@ class SynSocket:
         """Return the answers that wait, each probe's first only."""
         answers: list[Answer] = []
         for packet in self._inbox.drain(monotonic, wall, allowance):
-            key = tcp_syn.answered(packet.data)
-            probe = self._outstanding.find(key, packet.at) if key else None
-            if key is None or probe is None or not _is_from(packet, probe.what, tcp_syn.port_of(packet.data)):
+            data, _, _, interface, at = packet
+            key = tcp_syn.answered(data)
+            probe = self._outstanding.find(key, at) if key else None
+            if key is None or probe is None or not is_from(packet, probe.what, tcp_syn.port_of(data)):
                 continue
-            in_tunnel = packet.interface in self._tunnels
-            told = self._outstanding.answered(key, packet.interface, packet.at, in_tunnel=in_tunnel)
+            in_tunnel = interface in self._tunnels
+            told = self._outstanding.answered(key, interface, at, in_tunnel=in_tunnel)
             if told is None:
                 with contextlib.suppress(OSError):  # then the next probe settles it
                     self._ask(probe.what, None, probe.what.unmarked)
@@ -231,136 +230,15 @@ class SynSocket:
             holder.close()
 
 
-class _Port:
-    """A UDP port of the kernel's choosing, and the ids of the few probes that leave from it."""
-
-    __slots__ = ("ids", "inbox", "opened")
-
-    def __init__(self, expected: Expected, ends: bytes, now: float) -> None:
-        self.opened = now
-        first = dns.IDS * (int.from_bytes(os.urandom(2)) % (0x10000 // dns.IDS))
-        self.ids = list(range(first, first + dns.IDS))
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        try:
-            attach(sock, dns.answers_filter(expected.ports(), first, ends))
-            self.inbox = Inbox(sock)
-            sock.bind(("", 0))
-        except OSError:
-            sock.close()
-            raise
-
-    def take_id(self) -> int:
-        """Return one that was not used, at random."""
-        return self.ids.pop(int.from_bytes(os.urandom(2)) % len(self.ids))
-
-
-class DnsSocket:
-    """DNS query over UDP, from a port that is new every ``_PORT_LASTS`` seconds."""
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._ports: deque[_Port] = deque()  #: the newest asks, all listen
-        self._by_fd: dict[int, _Port] = {}
-        self._closed_overflows = 0
-        self._outstanding: Outstanding[tuple[int, int], tuple[Slot, bytes]] = Outstanding()
-        self._expected = Expected(())
-        self._ends = b""
-
-    @property
-    def overflows(self) -> int:
-        """Answers lost to a full buffer of ours."""
-        return self._closed_overflows + sum(port.inbox.overflows for port in self._ports)
-
-    def fileno(self) -> int:
-        """Return a file descriptor that is readable when one of the ports is, for epoll."""
-        return self._epoll.fileno()
-
-    def expect(self, expected: Expected) -> None:
-        """Take answers of these slots from now on, and of no others."""
-        self._expected = expected
-        self._outstanding.keep(frozenset(slot.number for slot in expected.slots))
-        self._ends = expected.ends()
-        if self._ports:
-            self._ports[-1].ids.clear()  # its filter is that of before
-        if not expected.slots:
-            self._retire(float("inf"))
-
-    def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
-        """Send one query with an id of its own."""
-        self._ask(slot, sequence, slot.control if marked else slot.unmarked)
-
-    def _ask(self, slot: Slot, sequence: int | None, control: _Control) -> None:
-        assert isinstance(slot.packet, Query)  # noqa: S101 - for the type checker
-        now = time.monotonic()
-        port = self._port(now)
-        id_ = port.take_id()
-        query = slot.packet.request(id_)
-        sock = port.inbox.socket
-        sock.sendmsg((query,), control, 0, slot.address)
-        what = slot, bytes(query[dns.HEADER :])
-        self._outstanding.sent((sock.fileno(), id_), slot.number, sequence, what, now)
-
-    def _port(self, now: float) -> _Port:
-        """Return the port to ask from, a new one if need be; raises OSError."""
-        if self._ports and self._ports[-1].ids and now < self._ports[-1].opened + _PORT_LASTS:
-            return self._ports[-1]
-        self._retire(now)
-        try:
-            port = _Port(self._expected, self._ends, now)
-        except OSError:
-            if self._ports and self._ports[-1].ids:
-                return self._ports[-1]
-            raise
-        self._ports.append(port)
-        fd = port.inbox.socket.fileno()
-        self._by_fd[fd] = port
-        self._epoll.register(fd, select.EPOLLIN)
-        return port
-
-    def _retire(self, now: float) -> None:
-        """Close the ports whose probes nothing answers any more."""
-        while self._ports and self._ports[0].opened + _PORT_LASTS + LATEST <= now:
-            port = self._ports.popleft()
-            self._closed_overflows += port.inbox.overflows
-            del self._by_fd[port.inbox.socket.fileno()]
-            port.inbox.socket.close()
-
-    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
-        """Return the answers that wait, each probe's first only."""
-        answers: list[Answer] = []
-        for fd, _ in self._epoll.poll(0):
-            for packet in self._by_fd[fd].inbox.drain(monotonic, wall, allowance):
-                answers += self._answers(fd, packet)
-        return answers
-
-    def _answers(self, fd: int, packet: Received) -> list[Answer]:
-        id_ = dns.id_of(packet.data)
-        if id_ is None or (probe := self._outstanding.find((fd, id_), packet.at)) is None:
-            return []
-        slot, question = probe.what
-        if not _is_from(packet, slot, packet.sender[1]) or not dns.answers(packet.data, question):
-            return []
-        in_tunnel = packet.interface in self._expected.tunnels
-        told = self._outstanding.answered((fd, id_), packet.interface, packet.at, in_tunnel=in_tunnel)
-        if told is None:
-            with contextlib.suppress(OSError):  # then the next probe settles it
-                self._ask(slot, None, slot.unmarked)
-        return told or []
-
-    def close(self) -> None:
-        """Give the file descriptors back."""
-        self._retire(float("inf"))
-        self._epoll.close()
-
-
 _ENDS = 12  #: where the IP header has its two addresses
 
 
-def _is_from(packet: Received, slot: Slot, port: int) -> bool:
+def is_from(packet: Received, slot: Slot, port: int) -> bool:
     """Whether a packet comes from whom the slot asks, to where it was asked from."""
-    if (packet.sender[0], port) != slot.address:
+    _, sender, destination, _, _ = packet
+    if (sender[0], port) != slot.address:
         return False
-    return slot.source is None or packet.destination == slot.source
+    return slot.source is None or destination == slot.source
 
 
 def source_towards(address: str, interface: str) -> bytes:

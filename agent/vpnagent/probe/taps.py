@@ -45,6 +45,11 @@ class Taps:
             self._poller.watch(self._tap.fileno(), lambda: None)  # drained at every wake-up
 
     @property
+    def open(self) -> bool:
+        """Whether there is one."""
+        return self._tap is not None
+
+    @property
     def due(self) -> float:
         """When to drain at the latest."""
         return self._tap.due if self._tap is not None else inf
