@@ -1,8 +1,8 @@
 """The sockets of the DNS probe: UDP, and every few probes from a port that nobody knew before.
 
 16 bits of id do not tell an answer from a forgery, so the port is part of the secret (RFC 5452 §9.2): the
-kernel picks one at random, it asks for ``LASTS`` seconds, a few probes, and listens until nothing answers them
-any more. Who reads it in /proc/net/udp has less than that to use it.
+kernel picks one at random, it asks for ``LASTS`` seconds, a few probes, and listens until nothing answers
+them any more. Who reads it in /proc/net/udp has less than that to use it.
 """
 
 import contextlib

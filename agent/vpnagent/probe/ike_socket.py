@@ -39,6 +39,11 @@ class IkeSockets:
             self._ends = ends
             self.forget_all()
 
+    @property
+    def open(self) -> bool:
+        """Whether anybody was asked yet."""
+        return bool(self._sockets)
+
     def send(self, tunnel: TunnelIntent, template: bytes) -> None:
         """Send one ping; OSError when it did not leave."""
         local = str(tunnel.local_address or "")
@@ -52,8 +57,6 @@ class IkeSockets:
 
     def drain(self, allowance: Allowance) -> Iterator[TunnelKey]:
         """Yield the tunnels whose peers answered, as far as it is allowed to look."""
-        if not self._sockets:
-            return
         for sock in self._sockets.values():
             yield from self._drain(sock, allowance)
 

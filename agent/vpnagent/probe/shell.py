@@ -111,7 +111,7 @@ class Shell:
                 if asked is not None and core is not None:
                     heard_on = tunnels.get(interface)
                     told += core.probe_answered(*asked, sequence, heard_on=heard_on, at=at)
-        if core is not None:
+        if core is not None and (self._taps.open or self._ike.open or allowance.overflowed):
             told += self._tell_more(core, monotonic, wall)
         noise = before - allowance.left - told
         if noise or self._noise.over < inf:

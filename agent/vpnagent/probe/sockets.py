@@ -33,6 +33,9 @@ _TOS = struct.Struct("=i")
 _U32 = struct.Struct("=I")
 _RECEIVE_BUFFER = 4 * 1024 * 1024  #: bytes: an overflow of ours must not look like loss of theirs
 
+_ENDS = 12  #: where the IP header has its two addresses
+_NOBODY = bytes(8)  #: from 0.0.0.0 to it, as no packet is
+
 Control = list[tuple[int, int, bytes]]
 
 
@@ -135,11 +138,11 @@ class EchoSocket:
 
     def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
         """Return the echo replies that wait."""
-        answered = self._answered
+        reply, ends = self._echo.reply, self._ends
         return [
-            (*answer, interface, at)
+            (answer[0], answer[1], interface, at)
             for packet, _, _, interface, at in self._inbox.drain(monotonic, wall, allowance)
-            if (answer := answered(packet)) is not None
+            if (answer := reply(packet)) and packet.startswith(ends.get(answer[0], _NOBODY), _ENDS)
         ]
 
     def _answered(self, packet: bytes) -> tuple[int, int] | None:
@@ -147,8 +150,7 @@ class EchoSocket:
         answered = self._echo.reply(packet)
         if answered is None:
             return None
-        ends = self._ends.get(answered[0])
-        return answered if ends is not None and packet.startswith(ends, _ENDS) else None
+        return answered if packet.startswith(self._ends.get(answered[0], _NOBODY), _ENDS) else None
 
     def tap(self) -> Tap:
         """Return a tap on the replies to this socket's requests."""
@@ -228,9 +230,6 @@ class SynSocket:
         self._inbox.socket.close()
         for holder in self._holders:
             holder.close()
-
-
-_ENDS = 12  #: where the IP header has its two addresses
 
 
 def is_from(packet: Received, slot: Slot, port: int) -> bool:
