@@ -73,6 +73,8 @@ def test_the_filter_passes_what_acknowledges_our_numbers_and_one_guess_in_256(
     program = answers_filter(20000, nonce)
     assert run_filter(program, answer(20001, (number + 1) % 2**32, "SA"))
     assert not run_filter(program, answer(20001, (number + 1 + 2**24) % 2**32, "SA"))
+    renewed = answers_filter(20000, (nonce + 1) % 256, former=nonce)
+    assert run_filter(renewed, answer(20001, (number + 1) % 2**32, "SA"))
 
 
 @given(st.binary(max_size=100))

@@ -48,6 +48,15 @@ def test_a_reply_that_differs_in_what_names_us_does_not_count(position: int) -> 
     assert ECHO.reply(bytes(packet)) is None
 
 
+def test_a_reply_counts_until_the_nonce_was_renewed_twice() -> None:
+    reply = reply_to(ECHO.request(3, 4))
+    once = ECHO.renewed(0xCAFE)
+    twice = once.renewed(0xBABE)
+    assert [echo.reply(reply) for echo in (once, twice)] == [(3, 4), None]
+    assert [bool(run_filter(echo.filter(), reply)) for echo in (once, twice)] == [True, False]
+    assert once.reply(reply_to(once.request(5, 6))) == (5, 6)
+
+
 def test_our_own_request_is_no_reply() -> None:
     assert ECHO.reply(ip_header() + bytes(ECHO.request(3, 4))) is None
 

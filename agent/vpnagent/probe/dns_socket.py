@@ -16,7 +16,7 @@ from typing import Final
 from vpnagent.probe import dns
 from vpnagent.probe.dns import Query
 from vpnagent.probe.inbox import Allowance, Inbox, Received
-from vpnagent.probe.outstanding import LATEST, Answer, Outstanding
+from vpnagent.probe.outstanding import LATEST, Answer, Doubt, Outstanding
 from vpnagent.probe.socket_filter import attach
 from vpnagent.probe.sockets import Control, Expected, Slot, is_from
 
@@ -77,11 +77,14 @@ class DnsSocket:
         if not expected.slots:
             self._retire(float("inf"))
 
+    def renew(self) -> None:
+        """Every port has secrets of its own."""
+
     def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one query with an id of its own."""
         self._ask(slot, sequence, slot.control if marked else slot.unmarked)
 
-    def _ask(self, slot: Slot, sequence: int | None, control: Control) -> None:
+    def _ask(self, slot: Slot, asks: int | Doubt, control: Control) -> None:
         assert isinstance(slot.packet, Query)  # noqa: S101 - for the type checker
         now = time.monotonic()
         port = self._port(now)
@@ -90,7 +93,7 @@ class DnsSocket:
         sock = port.inbox.socket
         sock.sendmsg((query,), control, 0, slot.address)
         what = slot, bytes(query[dns.HEADER :])
-        self._outstanding.sent((sock.fileno(), id_), slot.number, sequence, what, now)
+        self._outstanding.sent((sock.fileno(), id_), slot.number, asks, what, now)
 
     def _port(self, now: float) -> Port:
         """Return the port to ask from, a new one if need be; raises OSError."""
@@ -122,23 +125,25 @@ class DnsSocket:
         answers: list[Answer] = []
         for fd, _ in self._epoll.poll(0):
             for packet in self._by_fd[fd].inbox.drain(monotonic, wall, allowance):
-                answers += self._answers(fd, packet)
+                if (answer := self._answer(fd, packet)) is not None:
+                    answers.append(answer)
         return answers
 
-    def _answers(self, fd: int, packet: Received) -> list[Answer]:
+    def _answer(self, fd: int, packet: Received) -> Answer | None:
         message, sender, _, interface, at = packet
         id_ = dns.id_of(message)
         if id_ is None or (probe := self._outstanding.find((fd, id_), at)) is None:
-            return []
+            return None
         slot, question = probe.what
         if not is_from(packet, slot, sender[1]) or not dns.answers(message, question):
-            return []
+            return None
         in_tunnel = interface in self._expected.tunnels
         told = self._outstanding.answered((fd, id_), interface, at, in_tunnel=in_tunnel)
-        if told is None:
-            with contextlib.suppress(OSError):  # then the next probe settles it
-                self._ask(slot, None, slot.unmarked)
-        return told or []
+        if not isinstance(told, Doubt):
+            return told
+        with contextlib.suppress(OSError):  # then the next answer is one
+            self._ask(slot, told, slot.unmarked)
+        return None
 
     def close(self) -> None:
         """Give the file descriptors back."""

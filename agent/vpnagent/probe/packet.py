@@ -42,6 +42,7 @@ class Test(NamedTuple):
     operand: int
     jump: int = JUMP_EQUAL
     wanted: bool = True  #: False: the packet is dropped where the comparison holds
+    other: int | None = None  #: an operand that will do as well, of a test that is wanted
 
 
 def filter_program(
@@ -58,8 +59,11 @@ def filter_program(
     if not udp:
         program.append((LOAD_HEADER_LENGTH, 0, 0, 0))
     for test in tests:
+        program.append((test.load, 0, 0, test.offset))
+        if test.other is not None:
+            program.append((test.jump, 2, 0, test.other))
         jumps = (1, 0) if test.wanted else (0, 1)
-        program += [(test.load, 0, 0, test.offset), (test.jump, *jumps, test.operand), REJECT]
+        program += [(test.jump, *jumps, test.operand), REJECT]
     return assembled(program) + ends + assembled((ACCEPT,))
 
 

@@ -32,6 +32,10 @@ _Told = Callable[..., None]  # Core.terminated or Core.initiated
 BURST: Final = 2048  #: packets that are taken at one wake-up; half of it is more than is ever under way
 RATE: Final = 50_000.0  #: packets a second: a quarter of a core, and more than all probes together
 
+RENEWAL: Final = (
+    3.0  #: seconds in which a secret asks; as long again may be answered, and then no record helps
+)
+
 _SOCKETS: dict[ProbeMethod, Callable[[], ProbeSocket]] = {
     ProbeMethod.ICMP: EchoSocket,
     ProbeMethod.TCP: SynSocket,
@@ -70,6 +74,7 @@ class Shell:
         self._overflows: dict[ProbeMethod, int] = {}
         self._allowance = Allowance(BURST, RATE)
         self._noise = Noise()
+        self._renewed_at = 0.0
         self._interfaces = Interfaces()
         self.switch = Switch(kernel)
         self.send_errors = 0
@@ -96,8 +101,12 @@ class Shell:
         self._slots.rebuild(configure, interfaces)
         for sock in self._sockets.values():
             sock.expect(self._slots.expected_of(sock))
-            if isinstance(sock, EchoSocket):
-                self._taps.expect(sock.tap_program)
+        self._follow_with_tap()
+
+    def _follow_with_tap(self) -> None:
+        sock = self._sockets.get(ProbeMethod.ICMP)
+        if isinstance(sock, EchoSocket):
+            self._taps.expect(sock.tap_program)
 
     def drain(self, core: Core | None, monotonic: int, wall: int) -> None:
         """Tell the core of the answers that wait, as far as is allowed; the rest waits for the next time."""
@@ -271,7 +280,12 @@ class Shell:
         self._charon.ask(packets, finish, now=time.monotonic())
 
     def housekeep(self, core: Core, now: float) -> None:
-        """Compare the groups with the kernel's, and keep the connections to charon in order."""
+        """Compare the groups with the kernel's, keep the connections to charon in order, renew secrets."""
+        if now >= self._renewed_at + RENEWAL:
+            self._renewed_at = now
+            for sock in self._sockets.values():
+                sock.renew()
+            self._follow_with_tap()
         self.switch.verify(core.groups())
         self._charon.tidy(now)
 

@@ -23,7 +23,7 @@ from vpnagent.probe import tcp_syn
 from vpnagent.probe.dns import Query
 from vpnagent.probe.icmp import Echo
 from vpnagent.probe.inbox import IP_PKTINFO, PKTINFO, Allowance, Inbox, Received
-from vpnagent.probe.outstanding import Answer, Outstanding
+from vpnagent.probe.outstanding import Answer, Doubt, Outstanding
 from vpnagent.probe.packet import between
 from vpnagent.probe.socket_filter import attach
 from vpnagent.probe.tap import Tap
@@ -93,6 +93,9 @@ class ProbeSocket(Protocol):
     def expect(self, expected: Expected) -> None:
         """Take answers of these slots from now on, and of no others."""
 
+    def renew(self) -> None:
+        """Take another secret; answers to the last one count until the next time."""
+
     def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one probe; OSError when it did not leave."""
 
@@ -104,13 +107,14 @@ class ProbeSocket(Protocol):
 
 
 class EchoSocket:
-    """ICMP echo: 80 secret bits that every probe of this process carries."""
+    """ICMP echo: 80 secret bits that every probe of this process carries, 32 of them for a while."""
 
     def __init__(self) -> None:
         self._echo = Echo(*struct.unpack("=HQ", os.urandom(10)))
         self._program = self._echo.filter()
         self._tap_program = self._echo.tap_filter()
         self._inbox = Inbox(raw_socket(socket.IPPROTO_ICMP, self._program), _RECEIVE_BUFFER)
+        self._between = b""
         self._ends: dict[int, bytes] = {}  #: by slot: source and destination of its answers, as in the header
 
     @property
@@ -125,9 +129,17 @@ class EchoSocket:
     def expect(self, expected: Expected) -> None:
         """Take answers of these slots from now on, and of no others."""
         self._ends = {slot.number: slot.target + (slot.source or b"") for slot in expected.slots}
-        ends = expected.ends()
-        self._tap_program = self._echo.tap_filter(ends)
-        if (program := self._echo.filter(ends)) != self._program:
+        self._between = expected.ends()
+        self._attach()
+
+    def renew(self) -> None:
+        """Take another secret; answers to the last one count until the next time."""
+        self._echo = self._echo.renewed(_U32.unpack(os.urandom(4))[0])
+        self._attach()
+
+    def _attach(self) -> None:
+        self._tap_program = self._echo.tap_filter(self._between)
+        if (program := self._echo.filter(self._between)) != self._program:
             self._program = program
             attach(self._inbox.socket, program)
 
@@ -171,7 +183,8 @@ class SynSocket:
 
     def __init__(self) -> None:
         self._first_port, self._holders = _reserve_ports()
-        self._nonce = os.urandom(1)[0]
+        self._nonce = self._former = os.urandom(1)[0]
+        self._between = b""
         self._program = tcp_syn.answers_filter(self._first_port, self._nonce)
         self._inbox = Inbox(raw_socket(socket.IPPROTO_TCP, self._program), _RECEIVE_BUFFER)
         self._outstanding: Outstanding[tuple[int, int], Slot] = Outstanding()
@@ -191,7 +204,16 @@ class SynSocket:
         """Take answers of these slots from now on, and of no others."""
         self._tunnels = expected.tunnels
         self._outstanding.keep(frozenset(slot.number for slot in expected.slots))
-        program = tcp_syn.answers_filter(self._first_port, self._nonce, expected.ends())
+        self._between = expected.ends()
+        self._attach()
+
+    def renew(self) -> None:
+        """Take another secret; answers to the last one count until the next time."""
+        self._former, self._nonce = self._nonce, os.urandom(1)[0]
+        self._attach()
+
+    def _attach(self) -> None:
+        program = tcp_syn.answers_filter(self._first_port, self._nonce, self._between, self._former)
         if program != self._program:
             self._program = program
             attach(self._inbox.socket, program)
@@ -200,13 +222,13 @@ class SynSocket:
         """Send one SYN from the next port."""
         self._ask(slot, sequence, slot.control if marked else slot.unmarked)
 
-    def _ask(self, slot: Slot, sequence: int | None, control: Control) -> None:
+    def _ask(self, slot: Slot, asks: int | Doubt, control: Control) -> None:
         assert isinstance(slot.packet, Syn)  # noqa: S101 - for the type checker
         self._turn = (self._turn + 1) % tcp_syn.PORTS
         port = self._first_port + self._turn
         number = tcp_syn.initial_number(self._nonce, _U32.unpack(os.urandom(4))[0])
         self._inbox.socket.sendmsg((slot.packet.request(port, number),), control, 0, slot.address)
-        self._outstanding.sent((port, number), slot.number, sequence, slot, time.monotonic())
+        self._outstanding.sent((port, number), slot.number, asks, slot, time.monotonic())
 
     def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
         """Return the answers that wait, each probe's first only."""
@@ -219,10 +241,11 @@ class SynSocket:
                 continue
             in_tunnel = interface in self._tunnels
             told = self._outstanding.answered(key, interface, at, in_tunnel=in_tunnel)
-            if told is None:
-                with contextlib.suppress(OSError):  # then the next probe settles it
-                    self._ask(probe.what, None, probe.what.unmarked)
-            answers += told or ()
+            if isinstance(told, Doubt):
+                with contextlib.suppress(OSError):  # then the next answer is one
+                    self._ask(probe.what, told, probe.what.unmarked)
+            elif told is not None:
+                answers.append(told)
         return answers
 
     def close(self) -> None:

@@ -78,13 +78,16 @@ def initial_number(nonce: int, random: int) -> int:
     return nonce << 24 | random % 0xFFFFFF  # never all ones: what acknowledges it has the same first octet
 
 
-def answers_filter(first_port: int, nonce: int, ends: bytes = b"") -> bytes:
-    """Return the socket filter that passes SYN-ACK and RST to our ports only, between these ``ends``."""
+def answers_filter(first_port: int, nonce: int, ends: bytes = b"", former: int | None = None) -> bytes:
+    """Return the socket filter that passes SYN-ACK and RST to our ports only, between these ``ends``.
+
+    What they acknowledge begins with the ``nonce``, or with a ``former`` one.
+    """
     return filter_program(
         (
             Test(LOAD_16, 2, first_port, JUMP_GREATER_OR_EQUAL),
             Test(LOAD_16, 2, first_port + PORTS, JUMP_GREATER_OR_EQUAL, wanted=False),
-            Test(LOAD_8, 8, nonce),
+            Test(LOAD_8, 8, nonce, other=former),
             Test(LOAD_8, 13, _SYN_OR_RST, JUMP_ANY_BIT),
             Test(LOAD_8, 13, _ACK, JUMP_ANY_BIT),
         ),
