@@ -23,6 +23,7 @@ def main() -> int:
         ("tests.bench.drift", "--trials", trials),
         ("tests.bench.switch_time",),
         ("tests.bench.prober", "--seconds", seconds),
+        ("tests.bench.floods", "--trials", "2" if short else "10", "--seconds", "5" if short else "60"),
         ("tests.bench.daemon_start",),
         ("tests.bench.status_screen",),
         ("tests.bench.daemon_memory", "--seconds", seconds),

@@ -12,6 +12,7 @@ from tests.native.prober_process import CRAFTED, KEYS, tunnel_intent, until
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, inside, two_tunnels
 
 from vpnagent.probe.ike_socket import IkeSockets
+from vpnagent.probe.inbox import Allowance
 from vpnagent.probe.poller import Poller
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces")
@@ -52,10 +53,10 @@ def test_an_answer_tells_whose_peer_lives(peer: socket.socket, sockets: IkeSocke
     assert sender[1] not in (500, 4500)
     assert ping[8:] == CRAFTED.ike_ping[8:]
     peer.sendto(response(ping[:8]), sender)
-    assert until(lambda: list(sockets.drain())) == [KEYS[0]]
+    assert until(lambda: list(sockets.drain(Allowance(100, 0)))) == [KEYS[0]]
     peer.sendto(response(ping[:8]), sender)  # again: it was answered
     with pytest.raises(AssertionError):
-        until(lambda: list(sockets.drain()), within=0.1)
+        until(lambda: list(sockets.drain(Allowance(100, 0))), within=0.1)
 
 
 def test_another_spi_or_an_echo_of_the_ping_is_no_answer(peer: socket.socket, sockets: IkeSockets) -> None:
@@ -63,7 +64,7 @@ def test_another_spi_or_an_echo_of_the_ping_is_no_answer(peer: socket.socket, so
     peer.sendto(response(b"\xff" * 8), sender)
     peer.sendto(ping[:19] + b"\x08" + ping[20:], sender)  # the initiator flag of the request itself
     with pytest.raises(AssertionError):
-        until(lambda: list(sockets.drain()), within=0.1)
+        until(lambda: list(sockets.drain(Allowance(100, 0))), within=0.1)
 
 
 def test_another_peer_cannot_answer(world: TwoTunnels, peer: socket.socket, sockets: IkeSockets) -> None:
@@ -72,7 +73,7 @@ def test_another_peer_cannot_answer(world: TwoTunnels, peer: socket.socket, sock
         other.bind(("169.254.10.1", 500))
         other.sendto(response(ping[:8]), sender)
     with pytest.raises(AssertionError):
-        until(lambda: list(sockets.drain()), within=0.1)
+        until(lambda: list(sockets.drain(Allowance(100, 0))), within=0.1)
 
 
 def test_a_local_address_that_is_not_there_is_an_error_of_the_send(

@@ -371,7 +371,7 @@ class Shell:
         self.log: list[tuple[float, actions.Action]] = []
         self.watch: Callable[[actions.Action], None] = lambda _: None  #: sees every action before it is done
         self.tap = False  #: it looks at what arrives at the interfaces
-        self._waiting: list[Callable[[Core], None]] = []
+        self._waiting: list[Callable[[Core], object]] = []
         self._stopped_until = 0.0
         self._armed: float | None = None
         self._keys = {t.nexthop_id: t.key for t in world.intent.tunnels()}
@@ -385,12 +385,12 @@ class Shell:
         self._stopped_until = self.world.clock.now + seconds
         self.world.clock.after(seconds, self.wake)
 
-    def tell(self, fact: Callable[[Core], None]) -> None:
+    def tell(self, fact: Callable[[Core], object]) -> None:
         """Something arrived at a socket of ours."""
         self._waiting.append(fact)
         self.wake()
 
-    def answer(self, fact: Callable[[Core], None]) -> None:
+    def answer(self, fact: Callable[[Core], object]) -> None:
         """A probe was answered: if nothing waits for that, it is taken in at the next wake-up."""
         self._waiting.append(fact)
         if self.core.anxious():

@@ -145,13 +145,22 @@ def test_probes_that_could_not_be_sent_prove_nothing() -> None:
     assert {f.code for f in core.findings()} == {"PathUnprobed"}
 
 
-def test_a_receive_overflow_of_ours_gives_everybody_a_new_chance() -> None:
+def test_a_receive_overflow_of_ours_gives_whom_it_concerns_a_new_chance() -> None:
     core = begin()
     drive(core, 12.0)
     drive(core, 12.2, answering=())
-    core.overflowed(at=12.2)
+    core.overflowed([PRIMARY, NOBODY], at=12.2)
     drive(core, 12.45, answering=())
-    assert {p.state for p in core.paths()} == {PathState.UP}
+    assert [p.state for p in core.paths()] == [PathState.UP, PathState.DOWN]
+
+
+def test_overflows_that_do_not_end_hold_a_verdict_back_once() -> None:
+    core = begin()
+    drive(core, 12.0)
+    for step in range(1, 10):
+        drive(core, 12.0 + step / 10, answering=())
+        core.overflowed([PRIMARY, BACKUP], at=12.0 + step / 10)
+    assert PathState.DOWN in {p.state for p in core.paths()}
 
 
 def test_replies_that_are_nobodys_are_ignored() -> None:

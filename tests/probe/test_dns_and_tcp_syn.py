@@ -7,16 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.contrib.ikev2 import IKEv2, IKEv2_SA
-from scapy.layers.dns import DNS
+from scapy.layers.dns import DNS, DNSQR
 from scapy.layers.inet import IP, TCP
 from tests.probe.test_icmp import run_filter
 
-from vpnagent.probe import craft, ike_ping, tcp_syn
-from vpnagent.probe.dns import Query, id_of
-from vpnagent.probe.tcp_syn import PORTS, Syn, answered, answers_filter
+from vpnagent.probe import craft, dns, ike_ping, tcp_syn
+from vpnagent.probe.dns import HEADER, IDS, Query, answers, id_of
+from vpnagent.probe.packet import between
+from vpnagent.probe.tcp_syn import PORTS, Syn, answered, answers_filter, initial_number
 
 SOURCE, TARGET = bytes([10, 1, 0, 1]), bytes([100, 100, 2, 136])
 CRAFTED = craft.crafted()
+QUESTION = CRAFTED.dns_query[HEADER:]
 numbers = st.integers(0, 2**32 - 1)
 ports = st.integers(1, 65535)
 
@@ -60,14 +62,26 @@ def test_nothing_else_does(flags: str) -> None:
     ],
 )
 def test_the_filter_passes_answers_to_our_ports(port: int, flags: str, passes: bool) -> None:
-    assert bool(run_filter(answers_filter(20000), answer(port, 5, flags))) == passes
+    assert bool(run_filter(answers_filter(20000, 0xAB), answer(port, 0xAB000005, flags))) == passes
+
+
+@given(nonce=st.integers(0, 255), random=numbers)
+def test_the_filter_passes_what_acknowledges_our_numbers_and_one_guess_in_256(
+    nonce: int, random: int
+) -> None:
+    number = initial_number(nonce, random)
+    program = answers_filter(20000, nonce)
+    assert run_filter(program, answer(20001, (number + 1) % 2**32, "SA"))
+    assert not run_filter(program, answer(20001, (number + 1 + 2**24) % 2**32, "SA"))
+    renewed = answers_filter(20000, (nonce + 1) % 256, former=nonce)
+    assert run_filter(renewed, answer(20001, (number + 1) % 2**32, "SA"))
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_read_by_all(data: bytes) -> None:
     answered(data)
     id_of(data)
-    Query(CRAFTED.dns_query).answered_by(data)
+    answers(data, QUESTION)
     ike_ping.answered(data)
 
 
@@ -79,20 +93,60 @@ def response(**changes: object) -> bytes:
 
 
 def test_any_response_code_answers_a_query() -> None:
-    query = Query(CRAFTED.dns_query)
     for rcode in (0, 2, 3, 5):
         assert id_of(response(rcode=rcode)) == 0x1234
-        assert query.answered_by(response(rcode=rcode))
+        assert answers(response(rcode=rcode), QUESTION)
 
 
 def test_a_response_may_leave_the_question_out() -> None:
-    assert Query(CRAFTED.dns_query).answered_by(struct.pack("!HHHHHH", 1, 0x8005, 0, 0, 0, 0))
+    assert answers(struct.pack("!HHHHHH", 1, 0x8005, 0, 0, 0, 0), QUESTION)
 
 
 def test_a_query_or_the_answer_to_another_question_is_no_answer() -> None:
-    query = Query(CRAFTED.dns_query)
-    assert not query.answered_by(response(qr=0))
-    assert not query.answered_by(response().replace(b"\x00\x00\x02\x00\x01", b"\x00\x00\x01\x00\x01"))
+    assert not answers(response(qr=0), QUESTION)
+    other = response().replace(b"\x00\x00\x02\x00\x01", b"\x00\x00\x01\x00\x01")
+    assert not answers(other, QUESTION)
+
+
+def test_the_case_of_every_letter_of_a_name_is_random_and_must_be_repeated() -> None:
+    query = Query(bytes(DNS(id=0, rd=1, qd=DNSQR(qname="ns1.example.", qtype="A"))))
+    asked = {bytes(query.request(7))[HEADER:] for _ in range(200)}
+    assert len(asked) > 100
+    assert {question.lower() for question in asked} == {b"\x03ns1\x07example\0\0\x01\0\x01"}
+    one, other = sorted(asked)[:2]
+    message = struct.pack("!HHHHHH", 7, 0x8180, 1, 0, 0, 0) + one
+    assert answers(message, one)
+    assert not answers(message, other)
+
+
+@pytest.mark.parametrize(
+    ("source", "id_", "flags", "passes"),
+    [
+        (53, 640, 0x81, True),
+        (53, 640 + IDS - 1, 0x81, True),
+        (53, 640 + IDS, 0x81, False),
+        (53, 639, 0x81, False),
+        (54, 640, 0x81, False),
+        (53, 640, 0x01, False),
+    ],
+)
+def test_the_filter_of_a_udp_port_passes_responses_to_its_ids(
+    source: int, id_: int, flags: int, passes: bool
+) -> None:
+    program = dns.answers_filter({53}, 640, between({TARGET}, {SOURCE}))
+    message = struct.pack("!HHHH", source, 33333, 20, 0) + struct.pack("!HBB", id_, flags, 0x80) + bytes(8)
+    header = bytes(12) + TARGET + SOURCE
+    assert bool(run_filter(program, message, header)) == passes
+    assert not run_filter(program, message, bytes(12) + SOURCE + SOURCE)
+    assert not run_filter(program, message, bytes(12) + TARGET + TARGET)
+
+
+def test_the_filter_of_the_ike_ping_passes_what_carries_our_spi() -> None:
+    program = ike_ping.answers_filter(b"nonc", between({TARGET}, ()))
+    header = bytes(12) + TARGET + SOURCE
+    assert run_filter(program, bytes(8) + b"nonc1234" + bytes(20), header)
+    assert not run_filter(program, bytes(8) + b"nonC1234" + bytes(20), header)
+    assert not run_filter(program, bytes(8) + b"nonc1234" + bytes(20), bytes(12) + SOURCE + SOURCE)
 
 
 def test_the_ike_ping_offers_nothing_that_exists() -> None:

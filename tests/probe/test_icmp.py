@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.probe.icmp import Echo
-from vpnagent.probe.packet import checksum, words
+from vpnagent.probe.packet import NETWORK, checksum, words
 
 slots = st.integers(0, 2**32 - 1)
 sequences = st.integers(0, 2**32 - 1)
@@ -48,6 +48,15 @@ def test_a_reply_that_differs_in_what_names_us_does_not_count(position: int) -> 
     assert ECHO.reply(bytes(packet)) is None
 
 
+def test_a_reply_counts_until_the_nonce_was_renewed_twice() -> None:
+    reply = reply_to(ECHO.request(3, 4))
+    once = ECHO.renewed(0xCAFE)
+    twice = once.renewed(0xBABE)
+    assert [echo.reply(reply) for echo in (once, twice)] == [(3, 4), None]
+    assert [bool(run_filter(echo.filter(), reply)) for echo in (once, twice)] == [True, False]
+    assert once.reply(reply_to(once.request(5, 6))) == (5, 6)
+
+
 def test_our_own_request_is_no_reply() -> None:
     assert ECHO.reply(ip_header() + bytes(ECHO.request(3, 4))) is None
 
@@ -61,22 +70,26 @@ def test_any_bytes_are_no_reply(data: bytes) -> None:
     assert ECHO.reply(data) is None
 
 
-def run_filter(program: bytes, packet: bytes) -> int:
-    """Interpret the few classic BPF instructions that are used."""
+def run_filter(program: bytes, packet: bytes, header: bytes = b"") -> int:
+    """Interpret the few classic BPF instructions that are used; ``header``: of a packet that lacks it."""
     code = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
     at = x = a = 0
     while True:
         opcode, true, false, k = code[at]
         at += 1
-        width = {0x50: 1, 0x48: 2, 0x40: 4}.get(opcode)
+        width = {0x50: 1, 0x48: 2, 0x40: 4, 0x30: 1, 0x20: 4}.get(opcode)
         if opcode == 0x06:
             return int(k)
         if opcode == 0xB1:
             x = 4 * (packet[k] & 0xF)
+        elif opcode == 0x05:
+            at += k
         elif width:
-            if len(packet) < x + k + width:
+            data, offset = (header or packet, k - NETWORK) if k >= NETWORK else (packet, k)
+            offset += x if opcode in (0x50, 0x48, 0x40) else 0
+            if len(data) < offset + width:
                 return 0
-            a = int.from_bytes(packet[x + k : x + k + width])
+            a = int.from_bytes(data[offset : offset + width])
         else:
             holds = {0x15: a == k, 0x35: a >= k, 0x45: bool(a & k)}[opcode]
             at += true if holds else false

@@ -76,6 +76,19 @@ def test_what_is_heard_again_after_it_could_not_be_probed_proves_itself() -> Non
     assert world.shell.group() == [PRIMARY]
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_what_is_silent_when_it_can_be_probed_again_is_down(own: bool) -> None:
+    world = begin(own)
+    world.unsendable = {PRIMARY}
+    world.run(1.0)
+    world.fault("primary", ALL)
+    world.unsendable = set()
+    world.run(1.0)
+    assert states(world)[0] is PathState.DOWN
+    world.run(15.0)  # a cloud that returned on it is moved, too
+    assert world.shell.group() == [BACKUP]
+
+
 def test_replies_that_return_elsewhere_prove_the_way_out_and_move_nothing() -> None:
     world = begin(False)
     world.elsewhere = True

@@ -5,7 +5,6 @@ Nothing is read while it is measured: packets wait in the socket, with the kerne
 """
 
 import contextlib
-import ctypes
 import socket
 import struct
 import time
@@ -14,16 +13,17 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from vpnagent.drill.capture_filter import SNAP, Packet, program
+from vpnagent.probe.packet import REJECT, assembled
+from vpnagent.probe.socket_filter import attach
 
 _ETH_P_ALL: Final = 3  #: what leaves is shown to those who ask for everything only
 _PACKET_OUTGOING: Final = 4
 _SOL_PACKET: Final = 263
 _PACKET_STATISTICS: Final = 6
-_SO_ATTACH_FILTER: Final = 26
 _SO_RCVBUFFORCE: Final = 33
 _SO_TIMESTAMPNS: Final = 35
 _BUFFER: Final = 8 * 1024 * 1024  #: bytes: some ten thousand packets
-_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)  #: BPF: return 0
+_NOTHING = assembled((REJECT,))
 _STAMP = struct.Struct("@qq")
 _STATISTICS = struct.Struct("@II")
 
@@ -45,7 +45,7 @@ class Capture:
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         with contextlib.suppress(PermissionError):
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        self._filter(program(mark, peers))
+        attach(self._socket, program(mark, peers))
         self._filtered_from = time.time()
 
     def collect(self) -> Captured:
@@ -56,7 +56,7 @@ class Capture:
         offset = time.time() - time.monotonic()
         packets = []
         with self._socket as sock:
-            self._filter(_NOTHING)
+            attach(sock, _NOTHING)
             _, dropped = _STATISTICS.unpack(
                 sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
             )
@@ -68,9 +68,3 @@ class Capture:
                     if stamp >= self._filtered_from:
                         packets.append(Packet(stamp - offset, interface, kind == _PACKET_OUTGOING, data))
         return Captured(packets, dropped)
-
-    def _filter(self, code: bytes) -> None:
-        buffer = ctypes.create_string_buffer(code, len(code))
-        # struct sock_fprog: number of instructions of eight octets, and where they are.
-        pointer = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)

@@ -4,10 +4,11 @@ The filter stands where the IP header begins (packet(7), SOCK_DGRAM). It cuts pa
 them is in their headers.
 """
 
-import struct
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
+
+from vpnagent.probe.packet import assembled
 
 SNAP: Final = 96  #: octets
 MARK: Final = 16  #: where `probe.icmp` puts the slot, in octets from the end of the IP header
@@ -28,7 +29,6 @@ class Packet(NamedTuple):
     data: bytes
 
 
-_INSTRUCTION = struct.Struct("=HBBI")
 _LOAD_BYTE, _LOAD_HALF, _LOAD_WORD = 0x30, 0x28, 0x20  # at a fixed offset
 _PACKET_PROTOCOL = 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PROTOCOL
 _ETH_P_IP = 0x0800
@@ -68,10 +68,10 @@ def program(mark: int, peers: Sequence[IPv4Address]) -> bytes:
         "drop": [(_RETURN, 0, "", "")],
         "keep": [(_RETURN, SNAP, "", "")],
     }
-    return _assembled(lines)
+    return _linked(lines)
 
 
-def _assembled(parts: dict[str, list[_Line]]) -> bytes:
+def _linked(parts: dict[str, list[_Line]]) -> bytes:
     """Return the parts one after the other, with their jumps resolved."""
     starts, position = {}, 0
     for name, lines in parts.items():
@@ -82,7 +82,7 @@ def _assembled(parts: dict[str, list[_Line]]) -> bytes:
     def distance(here: int, label: str) -> int:
         return starts[label] - here - 1 if label else 0
 
-    return b"".join(
-        _INSTRUCTION.pack(opcode, distance(here, equal), distance(here, other), operand)
+    return assembled(
+        (opcode, distance(here, equal), distance(here, other), operand)
         for here, (opcode, operand, equal, other) in enumerate(flat)
     )

@@ -15,8 +15,10 @@ from types import TracebackType
 from typing import Final
 
 from vpnagent.drill.ledger import Ledger
-from vpnagent.probe.sockets import EchoSocket, Slot, egress
+from vpnagent.probe.inbox import Allowance
+from vpnagent.probe.sockets import EchoSocket, Expected, Slot, egress
 
+BURST: Final = 256  #: packets that are taken at once, and as many in ``LATE``
 LATE: Final = 0.02  #: seconds; what was to be sent earlier than this is left out
 
 
@@ -29,7 +31,11 @@ class EchoStream:
         self._interval = interval
         self._socket = EchoSocket()
         control = egress(0, source.packed if source else None)
-        self._slot = Slot(self.mark, (str(target), 0), control, control)
+        self._slot = Slot(
+            self.mark, (str(target), 0), control, control, source=source.packed if source else None
+        )
+        self._socket.expect(Expected((self._slot,)))
+        self._allowance = Allowance(BURST, BURST / LATE)
         self._sending = True
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -70,7 +76,9 @@ class EchoStream:
             self._socket.send(self._slot, number)
 
     def _drain(self) -> None:
-        for _, number, interface, at in self._socket.drain(time.monotonic_ns(), time.time_ns()):
+        monotonic = time.monotonic_ns()
+        self._allowance.renew(monotonic / 1e9)
+        for _, number, interface, at in self._socket.drain(monotonic, time.time_ns(), self._allowance):
             self.ledger.answered(number, at, interface)
 
 

@@ -35,8 +35,10 @@ Words. *Quiet*: a probe was missed. *Silent*: nothing heard for the detection ti
 down. *Return path*: the tunnel on which the cloud sends. *Held*: left down by us; nobody else brings it up.
 *Trial*: a held tunnel is brought up and listened to. *Stranded*: nothing carries.
 
-The walk of one reply. The kernel stamps it; ``shell.drain`` finds whose probe it answers and which
-interface it came by; ``core.probe_answered`` finds its slot in the window; ``path.answered`` ends the silence
+The walk of one reply. The kernel stamps it, and its filter passes it (``packet``, ``socket_filter``); an
+``inbox`` takes it, as far as is allowed; TCP and DNS ask once more where it ends a silence
+(``outstanding``); ``shell.drain`` finds whose probe it answers and which interface it came by;
+``core.probe_answered`` finds its slot in the window; ``path.answered`` ends the silence
 and asks the detector; ``domain.heard`` notes the return path, and ends whatever was suspected; if a state
 changed, ``core.advance`` selects anew and returns the group write first.
 
@@ -57,7 +59,9 @@ The walk of one recovery. The standby is left down, the active tunnel's ESP dies
     0.36  its CHILD_SA is installed: it is listened to
     0.37  heard: hold-down; ``recovery`` ends; the group is written; the dead one rests, as a held one
 
-Laws. A stall of ours is no silence: all is drained before anything is judged, late ticks cover nothing. One
+Laws. A stall of ours is no silence: all that can be under way is drained before anything is judged, late
+ticks cover nothing. No flood holds a verdict back: what is drained at a wake-up is bounded, what is due
+comes first. An answer to a former intent is none. One
 reset at a time. What was heard within its detection time is not reset. If some tunnel works, traffic flows
 (ADR 10). What was never heard proves nothing.
 """

@@ -99,7 +99,7 @@ class Board:
             installed = path.intent.child_sa_installed
             changed = said.get(path.key, installed) != installed
             self._signal(path, now, child_sa=installed if changed else path.signals.child_sa)
-        for domain in set(self._domains.values()):
+        for domain in dict.fromkeys(self._domains.values()):
             self._touch_all(domain)
 
     def touch(self, path: Path) -> None:

@@ -13,7 +13,7 @@ and ``deadline`` is then due at once if something follows from it. A fact about 
 not hold, or about a probe that was not sent, is ignored: it may be a late one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from errno import errorcode
 from ipaddress import IPv4Address
 from math import inf
@@ -86,22 +86,23 @@ class Core:
         heard_on: TunnelKey | None,
         at: float,
         filtered: bool = False,
-    ) -> None:
+    ) -> bool:
         """A reply from ``target`` to a probe of ``tunnel`` was received by the kernel at ``at``.
 
         ``heard_on`` is the tunnel whose interface it arrived on; None if it is not known, or not ours.
-        ``filtered``: it was seen there, and did not reach the socket. What was told of is not told again.
-        The shell has already checked identifier, nonce and checksum.
+        ``filtered``: it was seen there, and did not reach the socket. Return whether it answers anything:
+        a second answer does not. The shell has already checked who sent it to whom, and the nonce.
         """
         path = self._board.paths.get(tunnel)
         slot = path.slot(target, sequence) if path is not None else None
         if path is None or slot is None:
-            return
+            return False
         transitions = path.answered(slot, at)
         transitions += path.arrived(heard_on, at)
         transitions += path.filtered(at) if filtered else path.received(at)
         self._board.heard(path, heard_on, transitions, at)
         self._switchover.heard(path.key, slot.sent_at or at, at, self._outbox.actions)
+        return True
 
     def ike_ping_answered(self, tunnel: TunnelKey, *, at: float) -> None:
         """The peer's IKE daemon gave a sign of life. Silence needs no report."""
@@ -127,11 +128,11 @@ class Core:
         if path is not None:
             path.evidence.traffic.read(Reading(at, rx_packets, rx_bytes, tx_packets, tx_bytes))
 
-    def overflowed(self, *, at: float) -> None:
-        """A receive queue of ours dropped packets: what was not heard until now was perhaps our own fault."""
-        for path in self._board.paths.values():
-            path.silence.restart(at)
-            self._board.touch(path)
+    def overflowed(self, tunnels: Iterable[TunnelKey], *, at: float) -> None:
+        """A receive queue of ours dropped packets: what these tunnels missed was perhaps our own fault."""
+        for path in map(self._board.paths.get, tunnels):
+            if path is not None and path.excuse(at):
+                self._board.touch(path)
 
     def terminated(self, tunnel: TunnelKey, *, at: float, error: str | None = None) -> None:
         """``Terminate`` was done (charon acknowledged), or failed."""

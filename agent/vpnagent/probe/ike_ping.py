@@ -11,8 +11,12 @@ to the port it was asked from. Crafted by ``probe.craft``; only the SPI is patch
 
 from typing import Final
 
+from vpnagent.probe.packet import LOAD_32, Test, filter_program
+
 PORT: Final = 500
 SPI_SIZE: Final = 8
+NONCE_SIZE: Final = 4  #: octets of the SPI that all pings of a process share, for the filter to know
+_UDP_HEADER = 8
 _HEADER_SIZE = 28  # octets, RFC 7296 §3.1
 _VERSION_OFFSET = 17
 _FLAGS_OFFSET = 19
@@ -35,3 +39,8 @@ def answered(message: bytes) -> bytes | None:
     if message[_VERSION_OFFSET] >> 4 >= _IKEV2 and not message[_FLAGS_OFFSET] & _RESPONSE:
         return None
     return message[:SPI_SIZE]
+
+
+def answers_filter(nonce: bytes, ends: bytes = b"") -> bytes:
+    """Return the filter of a UDP socket that passes what carries our SPIs back, between these ``ends``."""
+    return filter_program((Test(LOAD_32, _UDP_HEADER, int.from_bytes(nonce)),), ends, udp=True)

@@ -21,6 +21,7 @@ _NETLINK_EXT_ACK = 11
 _SO_RCVBUFFORCE = 33
 _EVENT_BUFFER = 4 * 1024 * 1024  #: bytes
 _DATAGRAM = 64 * 1024  #: bytes, above what the kernel puts into one
+_BATCH = 256  #: datagrams of events taken at a time
 
 _EVENTS = message.RTMGRP_LINK | message.RTMGRP_IPV4_IFADDR | message.RTMGRP_NEXTHOP
 
@@ -138,8 +139,11 @@ class KernelEvents:
         return self._socket.fileno()
 
     def drain(self) -> Iterator[message.Message]:
-        """Yield the events that wait; NetlinkError with ENOBUFS when some were lost: look at all anew."""
-        while True:
+        """Yield events that wait, some at a time: probes have the right of way.
+
+        Raises NetlinkError, with ENOBUFS when some were lost: look at all anew.
+        """
+        for _ in range(_BATCH):
             try:
                 datagram = self._socket.recv(_DATAGRAM)
             except BlockingIOError:

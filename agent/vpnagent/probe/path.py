@@ -23,6 +23,9 @@ from vpnagent.selection import PathState
 _NEW = 8  #: replies
 _MARK_DROPPED = 3  #: replies to unmarked probes only, after which the mark is left out
 _DOUBT = 60.0  #: seconds of silence, or after a verdict, in which a local filter is looked for
+_EXCUSE_EVERY = (
+    60.0  #: seconds: whoever fills our buffers holds a verdict back for one detection time in these
+)
 _MARK_EVERY = 100  #: probes without a mark to one with it, to see whether that passes again
 
 Limits = Mapping[IPv4Address, TargetLimit]
@@ -49,6 +52,7 @@ class Path:
     __slots__ = (
         "_elsewhere_since",
         "_error",
+        "_excused_at",
         "_filtered_since",
         "_limits",
         "_slower",
@@ -68,6 +72,7 @@ class Path:
     def __init__(self, intent: TunnelIntent, limits: Limits, *, at: float, first_probe: float) -> None:
         self.intent = intent
         self._limits = limits
+        self._excused_at = -inf  #: when a silence was last put down to a full buffer of ours
         self._error = ""  #: why the last probe could not be sent
         self._unmarked_only = 0  #: replies to unmarked probes since one to a marked one
         self._unsent_since: float | None = None  #: when the first probe failed since one was sent
@@ -98,6 +103,8 @@ class Path:
             self._slower = 1
             self.window.clear()
             self.window.rtt = RoundTrip(intent.detection_time)
+        if _question(old) != _question(intent):
+            self.window.forget()
         if old.limits != intent.limits:
             self.grade = Grade(intent.limits)
         self.detector.tune(intent.hold_down, 2 * COVER * intent.interval)
@@ -181,7 +188,10 @@ class Path:
         """Nothing is known of the path any more, if the last probe could not be sent."""
         if self._unsent_since is None:
             return []
-        return self.detector.unsent(f"probes cannot be sent: {self._error}", at)
+        transitions = self.detector.unsent(f"probes cannot be sent: {self._error}", at)
+        if transitions:
+            self.silence.restart(at)  # a silence is one of probes that are sent: nothing is known of this one
+        return transitions
 
     def arrived(self, heard_on: TunnelKey | None, at: float) -> list[Transition]:
         """The reply that was just answered came by that tunnel; None: by an interface of others."""
@@ -264,11 +274,18 @@ class Path:
             self._send(self.schedule.everyone(), actions)
             if self.marked and self.limit.stage is Stage.NORMAL and not self.new:
                 self._ask(self.schedule.usual, actions, spare=True, marked=False)
+        transitions = self._known_again(now)
         if self.schedule.due <= now:
             self._send(self.schedule.take(now, random()), actions)
             self.window.settle(now - self.detection_time - (self.window.rtt.srtt or 0.0))
-            return self._grade(now, actions)
-        return []
+            transitions += self._grade(now, actions)
+        return transitions
+
+    def _known_again(self, now: float) -> list[Transition]:
+        """Probes can be sent again, and none is answered: of an unprobed path nobody else is a witness."""
+        if self.state is not PathState.UNPROBED or not self.silence.complete:
+            return []
+        return self.detector.lost(Cause.SILENT, "nothing heard since probes can be sent again", now)
 
     def _pace(self, slower: int, at: float) -> None:
         """Probe at another rate from now on: what was missed until now was perhaps the target's doing."""
@@ -283,6 +300,14 @@ class Path:
         """Nothing of us ran in between."""
         if until - since > self.intent.interval / 4:
             self.silence.stalled(since, until)
+
+    def excuse(self, at: float) -> bool:
+        """Begin to listen anew for our own sake, which is done only now and then; return whether it was."""
+        if at < self._excused_at + _EXCUSE_EVERY:
+            return False
+        self._excused_at = at
+        self.silence.restart(at)
+        return True
 
     def restart(self, at: float) -> None:
         """Begin to listen anew, and probe at once."""
@@ -347,3 +372,8 @@ class Path:
             self._unmarked_only = 0
         elif self.limit.stage is Stage.NORMAL and not self.limit.undecided:
             self._unmarked_only += 1
+
+
+def _question(intent: TunnelIntent) -> tuple[object, ...]:
+    """Return what a probe asks, whom and through what: an answer to another question is none to this one."""
+    return intent.targets, intent.method, intent.port, intent.interface, intent.source

@@ -101,7 +101,7 @@ class Prober:
         if self._core is None:
             return self._housekeeping
         anxious = self._core.anxious()
-        self._shell.listen(closely=anxious)
+        self._shell.listen(now, closely=anxious)
         deadline = self._core.deadline()
         if deadline is None:
             return self._housekeeping

@@ -3,20 +3,24 @@
 import errno
 import time
 from collections.abc import Callable
+from math import inf
+from typing import Final
 
 from vpnagent.config.values import ProbeMethod, TunnelKey
 from vpnagent.errors import NetlinkError
 from vpnagent.probe import actions
 from vpnagent.probe.actions import Action, SendProbe
 from vpnagent.probe.core import Core
+from vpnagent.probe.dns_socket import DnsSocket
 from vpnagent.probe.ike_socket import IkeSockets
+from vpnagent.probe.inbox import Allowance, Noise
 from vpnagent.probe.intent import TunnelIntent
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.kernel import Kernel
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import Configure, FailedOver, FirstReply, PathChanged, ViciRequests
 from vpnagent.probe.slots import Slots
-from vpnagent.probe.sockets import DnsSocket, EchoSocket, ProbeSocket, SynSocket
+from vpnagent.probe.sockets import EchoSocket, ProbeSocket, SynSocket
 from vpnagent.probe.switch import Switch, Written
 from vpnagent.probe.taps import Taps
 from vpnagent.probe.vici_stream import Charon, Done
@@ -24,6 +28,13 @@ from vpnagent.probe.vici_stream import Charon, Done
 Event = PathChanged | FailedOver | FirstReply
 
 _Told = Callable[..., None]  # Core.terminated or Core.initiated
+
+BURST: Final = 2048  #: packets that are taken at one wake-up; half of it is more than is ever under way
+RATE: Final = 50_000.0  #: packets a second: a quarter of a core, and more than all probes together
+
+RENEWAL: Final = (
+    3.0  #: seconds in which a secret asks; as long again may be answered, and then no record helps
+)
 
 _SOCKETS: dict[ProbeMethod, Callable[[], ProbeSocket]] = {
     ProbeMethod.ICMP: EchoSocket,
@@ -60,7 +71,10 @@ class Shell:
         self._vici: dict[TunnelKey, ViciRequests] = {}
         self._tunnels: dict[TunnelKey, TunnelIntent] = {}
         self._ike_ping = b""
-        self._overflows = 0
+        self._overflows: dict[ProbeMethod, int] = {}
+        self._allowance = Allowance(BURST, RATE)
+        self._noise = Noise()
+        self._renewed_at = 0.0
         self._interfaces = Interfaces()
         self.switch = Switch(kernel)
         self.send_errors = 0
@@ -68,15 +82,12 @@ class Shell:
     @property
     def overflows(self) -> int:
         """Answers lost to full buffers of ours."""
-        return self._overflows
+        return sum(self._overflows.values())
 
     def configure(self, configure: Configure, interfaces: Interfaces) -> None:
         """Make everything beforehand that this configuration may need."""
         tunnels = configure.intent.tunnels()
-        if {t.key: t.local_address for t in tunnels} != {
-            key: t.local_address for key, t in self._tunnels.items()
-        }:
-            self._ike.forget_all()
+        self._ike.use(tunnels)
         self._tunnels = {tunnel.key: tunnel for tunnel in tunnels}
         self._vici = {requests.tunnel: requests for requests in configure.vici}
         self._ike_ping = configure.crafted.ike_ping
@@ -88,33 +99,56 @@ class Shell:
         """Make the slots anew, as interfaces have changed."""
         self._interfaces = interfaces
         self._slots.rebuild(configure, interfaces)
+        for sock in self._sockets.values():
+            sock.expect(self._slots.expected_of(sock))
+        self._follow_with_tap()
+
+    def _follow_with_tap(self) -> None:
+        sock = self._sockets.get(ProbeMethod.ICMP)
+        if isinstance(sock, EchoSocket):
+            self._taps.expect(sock.tap_program)
 
     def drain(self, core: Core | None, monotonic: int, wall: int) -> None:
-        """Tell the core of every answer that waits."""
+        """Tell the core of the answers that wait, as far as is allowed; the rest waits for the next time."""
+        now, allowance = monotonic / 1e9, self._allowance
+        allowance.renew(now)
+        before, told = allowance.left, 0
+        asked_by, tunnels = self._slots.asked, self._slots.tunnels
         for sock in self._sockets.values():
-            for slot, sequence, interface, at in sock.drain(monotonic, wall):
-                asked = self._slots.asked.get(slot)
-                if asked is None or core is None:
-                    continue
-                tunnel, target = asked
-                heard_on = self._slots.tunnels.get(interface)
-                core.probe_answered(tunnel, target, sequence, heard_on=heard_on, at=at)
-        if core is not None:
-            self._tell_filtered(core, monotonic, wall)
-            for tunnel in self._ike.drain():
-                core.ike_ping_answered(tunnel, at=monotonic / 1e9)
-            self._tell_overflows(core, monotonic / 1e9)
+            for slot, sequence, interface, at in sock.drain(monotonic, wall, allowance):
+                asked = asked_by.get(slot)
+                if asked is not None and core is not None:
+                    heard_on = tunnels.get(interface)
+                    told += core.probe_answered(*asked, sequence, heard_on=heard_on, at=at)
+        if core is not None and (self._taps.open or self._ike.open or allowance.overflowed):
+            told += self._tell_more(core, monotonic, wall)
+        noise = before - allowance.left - told
+        if noise or self._noise.over < inf:
+            self._noise.take(noise, now)
 
-    def _tell_filtered(self, core: Core, monotonic: int, wall: int) -> None:
-        """Tell of replies that arrived at an interface; those that a socket had too, the core knows."""
-        if self._overflows != self._lost_here():
+    def _tell_more(self, core: Core, monotonic: int, wall: int) -> int:
+        """Tell the core of what else was received, and return how much, and of what we lost ourselves."""
+        told = self._tell_filtered(core, monotonic, wall) if self._taps.open else 0
+        for tunnel in self._ike.drain(self._allowance):
+            core.ike_ping_answered(tunnel, at=monotonic / 1e9)
+            told += 1
+        if self._allowance.overflowed:
+            self._tell_overflows(core, monotonic / 1e9)
+        return told
+
+    def _tell_filtered(self, core: Core, monotonic: int, wall: int) -> int:
+        """Tell of replies that arrived at an interface, and how many: those that a socket had, it knows."""
+        if self._allowance.overflowed:
             self._taps.forget()
-        for slot, sequence, interface, at in self._taps.drain(monotonic, wall):
+        told = 0
+        for slot, sequence, interface, at in self._taps.drain(monotonic, wall, self._allowance):
             asked = self._slots.asked.get(slot)
             if asked is not None:
                 index = self._interfaces.index(interface)
                 heard_on = self._slots.tunnels.get(index) if index is not None else None
                 core.probe_answered(*asked, sequence, heard_on=heard_on, at=at, filtered=True)
+                told += 1
+        return told
 
     def tap(self, core: Core, now: float) -> None:
         """Look at the interfaces while the core misses something; to be called before probes are sent."""
@@ -123,13 +157,14 @@ class Shell:
     @property
     def due(self) -> float:
         """When to drain at the latest."""
-        return self._taps.due
+        return min(self._taps.due, self._noise.over)
 
-    def _lost_here(self) -> int:
-        return sum(sock.overflows for sock in self._sockets.values())
+    def listen(self, now: float, *, closely: bool) -> None:
+        """Wake up for every answer, or take the answers in when something else is due: half the wake-ups.
 
-    def listen(self, *, closely: bool) -> None:
-        """Wake up for every answer, or take the answers in when something else is due: half the wake-ups."""
+        While most of what comes is no answer, they are taken in every ``LOOK`` seconds.
+        """
+        closely = closely and not (self._noise.over < inf and self._noise.heard(now))
         if closely != self._listening:
             self._listening = closely
             for sock in self._sockets.values():
@@ -142,10 +177,12 @@ class Shell:
             self._poller.forget(sock.fileno())
 
     def _tell_overflows(self, core: Core, now: float) -> None:
-        overflows = self._lost_here()
-        if overflows != self._overflows:
-            self._overflows = overflows
-            core.overflowed(at=now)
+        """Tell of answers that a socket of ours lost: to whoever asks by that one."""
+        self._allowance.overflowed = False
+        for method, sock in self._sockets.items():
+            if sock.overflows != self._overflows.get(method, 0):
+                self._overflows[method] = sock.overflows
+                core.overflowed([t.key for t in self._tunnels.values() if t.method is method], at=now)
 
     def perform(self, asked: list[Action], core: Core) -> None:
         """Do what is asked, in order."""
@@ -243,7 +280,12 @@ class Shell:
         self._charon.ask(packets, finish, now=time.monotonic())
 
     def housekeep(self, core: Core, now: float) -> None:
-        """Compare the groups with the kernel's, and keep the connections to charon in order."""
+        """Compare the groups with the kernel's, keep the connections to charon in order, renew secrets."""
+        if now >= self._renewed_at + RENEWAL:
+            self._renewed_at = now
+            for sock in self._sockets.values():
+                sock.renew()
+            self._follow_with_tap()
         self.switch.verify(core.groups())
         self._charon.tidy(now)
 

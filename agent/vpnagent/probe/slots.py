@@ -9,7 +9,7 @@ from vpnagent.probe.dns import Query
 from vpnagent.probe.intent import TunnelIntent
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.protocol import Configure, Crafted
-from vpnagent.probe.sockets import ProbeSocket, Slot
+from vpnagent.probe.sockets import Expected, ProbeSocket, Slot
 from vpnagent.probe.tcp_syn import Syn
 
 Asked = tuple[TunnelKey, IPv4Address]
@@ -44,6 +44,11 @@ class Slots:
                 self.tunnels[index] = tunnel.key
                 self._build(tunnel, index, configure.crafted)
 
+    def expected_of(self, sock: ProbeSocket) -> Expected:
+        """Return what a socket may take answers from."""
+        slots = (slot for found in self._slots.values() for _, asks, slot in found if asks is sock)
+        return Expected(tuple(slots), frozenset(self.tunnels))
+
     def _keep_numbers(self, configure: Configure) -> None:
         """Give every slot a number of its own: a late answer is never taken for that of another."""
         asked = [(t.key, target.address) for t in configure.intent.tunnels() for target in t.targets]
@@ -59,31 +64,42 @@ class Slots:
         for target in tunnel.targets:
             asked = tunnel.key, target.address
             try:
-                packet, source = _packet(tunnel, target.address, crafted)
+                source = _source(tunnel, target.address)
             except OSError:  # the interface went away this moment: its event will be here soon
                 continue
             slot = Slot(
                 number=self._numbers[asked],
-                address=(str(target.address), tunnel.port if tunnel.method is ProbeMethod.DNS else 0),
+                address=(str(target.address), 0 if tunnel.method is ProbeMethod.ICMP else tunnel.port),
                 control=sockets.egress(index, source, tunnel.dscp),
                 unmarked=sockets.egress(index, source),
-                packet=packet,
+                packet=_packet(tunnel, target.address, source, crafted),
+                source=source if any(source) else None,
             )
             found = self._slots.setdefault(tunnel.key, [])
             found.append((target.address, self._socket_of(tunnel.method), slot))
 
 
-def _packet(
-    tunnel: TunnelIntent, target: IPv4Address, crafted: Crafted
-) -> tuple[Syn | Query | None, bytes | None]:
-    """Return what the method patches per send, and the source address."""
-    source = tunnel.source.packed if tunnel.source else None
+def _source(tunnel: TunnelIntent, target: IPv4Address) -> bytes:
+    """Return the address to ask from, to which answers must come; zeros: the kernel's choice, at each send.
+
+    Raises OSError where it must be known, as a checksum covers it.
+    """
+    if tunnel.source:
+        return tunnel.source.packed
+    try:
+        return sockets.source_towards(str(target), tunnel.interface)
+    except OSError:
+        if tunnel.method is ProbeMethod.TCP:
+            raise
+    return bytes(4)
+
+
+def _packet(tunnel: TunnelIntent, target: IPv4Address, source: bytes, crafted: Crafted) -> Syn | Query | None:
+    """Return what the method patches per send."""
     match tunnel.method:
         case ProbeMethod.ICMP:
-            return None, source
+            return None
         case ProbeMethod.DNS:
-            return Query(crafted.dns_query), source
+            return Query(crafted.dns_query)
         case ProbeMethod.TCP:
-            # The checksum covers the source, so it must be known.
-            source = source or sockets.source_towards(str(target), tunnel.interface)
-            return Syn(crafted.tcp_syn, source, target.packed, tunnel.port), source
+            return Syn(crafted.tcp_syn, source, target.packed, tunnel.port)

@@ -1,50 +1,42 @@
 """The probe sockets: a probe out of one tunnel's interface, its answer from whichever it arrives on.
 
 One socket per method for all tunnels, bound to no interface: the egress interface goes with each packet
-(IP_PKTINFO, ip(7)), the arrival interface and the kernel's receive time come back with each answer. The
-kernel filters what is no answer to this process. A raw ICMP socket rather than a ping socket: those need
-``net.ipv4.ping_group_range``, and with the filter cost the same.
+(IP_PKTINFO, ip(7)), the arrival interface and the kernel's receive time come back with each answer. A raw
+ICMP socket rather than a ping socket: those need ``net.ipv4.ping_group_range``, and with the filter cost the
+same. DNS has sockets of its own (``dns_socket``).
 
-``send`` raises OSError as the kernel gives it; ``drain`` returns all that waits.
+The kernel drops what is no answer to this process: each socket has a filter by the targets that are asked,
+the addresses that are asked from, protocol, ports, and the secret that this method's probes carry. What
+passes is compared with the probe that it claims to answer: target, address, and all of the secret.
+
+``send`` raises OSError as the kernel gives it; ``drain`` takes what waits, as far as it is allowed.
 """
 
 import contextlib
-import ctypes
 import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from vpnagent.probe import tcp_syn
-from vpnagent.probe.dns import Query, id_of
+from vpnagent.probe.dns import Query
 from vpnagent.probe.icmp import Echo
-from vpnagent.probe.stamp import ReceiveTime
+from vpnagent.probe.inbox import IP_PKTINFO, PKTINFO, Allowance, Inbox, Received
+from vpnagent.probe.outstanding import Answer, Doubt, Outstanding
+from vpnagent.probe.packet import between
+from vpnagent.probe.socket_filter import attach
 from vpnagent.probe.tap import Tap
 from vpnagent.probe.tcp_syn import Syn
 
-_IP, _SOCKET = socket.IPPROTO_IP, socket.SOL_SOCKET
-_IP_PKTINFO = 8
-_SO_ATTACH_FILTER = 26
-_SO_RCVBUFFORCE = 33
-_SO_TIMESTAMPNS = 35
-_SO_RXQ_OVFL = 40
-
-_PKTINFO = struct.Struct("=i4s4s")  # interface index, source to use, destination
 _TOS = struct.Struct("=i")
-_TIMESPEC = struct.Struct("@qq")
 _U32 = struct.Struct("=I")
-_CONTROL = 128  #: bytes of control data, above what the three kinds need
-_PACKET = 2048  #: bytes
 _RECEIVE_BUFFER = 4 * 1024 * 1024  #: bytes: an overflow of ours must not look like loss of theirs
-_OUTSTANDING = 4096  #: probes of a method that may await an answer; the oldest are forgotten
 
-#: An answer: number of the slot that was asked, sequence, index of the arrival interface, monotonic seconds.
-Answer = tuple[int, int, int, float]
-_Control = list[tuple[int, int, bytes]]
-_K = TypeVar("_K")
-_V = TypeVar("_V")
+_ENDS = 12  #: where the IP header has its two addresses
+_NOBODY = bytes(8)  #: from 0.0.0.0 to it, as no packet is
+
+Control = list[tuple[int, int, bytes]]
 
 
 class Slot(NamedTuple):
@@ -52,17 +44,40 @@ class Slot(NamedTuple):
 
     number: int
     address: tuple[str, int]
-    control: _Control
-    unmarked: _Control  #: the same without a DSCP
+    control: Control
+    unmarked: Control  #: the same without a DSCP
     packet: Syn | Query | None = None  #: what the method patches; None for ICMP
+    source: bytes | None = None  #: the address that it is asked from, four octets; None: the kernel's choice
+
+    @property
+    def target(self) -> bytes:
+        """The address that is asked, four octets."""
+        return socket.inet_aton(self.address[0])
 
 
-def egress(interface: int, source: bytes | None, dscp: int = 0) -> _Control:
+def egress(interface: int, source: bytes | None, dscp: int = 0) -> Control:
     """Return the control data that sends a packet out of an interface, from a source address, marked."""
     return [
-        (_IP, _IP_PKTINFO, _PKTINFO.pack(interface, source or bytes(4), bytes(4))),
-        (_IP, socket.IP_TOS, _TOS.pack(dscp << 2)),
+        (socket.IPPROTO_IP, IP_PKTINFO, PKTINFO.pack(interface, source or bytes(4), bytes(4))),
+        (socket.IPPROTO_IP, socket.IP_TOS, _TOS.pack(dscp << 2)),
     ]
+
+
+class Expected(NamedTuple):
+    """Who may answer, whom, and by which interfaces that counts as a tunnel."""
+
+    slots: tuple[Slot, ...]
+    tunnels: frozenset[int] = frozenset()  #: indexes of their interfaces
+
+    def ends(self) -> bytes:
+        """Return the part of a filter that passes what goes from a target to where it was asked from."""
+        sources = {slot.source for slot in self.slots}
+        known = () if None in sources else {source for source in sources if source}
+        return between({slot.target for slot in self.slots}, known)
+
+    def ports(self) -> frozenset[int]:
+        """Return the targets' ports."""
+        return frozenset(slot.address[1] for slot in self.slots)
 
 
 class ProbeSocket(Protocol):
@@ -75,63 +90,32 @@ class ProbeSocket(Protocol):
     def fileno(self) -> int:
         """Return the file descriptor, for epoll."""
 
+    def expect(self, expected: Expected) -> None:
+        """Take answers of these slots from now on, and of no others."""
+
+    def renew(self) -> None:
+        """Take another secret; answers to the last one count until the next time."""
+
     def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one probe; OSError when it did not leave."""
 
-    def drain(self, monotonic: int, wall: int) -> list[Answer]:
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
         """Return the answers that wait; the two clocks, in ns, were read one right after the other."""
 
     def close(self) -> None:
         """Give the file descriptors back."""
 
 
-class _Inbox:
-    """Takes packets from a socket, each with its arrival interface and time."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
-        self.clock = ReceiveTime(time.monotonic_ns(), time.time_ns())
-        self.overflows = 0  #: packets that the kernel dropped as our buffer was full
-        self.socket.setblocking(False)
-        self.socket.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
-        with contextlib.suppress(PermissionError):
-            self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-
-    def drain(self, monotonic: int, wall: int) -> Iterator[tuple[bytes, tuple[str, int], int, float]]:
-        """Yield packet, sender, interface index and time until nothing waits."""
-        self.clock.begin(monotonic, wall)
-        while True:
-            try:
-                packet, control, _, sender = self.socket.recvmsg(_PACKET, _CONTROL)
-            except BlockingIOError:
-                break
-            except OSError:  # an ICMP error that some earlier send of ours caused: no answer
-                continue
-            interface, at = self._interface_and_time(control)
-            yield packet, sender, interface, at / 1e9
-        self.clock.end()
-
-    def _interface_and_time(self, control: list[tuple[int, int, bytes]]) -> tuple[int, int]:
-        interface, stamp = 0, None
-        for level, kind, value in control:
-            if level == _IP and kind == _IP_PKTINFO:
-                interface = _PKTINFO.unpack_from(value)[0]
-            elif level == _SOCKET and kind == _SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESPEC.unpack_from(value)
-                stamp = seconds * 1_000_000_000 + nanoseconds
-            elif level == _SOCKET and kind == _SO_RXQ_OVFL:
-                self.overflows = _U32.unpack_from(value)[0]
-        return interface, self.clock.of(stamp)
-
-
 class EchoSocket:
-    """ICMP echo."""
+    """ICMP echo: 80 secret bits that every probe of this process carries, 32 of them for a while."""
 
     def __init__(self) -> None:
         self._echo = Echo(*struct.unpack("=HQ", os.urandom(10)))
-        self._inbox = _Inbox(raw_socket(socket.IPPROTO_ICMP, self._echo.filter()))
+        self._program = self._echo.filter()
+        self._tap_program = self._echo.tap_filter()
+        self._inbox = Inbox(raw_socket(socket.IPPROTO_ICMP, self._program), _RECEIVE_BUFFER)
+        self._between = b""
+        self._ends: dict[int, bytes] = {}  #: by slot: source and destination of its answers, as in the header
 
     @property
     def overflows(self) -> int:
@@ -142,23 +126,52 @@ class EchoSocket:
         """Return the file descriptor, for epoll."""
         return self._inbox.socket.fileno()
 
+    def expect(self, expected: Expected) -> None:
+        """Take answers of these slots from now on, and of no others."""
+        self._ends = {slot.number: slot.target + (slot.source or b"") for slot in expected.slots}
+        self._between = expected.ends()
+        self._attach()
+
+    def renew(self) -> None:
+        """Take another secret; answers to the last one count until the next time."""
+        self._echo = self._echo.renewed(_U32.unpack(os.urandom(4))[0])
+        self._attach()
+
+    def _attach(self) -> None:
+        self._tap_program = self._echo.tap_filter(self._between)
+        if (program := self._echo.filter(self._between)) != self._program:
+            self._program = program
+            attach(self._inbox.socket, program)
+
     def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one echo request."""
         request = self._echo.request(slot.number, sequence)
         self._inbox.socket.sendmsg((request,), slot.control if marked else slot.unmarked, 0, slot.address)
 
-    def drain(self, monotonic: int, wall: int) -> list[Answer]:
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
         """Return the echo replies that wait."""
-        reply = self._echo.reply
+        reply, ends = self._echo.reply, self._ends
         return [
-            (*answered, interface, at)
-            for packet, _, interface, at in self._inbox.drain(monotonic, wall)
-            if (answered := reply(packet)) is not None
+            (answer[0], answer[1], interface, at)
+            for packet, _, _, interface, at in self._inbox.drain(monotonic, wall, allowance)
+            if (answer := reply(packet)) and packet.startswith(ends.get(answer[0], _NOBODY), _ENDS)
         ]
+
+    def _answered(self, packet: bytes) -> tuple[int, int] | None:
+        """Return slot and sequence of a reply to this socket's requests, from whom and to where they went."""
+        answered = self._echo.reply(packet)
+        if answered is None:
+            return None
+        return answered if packet.startswith(self._ends.get(answered[0], _NOBODY), _ENDS) else None
 
     def tap(self) -> Tap:
         """Return a tap on the replies to this socket's requests."""
-        return Tap(self._echo)
+        return Tap(self._answered, self._tap_program)
+
+    @property
+    def tap_program(self) -> bytes:
+        """The filter that a tap should have now."""
+        return self._tap_program
 
     def close(self) -> None:
         """Give the file descriptor back."""
@@ -170,8 +183,12 @@ class SynSocket:
 
     def __init__(self) -> None:
         self._first_port, self._holders = _reserve_ports()
-        self._inbox = _Inbox(raw_socket(socket.IPPROTO_TCP, tcp_syn.answers_filter(self._first_port)))
-        self._outstanding: dict[tuple[int, int], tuple[int, int, str]] = {}
+        self._nonce = self._former = os.urandom(1)[0]
+        self._between = b""
+        self._program = tcp_syn.answers_filter(self._first_port, self._nonce)
+        self._inbox = Inbox(raw_socket(socket.IPPROTO_TCP, self._program), _RECEIVE_BUFFER)
+        self._outstanding: Outstanding[tuple[int, int], Slot] = Outstanding()
+        self._tunnels: frozenset[int] = frozenset()
         self._turn = 0
 
     @property
@@ -183,23 +200,52 @@ class SynSocket:
         """Return the file descriptor, for epoll."""
         return self._inbox.socket.fileno()
 
+    def expect(self, expected: Expected) -> None:
+        """Take answers of these slots from now on, and of no others."""
+        self._tunnels = expected.tunnels
+        self._outstanding.keep(frozenset(slot.number for slot in expected.slots))
+        self._between = expected.ends()
+        self._attach()
+
+    def renew(self) -> None:
+        """Take another secret; answers to the last one count until the next time."""
+        self._former, self._nonce = self._nonce, os.urandom(1)[0]
+        self._attach()
+
+    def _attach(self) -> None:
+        program = tcp_syn.answers_filter(self._first_port, self._nonce, self._between, self._former)
+        if program != self._program:
+            self._program = program
+            attach(self._inbox.socket, program)
+
     def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one SYN from the next port."""
+        self._ask(slot, sequence, slot.control if marked else slot.unmarked)
+
+    def _ask(self, slot: Slot, asks: int | Doubt, control: Control) -> None:
         assert isinstance(slot.packet, Syn)  # noqa: S101 - for the type checker
         self._turn = (self._turn + 1) % tcp_syn.PORTS
-        port, number = self._first_port + self._turn, _U32.unpack(os.urandom(4))[0]
-        packet = slot.packet.request(port, number)
-        self._inbox.socket.sendmsg((packet,), slot.control if marked else slot.unmarked, 0, slot.address)
-        _remember(self._outstanding, (port, number), (slot.number, sequence, slot.address[0]))
+        port = self._first_port + self._turn
+        number = tcp_syn.initial_number(self._nonce, _U32.unpack(os.urandom(4))[0])
+        self._inbox.socket.sendmsg((slot.packet.request(port, number),), control, 0, slot.address)
+        self._outstanding.sent((port, number), slot.number, asks, slot, time.monotonic())
 
-    def drain(self, monotonic: int, wall: int) -> list[Answer]:
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
         """Return the answers that wait, each probe's first only."""
         answers: list[Answer] = []
-        for packet, sender, interface, at in self._inbox.drain(monotonic, wall):
-            key = tcp_syn.answered(packet)
-            if key in self._outstanding and self._outstanding[key][2] == sender[0]:
-                slot, sequence, _ = self._outstanding.pop(key)
-                answers.append((slot, sequence, interface, at))
+        for packet in self._inbox.drain(monotonic, wall, allowance):
+            data, _, _, interface, at = packet
+            key = tcp_syn.answered(data)
+            probe = self._outstanding.find(key, at) if key else None
+            if key is None or probe is None or not is_from(packet, probe.what, tcp_syn.port_of(data)):
+                continue
+            in_tunnel = interface in self._tunnels
+            told = self._outstanding.answered(key, interface, at, in_tunnel=in_tunnel)
+            if isinstance(told, Doubt):
+                with contextlib.suppress(OSError):  # then the next answer is one
+                    self._ask(probe.what, told, probe.what.unmarked)
+            elif told is not None:
+                answers.append(told)
         return answers
 
     def close(self) -> None:
@@ -209,49 +255,12 @@ class SynSocket:
             holder.close()
 
 
-class DnsSocket:
-    """DNS query over UDP."""
-
-    def __init__(self) -> None:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        sock.bind(("", 0))
-        self._inbox = _Inbox(sock)
-        self._outstanding: dict[int, tuple[Slot, int]] = {}
-
-    @property
-    def overflows(self) -> int:
-        """Answers lost to a full buffer of ours."""
-        return self._inbox.overflows
-
-    def fileno(self) -> int:
-        """Return the file descriptor, for epoll."""
-        return self._inbox.socket.fileno()
-
-    def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
-        """Send one query with an id of its own."""
-        assert isinstance(slot.packet, Query)  # noqa: S101 - for the type checker
-        id_ = int.from_bytes(os.urandom(2))
-        control = slot.control if marked else slot.unmarked
-        self._inbox.socket.sendmsg((slot.packet.request(id_),), control, 0, slot.address)
-        self._outstanding.pop(id_, None)
-        _remember(self._outstanding, id_, (slot, sequence))
-
-    def drain(self, monotonic: int, wall: int) -> list[Answer]:
-        """Return the answers that wait, each probe's first only."""
-        answers: list[Answer] = []
-        for message, sender, interface, at in self._inbox.drain(monotonic, wall):
-            id_ = id_of(message)
-            if id_ is None or id_ not in self._outstanding:
-                continue
-            slot, sequence = self._outstanding[id_]
-            if sender == slot.address and isinstance(slot.packet, Query) and slot.packet.answered_by(message):
-                del self._outstanding[id_]
-                answers.append((slot.number, sequence, interface, at))
-        return answers
-
-    def close(self) -> None:
-        """Give the file descriptor back."""
-        self._inbox.socket.close()
+def is_from(packet: Received, slot: Slot, port: int) -> bool:
+    """Whether a packet comes from whom the slot asks, to where it was asked from."""
+    _, sender, destination, _, _ = packet
+    if (sender[0], port) != slot.address:
+        return False
+    return slot.source is None or destination == slot.source
 
 
 def source_towards(address: str, interface: str) -> bytes:
@@ -265,10 +274,11 @@ def source_towards(address: str, interface: str) -> bytes:
 def raw_socket(protocol: int, program: bytes) -> socket.socket:
     """Return a raw socket that takes what a filter passes."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-    buffer = ctypes.create_string_buffer(program, len(program))
-    # struct sock_fprog: number of instructions of eight octets, and where they are.
-    pointer = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
+    try:
+        attach(sock, program)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
@@ -287,9 +297,3 @@ def _reserve_ports() -> tuple[int, list[socket.socket]]:
                 holder.close()
         else:
             return first, holders
-
-
-def _remember(outstanding: dict[_K, _V], key: _K, value: _V) -> None:
-    if len(outstanding) >= _OUTSTANDING:
-        del outstanding[next(iter(outstanding))]
-    outstanding[key] = value

@@ -6,25 +6,27 @@ behind the ingress hook: a filter there drops what is forwarded as well.
 """
 
 import contextlib
-import ctypes
 import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from vpnagent.probe.icmp import Echo
+from vpnagent.probe.inbox import Allowance
+from vpnagent.probe.socket_filter import attach
 from vpnagent.probe.stamp import ReceiveTime
 
 GRACE: Final = 0.005  #: seconds that a packet may take from its interface to the ICMP socket
 
+#: Tells of an IPv4 packet which slot and sequence it answers; None: none.
+Reply = Callable[[bytes], tuple[int, int] | None]
 #: Slot and sequence that are answered, name of the arrival interface, monotonic seconds.
 Seen = tuple[int, int, str, float]
 
 _ETH_P_IP: Final = 0x0800
 _PACKET_HOST: Final = 0  #: addressed to us: what is not, no filter of ours need drop
-_SO_ATTACH_FILTER: Final = 26
 _SO_TIMESTAMPNS: Final = 35
 _HEADERS: Final = 128  #: octets, of which the last ones that matter are the echo's
 _MOST: Final = 4096  #: replies that wait for the grace
@@ -34,8 +36,10 @@ _TIMESPEC = struct.Struct("@qq")
 class Tap:
     """Open from its making until ``close``; OSError if it cannot be."""
 
-    def __init__(self, echo: Echo) -> None:
-        self._reply = echo.reply
+    def __init__(self, reply: Reply, program: bytes) -> None:
+        """Take what ``program`` passes and ``reply`` knows."""
+        self._reply = reply
+        self._program = program
         self._waiting: deque[Seen] = deque(maxlen=_MOST)
         # What comes in before the filter stands is told apart by its nonce.
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
@@ -43,11 +47,7 @@ class Tap:
         try:
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            program = echo.tap_filter()
-            buffer = ctypes.create_string_buffer(program, len(program))
-            # struct sock_fprog: number of instructions of eight octets, and where they are.
-            pointer = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
+            attach(self._socket, program)
         except OSError:
             self._socket.close()
             raise
@@ -62,14 +62,21 @@ class Tap:
         """When the first one that waits has waited long enough."""
         return self._waiting[0][3] + GRACE if self._waiting else inf
 
-    def drain(self, monotonic: int, wall: int) -> list[Seen]:
+    def expect(self, program: bytes) -> None:
+        """Take what another filter passes from now on."""
+        if program != self._program:
+            self._program = program
+            attach(self._socket, program)
+
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Seen]:
         """Return what arrived long enough ago for the ICMP socket to have it, if nothing drops it.
 
-        To be called after that socket was drained at the same time; clocks as there.
+        To be called after that socket was drained at the same time; clocks and allowance as there.
         """
         self._clock.begin(monotonic, wall)
         with contextlib.suppress(OSError):  # nothing waits, or an interface went down
-            while True:
+            while allowance.left > 0:
+                allowance.left -= 1
                 self._take(*self._socket.recvmsg(_HEADERS, 64))
         self._clock.end()
         now, seen = monotonic / 1e9, []

@@ -7,6 +7,7 @@ is probed: so not at once, and rarely.
 from math import inf
 from typing import Final
 
+from vpnagent.probe.inbox import Allowance
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.sockets import EchoSocket, ProbeSocket
 from vpnagent.probe.tap import Seen, Tap
@@ -44,13 +45,23 @@ class Taps:
             self._poller.watch(self._tap.fileno(), lambda: None)  # drained at every wake-up
 
     @property
+    def open(self) -> bool:
+        """Whether there is one."""
+        return self._tap is not None
+
+    @property
     def due(self) -> float:
         """When to drain at the latest."""
         return self._tap.due if self._tap is not None else inf
 
-    def drain(self, monotonic: int, wall: int) -> list[Seen]:
+    def expect(self, program: bytes) -> None:
+        """Take what another filter passes from now on."""
+        if self._tap is not None:
+            self._tap.expect(program)
+
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Seen]:
         """Return what was seen, as ``Tap`` says."""
-        return self._tap.drain(monotonic, wall) if self._tap is not None else []
+        return self._tap.drain(monotonic, wall, allowance) if self._tap is not None else []
 
     def forget(self) -> None:
         """Drop what was seen."""

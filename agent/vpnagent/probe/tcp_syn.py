@@ -3,7 +3,7 @@
 Either answer proves the path both ways. No connection is left behind: the source port belongs to a
 socket of ours that neither listens nor connects, so our kernel answers a SYN-ACK with an RST, and the
 target forgets the half-open connection. An answer must acknowledge the random initial sequence number
-of an outstanding probe, which nobody off the path can guess (RFC 6528).
+of an outstanding probe (RFC 6528): 32 bits that nobody off the path knows, 24 of them new for each probe.
 
 The template is crafted by ``probe.craft``; source port, sequence number and checksum are patched.
 """
@@ -68,13 +68,28 @@ def answered(packet: bytes) -> tuple[int, int] | None:
     return port, (acknowledged - 1) & 0xFFFFFFFF
 
 
-def answers_filter(first_port: int) -> bytes:
-    """Return the socket filter that passes SYN-ACK and RST to our ports only."""
+def port_of(packet: bytes) -> int:
+    """Return the port that an IPv4 packet comes from, of which ``answered`` told whom it answers."""
+    return int(_PORT.unpack_from(transport_payload(packet))[0])
+
+
+def initial_number(nonce: int, random: int) -> int:
+    """Return an initial sequence number of 24 random bits, and 8 of the process for the filter to know."""
+    return nonce << 24 | random % 0xFFFFFF  # never all ones: what acknowledges it has the same first octet
+
+
+def answers_filter(first_port: int, nonce: int, ends: bytes = b"", former: int | None = None) -> bytes:
+    """Return the socket filter that passes SYN-ACK and RST to our ports only, between these ``ends``.
+
+    What they acknowledge begins with the ``nonce``, or with a ``former`` one.
+    """
     return filter_program(
         (
             Test(LOAD_16, 2, first_port, JUMP_GREATER_OR_EQUAL),
             Test(LOAD_16, 2, first_port + PORTS, JUMP_GREATER_OR_EQUAL, wanted=False),
+            Test(LOAD_8, 8, nonce, other=former),
             Test(LOAD_8, 13, _SYN_OR_RST, JUMP_ANY_BIT),
             Test(LOAD_8, 13, _ACK, JUMP_ANY_BIT),
-        )
+        ),
+        ends,
     )

@@ -129,6 +129,12 @@ class Window:
         self._rtt_sum = 0.0
         self.lost = 0
 
+    def forget(self) -> None:
+        """What is under way was asked under a former intent: an answer to it is none, and it is not lost."""
+        self.clear()
+        self._open.clear()
+        self._settled = self._next
+
     def _count(self, slot: Slot) -> None:
         """A probe's fate is known, for now."""
         if slot.rtt is not None:
