@@ -78,7 +78,7 @@ SHELL = {
     "standing.py",
     "support/collect.py",
     "support/known_secrets.py",
-    "state_file.py",
+    "own_files.py",
     "supervisor.py",
     "systemd.py",
     "witness/look.py",

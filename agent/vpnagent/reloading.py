@@ -20,12 +20,12 @@ from vpnagent.knowledge import Knowledge
 from vpnagent.live_change import tunnel_changes
 from vpnagent.naming import former_keys
 from vpnagent.renaming import carry_over
-from vpnagent.standing import Loaded, Standing
+from vpnagent.standing import MOST, Loaded, Standing
 from vpnagent.systemd import notify
 
 log = logging.getLogger(__name__)
 
-LEAST, MOST = 1.0, 24 * 3600.0  #: seconds that a confirmation may take
+LEAST: Final = 1.0  #: seconds that a confirmation may take, to MOST
 PERIOD: Final = 0.5  #: seconds between looks at the deadline
 KEPT: Final = "configuration"  #: what `keeping` knows the text that stands by
 
