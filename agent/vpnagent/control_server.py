@@ -267,5 +267,5 @@ def may_change(peer: socket.socket) -> bool:
     try:
         raw = peer.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)
     except OSError:
-        return admins == gid
+        return bool(admins == gid)
     return admins in {gid, *struct.unpack(f"{len(raw) // 4}I", raw)}

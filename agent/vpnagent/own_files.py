@@ -192,6 +192,21 @@ def replace_file(path: str | os.PathLike[str], content: bytes, *, sync: bool = T
         opened.replace(name, content, sync=sync)
 
 
+def write_as_asked(path: str, content: bytes, mode: int = 0o666) -> None:
+    """Write a file whole where somebody asked for it; ``mode`` less the umask. Raises OSError.
+
+    Its name may be a link where the way to it is our own, and only there.
+    """
+    if _owner(os.path.abspath(path))[0] in (0, os.geteuid()):
+        path = os.path.realpath(path)
+    place, name = os.path.split(os.path.abspath(path))
+    with folder(place) as opened:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(name, dir_fd=opened.descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file", path)
+        opened.replace(name, content, mode)
+
+
 def remove(path: str | os.PathLike[str]) -> None:
     """Remove a file of ours, if it is there. Raises OSError."""
     place, name = os.path.split(os.path.abspath(path))

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from vpnagent import own_files
 from vpnagent.config import hooks
 from vpnagent.config.build import Psks, absolute, build, contradictions, metrics_tls
 from vpnagent.config.draft import draft
@@ -87,8 +88,7 @@ def _with_revision(tunnel: Tunnel) -> Tunnel:
 def content_of(name: str) -> bytes:
     """Return what a file holds, as far as it may be a configuration. Raises ConfigError."""
     try:
-        with open(name, "rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return own_files.of_operator(name, MAX_BYTES)
     except OSError as error:
         reason = error.strerror
         raise ConfigError((Problem(name, 0, "", f"cannot be read: {reason}"),)) from error
