@@ -82,7 +82,7 @@ async def refuse_if_alive(path: str) -> None:
     except OSError:
         return
     else:
-        writer.transport.abort()
+        drop(writer)
     raise ControlError(f"another daemon already runs: it listens on {path}", NOT_FINE)
 
 
@@ -204,7 +204,7 @@ class _Server:
             log.debug("control-client-dropped uid=%d error=%r", talk.uid, error)
         finally:
             if writer is not None:
-                writer.transport.abort()  # and not close(), which waits for who does not read
+                drop(writer)
 
     async def _in_turn(self, line: bytes, talk: _Talk, *, change_allowed: bool) -> dict[str, Any]:
         if talk.uid in self._privileged:
@@ -231,6 +231,12 @@ async def streams(
     protocol = asyncio.StreamReaderProtocol(reader)
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=context)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def drop(writer: asyncio.StreamWriter) -> None:
+    """End a connection at once, whatever is not sent: close() waits for who does not read."""
+    with contextlib.suppress(AttributeError):  # asyncio's, of a transport that was closed and is gone
+        writer.transport.abort()
 
 
 async def answer_to(line: bytes, answer: Answer, *, change_allowed: bool) -> dict[str, Any]:
