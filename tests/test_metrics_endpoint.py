@@ -18,7 +18,7 @@ import pytest
 from tests.certificates import Certified, authority, issued
 from tests.config_examples import make_config
 
-from vpnagent import metrics_endpoint
+from vpnagent import metrics_endpoint, metrics_text
 from vpnagent.config.values import MetricsAuth, MetricsTls
 from vpnagent.errors import AgentError
 from vpnagent.knowledge import Knowledge
@@ -259,7 +259,7 @@ def test_a_listener_without_its_files_says_so(tmp_path: Path) -> None:
 
 def test_an_exposition_serves_all_who_ask_within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    text = metrics_endpoint.text
+    text = metrics_text.text
 
     def counted(*arguments: Any, **options: Any) -> bytes:
         made.append(arguments)

@@ -59,7 +59,8 @@ class Reloader:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             loaded = await asyncio.to_thread(self._standing.read)
-        except ConfigError as error:
+        except ConfigError as refused:
+            error = refused.discreet()
             self._known.config_error = str(error)
             log.error("reload-refused %s", error.line)  # noqa: TRY400 - no traceback
             raise ControlError(str(error), USAGE) from None
@@ -79,7 +80,7 @@ class Reloader:
         try:
             loaded = await asyncio.to_thread(self._standing.read)
         except ConfigError as error:
-            return {"refused": str(error), "tunnels": []}
+            return {"refused": str(error.discreet()), "tunnels": []}
         changes = sorted(map(str, tunnel_changes(self._known.config, loaded.config)))
         return {"refused": None, "tunnels": changes}
 
@@ -108,7 +109,8 @@ class Reloader:
         self._stands()
         try:
             loaded = await asyncio.to_thread(self._standing.taken_back)
-        except ConfigError as error:
+        except ConfigError as refused:
+            error = refused.discreet()
             self._known.config_error = str(error)
             log.error("take-back-failed %s", error.line)  # noqa: TRY400 - no traceback
             return

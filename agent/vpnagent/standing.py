@@ -63,7 +63,7 @@ class Standing:
             loaded = self.read()
         except ConfigError as error:
             try:
-                return self._stood(str(error))
+                return self._stood(str(error.discreet()))
             except ConfigError as second:
                 kept = second.problems if self._is_there() else ()
                 raise ConfigError((*error.problems, *kept)) from None
@@ -72,7 +72,7 @@ class Standing:
             try:
                 return self.taken_back()
             except ConfigError as error:
-                log.warning("take-back-failed %s", error.line)
+                log.warning("take-back-failed %s", error.discreet().line)
         return loaded
 
     def read(self) -> Loaded:
@@ -104,7 +104,8 @@ class Standing:
         except OSError as unreadable:
             raise _unusable(path, f"cannot be read: {unreadable.strerror}") from None
         except ConfigError as damaged:
-            text = f"{damaged.problems[0].text}: {own_files.set_aside(path)}"
+            first = damaged.discreet().problems[0]
+            text = f"line {first.line}: {first.key}: {first.text}: {own_files.set_aside(path)}"
             raise _unusable(path, text) from None
 
     def _loaded(self, content: bytes, error: str | None) -> Loaded:
@@ -177,7 +178,8 @@ def _unconfirmed_in(content: bytes) -> Unconfirmed:
 
 
 def _unusable(path: Path, reason: str) -> ConfigError:
-    return ConfigError((Problem(str(path), 0, "", f"the last good configuration cannot be used: {reason}"),))
+    text = f"the last good configuration cannot be used: {reason}"
+    return ConfigError((Problem(str(path), 0, "", text, text),))
 
 
 def _digest(content: bytes) -> str:

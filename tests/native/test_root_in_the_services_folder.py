@@ -127,7 +127,7 @@ class Trap:
 
     def roots(self) -> dict[str, tuple[object, ...]]:
         """Return everything of root's that must stay as it is."""
-        found = {}
+        found: dict[str, tuple[object, ...]] = {}
         for path in (*self.victim.iterdir(), self.victim, self.spared):
             seen = path.lstat()
             content = path.read_bytes() if path.is_file() else b""
