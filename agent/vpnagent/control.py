@@ -22,7 +22,7 @@ NOT_PERMITTED: Final = 4
 
 def encode(message: dict[str, Any]) -> bytes:
     """Return the message as one line."""
-    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def request_of(line: bytes) -> dict[str, Any]:
