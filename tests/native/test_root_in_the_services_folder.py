@@ -184,7 +184,9 @@ def test_nothing_of_roots_is_touched_by_any_command(trap: Trap, way: object) -> 
     said = "".join(trap.vpnagent(*command) for command in COMMANDS)
     for name in trap.locks.iterdir():  # with which no daemon starts
         name.rename(trap.locks / f"was-{name.name}")
-    said += trap.daemon() + trap.vpnagent("down")
+    log = trap.daemon()
+    said += log + trap.vpnagent("down")
+    assert " ready\n" in log, log
     assert trap.roots() == before
     assert SECRET not in said
     bundle = trap.root / "bundle"

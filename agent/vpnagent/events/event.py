@@ -1,6 +1,7 @@
 """An event: something that happened once, with a number; as a value and as one line of JSON. Pure."""
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NoReturn
@@ -90,7 +91,7 @@ def event_of(happening: Happening, sequence: int) -> Event:
         connection=happening.connection,
         tunnel=happening.tunnel,
         text=_one_line(happening.text, LONGEST_TEXT),
-        fields={k: _one_line(v, LONGEST_FIELD) if isinstance(v, str) else v for k, v in fields},
+        fields={name: _sayable(value) for name, value in fields},
     )
 
 
@@ -120,6 +121,13 @@ def _sound(event: Event) -> bool:
     numbered = type(event.sequence) is int and 0 < event.sequence < MOST_EVENTS
     fields = isinstance(event.fields, dict) and all(isinstance(v, Scalar) for v in event.fields.values())
     return texts and numbered and fields
+
+
+def _sayable(value: Scalar) -> Scalar:
+    """Return a field's value as JSON has it: no control characters, no number that is none."""
+    if isinstance(value, str):
+        return _one_line(value, LONGEST_FIELD)
+    return value if math.isfinite(value) else str(value)
 
 
 def _refuse(constant: str) -> NoReturn:
