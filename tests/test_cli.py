@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit statuses, one line an error, never a traceback."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -79,6 +80,37 @@ def test_a_missing_file_is_one_line(command: str, tmp_path: pathlib.Path) -> Non
     code, _, err = vpnagent(command, "--config", str(tmp_path / "none.yaml"))
     assert code == 2
     assert len(err.splitlines()) == 1
+
+
+STRANGERS = {
+    "shadow": "root:$y$j9T$Zq7MisplacedKey93fTr:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\n",
+    "environment": "PASSWORD=correct-horse\nTOKEN=battery-staple\n",
+    "yaml": "password: correct horse\ntoken: {battery: staple}\n",
+    "key": "-----BEGIN PRIVATE KEY-----\ncorrecthorse+batterystaple\n-----END PRIVATE KEY-----\n",
+    "list": "- correct horse\n- &battery staple\n- *battery\n- !horse x\n",
+}
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run", "guard", "alerts", "export swanctl"])
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_no_line_of_a_file_that_is_no_configuration_is_printed(
+    command: str, stranger: str, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "other").write_text(STRANGERS[stranger])
+    code, out, err = vpnagent(*command.split(), "--config", str(tmp_path / "other"))
+    assert code == 2
+    assert f"{tmp_path}/other" in err
+    for word in ("Zq7", "correct", "horse", "battery", "staple", "daemon:", "password", "PASSWORD", "token"):
+        assert word not in out + err.replace(str(tmp_path), "")
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run", "guard", "alerts"])
+@pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "/dev/tty", "/"])
+def test_what_is_no_regular_file_is_one_line_at_once(command: str, kind: str, tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    code, _, err = vpnagent(command, "--config", str(tmp_path / kind))
+    assert code == 2
+    assert len(err.splitlines()) in (1, 4)  # of click's own, for a folder
 
 
 def test_an_unknown_option_is_a_usage_error() -> None:

@@ -1,7 +1,9 @@
-"""What a restart must find is written as soon as the disk takes it, over a disk that is really full."""
+"""What a restart must find is written as soon as the disk takes it, over a disk that was full."""
 
 import asyncio
 import contextlib
+import errno
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,11 +20,19 @@ ONE, TWO = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Path:
-    """A directory in which the file of drains finds no room; unlink this and it does."""
-    link = tmp_path / f"{drains.FILE}.new"
-    link.symlink_to("/dev/full")
-    return link
+def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in which no file finds room; unlink this and it does."""
+    marker = tmp_path / "full"
+    marker.touch()
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if marker.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    return marker
 
 
 class Drains:

@@ -6,16 +6,19 @@ import http.client
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.certificates import Certified, authority, issued
 from tests.config_examples import make_config
 
-from vpnagent import metrics_endpoint
+from vpnagent import metrics_endpoint, metrics_text
 from vpnagent.config.values import MetricsAuth, MetricsTls
 from vpnagent.errors import AgentError
 from vpnagent.knowledge import Knowledge
@@ -250,5 +253,94 @@ def test_a_listener_without_its_files_says_so(tmp_path: Path) -> None:
         known = knowledge(auth=MetricsAuth(username="p", password_file=str(tmp_path / "absent")))
         with pytest.raises(AgentError, match=r"absent: cannot be opened: .*: nobody can scrape"):
             await Endpoint(known).serve()
+
+    asyncio.run(run())
+
+
+def test_an_exposition_serves_all_who_ask_within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    text = metrics_text.text
+
+    def counted(*arguments: Any, **options: Any) -> bytes:
+        made.append(arguments)
+        return text(*arguments, **options)
+
+    monkeypatch.setattr(metrics_endpoint, "text", counted)
+    monkeypatch.setattr(metrics_endpoint, "FRESH", 3600.0)
+
+    async def run() -> None:
+        known = knowledge()
+        async with serving(known):
+            for _ in range(5):
+                assert (await asyncio.to_thread(scrape, known))[0] == 200
+            assert len(made) == 1
+            monkeypatch.setattr(metrics_endpoint, "FRESH", 0.0)
+            assert (await asyncio.to_thread(scrape, known))[0] == 200
+            assert len(made) == 2
+
+    asyncio.run(run())
+
+
+def test_silent_clients_go_before_one_that_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_endpoint, "text", lambda *_, **__: b"x" * (32 << 20))
+
+    async def run() -> None:
+        known = knowledge()
+        async with serving(known):
+            with contextlib.ExitStack() as stack:
+                asked = stack.enter_context(socket.create_connection(("127.0.0.1", port_of(known))))
+                asked.settimeout(DEADLINE)
+                asked.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+                assert await asyncio.to_thread(asked.recv, 12) == b"HTTP/1.1 200"
+                for _ in range(3 * CONNECTIONS):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port_of(known))))
+                assert await asyncio.to_thread(length_of, asked) > 32 << 20
+
+    asyncio.run(run())
+
+
+def length_of(sock: socket.socket) -> int:
+    length = 0
+    while part := sock.recv(1 << 20):
+        length += len(part)
+    return length
+
+
+FLOOD = """
+import socket, sys, threading
+def ask():
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 2) as made:
+                made.sendall(b"GET /metrics HTTP/1.1\\r\\n\\r\\n")
+                while made.recv(65536): pass
+        except OSError: pass
+for _ in range(64): threading.Thread(target=ask, daemon=True).start()
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def flooded(port: int) -> Iterator[None]:
+    """Have a process ask in 64 threads for the body."""
+    command = [sys.executable, "-c", FLOOD, str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as flood:
+        try:
+            assert flood.stdout is not None
+            assert flood.stdout.readline() == b"up\n"
+            yield
+        finally:
+            flood.kill()
+
+
+def test_sixty_four_clients_that_ask_without_end_keep_nobody_out() -> None:
+    async def run() -> None:
+        known = knowledge()
+        async with serving(known), contextlib.AsyncExitStack() as stack:
+            flood = flooded(port_of(known))
+            await asyncio.to_thread(stack.enter_context, flood)
+            for _ in range(25):
+                assert (await asyncio.to_thread(scrape, known))[0] == 200
 
     asyncio.run(run())

@@ -18,8 +18,9 @@ PROMETHEUS = (
 CREDENTIALS = Secret(b"prometheus:Hush-7:f3a")
 
 
-def expose(openmetrics: bool) -> bytes:
-    return b"openmetrics\n" if openmetrics else b"text\n"
+def expose(openmetrics: bool, compressed: bool) -> bytes:
+    text = b"openmetrics\n" if openmetrics else b"text\n"
+    return gzip.compress(text) if compressed else text
 
 
 def asked(*headers: str, line: str = "GET /metrics HTTP/1.1") -> str:

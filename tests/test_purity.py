@@ -81,7 +81,7 @@ SHELL = {
     "standing.py",
     "support/collect.py",
     "support/known_secrets.py",
-    "state_file.py",
+    "own_files.py",
     "supervisor.py",
     "systemd.py",
     "witness/look.py",

@@ -1,6 +1,8 @@
 """Reload, confirm and take back, with real files and no daemon."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from vpnagent.errors import ControlError
 from vpnagent.keeping import Keeping
 from vpnagent.knowledge import Knowledge
 from vpnagent.reloading import Reloader, confirm_within
-from vpnagent.standing import STANDING, Standing
+from vpnagent.standing import Standing
 
 __all__ = ["place"]
 
@@ -156,12 +158,22 @@ def test_without_a_place_for_the_note_a_conditional_change_is_not_made(place: Pa
     play(place, scene)
 
 
-def test_a_change_is_kept_when_a_full_disk_has_room_and_none_is_made_on_condition_before(place: Path) -> None:
+def test_a_change_is_kept_when_a_full_disk_has_room_and_none_is_made_on_condition_before(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is to be gone back to must be on disk first."""
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if (place / "full").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
 
     async def scene(world: World) -> None:
-        full = place / "state" / f"{STANDING}.new"
-        full.symlink_to("/dev/full")
+        full = place / "full"
+        full.touch()
         write(place, text("new"))
         assert "No space left on device" in (await world.reloader.reload())["warning"]
         assert world.name == "new"

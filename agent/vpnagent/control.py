@@ -22,7 +22,7 @@ NOT_PERMITTED: Final = 4
 
 def encode(message: dict[str, Any]) -> bytes:
     """Return the message as one line."""
-    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def request_of(line: bytes) -> dict[str, Any]:
@@ -48,5 +48,10 @@ def answer_of(line: bytes) -> Any:
         raise ControlError("the daemon's answer cannot be read", UNREACHABLE)
     if answer.get("ok") is not True:
         status = answer.get("exit_status")
-        raise ControlError(str(answer.get("error")), status if isinstance(status, int) else NOT_FINE)
+        raise ControlError(_printable(answer.get("error")), status if isinstance(status, int) else NOT_FINE)
     return answer.get("result")
+
+
+def _printable(text: object) -> str:
+    """Return a text for a terminal: whoever answers in the daemon's place must not command that."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in str(text))

@@ -1,7 +1,12 @@
-"""The daemon's end of the control socket: who may ask, and one answer a request.
+"""The daemon's end of the control socket: who may ask, what that may cost, and one answer a request.
 
 Whoever may open the socket (its group) may read. Changes are for root, the daemon's own user and the
 admin group, by the credentials that the kernel vouches for (unix(7), SO_PEERCRED, SO_PEERGROUPS).
+
+Who may read can cost the daemon little, whatever he does. A user has so many connections, all of them
+together so many, and root has some besides that nobody else can take. A connection has one request at work,
+within a deadline for what it says and for what it reads. The requests of others than root and the daemon's
+own user are answered one after the other, the users in turn, and take a quarter of the time at most.
 """
 
 import asyncio
@@ -11,76 +16,231 @@ import logging
 import os
 import socket
 import struct
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from vpnagent.control import CHANGE_COMMANDS, NOT_FINE, NOT_PERMITTED, encode, request_of
+from vpnagent import own_files
+from vpnagent.control import CHANGE_COMMANDS, NOT_FINE, NOT_PERMITTED, UNREACHABLE, encode, request_of
 from vpnagent.errors import AgentError, ControlError
+
+if TYPE_CHECKING:
+    import ssl
 
 log = logging.getLogger(__name__)
 
 READ_GROUP = "vpnagent"
 ADMIN_GROUP = "vpnagent-admin"
 SO_PEERGROUPS = 59
-IDLE_TIMEOUT = 30.0  #: seconds
+MOST_GROUPS: Final = 256  #: CPython lets getsockopt have 1024 bytes; who is in more is not in that of admins
+IDLE_TIMEOUT = 10.0  #: seconds for a whole request
+WRITE_TIMEOUT = 5.0  #: seconds in which an answer is to be read
 LINE_LIMIT = 64 * 1024  #: bytes of a request
+MOST_OF_A_USER: Final = 16  #: connections
+MOST: Final = 64  #: connections of all users but root
+RESERVE: Final = 16  #: connections of root's
+BACKLOG: Final = 64
+ACCEPTS: Final = 32  #: connections taken before the loop has its turn
+PAUSE: Final = 0.5  #: seconds without accepting where there are no descriptors
+REST: Final = 3.0  #: times what an answer took until the next one of others than root is made
+LONGEST_REST: Final = 1.0  #: seconds
+ALIVE: Final = 2.0  #: seconds that another daemon may take to accept
 
 Answer = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 async def serve(path: str, answer: Answer) -> None:
-    """Listen on ``path`` until cancelled; a stale socket file is replaced, a live one refused."""
+    """Listen on ``path`` until cancelled; a stale socket file is replaced, a live one refused.
+
+    Raises AgentError where that cannot be.
+    """
     await refuse_if_alive(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    server = await asyncio.start_unix_server(
-        lambda reader, writer: _converse(reader, writer, answer), path, limit=LINE_LIMIT
-    )
-    os.chmod(path, 0o660)
-    _give_to_group(path)
-    try:
-        async with server:
-            await server.serve_forever()
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
+        listener.setblocking(False)
+        try:
+            own_files.bind(listener, path, 0o660, group=_group(READ_GROUP))
+        except OSError as error:
+            raise AgentError(f"nobody can ask the daemon: {path}: {error.strerror or error}") from error
+        listener.listen(BACKLOG)
+        try:
+            await _Server(listener, answer).run()
+        finally:
+            with contextlib.suppress(OSError):
+                own_files.remove(path)
 
 
 async def refuse_if_alive(path: str) -> None:
     """Raise ControlError when another daemon answers on ``path``."""
     try:
-        _, writer = await asyncio.open_unix_connection(path)
+        async with asyncio.timeout(ALIVE):
+            _, writer = await asyncio.open_unix_connection(path)
+    except TimeoutError:
+        pass  # it lives, and has its hands full
     except OSError:
         return
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    else:
+        drop(writer)
     raise ControlError(f"another daemon already runs: it listens on {path}", NOT_FINE)
 
 
-def _give_to_group(path: str) -> None:
-    with contextlib.suppress(KeyError, PermissionError):
-        os.chown(path, -1, grp.getgrnam(READ_GROUP).gr_gid)
-
-
-async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
-    peer = writer.get_extra_info("socket")
+def _group(name: str) -> int | None:
     try:
-        while True:
-            async with asyncio.timeout(IDLE_TIMEOUT):
-                line = await reader.readline()
-            if not line:
-                break
-            writer.write(encode(await _answer(line, may_change(peer), answer)))
-            await writer.drain()
-    except (ConnectionError, TimeoutError, ValueError):
-        log.debug("control-client-dropped")
-    finally:
-        writer.close()
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
 
 
-async def _answer(line: bytes, change_allowed: bool, answer: Answer) -> dict[str, Any]:
+@dataclass(slots=True, eq=False)
+class _Talk:
+    """One connection."""
+
+    uid: int
+    turn: asyncio.Lock  #: of its user's: one request of each is at work, or waits to be
+    idle: bool = True  #: between two requests
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class _Server:
+    """Accepts connections and answers what comes by them."""
+
+    def __init__(self, listener: socket.socket, answer: Answer) -> None:
+        self._listener = listener
+        self._answer = answer
+        self._talks: list[_Talk] = []  #: oldest first
+        self._privileged = {0, os.geteuid()}
+        self._others = asyncio.Lock()  #: of all that are not privileged
+        self._rested_at = 0.0  #: monotonic; when the next of them may be answered
+        self._group = asyncio.TaskGroup()
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        loop = asyncio.get_running_loop()
+        async with self._group:
+            loop.add_reader(self._listener, self._accept)
+            try:
+                await loop.create_future()
+            finally:
+                loop.remove_reader(self._listener)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.warning("control-accept-failed error=%r", error.strerror)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._listener)
+                loop.call_later(PAUSE, self._accept_again)
+                return
+            self._admit(connection)
+
+    def _accept_again(self) -> None:
+        if self._listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _admit(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        uid = peer_uid(connection)
+        if not self._has_room(uid):
+            log.warning("control-connection-refused uid=%d connections=%d", uid, len(self._talks))
+            text = f"the daemon has no room for another connection of uid {uid}: try again"
+            with contextlib.suppress(OSError):
+                connection.send(encode({"ok": False, "error": text, "exit_status": UNREACHABLE}))
+            connection.close()
+            return
+        turn = next((talk.turn for talk in self._talks if talk.uid == uid), None) or asyncio.Lock()
+        talk = _Talk(uid, turn)
+        self._talks.append(talk)
+        talk.task = self._group.create_task(self._converse(connection, talk))
+        talk.task.add_done_callback(partial(self._ended, talk, connection))
+
+    def _ended(self, talk: _Talk, connection: socket.socket, _task: asyncio.Task[None]) -> None:
+        if talk in self._talks:
+            self._talks.remove(talk)
+        connection.close()  # also of one that was cancelled before it began
+
+    def _has_room(self, uid: int) -> bool:
+        """Whether one more of a user fits; who has most of all gives way, if he is silent."""
+        held = Counter(talk.uid for talk in self._talks)
+        if uid == 0:
+            return held[0] < RESERVE
+        if held[uid] >= MOST_OF_A_USER:
+            return False
+        if held.total() - held[0] < MOST:
+            return True
+        del held[0]
+        [(largest, most)] = held.most_common(1)
+        silent = next((talk for talk in self._talks if talk.uid == largest and talk.idle), None)
+        if silent is None or held[uid] + 1 >= most:
+            return False
+        self._talks.remove(silent)
+        if silent.task is not None:
+            silent.task.cancel()
+        return True
+
+    async def _converse(self, connection: socket.socket, talk: _Talk) -> None:
+        writer = None
+        try:
+            reader, writer = await streams(connection, LINE_LIMIT)
+            writer.transport.set_write_buffer_limits(high=0)  # an answer is read before the next is made
+            change_allowed = may_change(connection)
+            while True:
+                async with asyncio.timeout(IDLE_TIMEOUT):
+                    line = await reader.readline()
+                if not line:
+                    break
+                talk.idle = False
+                writer.write(encode(await self._in_turn(line, talk, change_allowed=change_allowed)))
+                async with asyncio.timeout(WRITE_TIMEOUT):
+                    await writer.drain()
+                talk.idle = True
+                await asyncio.sleep(0)
+        except (OSError, ValueError) as error:
+            log.debug("control-client-dropped uid=%d error=%r", talk.uid, error)
+        finally:
+            if writer is not None:
+                drop(writer)
+
+    async def _in_turn(self, line: bytes, talk: _Talk, *, change_allowed: bool) -> dict[str, Any]:
+        if talk.uid in self._privileged:
+            return await answer_to(line, self._answer, change_allowed=change_allowed)
+        async with talk.turn, self._others:
+            await asyncio.sleep(max(0.0, self._rested_at - time.monotonic()))
+            began = time.monotonic()
+            try:
+                return await answer_to(line, self._answer, change_allowed=change_allowed)
+            finally:
+                ended = time.monotonic()
+                self._rested_at = ended + min(LONGEST_REST, REST * (ended - began))
+
+
+async def streams(
+    connection: socket.socket, limit: int, context: "ssl.SSLContext | None" = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return the streams of an accepted connection, after its handshake if there is one.
+
+    ``limit`` is how many bytes may be read at a time.
+    """
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=limit)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=context)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def drop(writer: asyncio.StreamWriter) -> None:
+    """End a connection at once, whatever is not sent: close() waits for who does not read."""
+    with contextlib.suppress(AttributeError):  # asyncio's, of a transport that was closed and is gone
+        writer.transport.abort()
+
+
+async def answer_to(line: bytes, answer: Answer, *, change_allowed: bool) -> dict[str, Any]:
+    """Return the answer to a request, whatever it is."""
     try:
         request = request_of(line)
         if request["command"] in CHANGE_COMMANDS and not change_allowed:
@@ -96,14 +256,22 @@ async def _answer(line: bytes, change_allowed: bool, answer: Answer) -> dict[str
         return {"ok": False, "error": "the daemon failed; its log says how", "exit_status": NOT_FINE}
 
 
+def peer_uid(peer: socket.socket) -> int:
+    """Return whose process is at the other end."""
+    _, uid, _ = struct.unpack("iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
+
+
 def may_change(peer: socket.socket) -> bool:
     """Return whether the process at the other end may change something."""
     _, uid, gid = struct.unpack("iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid in (0, os.geteuid()):
         return True
-    try:
-        admins = grp.getgrnam(ADMIN_GROUP).gr_gid
-    except KeyError:
+    admins = _group(ADMIN_GROUP)
+    if admins is None:
         return False
-    raw = peer.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * 1024)
+    try:
+        raw = peer.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)
+    except OSError:
+        return bool(admins == gid)
     return admins in {gid, *struct.unpack(f"{len(raw) // 4}I", raw)}

@@ -4,7 +4,11 @@ Adapters translate what libraries raise at their border, with ``from``. The core
 at construction only. The text of an error is one line that an operator can act on, and never a secret.
 """
 
-from vpnagent.record import dataclass
+from typing import Final
+
+from vpnagent.record import dataclass, replace
+
+MOST_TOLD: Final = 100  #: problems of a configuration; the rest is counted
 
 
 class AgentError(Exception):
@@ -19,6 +23,7 @@ class Problem:
     line: int  #: 1-based; 0 when the file could not be read at all
     key: str  #: for example ``connections[0].tunnels[1].remote_address``; empty for the file itself
     text: str  #: the rule and the value
+    rule: str = "cannot be used: vpnagent check, on this machine, says why"  #: the rule without a value
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
@@ -29,8 +34,15 @@ class ConfigError(AgentError):
     """A configuration that cannot be used; ``problems`` holds every rule that it breaks."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        lines = [str(problem) for problem in problems[:MOST_TOLD]]
+        if len(problems) > MOST_TOLD:
+            lines.append(f"{problems[0].file}: and {len(problems) - MOST_TOLD} problems more")
+        super().__init__("\n".join(lines))
         self.problems = problems
+
+    def discreet(self) -> "ConfigError":
+        """Return the same without a value, for others than the terminal of who asked."""
+        return ConfigError(tuple(replace(problem, text=problem.rule) for problem in self.problems))
 
     @property
     def line(self) -> str:

@@ -18,6 +18,7 @@ from typing import Final, TextIO
 from vpnagent.journal_entry import entry, priority_of
 from vpnagent.log_storm import LogStorm, Suppressed
 
+LOGGERS: Final = ("vpnagent", "asyncio")
 JOURNAL: Final = "/run/systemd/journal/socket"
 TOO_LARGE: Final = (errno.EMSGSIZE, errno.ENOBUFS)
 SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -102,9 +103,7 @@ class CalmHandler(logging.Handler):
         self._tell(now)
         try:
             # An event is damped as what it is, and each is worth a line.
-            passes = hasattr(record, "event") or self._storm.passes(
-                f"{record.name} {record.msg}", record.getMessage(), record.levelno, now
-            )
+            passes = hasattr(record, "event") or self._storm.passes(*_alike(record), record.levelno, now)
         except Exception:
             self.handleError(record)  # values that do not fit the text: never the caller's trouble
             return
@@ -145,13 +144,15 @@ def configure(
         )
         formatter.converter = time.gmtime
         plain.setFormatter(formatter)
-    root = logging.getLogger("vpnagent")
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-        old.close()
-    root.addHandler(CalmHandler(target))
-    root.setLevel(logging.DEBUG if debug else logging.INFO)
-    root.propagate = False
+    handler = CalmHandler(target)
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        for old in logger.handlers[:]:
+            logger.removeHandler(old)
+            old.close()
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG if debug and name == "vpnagent" else logging.INFO)
+        logger.propagate = False
 
 
 def tell_of_storms() -> None:
@@ -167,6 +168,16 @@ def leads_to_journal(environ: Mapping[str, str], stream: TextIO) -> bool:
     except (OSError, ValueError):
         return False
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _alike(record: logging.LogRecord) -> tuple[str, str]:
+    """Return a line's kind and its text, by which it is damped.
+
+    What asyncio says has addresses and numbers in it that differ from line to line, and a traceback.
+    """
+    if record.name == "asyncio":
+        return record.name, record.name
+    return f"{record.name} {record.msg}", record.getMessage()
 
 
 def _summary(suppressed: Suppressed) -> logging.LogRecord:

@@ -1,19 +1,24 @@
 """The Prometheus endpoint on the daemon's own loop.
 
 prometheus-client's own server runs in threads and, with TLS, is blocked by one idle client. Here a
-connection has a deadline, from its first byte to its last, handshake and all, and of too many the oldest
-goes: those that say nothing are in nobody's way. Each is served with what the files of certificates and
-password said last, so that a new certificate needs no restart.
+connection has a deadline, from its first byte to its last, handshake and all. Of too many the oldest goes
+that has not asked yet, and one that has only when all have: those that say nothing are in nobody's way. An
+exposition serves all who ask within a second, and few connections are taken before the loop has its turn: so
+no number of clients keeps Prometheus out. Each is served with what the files of certificates and password
+said last, so that a new certificate needs no restart.
 """
 
 import asyncio
+import gzip
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
+from vpnagent.control_server import drop, streams
 from vpnagent.errors import AgentError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
@@ -25,10 +30,13 @@ from vpnagent.metrics_text import text
 log = logging.getLogger(__name__)
 
 DEADLINE: Final = 5.0  #: seconds for a whole connection
-CONNECTIONS: Final = 32  #: at a time
+CONNECTIONS: Final = 64  #: at a time
+ACCEPTS: Final = 8  #: taken before the loop has its turn: one that asks has asked before it is the oldest
+PAUSE: Final = 0.1  #: seconds without accepting where there are no descriptors
+FRESH: Final = 1.0  #: seconds for which an exposition serves all
 HEADER_LIMIT: Final = 8192  #: bytes
 PERIOD: Final = 5.0  #: seconds between looks whether the files changed
-BACKLOG: Final = 64
+BACKLOG: Final = 1024
 BROKEN: Final = (OSError, EOFError, asyncio.LimitOverrunError)  # of TLS too, and TimeoutError
 
 
@@ -40,7 +48,8 @@ class Endpoint:
         self._agent = known.config.agent  # what it listens on changes with the next start
         self._access: Access | None = None
         self._read: State | None = None  #: of the files, when they were last read
-        self._connections: dict[asyncio.Task[None], None] = {}  #: oldest first
+        self._connections: dict[asyncio.Task[None], bool] = {}  #: oldest first: whether it has asked
+        self._expositions: dict[tuple[bool, bool], tuple[float, bytes]] = {}  #: with when they were made
 
     async def serve(self) -> None:
         """Answer scrapes until cancelled. Raises AgentError while it cannot."""
@@ -52,12 +61,38 @@ class Endpoint:
             async with asyncio.TaskGroup() as group:
                 if files(self._agent):
                     group.create_task(self._keep_renewing())
-                while True:
-                    connection, _ = await asyncio.get_running_loop().sock_accept(listener)
-                    self._make_room()
-                    task = group.create_task(self._converse(connection, self._access))
-                    self._connections[task] = None
-                    task.add_done_callback(partial(self._ended, connection))
+                loop = asyncio.get_running_loop()
+                accept = partial(self._accept, listener, group)
+                loop.add_reader(listener, accept)
+                try:
+                    await loop.create_future()
+                finally:
+                    loop.remove_reader(listener)
+
+    def _accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                connection, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.warning("metrics-accept-failed error=%r", error.strerror)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener)
+                loop.call_later(PAUSE, self._accept_again, listener, group)
+                return
+            connection.setblocking(False)
+            if (access := self._access) is None:
+                connection.close()
+                continue
+            self._make_room()
+            task = group.create_task(self._converse(connection, access))
+            self._connections[task] = False
+            task.add_done_callback(partial(self._ended, connection))
+
+    def _accept_again(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener, group)
 
     async def renew(self) -> None:
         """Read the files if they changed; those that cannot be used change nothing but the findings."""
@@ -96,9 +131,10 @@ class Endpoint:
 
     def _make_room(self) -> None:
         if len(self._connections) >= CONNECTIONS:
-            oldest = next(iter(self._connections))
-            del self._connections[oldest]
-            oldest.cancel()
+            silent = (task for task, asked in self._connections.items() if not asked)
+            goes = next(silent, None) or next(iter(self._connections))
+            del self._connections[goes]
+            goes.cancel()
 
     def _ended(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
         self._connections.pop(task, None)
@@ -108,8 +144,10 @@ class Endpoint:
         writer = None
         try:
             async with asyncio.timeout(DEADLINE):
-                reader, writer = await _streams(connection, access)
+                reader, writer = await streams(connection, HEADER_LIMIT, access.context)
                 request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                if (task := asyncio.current_task()) in self._connections:
+                    self._connections[task] = True
                 writer.write(respond(request, self._expose, access.credentials))
                 writer.close()
                 await writer.wait_closed()
@@ -117,21 +155,19 @@ class Endpoint:
             log.debug("scrape-dropped error=%r", error)
         finally:
             if writer is not None:
-                writer.transport.abort()
+                drop(writer)
 
-    def _expose(self, openmetrics: bool) -> bytes:
-        return text(samples(self._known), histograms(self._known), openmetrics=openmetrics)
-
-
-async def _streams(
-    connection: socket.socket, access: Access
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return the streams of an accepted connection, after its handshake if there is one."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=HEADER_LIMIT)
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=access.context)
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+    def _expose(self, openmetrics: bool, compressed: bool) -> bytes:
+        """Return the metrics as they are now, or were within ``FRESH``."""
+        made_at, made = self._expositions.get((openmetrics, compressed), (-FRESH, b""))
+        now = time.monotonic()
+        if now - made_at >= FRESH:
+            if compressed:
+                made = gzip.compress(self._expose(openmetrics, False), 1)
+            else:
+                made = text(samples(self._known), histograms(self._known), openmetrics=openmetrics)
+            self._expositions[openmetrics, compressed] = now, made
+        return made
 
 
 def _refused(error: AgentError, standing: Access | None) -> Finding:

@@ -1,11 +1,10 @@
 """The HTTP of the metrics: ``GET /metrics``, nothing else. Pure: a request's header in, a whole answer out.
 
-Every answer ends its connection. Compression is the weakest, which costs the least time.
+Every answer ends its connection.
 """
 
 import base64
 import binascii
-import gzip
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -17,7 +16,7 @@ TYPES: Final = {
     True: f"{OPENMETRICS}; version=1.0.0; charset=utf-8",
 }
 
-Expose = Callable[[bool], bytes]  #: returns the metrics; with True as OpenMetrics
+Expose = Callable[[bool, bool], bytes]  #: returns the metrics: whether as OpenMetrics, whether by gzip
 
 
 def respond(request: str, expose: Expose, credentials: Secret | None = None) -> bytes:
@@ -56,10 +55,10 @@ def takes(preferences: str, what: str) -> bool:
 
 def _metrics(asked: Mapping[str, str], expose: Expose, *, with_body: bool) -> bytes:
     openmetrics = takes(asked.get("accept", ""), OPENMETRICS)
-    body = expose(openmetrics)
+    compressed = takes(asked.get("accept-encoding", ""), "gzip")
+    body = expose(openmetrics, compressed)
     header = {"Content-Type": TYPES[openmetrics], "Vary": "Accept, Accept-Encoding"}
-    if takes(asked.get("accept-encoding", ""), "gzip"):
-        body = gzip.compress(body, 1)
+    if compressed:
         header["Content-Encoding"] = "gzip"
     response = _response("200 OK", header, body)
     return response if with_body else response[: len(response) - len(body)]

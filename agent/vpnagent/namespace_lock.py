@@ -6,19 +6,17 @@ file in /run/vpnagent named by the namespace's inode, one for the daemon and one
 gives it back however its holder ends. The file says who took it last. It stays behind: deleting it would let
 two hold two locks of one name.
 
-The folder is the service's, and root comes there too: files are opened relative to the folder, never through
-a link, as the folder's owner, and are believed only if they are its own regular files.
+The folder is the service's, and root comes there too: `own_files` says how.
 """
 
-import contextlib
 import enum
 import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from vpnagent import own_files
 from vpnagent.errors import ControlError
 
 DIRECTORY: Final = "/run/vpnagent"
@@ -126,54 +124,22 @@ def holder_of(role: Role) -> Holder | None:
 
 
 def _open(role: Role) -> int:
-    directory = DIRECTORY
     name = f"netns-{os.stat(NAMESPACE).st_ino}.{role.value}.lock"
+    return open_lock(os.path.join(DIRECTORY, name), "this network namespace cannot be locked", make=0o755)
+
+
+def open_lock(path: str, refusal: str, *, make: int | None = None) -> int:
+    """Return the descriptor of a lock's file; ``make`` is the mode of its folder. Raises LockError."""
+    directory, name = os.path.split(path)
     try:
-        with _folder(directory) as (folder, owner):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(name, flags, 0o600, dir_fd=folder)
+        with own_files.folder(directory, make=make, follow=False) as opened:
+            if make is not None and opened.found.st_mode & OTHERS_WRITE:
+                raise LockError(f"{directory} may be written to by others: chmod go-w {directory}")
+            return opened.open(name, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         status = NOT_PERMITTED if isinstance(error, PermissionError) else NOT_FINE
-        text = f"this network namespace cannot be locked: {directory}/{name}: {error.strerror}"
-        raise LockError(text, status) from error
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid not in (0, owner):
-        os.close(fd)
-        raise LockError(f"{directory}/{name} is no file of vpnagent's: remove it")
-    return fd
-
-
-@contextlib.contextmanager
-def _folder(directory: str) -> Iterator[tuple[int, int]]:
-    """Give the folder's descriptor and owner; until it is given back, root is that owner and no more."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(directory, 0o755)
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        found = os.fstat(folder)
-        if found.st_mode & OTHERS_WRITE:
-            raise LockError(f"{directory} may be written to by others: chmod go-w {directory}")
-        with _as_owner(found):
-            yield folder, found.st_uid
-    finally:
-        os.close(folder)
-
-
-@contextlib.contextmanager
-def _as_owner(found: os.stat_result) -> Iterator[None]:
-    if os.geteuid() != 0 or found.st_uid == 0:
-        yield
-        return
-    group = os.getegid()
-    os.setegid(found.st_gid)
-    try:
-        os.seteuid(found.st_uid)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-    finally:
-        os.setegid(group)
+        mend = ": remove it" if isinstance(error, own_files.DamagedError) else ""
+        raise LockError(f"{refusal}: {error.filename or path}: {error.strerror}{mend}", status) from error
 
 
 def _locked(fd: int, kind: int, *, block: bool = False) -> bool:

@@ -20,12 +20,12 @@ from vpnagent.knowledge import Knowledge
 from vpnagent.live_change import tunnel_changes
 from vpnagent.naming import former_keys
 from vpnagent.renaming import carry_over
-from vpnagent.standing import Loaded, Standing
+from vpnagent.standing import MOST, Loaded, Standing
 from vpnagent.systemd import notify
 
 log = logging.getLogger(__name__)
 
-LEAST, MOST = 1.0, 24 * 3600.0  #: seconds that a confirmation may take
+LEAST: Final = 1.0  #: seconds that a confirmation may take, to MOST
 PERIOD: Final = 0.5  #: seconds between looks at the deadline
 KEPT: Final = "configuration"  #: what `keeping` knows the text that stands by
 
@@ -59,7 +59,8 @@ class Reloader:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             loaded = await asyncio.to_thread(self._standing.read)
-        except ConfigError as error:
+        except ConfigError as refused:
+            error = refused.discreet()
             self._known.config_error = str(error)
             log.error("reload-refused %s", error.line)  # noqa: TRY400 - no traceback
             raise ControlError(str(error), USAGE) from None
@@ -79,7 +80,7 @@ class Reloader:
         try:
             loaded = await asyncio.to_thread(self._standing.read)
         except ConfigError as error:
-            return {"refused": str(error), "tunnels": []}
+            return {"refused": str(error.discreet()), "tunnels": []}
         changes = sorted(map(str, tunnel_changes(self._known.config, loaded.config)))
         return {"refused": None, "tunnels": changes}
 
@@ -108,7 +109,8 @@ class Reloader:
         self._stands()
         try:
             loaded = await asyncio.to_thread(self._standing.taken_back)
-        except ConfigError as error:
+        except ConfigError as refused:
+            error = refused.discreet()
             self._known.config_error = str(error)
             log.error("take-back-failed %s", error.line)  # noqa: TRY400 - no traceback
             return

@@ -10,17 +10,21 @@ step of the wall clock confirms or refuses anything.
 import hashlib
 import json
 import logging
+import math
+import os
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from vpnagent import own_files
 from vpnagent.config.load import content_of, load
 from vpnagent.config.values import Config
-from vpnagent.errors import ConfigError
-from vpnagent.state_file import replace_file
+from vpnagent.errors import ConfigError, Problem
 
 log = logging.getLogger(__name__)
 
+MOST: Final = 24 * 3600.0  #: seconds that a confirmation may take
+NO_RECORD: Final = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 STANDING, UNCONFIRMED = "standing.yaml", "unconfirmed.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -59,15 +63,16 @@ class Standing:
             loaded = self.read()
         except ConfigError as error:
             try:
-                return self._stood(str(error))
-            except ConfigError:
-                raise error from None
+                return self._stood(str(error.discreet()))
+            except ConfigError as second:
+                kept = second.problems if self._is_there() else ()
+                raise ConfigError((*error.problems, *kept)) from None
         unconfirmed = self._unconfirmed(loaded.content)
         if unconfirmed and unconfirmed.expired(*_now()):
             try:
                 return self.taken_back()
             except ConfigError as error:
-                log.warning("take-back-failed %s", error.line)
+                log.warning("take-back-failed %s", error.discreet().line)
         return loaded
 
     def read(self) -> Loaded:
@@ -79,9 +84,29 @@ class Standing:
         """Return what stood before an unconfirmed change. Raises ConfigError if that cannot be used."""
         return self._stood(f"{self._config_path}: taken back: the change was not confirmed in time")
 
+    def _is_there(self) -> bool:
+        return any(
+            os.path.lexists(self._directory / name) for name in (STANDING, f"{STANDING}{own_files.DAMAGED}")
+        )
+
     def _stood(self, error: str) -> Loaded:
-        content = content_of(str(self._directory / STANDING))
-        return self._loaded(content, error)
+        path = self._directory / STANDING
+        try:
+            content = own_files.read(path)
+            if self._read_secrets and os.geteuid() == 0 and (owner := os.stat(self._directory).st_uid):
+                # Its hooks would be root's, and whose file it is has no way to become root.
+                raise _unusable(path, f"it is uid {owner}'s, and root runs nothing of another's")
+            return self._loaded(content, error)
+        except own_files.DamagedError as damaged:
+            raise _unusable(path, f"{damaged}: {own_files.set_aside(path)}") from None
+        except FileNotFoundError:
+            raise _unusable(path, "there is none") from None
+        except OSError as unreadable:
+            raise _unusable(path, f"cannot be read: {unreadable.strerror}") from None
+        except ConfigError as damaged:
+            first = damaged.discreet().problems[0]
+            text = f"line {first.line}: {first.key}: {first.text}: {own_files.set_aside(path)}"
+            raise _unusable(path, text) from None
 
     def _loaded(self, content: bytes, error: str | None) -> Loaded:
         config = load(self._config_path, content=content, read_secrets=self._read_secrets)
@@ -101,13 +126,15 @@ class Standing:
         """Return the change that was not confirmed, be its time over or not."""
         path = self._directory / UNCONFIRMED
         try:
-            record = json.loads(path.read_bytes())
-            return Unconfirmed(str(record["digest"]), float(record["deadline"]), str(record["boot_id"]))
+            return _unconfirmed_in(own_files.read(path))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            log.warning("unconfirmed-unreadable file=%s error=%r: nothing is taken back", path, str(error))
-            return None
+        except (own_files.DamagedError, *NO_RECORD) as error:
+            reason = f"{error}: {own_files.set_aside(path)}"
+        except OSError as error:
+            reason = error.strerror or "cannot be read"
+        log.warning("unconfirmed-unreadable file=%s error=%r: nothing is taken back", path, reason)
+        return None
 
     def remaining(self, content: bytes) -> float:
         """Return the seconds until this is taken back; 0 if that is due, or it was never on condition."""
@@ -123,7 +150,7 @@ class Standing:
 
     def _forget(self) -> str | None:
         try:
-            (self._directory / UNCONFIRMED).unlink(missing_ok=True)
+            own_files.remove(self._directory / UNCONFIRMED)
         except OSError as error:
             return f"{error.filename}: {error.strerror}: a restart may take the change back"
         return None
@@ -132,10 +159,27 @@ class Standing:
         """Replace a file as a whole."""
         path = self._directory / name
         try:
-            replace_file(path, content)
+            own_files.replace_file(path, content)
         except OSError as error:
             return f"{path}: {error.strerror or error}: it will not survive a restart"
         return None
+
+
+def _unconfirmed_in(content: bytes) -> Unconfirmed:
+    """Return the record of a change. Raises one of ``NO_RECORD``: a bad time would end status for good."""
+    record = json.loads(content)
+    digest, deadline, boot_id = record["digest"], float(record["deadline"]), record["boot_id"]
+    if not (isinstance(digest, str) and isinstance(boot_id, str) and math.isfinite(deadline)):
+        raise ValueError("its values are of the wrong kinds")
+    boot, now = _now()
+    if boot_id == boot and deadline > now + MOST:
+        raise ValueError(f"its deadline is later than {MOST:g} s from now")
+    return Unconfirmed(digest, deadline, boot_id)
+
+
+def _unusable(path: Path, reason: str) -> ConfigError:
+    text = f"the last good configuration cannot be used: {reason}"
+    return ConfigError((Problem(str(path), 0, "", text, text),))
 
 
 def _digest(content: bytes) -> str:

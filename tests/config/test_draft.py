@@ -3,7 +3,7 @@ from typing import Any
 from tests.config_examples import EXAMPLE_YAML
 
 from vpnagent.config.draft import draft
-from vpnagent.config.wording import Violation, key_path
+from vpnagent.config.wording import Violation, key_path, said
 from vpnagent.config.yaml_positions import read
 
 #: the example with its connection three times
@@ -37,9 +37,12 @@ def test_a_violation_among_what_is_left_gets_its_place_in_the_file() -> None:
     sketch = drafted(THREE.replace("name: hangzhou", "name: [x]", 1))
 
     assert sketch.indexes == (1, 2)
-    assert sketch.relocated(Violation(("connections", 0, "name"), "x")) == (("connections", 1, "name"), "x")
-    assert sketch.relocated(Violation(("gateway", "name"), "x")) == (("gateway", "name"), "x")
-    assert sketch.relocated(Violation(("connections",), "x")) == (("connections",), "x")
+    assert sketch.relocated(Violation(("connections", 0, "name"), said("x"))) == (
+        ("connections", 1, "name"),
+        "x",
+    )
+    assert sketch.relocated(Violation(("gateway", "name"), said("x"))) == (("gateway", "name"), "x")
+    assert sketch.relocated(Violation(("connections",), said("x"))) == (("connections",), "x")
 
 
 def test_a_wrong_gateway_leaves_the_connections() -> None:

@@ -95,7 +95,7 @@ def test_the_secrets_are_not_opened_on_a_laptop(folder: pathlib.Path) -> None:
         ("name: a, command: [/x], events: []", "hooks[0].events: must not be an empty list"),
         ("name: a, command: [/x], events: [Failover, Nonsense]", "hooks[0].events[1]: must be"),
         ("name: a, command: [/x], timeout: 0", "hooks[0].timeout: must be a duration"),
-        ("name: a, command: [/x], retrys: 1", "hooks[0].retrys: unknown key: did you mean retries?"),
+        ("name: a, command: [/x], retrys: 1", "hooks[0]: unknown key: did you mean retries?"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place_and_without_secrets(

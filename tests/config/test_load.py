@@ -87,7 +87,7 @@ def test_everything_that_is_wrong_is_reported_together_in_the_order_of_the_file(
 
     assert problems(text) == [
         "4: gateway.local_networks[0]: 10.1.2.0/16 has host bits set: the network is 10.1.0.0/16",
-        "9: connections[0].bandwith: unknown key: did you mean bandwidth?",
+        "9: connections[0]: unknown key: did you mean bandwidth?",
         "23: connections[0].tunnels[1].remote_address: IPv6 is not supported yet: "
         "must be an IPv4 address such as 192.0.2.1, not '2001:db8::2'",
         "33: connections[1].ike.version: the key is already on line 33: a key must not be repeated",

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import pathlib
@@ -18,7 +19,7 @@ from tests.test_report import BACKUP, PRIMARY, known
 from vpnagent.errors import ControlError
 from vpnagent.events.event import Event
 from vpnagent.events.recorder import Recorder
-from vpnagent.events.store import FILE, Store
+from vpnagent.events.store import Store
 from vpnagent.knowledge import Knowledge
 from vpnagent.report import findings, refresh
 
@@ -121,14 +122,21 @@ async def test_a_disk_that_refuses_is_a_warning_and_loses_no_event_when_it_takes
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vpnagent.events.recorder.RETRY", 0.01)
-    (tmp_path / FILE).symlink_to("/dev/full")
+    full = tmp_path / "full"
+    full.touch()
+
+    def refuse(_descriptor: int) -> None:
+        if full.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fdatasync", refuse)
     here = knowledge(tmp_path)
     async with recording(here) as recorder:
         await until(lambda: look(recorder, here).event_findings)
         assert {f.code for f in findings(here)} == {"EventsNotKept"}
         look(recorder, here)
         assert "WarningBegan" in types(await recorder.answer({}))
-        (tmp_path / FILE).unlink()
+        full.unlink()
         await until(lambda: not look(recorder, here).event_findings)
     assert [event.sequence for event in on_disk(tmp_path)] == [1, 2, 3, 4, 5]
 

@@ -123,8 +123,11 @@ def test_a_full_disk_is_told_in_one_line_and_tears_nothing(
 
 def test_nothing_is_written_through_a_symbolic_link(tmp_path: pathlib.Path) -> None:
     (tmp_path / FILE).symlink_to(tmp_path / "elsewhere")
-    assert "symbolic link" in str(Store(str(tmp_path)).append(events(1, 1)))
+    running = Store(str(tmp_path))
+    assert f"{tmp_path / FILE}: is no file of vpnagent's: it is a link" in str(running.read().problem)
+    assert running.append(events(1, 1)) is None
     assert not (tmp_path / "elsewhere").exists()
+    assert (tmp_path / f"{FILE}.damaged").is_symlink()
 
 
 def test_a_directory_that_cannot_be_used_is_told(tmp_path: pathlib.Path) -> None:

@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_told(machine: Machine) -> None:
     machine.config.write_text("a: {psk_file: psk/none, token_file: fifo}\nb: {psk_credential: primary}\n")
     assert set(machine.secrets().gathered().unsearched) == {
         f"{machine.folder}/psk/none: No such file or directory",
-        f"{machine.folder}/fifo: no regular file",
+        f"{machine.folder}/fifo: it is no regular file",
         "credential primary: no running service has it",
     }
 

@@ -18,11 +18,12 @@ from typing import Any, Final
 
 import yaml
 
+from vpnagent import own_files
 from vpnagent.checks.certificates import LISTENER
 from vpnagent.checks.host import DISABLE_POLICY, DISABLE_XFRM, ECHO_IGNORED, MODULES
 from vpnagent.checks.observation import Certificate, Listener, Modules, OpenFile, Pool
 from vpnagent.checks.x509_expiry import expiry
-from vpnagent.config.secret_files import SecretFileError, check_readable, revision
+from vpnagent.config.secret_files import SecretFileError, revision
 from vpnagent.config.values import CertificateFiles, Config
 from vpnagent.desired import SYSCTLS
 from vpnagent.record import replace
@@ -164,7 +165,7 @@ def _key_files(config: Config, config_path: str) -> Iterator[str]:
     folder = os.path.dirname(os.path.abspath(config_path))
     yield from (t.certificates.private_key for t in config.tunnels() if t.certificates)
     try:
-        content = yaml.load(Path(config_path).read_bytes(), Loader=yaml.CSafeLoader)
+        content = yaml.load(own_files.of_operator(config_path, own_files.MOST), Loader=yaml.CSafeLoader)
         for connection in content["connections"]:
             for tunnel in connection["tunnels"]:
                 if isinstance(name := tunnel.get("psk_file"), str):
@@ -198,8 +199,7 @@ def _certificate_files(config: Config) -> Iterator[tuple[str, str, str]]:
 def _certificate(owner: str, role: str, path: str) -> Certificate:
     found = partial(Certificate, owner=owner, role=role, file=path)
     try:
-        check_readable(path, closed=False)  # not a FIFO, which would hold us up
-        return found(expiry=expiry(Path(path).read_bytes()))
+        return found(expiry=expiry(own_files.of_operator(path, own_files.MOST)))
     except OSError as error:
         return found(expiry=None, error=f"cannot be read: {error.strerror}")
     except (SecretFileError, ValueError) as error:

@@ -11,7 +11,7 @@ from vpnagent.cloud_document.told import Source
 from vpnagent.config.build import build, contradictions
 from vpnagent.config.draft import draft
 from vpnagent.config.rules import violations
-from vpnagent.config.wording import Path, Violation, key_path
+from vpnagent.config.wording import Path, Violation, key_path, without_values
 from vpnagent.config.yaml_positions import read
 from vpnagent.errors import Problem
 
@@ -38,7 +38,7 @@ def verify(text: str, entries: Iterable[Entry]) -> list[Problem]:
 def _violations(text: str, asked: Iterable[Path]) -> Iterator[Violation]:
     """Return what a text violates, and would violate with the questions answered."""
     document = read(text.encode())
-    yield from (Violation(fault.path, fault.text) for fault in document.faults)
+    yield from (Violation(fault.path, without_values(fault.text)) for fault in document.faults)
     sketch = draft(document)
     config = build(sketch.file, hostname="gateway", folder="/", psks={})
     for violation in (*sketch.violations, *map(sketch.relocated, contradictions(sketch.file))):

@@ -22,10 +22,11 @@ from vpnagent.commands.options import (
 )
 from vpnagent.control import NOT_FINE, NOT_PERMITTED, UNREACHABLE
 from vpnagent.control_client import ask
-from vpnagent.errors import ControlError
+from vpnagent.errors import ConfigError, ControlError
 
 if TYPE_CHECKING:
     from vpnagent.config.values import Config
+    from vpnagent.standing import Loaded, Standing
 
 
 @click.command()
@@ -50,7 +51,7 @@ def run(config_path: str, no_prober: bool, debug: bool) -> None:
 
     close_memory()
     standing = Standing(config_path, agent_key(config_path, "state_directory", DEFAULT_STATE))
-    loaded = standing.start()
+    loaded = _started(standing)
     log.configure(debug=debug)
     from vpnagent.daemon import Daemon
 
@@ -61,6 +62,14 @@ def run(config_path: str, no_prober: bool, debug: bool) -> None:
         problem = loaded.error.replace("\n", "; ")
         logging.getLogger("vpnagent").error("configuration-refused the last good one runs: %s", problem)
     asyncio.run(Daemon(config_path, loaded, standing, prober_supervised=no_prober).run())
+
+
+def _started(standing: "Standing") -> "Loaded":
+    """Return what a start is to run. Raises ConfigError without a value: our terminal is the journal."""
+    try:
+        return standing.start()
+    except ConfigError as error:
+        raise error.discreet() from None
 
 
 def _log_parameters(config_path: str, config: "Config") -> None:
@@ -183,7 +192,7 @@ def guard(config_path: str) -> None:
     if not has_net_admin():
         raise ControlError("guard needs root or the capability CAP_NET_ADMIN", NOT_PERMITTED)
     directory = agent_key(config_path, "state_directory", DEFAULT_STATE)
-    loaded = Standing(config_path, directory, read_secrets=False).start()
+    loaded = _started(Standing(config_path, directory, read_secrets=False))
     if loaded.error:
         click.echo(
             f"{loaded.error}\nvpnagent: the networks of the last good configuration are guarded", err=True

@@ -2,16 +2,16 @@
 
 import os
 import stat
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 import click
 
+from vpnagent import own_files
 from vpnagent.config.secret_files import service_group
 from vpnagent.errors import ConfigError, Problem
 
+MOST: Final = 16 << 20  #: bytes of what is compared
 OWNER_ONLY: Final = 0o600
 OWNER_AND_GROUP: Final = 0o640
 READABLE: Final = 0o644
@@ -38,42 +38,48 @@ class File:
             if not there:
                 self._place(replace=replace)
                 say(f"{self.path}: {'written' if there is None else 'replaced: it held something else'}")
-            elif stat.S_IMODE(os.stat(self.path).st_mode) & ~self.mode:
-                os.chmod(self.path, self.mode)
+                return
+            with own_files.rights_of_owner(self.path):
+                if stat.S_IMODE(os.stat(self.path).st_mode) & ~self.mode:
+                    os.chmod(self.path, self.mode)
         except OSError as error:
             raise problem(self.path, f"cannot be written: {error.strerror}") from error
 
     def _place(self, *, replace: bool) -> None:
         """Put the file in its place: at every moment there is the old one or the new, and whole."""
-        folder = os.path.dirname(os.path.abspath(self.path))
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".vpnagent-")
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(self.content)
-                file.flush()
-                if self.group is not None:
-                    os.fchown(file.fileno(), -1, self.group)
-                os.fchmod(file.fileno(), self.mode)
-                os.fsync(descriptor)
-            if replace:
-                os.replace(temporary, self.path)
-            else:
-                os.link(temporary, self.path)  # unlike a rename, refuses what came in between
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+        place, name = os.path.split(os.path.abspath(self.path))
+        scratch = f".vpnagent-{os.getpid()}"
+        with own_files.folder(place) as folder:
+            folder.clear(scratch)
+            try:
+                descriptor = folder.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                with open(descriptor, "wb") as file:
+                    file.write(self.content)
+                    file.flush()
+                    if self.group is not None and folder.found.st_uid == os.geteuid():
+                        os.fchown(descriptor, -1, self.group)
+                    os.fchmod(descriptor, self.mode)
+                    os.fsync(descriptor)
+                here = folder.descriptor
+                if replace:
+                    os.replace(scratch, name, src_dir_fd=here, dst_dir_fd=here)
+                else:  # unlike a rename, refuses what came in between
+                    os.link(scratch, name, src_dir_fd=here, dst_dir_fd=here)
+            finally:
+                folder.remove(scratch)
 
     def _is_there(self) -> bool | None:
         """Return whether this is what is there; None where nothing is. Raises ConfigError."""
-        if os.path.lexists(self.path) and not os.path.isfile(self.path):
-            raise problem(self.path, "must be a regular file")
         try:
-            with open(self.path, "rb") as file:
-                return file.read().rstrip(b"\r\n") == self.content.rstrip(b"\r\n")  # an editor's newline
+            with own_files.rights_of_owner(self.path):
+                if os.path.lexists(self.path) and not os.path.isfile(self.path):
+                    raise problem(self.path, "must be a regular file")
+                found = own_files.of_operator(self.path, MOST)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise problem(self.path, f"cannot be read: {error.strerror}") from error
+        return found.rstrip(b"\r\n") == self.content.rstrip(b"\r\n")  # an editor's newline
 
 
 def key_file(path: str, content: bytes) -> File:

@@ -5,10 +5,11 @@ import stat
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
+from vpnagent import own_files
 from vpnagent.commands.files import READABLE, File, key_file, problem, say
 from vpnagent.config.wording import key_path
 from vpnagent.control import NOT_FINE
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vpnagent.config.values import Config
 
 STDIN: Final = "-"
+MOST: Final = 16 << 20  #: bytes of a document; one of 1,000 connections is below 4 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +124,20 @@ def _documents(files: Sequence[str]) -> dict[str, bytes]:
 
 def _content(name: str) -> bytes:
     if name == STDIN:
-        return sys.stdin.buffer.read()
+        return _bounded(name, sys.stdin.buffer)
     try:
         with open(name, "rb") as file:
-            return file.read()
+            return _bounded(name, file)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not the name of a file"
         raise problem(name, f"cannot be read: {reason}") from error
+
+
+def _bounded(name: str, file: BinaryIO) -> bytes:
+    content = file.read(MOST + 1)
+    if len(content) > MOST:
+        raise problem(name, f"must not be larger than {MOST} bytes")
+    return content
 
 
 def _write(assembly: "Assembly", documents: Iterable[str], given: Options) -> None:
@@ -143,7 +152,8 @@ def _write(assembly: "Assembly", documents: Iterable[str], given: Options) -> No
     for file in files:
         file.check(replace=given.force)
     if given.psk_directory is not None:
-        os.makedirs(given.psk_directory, mode=0o700, exist_ok=True)
+        with own_files.rights_of_owner(given.psk_directory):
+            os.makedirs(given.psk_directory, mode=0o700, exist_ok=True)
     for file in files:
         file.write(replace=given.force)
     if given.output is None:

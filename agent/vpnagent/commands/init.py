@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vpnagent import own_files
 from vpnagent.commands.files import READABLE, File, key_file, problem, say
 from vpnagent.commands.options import DEFAULT_CONFIG, Address, Network
 from vpnagent.control import USAGE
@@ -202,7 +203,8 @@ def _write(answers: "Answers", keys: Sequence[str], output: str) -> None:
     files.append(File(output, text, READABLE))
     for file in files:
         file.check(replace=False)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    with own_files.rights_of_owner(directory):
+        os.makedirs(directory, mode=0o700, exist_ok=True)
     for file in files:
         file.write(replace=False)
     say(f"next: vpnagent check{'' if output == DEFAULT_CONFIG else f' --config {output}'}")

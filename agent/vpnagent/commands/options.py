@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vpnagent.own_files import MOST, of_operator, write_as_asked
+
 if TYPE_CHECKING:
     from vpnagent.config.values import Config
 
@@ -70,8 +72,10 @@ def output_option(command: Command) -> Command:
 
 def write(output: str, text: str) -> None:
     """Write what ``--output`` asks for: the whole file or none. Raises OSError."""
-    with click.open_file(output, "w", encoding="utf-8", lazy=True, atomic=True) as file:
-        file.write(text)
+    if output == "-":
+        click.echo(text, nl=False)
+    else:
+        write_as_asked(output, text.encode())
 
 
 def load_config(config_path: str) -> "Config":
@@ -100,7 +104,7 @@ def file_key(config_path: str, section: str, key: str, default: str) -> str:
     import yaml
 
     try:
-        content = yaml.load(Path(config_path).read_bytes(), Loader=yaml.CSafeLoader)
+        content = yaml.load(of_operator(config_path, MOST), Loader=yaml.CSafeLoader)
         found = content[section][key]
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, RecursionError):
         return default

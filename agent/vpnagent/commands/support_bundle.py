@@ -81,8 +81,7 @@ def _bundle(config_path: str, socket_path: str | None) -> "Bundle":
     standing = os.path.join(state_directory, STANDING)
     secrets = Secrets(os.path.dirname(os.path.abspath(config_path)))
     secrets.add_configuration(config_path)
-    if os.path.exists(standing):
-        secrets.add_configuration(standing)
+    secrets.add_standing(standing)
     secrets.add_services()
     secrets.add_strongswan()
     places = Places(

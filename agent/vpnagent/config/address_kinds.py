@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from typing import Final, TypeVar
 
 from vpnagent.config.field_types import Kind, string
-from vpnagent.config.wording import listed, shown
+from vpnagent.config.wording import listed, said, shown
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def _parsed(value: object, parse: Callable[[str], T], rule: str) -> T:
         except ValueError:
             if _is_ipv6(value):
                 rule = f"IPv6 is not supported yet: {rule}"
-    raise ValueError(f"{rule}, not {shown(value)}")
+    raise ValueError(said(f"{rule}, not {{}}", shown(value)))
 
 
 def _is_ipv6(text: str) -> bool:
@@ -51,7 +51,9 @@ def _address(value: object) -> IPv4Address:
 def _refuse_special(address: IPv4Address) -> None:
     for block, name in SPECIAL.items():
         if address in block:
-            raise ValueError(f"must be the unicast address of a host, not {address} ({name}, {block})")
+            raise ValueError(
+                said("must be the unicast address of a host, not {} ({}, {})", address, name, block)
+            )
 
 
 def _address_or_any(value: object) -> IPv4Address | None:
@@ -72,12 +74,14 @@ def _network(value: object) -> IPv4Network:
     written = _parsed(value, _prefix, "must be an IPv4 network such as 172.16.0.0/16")
     network = written.network
     if written.ip != network.network_address:
-        raise ValueError(f"{written} has host bits set: the network is {network}")
+        raise ValueError(said("{} has host bits set: the network is {}", written, network))
     if network.prefixlen == 0:
-        raise ValueError(f"must name the networks themselves, not {network}, which takes the default route")
+        raise ValueError(
+            said("must name the networks themselves, not {}, which takes the default route", network)
+        )
     for block, name in SPECIAL.items():
         if network.overlaps(block):
-            raise ValueError(f"{network} must not overlap {block} ({name})")
+            raise ValueError(said("{} must not overlap {} ({})", network, block, name))
     return network
 
 
@@ -87,7 +91,9 @@ def _inside_address(value: object) -> IPv4Interface:
     _refuse_special(interface.ip)
     hosts = list(interface.network.hosts())
     if interface.ip not in hosts:
-        raise ValueError(f"must be an address of a host, {listed(map(str, hosts))}, not {interface.ip}")
+        raise ValueError(
+            said("must be an address of a host, {}, not {}", listed(map(str, hosts)), interface.ip)
+        )
     return interface
 
 

@@ -10,7 +10,7 @@ from itertools import combinations
 
 from vpnagent.config.places import Place, connections, repeated, tunnels
 from vpnagent.config.values import Config, Connection, Forwarding, TrafficSelectors
-from vpnagent.config.wording import Path, Violation, listed
+from vpnagent.config.wording import Path, Violation, listed, said
 
 SLASH_30 = 30  #: prefix length of the network inside a tunnel
 MAX_ECMP_CONNECTIONS = 16  #: of one transit router, for one destination (Alibaba Cloud, CEN quotas)
@@ -27,7 +27,7 @@ def prefixes_stand_once(config: Config) -> Iterator[Violation]:
     ]
     for path, networks in lists:
         for index, network, first in repeated(enumerate(networks)):
-            yield Violation((*path, index), f"must be unique: {network} is entry {first} too")
+            yield Violation((*path, index), said("must be unique: {} is entry {} too", network, first))
 
 
 def remote_and_local_are_apart(config: Config) -> Iterator[Violation]:
@@ -35,7 +35,7 @@ def remote_and_local_are_apart(config: Config) -> Iterator[Violation]:
     for path, network in _remote_networks(config):
         for local in config.gateway.local_networks:
             if network.overlaps(local):
-                yield Violation(path, f"{network} must not overlap the local network {local}")
+                yield Violation(path, said("{} must not overlap the local network {}", network, local))
 
 
 def underlay_stays_outside(config: Config) -> Iterator[Violation]:
@@ -50,7 +50,7 @@ def underlay_stays_outside(config: Config) -> Iterator[Violation]:
     for name, address in own:
         for network in _networks_around(address) if address else ():
             for path in remote.get(network, ()):
-                yield Violation(path, f"{network} must not cover {address}, {name}")
+                yield Violation(path, said("{} must not cover {}, {}", network, address, name))
 
 
 def _networks_around(address: IPv4Address) -> Iterator[IPv4Network]:
@@ -66,12 +66,15 @@ def outer_addresses_are_apart(config: Config) -> Iterator[Violation]:
         if len(locals_) == 1 or None in locals_:
             yield Violation(
                 two.key("remote_address"),
-                f"{two.tunnel.remote_address} must differ from that of {one.tunnel.key}, "
-                "or each needs its own local_address",
+                said(
+                    "{} must differ from that of {}, or each needs its own local_address",
+                    two.tunnel.remote_address,
+                    one.tunnel.key,
+                ),
             )
     for place in tunnels(config):
         if place.tunnel.remote_address == place.tunnel.local_address:
-            text = f"must not be the local_address, {place.tunnel.remote_address}"
+            text = said("must not be the local_address, {}", place.tunnel.remote_address)
             yield Violation(place.key("remote_address"), text)
 
 
@@ -92,18 +95,18 @@ def inside_addresses_are_apart(config: Config) -> Iterator[Violation]:
         if place.tunnel.inside_address
     ]
     for place, network, other in repeated(inside):
-        text = f"{network} must not be the /30 of {other.tunnel.key} too"
+        text = said("{} must not be the /30 of {} too", network, other.tunnel.key)
         yield Violation(place.key("inside_address"), text)
     # A wider remote network is fine, and needed for selectors: the connected /30 is more specific.
     narrow = [network for _, network in _remote_networks(config) if network.prefixlen >= SLASH_30]
     for place, network in inside:
         for local in config.gateway.local_networks:
             if network.overlaps(local):
-                text = f"{network} must not overlap the local network {local}"
+                text = said("{} must not overlap the local network {}", network, local)
                 yield Violation(place.key("inside_address"), text)
         for remote in narrow:
             if remote.subnet_of(network):
-                text = f"{network} must not be or hold a remote network, as it does {remote}"
+                text = said("{} must not be or hold a remote network, as it does {}", network, remote)
                 yield Violation(place.key("inside_address"), text)
 
 
@@ -114,8 +117,11 @@ def probes_have_targets(config: Config) -> Iterator[Violation]:
         if lacking:
             yield Violation(
                 (*path, "probe", "targets"),
-                f"is required, for lack of targets and inside_address in {listed(lacking, 'and')}: "
-                "an address behind the tunnels that answers, such as 100.100.2.136",
+                said(
+                    "is required, for lack of targets and inside_address in {}: an address behind the "
+                    "tunnels that answers, such as 100.100.2.136",
+                    listed(lacking, "and"),
+                ),
             )
 
 
@@ -126,12 +132,14 @@ def probes_fit_the_selectors(config: Config) -> Iterator[Violation]:
     ]
     source = config.gateway.source_address
     if narrow and source and not _within(source, config.gateway.local_networks):
-        text = f"{source} must be in a local network, as {_ONLY_NETWORKS}"
+        text = said(f"{{}} must be in a local network, as {_ONLY_NETWORKS}", source)
         yield Violation(("gateway", "source_address"), text)
     for place in narrow:
         for target in place.tunnel.probe.targets:
             if not _within(target, place.connection.remote_networks):
-                text = f"its probes' target {target} must be in a remote network, as {_ONLY_NETWORKS}"
+                text = said(
+                    f"its probes' target {{}} must be in a remote network, as {_ONLY_NETWORKS}", target
+                )
                 yield Violation(place.path, text)
 
 
@@ -152,10 +160,16 @@ def shared_prefixes_are_ecmp(config: Config) -> Iterator[Violation]:
     for network, users in sharing.items():
         last, _ = [*users.values()][-1]
         if len(users) > 1 and any(c.forwarding is not Forwarding.ECMP for _, c in users.values()):
-            text = f"{network} is in {listed(users, 'and')}: connections share a network only if all are ecmp"
+            text = said(
+                "{} is in {}: connections share a network only if all are ecmp", network, listed(users, "and")
+            )
             yield Violation(last, text)
         if len(users) > MAX_ECMP_CONNECTIONS:
-            text = f"{network} must not be in more than {MAX_ECMP_CONNECTIONS} connections, not {len(users)}"
+            text = said(
+                f"{{}} must not be in more than {MAX_ECMP_CONNECTIONS} connections, not {{}}",
+                network,
+                len(users),
+            )
             yield Violation(last, text)
 
 

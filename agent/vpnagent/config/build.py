@@ -24,7 +24,7 @@ from vpnagent.config.file_models import (
     TunnelSection,
 )
 from vpnagent.config.values import Attachment, Config, Forwarding, ProbeMethod, Role, TunnelKey
-from vpnagent.config.wording import Violation, listed
+from vpnagent.config.wording import Violation, listed, said
 from vpnagent.secret import Secret
 
 IF_IDS = range(0x56000000, 0x57000000)  #: derived ids; an operator's own are small numbers
@@ -63,10 +63,11 @@ def contradictions(file: ConfigFile) -> Iterator[Violation]:
             given = [key for key in AUTHENTICATION if getattr(tunnel, key) is not None]
             if len(given) != 1:
                 rule = f"exactly one of {listed(AUTHENTICATION, 'and')} is required"
-                yield Violation(here, f"{rule}, not {listed(given or ['none'], 'and')}")
+                yield Violation(here, said(f"{rule}, not {{}}", listed(given or ["none"], "and")))
             if tunnel.role is not None and _forwarding(connection) is Forwarding.ECMP:
                 yield Violation(
-                    (*here, "role"), "has no meaning with forwarding ecmp, where every tunnel carries traffic"
+                    (*here, "role"),
+                    said("has no meaning with forwarding ecmp, where every tunnel carries traffic"),
                 )
 
 

@@ -15,7 +15,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from vpnagent.config import units
-from vpnagent.config.wording import listed, shown
+from vpnagent.config.wording import listed, said, shown
 
 Json = dict[str, Any]
 
@@ -45,7 +45,7 @@ def integer(low: int, high: int) -> Kind:
 
     def parse(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"must be an {title}, not {shown(value)}")
+            raise ValueError(said(f"must be an {title}, not {{}}", shown(value)))
         return value
 
     return Kind(parse, {"type": "integer", "minimum": low, "maximum": high, "title": title})
@@ -67,7 +67,7 @@ def _quantity(title: str, bounds: tuple[str, str], read: Callable[[object], floa
     def parse(value: object) -> float:
         quantity = read(value)
         if not low <= quantity <= high:
-            raise ValueError(f"must be a {title}, not {shown(value)}")
+            raise ValueError(said(f"must be a {title}, not {{}}", shown(value)))
         return quantity
 
     number = {"type": "number", "minimum": low, "maximum": high}
@@ -87,7 +87,7 @@ def choice(*allowed: str | int) -> Kind:
         # True == 1 and 1.0 == 1 in Python, not here.
         if isinstance(value, str | int) and not isinstance(value, bool) and value in allowed:
             return value
-        raise ValueError(f"must be {listed(words)}, not {shown(value)}")
+        raise ValueError(said(f"must be {listed(words)}, not {{}}", shown(value)))
 
     return Kind(parse, {"enum": list(allowed), "title": listed(words)})
 
@@ -104,7 +104,9 @@ def text(rule: str, pattern: str, *, title: str, secret: bool = False) -> Kind:
 
     def parse(value: object) -> str:
         if not isinstance(value, str) or not compiled.fullmatch(value):
-            raise ValueError(f"must be {rule}" if secret else f"must be {rule}, not {shown(value)}")
+            raise ValueError(
+                said(f"must be {rule}") if secret else said(f"must be {rule}, not {{}}", shown(value))
+            )
         return value
 
     return Kind(parse, string(title, pattern=f"^{pattern}$"))
@@ -113,7 +115,7 @@ def text(rule: str, pattern: str, *, title: str, secret: bool = False) -> Kind:
 def _boolean(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    raise ValueError(f"must be true or false, not {shown(value)}")
+    raise ValueError(said("must be true or false, not {}", shown(value)))
 
 
 IDENTITY_LENGTH: Final = 100  #: characters; the cloud's LocalId and RemoteId (CreateVpnConnection)
@@ -122,13 +124,13 @@ IDENTITY_LENGTH: Final = 100  #: characters; the cloud's LocalId and RemoteId (C
 def _identity(value: object) -> str:
     rule = f"must be an address, a name or a certificate's subject of 1 to {IDENTITY_LENGTH} ASCII characters"
     if not isinstance(value, str) or not 1 <= len(value) <= IDENTITY_LENGTH or not value.isprintable():
-        raise ValueError(f"{rule}, not {shown(value)}")
+        raise ValueError(said(f"{rule}, not {{}}", shown(value)))
     if not value.isascii():  # load-conn of strongSwan 5.9.8: "invalid value for: id"
-        raise ValueError(f"{rule}, not {shown(value)}")
+        raise ValueError(said(f"{rule}, not {{}}", shown(value)))
     # charon takes both as patterns: a peer of any name would be let in.
     if value != value.strip() or value.startswith("%") or "*" in value:
         raise ValueError(
-            f"must name one peer, without wildcards and white space around it, not {shown(value)}"
+            said("must name one peer, without wildcards and white space around it, not {}", shown(value))
         )
     return value
 
@@ -142,21 +144,25 @@ def _interface(value: object) -> str:
     rule = "must be the name of an interface"
     if not isinstance(value, str) or not _INTERFACE.fullmatch(value):
         raise ValueError(
-            f"{rule}: letters, digits, '_', '-' and '.', a letter or digit first, not {shown(value)}"
+            said(
+                f"{rule}: letters, digits, '_', '-' and '.', a letter or digit first, not {{}}", shown(value)
+            )
         )
     if len(value) > INTERFACE_LENGTH:
-        raise ValueError(f"{rule}: at most {INTERFACE_LENGTH} characters, not {shown(value)} ({len(value)})")
+        raise ValueError(
+            said(f"{rule}: at most {INTERFACE_LENGTH} characters, not {{}} ({{}})", shown(value), len(value))
+        )
     if value in _KERNELS:
-        raise ValueError(f"{rule}, and {value} is the kernel's own")
+        raise ValueError(said(f"{rule}, and {{}} is the kernel's own", value))
     return value
 
 
 def _path(limit: int) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if not isinstance(value, str) or not value.startswith("/") or not value.isprintable():
-            raise ValueError(f"must be an absolute path, not {shown(value)}")
+            raise ValueError(said("must be an absolute path, not {}", shown(value)))
         if len(value.encode()) > limit:
-            raise ValueError(f"must be a path of at most {limit} bytes, not {shown(value)}")
+            raise ValueError(said(f"must be a path of at most {limit} bytes, not {{}}", shown(value)))
         return value
 
     return parse

@@ -4,21 +4,26 @@ The texts of our kinds are passed on; the few findings that are pydantic's own (
 shape) are worded here, so that neither its jargon nor its URLs show. Values under unknown keys never show.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from vpnagent.config.file_models import ConfigFile
-from vpnagent.config.wording import Path, Violation, closest, listed, shown
+from vpnagent.config.wording import Path, Violation, Wording, closest, listed, said, shown, wording_of
+from vpnagent.errors import MOST_TOLD
+
+UNKNOWN: Final = "unknown key"
 
 
 def file_violations(error: ValidationError) -> list[Violation]:
     """Return what is wrong with the keys and values of a file, each by itself."""
     found = [item for item in error.errors(include_url=False) if not _is_consequence(item)]
     return [
-        Violation(item["loc"], _text(item["type"], item["loc"], item["input"], item.get("ctx", {})))
-        for item in found
+        Violation(item["loc"], said(UNKNOWN))
+        if index >= MOST_TOLD and item["type"] == "extra_forbidden"  # looking for what is meant takes time
+        else Violation(item["loc"], _text(item["type"], item["loc"], item["input"], item.get("ctx", {})))
+        for index, item in enumerate(found)
     ]
 
 
@@ -27,32 +32,49 @@ def _is_consequence(item: ErrorDetails) -> bool:
     return item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]
 
 
-def _text(kind: str, path: Path, value: object, context: dict[str, Any]) -> str:
+def _text(kind: str, path: Path, value: object, context: dict[str, Any]) -> Wording:
     match kind:
         case "missing":
-            return "is required"
+            return said("is required")
         case "extra_forbidden":
-            return _unknown(path)
+            return said(_unknown(path))
         case "model_type":
-            return f"must be a mapping, not {shown(value)}"
+            return said("must be a mapping, not {}", shown(value))
         case "tuple_type":
-            return f"must be a list, not {shown(value)}"
+            return said("must be a list, not {}", shown(value))
         case "too_short":
-            return "must not be an empty list"
+            return said("must not be an empty list")
         case "too_long":
-            return f"must have at most {context['max_length']} entries, not {context['actual_length']}"
+            most = context["max_length"]
+            return said(f"must have at most {most} entries, not {{}}", context["actual_length"])
         case _:
-            return str(context.get("error", "is not of the required kind"))
+            return wording_of(context.get("error", ValueError("is not of the required kind")))
 
 
 def _unknown(path: Path) -> str:
     known = [*_section(path[:-1]).model_fields]
     meant = closest(str(path[-1]), known)
-    return (
-        f"unknown key: did you mean {meant}?"
-        if meant
-        else f"unknown key: known here are {listed(known, 'and')}"
-    )
+    hint = f"did you mean {meant}?" if meant else f"known here are {listed(known, 'and')}"
+    return f"{UNKNOWN}: {hint}"
+
+
+def known_part(path: Path) -> Path:
+    """Return the beginning of a path that consists of known keys: an unknown one may be anything."""
+    section: type[BaseModel] | None = ConfigFile
+    for index, part in enumerate(path):
+        if not isinstance(part, str):
+            continue
+        if section is None or part not in section.model_fields:
+            return path[:index]
+        section = _model_or_none(section.model_fields[part].annotation)
+    return path
+
+
+def _model_or_none(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field holds, if it holds any."""
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next(filter(None, map(_model_or_none, getattr(annotation, "__args__", ()))), None)
 
 
 def _section(path: Path) -> type[BaseModel]:

@@ -8,7 +8,7 @@ from vpnagent.config import values
 from vpnagent.config.field_types import URL
 from vpnagent.config.file_models import ConfigFile, HookSection
 from vpnagent.config.places import repeated
-from vpnagent.config.wording import Violation, listed
+from vpnagent.config.wording import Violation, Wording, listed, said
 from vpnagent.secret import Secret
 
 TARGETS: Final = ("command", "url", "url_file")
@@ -34,22 +34,22 @@ def hook(section: HookSection, url: Secret | None, token: Secret | None) -> valu
 def contradictions(file: ConfigFile, secrets: Secrets) -> Iterator[Violation]:
     """Yield what is wrong between the keys of hooks, and with addresses that come from files."""
     for index, name, _ in repeated((i, section.name) for i, section in enumerate(file.hooks)):
-        yield Violation(("hooks", index, "name"), f"must be unique: another hook is named {name}")
+        yield Violation(("hooks", index, "name"), said("must be unique: another hook is named {}", name))
     for index, section in enumerate(file.hooks):
         here = ("hooks", index)
         given = [key for key in TARGETS if getattr(section, key)]
         if len(given) != 1:
             rule = f"exactly one of {listed(TARGETS, 'and')} is required"
-            yield Violation(here, f"{rule}, not {listed(given or ['none'], 'and')}")
+            yield Violation(here, said(f"{rule}, not {{}}", listed(given or ["none"], "and")))
         if section.command and not section.command[0].startswith("/"):
-            yield Violation((*here, "command", 0), "must be the absolute path of a program")
+            yield Violation((*here, "command", 0), said("must be the absolute path of a program"))
         if section.command and section.token_file is not None:
-            yield Violation((*here, "token_file"), "has no meaning with command")
+            yield Violation((*here, "token_file"), said("has no meaning with command"))
         if problem := _of_address(section, secrets.get((index, "url_file"))):
             yield Violation((*here, *problem[0]), problem[1])
 
 
-def _of_address(section: HookSection, from_file: Secret | None) -> tuple[tuple[str], str] | None:
+def _of_address(section: HookSection, from_file: Secret | None) -> tuple[tuple[str], Wording] | None:
     """Return the key that is to blame and the rule, if the address is none or may not carry the token."""
     url = section.url
     if from_file is not None:
@@ -57,8 +57,8 @@ def _of_address(section: HookSection, from_file: Secret | None) -> tuple[tuple[s
         try:
             URL.parse(url)
         except ValueError as error:
-            return ("url_file",), f"the file's content {error}"
+            return ("url_file",), said("the file's content {}", str(error))
     parts = urlsplit(url or "")
     if section.token_file is not None and parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        return ("token_file",), "needs https: over http anybody on the way can read the token"
+        return ("token_file",), said("needs https: over http anybody on the way can read the token")
     return None

@@ -8,9 +8,11 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from vpnagent import own_files
 from vpnagent.config import hooks
 from vpnagent.config.build import Psks, absolute, build, contradictions, metrics_tls
 from vpnagent.config.draft import draft
+from vpnagent.config.file_errors import known_part
 from vpnagent.config.file_models import AgentSection, ConfigFile, TunnelSection
 from vpnagent.config.rules import violations
 from vpnagent.config.secret_files import (
@@ -21,7 +23,16 @@ from vpnagent.config.secret_files import (
     revision,
 )
 from vpnagent.config.values import Config, Tunnel
-from vpnagent.config.wording import Path, Violation, key_path
+from vpnagent.config.wording import (
+    Path,
+    Violation,
+    Wording,
+    key_path,
+    may_be_secret,
+    rule_of,
+    said,
+    without_values,
+)
 from vpnagent.config.yaml_positions import MAX_BYTES, Document, read
 from vpnagent.errors import ConfigError, Problem
 from vpnagent.record import replace
@@ -87,19 +98,23 @@ def _with_revision(tunnel: Tunnel) -> Tunnel:
 def content_of(name: str) -> bytes:
     """Return what a file holds, as far as it may be a configuration. Raises ConfigError."""
     try:
-        with open(name, "rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return own_files.of_operator(name, MAX_BYTES)
     except OSError as error:
         reason = error.strerror
-        raise ConfigError((Problem(name, 0, "", f"cannot be read: {reason}"),)) from error
+        text = f"cannot be read: {reason}"
+        raise ConfigError((Problem(name, 0, "", text, text),)) from error
     except ValueError as error:  # a NUL in the name
-        raise ConfigError((Problem(repr(name), 0, "", "cannot be read: not the name of a file"),)) from error
+        text = "cannot be read: not the name of a file"
+        raise ConfigError((Problem(repr(name), 0, "", text, text),)) from error
 
 
 def _problems(name: str, document: Document, found: tuple[Violation, ...]) -> tuple[Problem, ...]:
     """Return everything that is wrong, each once, in the order of the file."""
-    problems = [Problem(name, fault.line, key_path(fault.path), fault.text) for fault in document.faults]
-    problems += [Problem(name, document.line(path), key_path(path), text) for path, text in found]
+    wrong = [(fault.line, fault.path, without_values(fault.text)) for fault in document.faults]
+    wrong += [(document.line(path), path, text) for path, text in found]
+    problems = [
+        Problem(name, line, key_path(known_part(path)), text, rule_of(text)) for line, path, text in wrong
+    ]
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
 
 
@@ -115,7 +130,7 @@ def _secrets(file: ConfigFile, folder: str) -> tuple[Psks, list[Violation]]:
                     if psk := _use(key, name, folder):
                         psks[i, j] = psk
                 except SecretFileError as error:
-                    refused.append(Violation((*here, *key), f"{error}{_hint(key, name, folder)}"))
+                    refused.append(Violation((*here, *key), _refusal(error, key, name, folder)))
     return psks, refused
 
 
@@ -126,16 +141,16 @@ def _metrics_refused(agent: AgentSection, folder: str) -> Iterator[Violation]:
         try:
             read_secret(absolute(folder, name))
         except SecretFileError as error:
-            hint = _hint(("password_file",), name, folder)
-            yield Violation(("agent", "metrics_auth", "password_file"), f"{error}{hint}")
+            text = _refusal(error, ("password_file",), name, folder)
+            yield Violation(("agent", "metrics_auth", "password_file"), text)
     if agent.metrics_tls is not None:
         from vpnagent.config.tls_files import TlsFileError, server_context  # noqa: PLC0415 - OpenSSL
 
         try:
             server_context(metrics_tls(agent.metrics_tls, folder))
         except TlsFileError as error:
-            hint = _hint((error.key,), getattr(agent.metrics_tls, error.key), folder)
-            yield Violation(("agent", "metrics_tls", error.key), f"{error}{hint}")
+            text = _refusal(error, (error.key,), getattr(agent.metrics_tls, error.key), folder)
+            yield Violation(("agent", "metrics_tls", error.key), text)
 
 
 def _hook_secrets(file: ConfigFile, folder: str, refused: list[Violation]) -> dict[tuple[int, str], Secret]:
@@ -148,7 +163,7 @@ def _hook_secrets(file: ConfigFile, folder: str, refused: list[Violation]) -> di
             try:
                 secrets[i, key] = read_secret(absolute(folder, name))
             except SecretFileError as error:
-                refused.append(Violation(("hooks", i, key), f"{error}{_hint((key,), name, folder)}"))
+                refused.append(Violation(("hooks", i, key), _refusal(error, (key,), name, folder)))
     return secrets
 
 
@@ -174,8 +189,10 @@ def _use(key: tuple[str, ...], name: str, folder: str) -> Secret | None:
             return None
 
 
-def _hint(key: Path, name: str, folder: str) -> str:
-    """Return which file it was; not a bare word, which may be the key itself in the wrong place."""
+def _refusal(error: SecretFileError, key: Path, name: str, folder: str) -> Wording:
+    """Return what is wrong with a file, and which it was: not a bare word, which may be the key itself."""
     if key == ("psk_credential",):
-        return ""
-    return f": {name}" if os.path.isabs(name) else f" (names are relative to {folder})"
+        return without_values(str(error))
+    if os.path.isabs(name) and not may_be_secret(name):
+        return said(f"{error}: {{}}", name)
+    return without_values(f"{error} (names are relative to {folder})")

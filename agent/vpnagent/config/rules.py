@@ -11,7 +11,7 @@ from typing import Final
 from vpnagent.config.address_rules import ADDRESS_RULES
 from vpnagent.config.places import Place, connections, repeated, tunnels
 from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
-from vpnagent.config.wording import Path, Violation, listed, shown
+from vpnagent.config.wording import Path, Violation, listed, said, shown
 
 IKEV1: Final = 1
 
@@ -27,10 +27,10 @@ def names_are_unique(config: Config) -> Iterator[Violation]:
     """Connections by name; tunnels by name within their connection."""
     names = [((*path, "name"), connection.name) for path, connection in connections(config)]
     for path, name, _ in repeated(names):
-        yield Violation(path, f"must be unique: another connection is named {name}")
+        yield Violation(path, said("must be unique: another connection is named {}", name))
     for path, connection in connections(config):
         for index, name, _ in repeated((index, t.name) for index, t in enumerate(connection.tunnels)):
-            text = f"must be unique in its connection: another tunnel is named {name}"
+            text = said("must be unique in its connection: another tunnel is named {}", name)
             yield Violation((*path, "tunnels", index, "name"), text)
 
 
@@ -39,14 +39,16 @@ def interfaces_are_unique(config: Config) -> Iterator[Violation]:
     # Tunnels of one name derive the same ones: that is said of their names.
     places = list({place.tunnel.key: place for place in tunnels(config)}.values())
     for place, name, other in repeated((place, place.tunnel.interface) for place in places):
-        text = f"must be unique: {name} is the interface of {other.tunnel.key} too"
+        text = said("must be unique: {} is the interface of {} too", name, other.tunnel.key)
         yield Violation(place.key("interface"), text)
     for place, if_id, other in repeated((place, place.tunnel.if_id) for place in places):
-        yield Violation(place.key("if_id"), f"must be unique: {if_id} is the if_id of {other.tunnel.key} too")
+        yield Violation(
+            place.key("if_id"), said("must be unique: {} is the if_id of {} too", if_id, other.tunnel.key)
+        )
     uplinks = {place.tunnel.uplink for place in places}
     for place in places:
         if place.tunnel.interface in uplinks:
-            text = f"must not be an uplink, as {place.tunnel.interface} is"
+            text = said("must not be an uplink, as {} is", place.tunnel.interface)
             yield Violation(place.key("interface"), text)
 
 
@@ -60,7 +62,7 @@ def sides_are_no_tunnels(config: Config) -> Iterator[Violation]:
     for path, names in named:
         for index, name in enumerate(names):
             if name in tunnel_of:
-                text = f"must not be a tunnel, as {name} is the interface of {tunnel_of[name]}"
+                text = said("must not be a tunnel, as {} is the interface of {}", name, tunnel_of[name])
                 yield Violation((*path, index), text)
 
 
@@ -70,13 +72,14 @@ def uplinks_fit_together(config: Config) -> Iterator[Violation]:
     for place in tunnels(config):
         tunnel = place.tunnel
         if tunnel.uplink_gateway and not tunnel.uplink:
-            yield Violation(place.key("uplink_gateway"), "has no meaning without uplink")
+            yield Violation(place.key("uplink_gateway"), said("has no meaning without uplink"))
         other = first.setdefault(tunnel.remote_address, place).tunnel
         for key in ("uplink", "uplink_gateway"):
             mine, its = getattr(tunnel, key), getattr(other, key)
             if mine != its:
-                text = f"must be that of {other.key}, {its or 'none'}, not {mine or 'none'}"
-                yield Violation(place.key(key), f"{text}: one route leads to {tunnel.remote_address}")
+                rule = "must be that of {}, {}, not {}: one route leads to {}"
+                text = said(rule, other.key, its or "none", mine or "none", tunnel.remote_address)
+                yield Violation(place.key(key), text)
 
 
 def one_tunnel_is_active(config: Config) -> Iterator[Violation]:
@@ -85,7 +88,7 @@ def one_tunnel_is_active(config: Config) -> Iterator[Violation]:
         active = [t.name for t in connection.tunnels if t.role is Role.ACTIVE]
         if connection.forwarding is Forwarding.ACTIVE_STANDBY and len(active) != 1:
             but = listed(active or ["none"], "and")
-            text = f"active-standby needs exactly one tunnel with role active, not {but}"
+            text = said("active-standby needs exactly one tunnel with role active, not {}", but)
             yield Violation((*path, "tunnels"), text)
 
 
@@ -95,7 +98,7 @@ def weights_have_a_meaning(config: Config) -> Iterator[Violation]:
         if place.connection.forwarding is Forwarding.ACTIVE_STANDBY and place.tunnel.weight != 1:
             yield Violation(
                 place.key("weight"),
-                f"has no meaning with forwarding active-standby: must be 1, not {place.tunnel.weight}",
+                said("has no meaning with forwarding active-standby: must be 1, not {}", place.tunnel.weight),
             )
 
 
@@ -104,12 +107,14 @@ def ike_fits_together(config: Config) -> Iterator[Violation]:
     for path, connection in connections(config):
         ike = connection.ike
         if ike.version != IKEV1 and ike.mode != "main":
-            text = f"IKE version 2 has no modes: must be main, not {ike.mode}"
+            text = said("IKE version 2 has no modes: must be main, not {}", ike.mode)
             yield Violation((*path, "ike", "mode"), text)
         if ike.version == IKEV1 and "gcm" in ike.encryption:
             yield Violation(
                 (*path, "ike", "encryption"),
-                f"{ike.encryption} needs IKE version 2: version 1 has no AES-GCM for itself (RFC 5282)",
+                said(
+                    "{} needs IKE version 2: version 1 has no AES-GCM for itself (RFC 5282)", ike.encryption
+                ),
             )
         networks = (config.gateway.local_networks, connection.remote_networks)
         if (
@@ -119,8 +124,10 @@ def ike_fits_together(config: Config) -> Iterator[Violation]:
         ):
             yield Violation(
                 (*path, "traffic_selectors"),
-                "IKE version 1 negotiates one local and one remote network: "
-                "networks needs IKE version 2 for more, or use any (the cloud's destination routing mode)",
+                said(
+                    "IKE version 1 negotiates one local and one remote network: networks needs IKE version 2 "
+                    "for more, or use any (the cloud's destination routing mode)"
+                ),
             )
 
 
@@ -128,7 +135,7 @@ def identities_are_known(config: Config) -> Iterator[Violation]:
     """Both ends have one; in IKEv1's main mode a key is found by the address only (RFC 2409 §5.4)."""
     for place in tunnels(config):
         if not place.tunnel.local_id:
-            yield Violation(place.key("local_id"), "is required, as local_address is %any")
+            yield Violation(place.key("local_id"), said("is required, as local_address is %any"))
         ike = place.connection.ike
         if ike.version != IKEV1 or ike.mode != "main" or place.tunnel.certificates:
             continue
@@ -137,8 +144,10 @@ def identities_are_known(config: Config) -> Iterator[Violation]:
             if identity and not _is_address(identity):
                 yield Violation(
                     place.key(key),
-                    "must be an IPv4 address in IKE version 1, main mode, with a pre-shared key, "
-                    f"not {shown(identity)}",
+                    said(
+                        "must be an IPv4 address in IKE version 1, main mode, with a pre-shared key, not {}",
+                        shown(identity),
+                    ),
                 )
 
 
@@ -149,8 +158,12 @@ def keys_are_told_apart(config: Config) -> Iterator[Violation]:
         if place.tunnel.psk != other.tunnel.psk:
             yield Violation(
                 place.key("remote_id"),
-                f"{shown(place.tunnel.remote_id)} is the remote_id of {other.tunnel.key} too, with another "
-                "key: charon finds a pre-shared key by the remote id alone",
+                said(
+                    "{} is the remote_id of {} too, with another key: charon finds a pre-shared key by the "
+                    "remote id alone",
+                    shown(place.tunnel.remote_id),
+                    other.tunnel.key,
+                ),
             )
 
 
@@ -169,8 +182,11 @@ def recovery_outlasts_detection(config: Config) -> Iterator[Violation]:
         if round(probe.detection_time - probe.hold_down, 9) > 0:  # 3 * 0.1 is more than 0.3 in floats
             yield Violation(
                 (*path, "probe", "hold_down"),
-                f"{probe.hold_down:g}s must not be shorter than the detection time, "
-                f"interval x detect_multiplier = {probe.detection_time:g}s",
+                said(
+                    "{:g}s must not be shorter than the detection time, interval x detect_multiplier = {:g}s",
+                    probe.hold_down,
+                    probe.detection_time,
+                ),
             )
 
 

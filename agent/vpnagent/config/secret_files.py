@@ -9,9 +9,9 @@ import hashlib
 import os
 import re
 import stat
-from pathlib import Path
 from typing import Final
 
+from vpnagent import own_files
 from vpnagent.config.values import CertificateFiles
 from vpnagent.secret import Secret
 
@@ -62,9 +62,8 @@ def revision(files: CertificateFiles) -> str:
     held = []
     try:
         for path in (files.certificate, files.ca):
-            check_readable(path, closed=False)  # not a FIFO, which would hold us up
-            held.append(Path(path).read_bytes())
-    except (SecretFileError, OSError):
+            held.append(own_files.of_operator(path, own_files.MOST))
+    except (ValueError, OSError):
         return ""
     return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in held)).hexdigest()[:16]
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from vpnagent.config.wording import shown
+from vpnagent.config.wording import said, shown
 
 #: unit -> (multiply by, divide by): 100 * 0.001 is not the float 0.1 for every number, 100 / 1000 is
 DURATION_UNITS: Final = {"": (1, 1), "ms": (1, 1000), "s": (1, 1), "m": (60, 1), "h": (3600, 1)}
@@ -39,7 +39,7 @@ def _quantity(value: object, units: Mapping[str, tuple[int, int]], rule: str) ->
         return float(value)
     found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if not found or found["unit"] not in units:
-        raise ValueError(f"must be {rule}, not {shown(value)}")
+        raise ValueError(said(f"must be {rule}, not {{}}", shown(value)))
     multiplier, divisor = units[found["unit"]]
     return float(found["number"]) * multiplier / divisor
 

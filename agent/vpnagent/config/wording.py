@@ -11,13 +11,54 @@ from typing import NamedTuple
 Path = tuple[str | int, ...]
 
 
+class Wording(str):
+    """What is wrong, for the terminal of who asked; ``rule`` says it without a value, for all others.
+
+    A key that somebody put into the wrong place is such a value, and must not travel.
+    """
+
+    rule: str
+    __slots__ = ("rule",)
+
+
 class Violation(NamedTuple):
     """A rule that does not hold: the path of the key that is to blame, and the rule with the value."""
 
     path: Path
-    text: str
+    text: Wording
 
 
+def said(template: str, *values: object) -> Wording:
+    """Return a rule with the values that break it, in the places that ``{}`` holds for them."""
+    wording = Wording(template.format(*values) if values else template)
+    wording.rule = _HELD.sub("…", _CONTRAST.sub("", template)) if values else template
+    return wording
+
+
+def without_values(text: str) -> Wording:
+    """Return a text that holds none."""
+    wording = Wording(text)
+    wording.rule = text
+    return wording
+
+
+def rule_of(text: str) -> str:
+    """Return what of a wording everybody may learn; of a text that is none, nothing."""
+    return text.rule if isinstance(text, Wording) else "is refused: vpnagent check, on this machine, says why"
+
+
+def wording_of(error: Exception) -> Wording:
+    """Return the wording that an error was raised with; of one without, nobody else learns anything."""
+    found = error.args[0] if error.args else None
+    if isinstance(found, Wording):
+        return found
+    wording = Wording(str(error))
+    wording.rule = "is not of the required kind"
+    return wording
+
+
+_CONTRAST = re.compile(r",? not \{[^}]*\}(?: \(\{[^}]*\}(?:, \{[^}]*\})?\))?")
+_HELD = re.compile(r"\{[^}]*\}")
 SHOWN = 60  #: characters of a value that an error text shows at most
 
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -47,9 +88,28 @@ def shown(value: object) -> str:
             return "a mapping"
         case list() | tuple():
             return "a list"
+        case str() if may_be_secret(value):
+            return "what is there, which may be a secret"
         case _:
             text = repr(value)
             return text if len(text) <= SHOWN else f"{text[: SHOWN - 2]}…{text[-1]}"
+
+
+LEAST_SECRET = 12  #: characters
+RANDOM = 24  #: characters without a separator, from which on two kinds of them are enough
+_KINDS = (re.compile("[a-z]"), re.compile("[A-Z]"), re.compile("[0-9]"), re.compile(r"[^A-Za-z0-9._:/@-]"))
+
+
+def may_be_secret(text: str) -> bool:
+    """Whether in a text is what looks like a key or a password: long, in one piece, of mixed characters."""
+    return any(map(_looks_random, text.split()))
+
+
+def _looks_random(text: str) -> bool:
+    if len(text) < LEAST_SECRET:
+        return False
+    kinds = sum(kind.search(text) is not None for kind in _KINDS)
+    return kinds > 2 or (kinds > 1 and max(map(len, re.split("[._:/@-]", text))) >= RANDOM)  # noqa: PLR2004
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:

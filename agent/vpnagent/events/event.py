@@ -1,9 +1,10 @@
 """An event: something that happened once, with a number; as a value and as one line of JSON. Pure."""
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from vpnagent.events.kinds import BY_NAME, EventType
 from vpnagent.finding import Severity
@@ -13,6 +14,7 @@ from vpnagent.status import rfc3339
 LONGEST_TEXT: Final = 500  #: characters
 LONGEST_FIELD: Final = 200  #: characters
 MOST_FIELDS: Final = 10
+MOST_EVENTS: Final = 1 << 53  #: as far as every reader of JSON counts
 LONGEST_LINE: Final = 12 * 1024  #: bytes of an event as JSON: four to a character at most, and the names
 
 Scalar = str | int | float
@@ -89,14 +91,16 @@ def event_of(happening: Happening, sequence: int) -> Event:
         connection=happening.connection,
         tunnel=happening.tunnel,
         text=_one_line(happening.text, LONGEST_TEXT),
-        fields={k: _one_line(v, LONGEST_FIELD) if isinstance(v, str) else v for k, v in fields},
+        fields={name: _sayable(value) for name, value in fields},
     )
 
 
 def event_in(line: bytes) -> Event | None:
     """Return the event in a line of JSON; None for anything that is none, such as a torn line."""
+    if len(line) > LONGEST_LINE:
+        return None
     try:
-        found = json.loads(line)
+        found = json.loads(line, parse_constant=_refuse)
         event = Event(
             sequence=found["sequence"],
             at=datetime.fromisoformat(found["at"]).timestamp(),
@@ -104,17 +108,30 @@ def event_in(line: bytes) -> Event | None:
             severity=Severity(found["severity"]),
             **{name: found[name] for name in ("connection", "tunnel", "text", "fields")},
         )
+        if not _sound(event) or len(event.line) > LONGEST_LINE:  # and it can be written again
+            return None
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None
-    return event if _sound(event) else None
+    return event
 
 
 def _sound(event: Event) -> bool:
     """Whether every value is of the type that its field says."""
     texts = all(isinstance(getattr(event, name), str) for name in ("connection", "tunnel", "text"))
-    numbered = type(event.sequence) is int and event.sequence > 0
+    numbered = type(event.sequence) is int and 0 < event.sequence < MOST_EVENTS
     fields = isinstance(event.fields, dict) and all(isinstance(v, Scalar) for v in event.fields.values())
     return texts and numbered and fields
+
+
+def _sayable(value: Scalar) -> Scalar:
+    """Return a field's value as JSON has it: no control characters, no number that is none."""
+    if isinstance(value, str):
+        return _one_line(value, LONGEST_FIELD)
+    return value if math.isfinite(value) else str(value)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _one_line(text: str, longest: int) -> str:

@@ -38,7 +38,7 @@ def query_of(request: Mapping[str, Any]) -> Query:
         raise ControlError("types must be a list of names", USAGE)
     if unknown := [word for word in words if word not in WORDS]:
         raise ControlError(f"no type of event and no severity: {unknown[0][:40]!r}", USAGE)
-    return Query(after=after, since=since, words=tuple(words), limit=limit)
+    return Query(after=after, since=since, words=tuple(dict.fromkeys(words)), limit=limit)
 
 
 def chosen(event: Event, words: Collection[str]) -> bool:

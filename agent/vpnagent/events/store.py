@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from vpnagent import own_files
 from vpnagent.events.event import Event, event_in
+from vpnagent.own_files import Folder
 
 FILE: Final = "events.jsonl"
 MOST: Final = 1000  #: events in a file; there are two
@@ -41,9 +43,11 @@ class Store:
         for path in (self._older, self._newer):
             self._count = 0
             try:
-                with path.open("rb") as file:
-                    content = file.read(MOST_BYTES)
+                content = own_files.read(path, 2 * MOST_BYTES)
             except FileNotFoundError:
+                continue
+            except own_files.DamagedError as error:
+                problem = f"{path}: {error}"  # who writes lays it aside
                 continue
             except OSError as error:
                 problem = f"{path}: {error.strerror or error}"
@@ -58,32 +62,39 @@ class Store:
     def append(self, events: Sequence[Event]) -> str | None:
         """Add events; return what went wrong, in one line, or None. It may be tried again as a whole."""
         try:
-            with self._one_at_a_time:
-                self._newer.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._one_at_a_time, own_files.folder(self._newer.parent, make=0o700) as folder:
                 for batch in _batches(events):
-                    self._write(batch)
+                    self._write(folder, batch)
         except OSError as error:
             return f"{self._newer}: {error.strerror or error}"
         return None
 
-    def _write(self, lines: Sequence[bytes]) -> None:
+    def _write(self, folder: Folder, lines: Sequence[bytes]) -> None:
         content = b"".join(lines)
-        if self._count + len(lines) > MOST or self._size() + len(content) + 1 > MOST_BYTES:
-            self._newer.replace(self._older)
+        if self._count + len(lines) > MOST or self._size(folder) + len(content) + 1 > MOST_BYTES:
+            folder.rename(self._newer.name, self._older.name)
             self._count = 0
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self._newer, flags, 0o600)
+        descriptor = self._open(folder)
         try:
             _append(descriptor, content)
         finally:
             os.close(descriptor)
         self._count += len(lines)
 
-    def _size(self) -> int:
+    def _size(self, folder: Folder) -> int:
         try:
-            return self._newer.stat().st_size
+            return os.lstat(self._newer.name, dir_fd=folder.descriptor).st_size
         except FileNotFoundError:
             return 0
+
+    def _open(self, folder: Folder) -> int:
+        """Open the newer file; what lies damaged in its place is laid aside."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        try:
+            return folder.open(self._newer.name, flags)
+        except own_files.DamagedError:
+            folder.set_aside(self._newer.name)
+            return folder.open(self._newer.name, flags)
 
 
 def _batches(events: Sequence[Event]) -> Iterator[list[bytes]]:

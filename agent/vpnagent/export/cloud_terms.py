@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from vpnagent.config.places import connections
 from vpnagent.config.values import Config, Connection, Esp, Ike
-from vpnagent.config.wording import Violation
+from vpnagent.config.wording import Violation, without_values
 
 ENCRYPTION = {"aes128": "aes", "aes192": "aes192", "aes256": "aes256", "des": "des", "3des": "3des"}
 INTEGRITY = frozenset({"md5", "sha1", "sha256", "sha384", "sha512"})
@@ -29,11 +29,11 @@ def unspeakable(config: Config) -> list[Violation]:
 def _in(connection: Connection, path: tuple[str | int, ...]) -> Iterator[Violation]:
     for phase, proposal in (("ike", connection.ike), ("esp", connection.esp)):
         for key, text in _of_phase(proposal):
-            yield Violation((*path, phase, key), text)
+            yield Violation((*path, phase, key), without_values(text))
     for index, tunnel in enumerate(connection.tunnels):
         if tunnel.certificates:
             text = "the provider has no argument for certificates: make this connection in the console"
-            yield Violation((*path, "tunnels", index, "certificate"), text)
+            yield Violation((*path, "tunnels", index, "certificate"), without_values(text))
 
 
 def _of_phase(proposal: Ike | Esp) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,6 @@ the owner connects again, with backoff, and loads everything anew.
 
 import asyncio
 import logging
-import pathlib
 from collections.abc import Callable, Mapping
 
 from vpnagent.config.values import OWNER_PREFIX, CertificateFiles, TunnelKey
@@ -28,6 +27,7 @@ from vpnagent.ipsec.connection import Connection, Credentials
 from vpnagent.ipsec.events import ConnectionLost, Event
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.ipsec.section import Section
+from vpnagent.own_files import MOST, of_operator
 from vpnagent.secret import Secret
 
 log = logging.getLogger(__name__)
@@ -186,9 +186,9 @@ def _read(files: CertificateFiles) -> Credentials:
     """Charon gets contents, not paths: it may run where it cannot read our files (AppArmor)."""
     try:
         return Credentials(
-            certificate=pathlib.Path(files.certificate).read_bytes(),
-            private_key=Secret(pathlib.Path(files.private_key).read_bytes()),
-            ca=pathlib.Path(files.ca).read_bytes(),
+            certificate=of_operator(files.certificate, MOST),
+            private_key=Secret(of_operator(files.private_key, MOST)),
+            ca=of_operator(files.ca, MOST),
         )
     except OSError as error:
         raise ViciError("load-conn", f"{error.filename}: {error.strerror}") from error

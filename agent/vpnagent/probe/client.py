@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from vpnagent.own_files import rights_of_owner
 from vpnagent.probe.amend import change_between
 from vpnagent.probe.lifecycle import TICK, note_end
 from vpnagent.probe.protocol import (
@@ -107,9 +108,13 @@ class ProberClient:
         One that does not listen yet ends as soon as it would. ``run`` returns then, and may be started anew.
         """
         self._quitting = True
-        with contextlib.suppress(OSError):
+        try:
             note_end(self._path)  # before we connect: a prober looks after it has begun to listen
             await asyncio.sleep(TICK)  # what is started from now on is not meant
+        except FileNotFoundError:
+            pass  # not even its folder
+        except OSError as error:
+            log.warning("prober-end-not-noted %s: %s", error.filename, error.strerror)
         with contextlib.suppress(OSError):
             link = _Link(self._path, lambda _link, _message: None)
             link.send(Quit())
@@ -223,7 +228,8 @@ class _Link:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
         try:
-            self._socket.connect(path)
+            with rights_of_owner(path):
+                self._socket.connect(path)
         except OSError:
             self._socket.close()
             raise

@@ -14,7 +14,10 @@ import socket
 import struct
 import time
 
+from vpnagent import own_files
 from vpnagent.errors import AgentError
+from vpnagent.namespace_lock import open_lock
+from vpnagent.probe.journal import line
 from vpnagent.probe.protocol import Assembler, Change, Configure, ProtocolError, Quit, datagrams
 
 GRACE = 1.0  #: seconds that another prober has to end when it is asked to
@@ -31,7 +34,7 @@ class AnotherProberError(AgentError):
 
 def acquire_lock(socket_path: str, *, replace: bool) -> int:
     """Return the file descriptor that holds the lock; with ``replace`` the one that holds it must go."""
-    fd = os.open(f"{socket_path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_lock(f"{os.path.abspath(socket_path)}.lock", "the prober's socket cannot be locked")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -44,12 +47,10 @@ def acquire_lock(socket_path: str, *, replace: bool) -> int:
 
 def note_end(socket_path: str) -> None:
     """Have every prober that has begun by now end, also one that does not listen yet. Raises OSError."""
-    path = f"{socket_path}.lock"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    directory, name = os.path.split(os.path.abspath(socket_path))
+    with own_files.folder(directory) as opened:  # root comes here too, and gives nothing to anybody
+        fd = opened.open(f"{name}.lock", os.O_WRONLY | os.O_CREAT)
     try:
-        if os.geteuid() == 0:  # the service's user must be able to open it
-            owner = os.stat(os.path.dirname(path))
-            os.fchown(fd, owner.st_uid, owner.st_gid)
         os.pwrite(fd, _TIME.pack(time.clock_gettime(time.CLOCK_BOOTTIME)), 0)
     finally:
         os.close(fd)
@@ -109,21 +110,17 @@ class StateFile:
     """What is in force, as the messages that made it so: a Configure and the Changes since."""
 
     def __init__(self, socket_path: str) -> None:
-        self._path = f"{socket_path}.state"
+        self._path = f"{os.path.abspath(socket_path)}.state"
 
     def replace(self, configure: Configure) -> None:
         """Note a whole configuration, in place of all before."""
-        temporary = f"{self._path}.new"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, _record(configure))
-        finally:
-            os.close(fd)
-        os.rename(temporary, self._path)
+        own_files.replace_file(self._path, _record(configure), sync=False)
 
     def append(self, change: Change) -> None:
         """Note a change."""
-        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        directory, name = os.path.split(self._path)
+        with own_files.folder(directory) as opened:
+            fd = opened.open(name, os.O_WRONLY | os.O_APPEND)
         try:
             os.write(fd, _record(change))
         finally:
@@ -132,16 +129,18 @@ class StateFile:
     def read(self) -> list[Configure | Change]:
         """Return the messages; none when there is no file, or from the first that cannot be read on."""
         try:
-            with open(self._path, "rb") as file:
-                data = file.read(_MAXIMUM_STATE)
+            return _messages(own_files.read(self._path, _MAXIMUM_STATE))
+        except own_files.DamagedError as error:
+            line(
+                f"prober-state-damaged {error.filename}: {error.strerror}: {own_files.set_aside(self._path)}"
+            )
         except OSError:
-            return []
-        return _messages(data)
+            pass
+        return []
 
     def remove(self) -> None:
         """Forget: the next prober starts with nothing to do."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+        own_files.remove(self._path)
 
 
 def _record(message: Configure | Change) -> bytes:

@@ -12,6 +12,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 
+from vpnagent import own_files
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import DATAGRAM, VERSION, Assembler, Hello, Message, ProtocolError, datagrams
 
@@ -80,7 +81,7 @@ class Server:
         self._poller.forget(self._listener.fileno())
         self._listener.close()
         with contextlib.suppress(OSError):
-            os.unlink(self._path)  # ours: we still hold the lock
+            own_files.remove(self._path)  # ours: we still hold the lock
 
     def _accept(self) -> None:
         try:
@@ -171,13 +172,7 @@ class Server:
 def _listen(path: str) -> socket.socket:
     """Listen for the owner of the process only; the caller holds the lock, so an old file is stale."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    mask = os.umask(0o177)
-    try:
-        listener.bind(path)
-    finally:
-        os.umask(mask)
+    own_files.bind(listener, path, 0o600)
     listener.setblocking(False)
     listener.listen(CONNECTIONS)
     return listener

@@ -18,11 +18,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from vpnagent import __version__, program
+from vpnagent import __version__, own_files, program
 from vpnagent.control_client import ask
 from vpnagent.errors import AgentError, ControlError, ViciUnavailableError
 from vpnagent.events.store import Store
 from vpnagent.ipsec import vici
+from vpnagent.own_files import MOST, of_operator
 from vpnagent.record import dataclass, replace
 from vpnagent.support import contents
 from vpnagent.support.configuration import IsThere, shown
@@ -33,6 +34,7 @@ from vpnagent.support.vici_view import all_of, plain
 DEADLINE: Final = 10.0  #: seconds for a program; all are asked side by side
 ANSWER_DEADLINE: Final = 4.0  #: seconds for an answer of the daemon or of charon
 CHECK_DEADLINE: Final = 15.0  #: seconds; its own readings have 12
+MOST_EVENTS: Final = 4000  #: the daemon has half as many
 MOST_READ: Final = 16 << 20  #: bytes of a program's output
 PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"  #: a plain user's own path lacks sbin
 PACKAGES: Final = ("vici", "pyroute2", "scapy", "prometheus-client", "pyyaml", "click", "pydantic", "rich")
@@ -89,8 +91,8 @@ async def collect(places: Places, progress: Progress = lambda _name: None) -> li
         contents.STATUS: lambda: _asked(places, "status"),
         contents.EVENTS: lambda: _events(places),
         contents.VERSIONS: _plain(_versions),
-        contents.CONFIGURATION: _plain(lambda: _configuration(Path(places.config_path), places)),
-        contents.STANDING: _plain(lambda: _configuration(Path(places.standing), places)),
+        contents.CONFIGURATION: _plain(lambda: _configuration(of_operator(places.config_path, MOST), places)),
+        contents.STANDING: _plain(lambda: _configuration(own_files.read(places.standing), places)),
         contents.FINDINGS: lambda: _findings(places),
         contents.SYSCTLS: _plain(_sysctls),
         contents.XFRM_STAT: _plain(lambda: Path("/proc/thread-self/net/xfrm_stat").read_text()),
@@ -188,7 +190,7 @@ async def _events(places: Places) -> Content:
 async def _told_events(places: Places) -> list[Any]:
     events: list[Any] = []
     more = True
-    while more:
+    while more and len(events) < MOST_EVENTS:  # whoever answers in the daemon's place has no end
         after = events[-1]["sequence"] if events else 0
         answer = await _asked(places, "events", types=[], since=0.0, after=after, limit=None)
         events += answer["events"]
@@ -227,8 +229,8 @@ async def _told(question: Question, connection: vici.ViciConnection) -> Content:
 # Files
 
 
-def _configuration(file: Path, places: Places) -> str:
-    return shown(file.read_bytes().decode(), places.known_keys, places.is_there)
+def _configuration(content: bytes, places: Places) -> str:
+    return shown(content.decode(), places.known_keys, places.is_there)
 
 
 def _versions() -> dict[str, Any]:

@@ -8,12 +8,12 @@ import base64
 import glob
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from vpnagent import own_files
 from vpnagent.secret import Secret
 from vpnagent.support.configuration import CREDENTIAL, URL, named_secrets
 from vpnagent.support.known import LEAST, Gathered, Known, Named
@@ -55,7 +55,19 @@ class Secrets:
 
     def add_configuration(self, path: str) -> None:
         """Add what a configuration names."""
-        for key, value in named_secrets(self._text(path)):
+        self._add_named(self._text(path))
+
+    def add_standing(self, path: str) -> None:
+        """Add what the last good configuration names, which the service's user wrote."""
+        try:
+            self._add_named(own_files.read(path).decode(errors="replace"))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._refused(path, error)
+
+    def _add_named(self, text: str) -> None:
+        for key, value in named_secrets(text):
             if key == URL:
                 self._add("a webhook's url", *_of_url(value))
             elif key == CREDENTIAL:
@@ -120,9 +132,7 @@ class Secrets:
 
     def _content(self, path: str) -> bytes:
         try:
-            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK), "rb") as file:
-                _check_regular(file.fileno())
-                return file.read(MOST)
+            return own_files.of_operator(path, MOST)
         except (OSError, ValueError) as error:
             self._refused(path, error)
             return b""
@@ -131,11 +141,6 @@ class Secrets:
         reason = error.strerror if isinstance(error, OSError) else "no regular file"
         self._unsearched[f"{path}: {reason}"] = None
         self._forbidden |= isinstance(error, PermissionError)
-
-
-def _check_regular(descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise ValueError
 
 
 def _of_url(url: str) -> Iterator[bytes]:
