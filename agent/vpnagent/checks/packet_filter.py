@@ -14,6 +14,8 @@ MAX_BYTES: Final = 32 << 20  #: of output: some 100,000 rules
 DEADLINE: Final = 8.0  #: seconds for one program
 #: Reading the legacy tables would load their modules, so only those are read that are there already.
 LEGACY_TABLES: Final = NET / "ip_tables_names"
+#: What reading the output of another version, in another shape, raises.
+UNREADABLE: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"  #: a plain user's own path lacks sbin
 
 
@@ -22,7 +24,7 @@ async def firewall() -> Ruleset:
     by_nft = await _output("nft", "-j", "list", "ruleset")
     try:
         return await _read(by_nft)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:  # of another version, in another shape
+    except UNREADABLE as error:
         raise UnreadableError(f"what nft or iptables-save print is not understood: {error!r}") from error
 
 

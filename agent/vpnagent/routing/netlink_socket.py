@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import socket
+import struct
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TypeVar
 
@@ -44,6 +45,7 @@ SLICE = 128  #: requests per system call: under a millisecond of the loop's time
 LOOK_UPS = 32  #: per system call: a good half of a millisecond
 RECEIVE_SIZE = 32768  #: bytes; the kernel fills dumps up to this: some 400 routes, a millisecond to decode
 BUFFER_SIZE = 4 << 20  #: bytes, each way
+UNREADABLE = (struct.error, ValueError, LookupError)  #: what decoding raises of another kernel's answers
 PENDING = Answer(errno.EINPROGRESS, "")
 DUMP_ATTEMPTS = 3  #: tables that change while they are dumped are asked for again
 
@@ -132,6 +134,9 @@ class NetlinkSocket:
         except OSError as error:
             self.close()
             raise NetlinkError("netlink", error.errno or 0, os.strerror(error.errno or 0)) from error
+        except UNREADABLE as error:
+            self.close()
+            raise NetlinkError("netlink", 0, f"an answer that is not understood: {error!r}") from error
         except NetlinkError:
             raise  # the kernel's refusal: the conversation is over
         except BaseException:

@@ -50,10 +50,13 @@ CAN = (
     "socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)",
     "os.kill(PROBER, 0)",
     "connect('/run/charon.vici')",
+    "os.nice(1)",
 )
 #: what it cannot, and who says so: permissions (EACCES, EPERM), a read-only mount (EROFS), hidden (ENOENT)
 CANNOT = (
     ("read('/etc/shadow')", "EACCES"),
+    ("open(f'/proc/{PROBER}/mem', 'rb')", "EACCES EPERM ENOENT"),
+    ("os.sched_setaffinity(0, {0})", "EPERM"),
     ("read('/etc/vpnagent/psk/roots')", "EACCES"),
     ("os.listdir('/root')", "EACCES"),
     ("os.listdir('/home')", "EACCES"),

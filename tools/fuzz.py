@@ -1,0 +1,208 @@
+"""``./dev fuzz``: what strangers, files, programs and the kernel say, mutated by coverage, to its decoders.
+
+Each decoder may raise the errors that its callers catch, and nothing else. A corpus of each is kept in
+tests/corpora: what is found beyond it is left in build/fuzz, where an input that broke a decoder is, too.
+atheris (libFuzzer) watches which branches an input takes; it has wheels for x86_64 only.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import atheris
+
+CORPORA = Path("tests/corpora")
+FOUND = Path("build/fuzz")
+INPUTS = 1_000_000  # of each
+LONGEST = 4096  # bytes of an input
+SLOWEST = 20  # seconds for an input: it hangs
+MEMORY = 2048  # MiB
+
+HERE = "--in-here"  # the process that fuzzes, and no other, has its imports instrumented
+
+with atheris.instrument_imports(include=["vpnagent"]) if HERE in sys.argv else contextlib.nullcontext():
+    from vpnagent import control, drains
+    from vpnagent.checks import fib_messages, iptables_text, nft_json, packet_filter
+    from vpnagent.cloud_document.assemble import Answers
+    from vpnagent.cloud_document.imported import assembly_of, yaml_of
+    from vpnagent.config.load import load
+    from vpnagent.errors import AgentError
+    from vpnagent.events.query import query_of
+    from vpnagent.events.store import Store
+    from vpnagent.probe import dns, icmp, ike_ping, netlink_message, tcp_syn, vici_message
+    from vpnagent.probe.lifecycle import StateFile
+    from vpnagent.probe.protocol import Assembler
+    from vpnagent.routing import dumps, message, route_lookup, rule_row
+    from vpnagent.routing.netlink_socket import UNREADABLE
+    from vpnagent.standing import Standing
+
+ANSWERS = Answers(
+    attachment="vpn-gateway", local_networks=("10.1.0.0/16",), remote_networks=("172.16.0.0/16",)
+)
+NONCE, QUESTION = 0x0102030405060708, b"\x06aliyun\x03com\x00\x00\x01\x00\x01"
+ROWS: tuple[Callable[[bytes], Any], ...] = (
+    dumps.link_row,
+    dumps.forwarding_row,
+    dumps.address_row,
+    dumps.nexthop_row,
+    dumps.our_route,
+    fib_messages.rule_row,
+    rule_row.rule_row,
+    route_lookup.way,
+    route_lookup.found,
+)
+
+
+def of_yaml(data: bytes) -> None:
+    """A configuration."""
+    with contextlib.suppress(AgentError):
+        load("vpnagent.yaml", content=data, read_secrets=False, hostname="idc")
+
+
+def of_document(data: bytes) -> None:
+    """What the cloud's console or API gave."""
+    with contextlib.suppress(AgentError):
+        yaml_of(assembly_of({"document.json": data}, ANSWERS), ["document.json"], "psk")
+
+
+def of_control(data: bytes) -> None:
+    """A line on the control socket, and the daemon's answer to the command."""
+    with contextlib.suppress(AgentError):
+        query_of(control.request_of(data))
+    with contextlib.suppress(AgentError):
+        control.answer_of(data)
+
+
+def of_prober(data: bytes) -> None:
+    """Datagrams on the prober's socket, each after its length."""
+    assembler = Assembler()
+    with contextlib.suppress(AgentError):
+        while data:
+            assembler.feed(data[1 : 1 + data[0] * 16])
+            data = data[1 + data[0] * 16 :]
+
+
+def of_state(data: bytes) -> None:
+    """Every file of ours with the same content."""
+    folder = _folder()
+    for name in ("standing.yaml", "unconfirmed.json", drains.FILE, "events.jsonl", "prober.sock.state"):
+        (Path(folder) / name).write_bytes(data)
+    Standing("vpnagent.yaml", folder, read_secrets=False).unconfirmed()
+    drains.read(folder)
+    Store(folder).read()
+    StateFile(f"{folder}/prober.sock").read()
+
+
+@functools.cache
+def _folder() -> str:
+    """Return a folder in memory; libFuzzer ends the process, and it goes with the machine's next boot."""
+    return tempfile.mkdtemp(prefix="vpnagent-fuzz-", dir="/dev/shm")
+
+
+def of_vici(data: bytes) -> None:
+    """What charon sends the prober."""
+    with contextlib.suppress(ValueError):
+        for packet in vici_message.Frames().feed(data):
+            vici_message.failure(packet)
+    vici_message.failure(data)
+
+
+def of_netlink(data: bytes) -> None:
+    """A datagram of the kernel's, to the daemon's rows and the prober's."""
+    for row in ROWS:
+        with contextlib.suppress(*UNREADABLE):
+            for reply in message.messages(data):
+                row(reply.body)
+    with contextlib.suppress(*UNREADABLE):
+        for reply in message.messages(data):
+            message.answer(reply)
+    with contextlib.suppress(ValueError):
+        list(netlink_message.parse(data))
+
+
+def of_replies(data: bytes) -> None:
+    """A packet that passed a probe's socket."""
+    icmp.Echo(0x1234, NONCE).reply(data)
+    dns.id_of(data)
+    dns.answers(data, QUESTION)
+    tcp_syn.answered(data)
+    ike_ping.answered(data)
+
+
+def of_firewall(data: bytes) -> None:
+    """What nft and iptables-save print."""
+    text = data.decode(errors="replace")
+    with contextlib.suppress(*packet_filter.UNREADABLE):
+        nft_json.ruleset(json.loads(text))
+    with contextlib.suppress(*packet_filter.UNREADABLE):
+        iptables_text.chains(text)
+
+
+DECODERS: dict[str, Callable[[bytes], None]] = {
+    "yaml": of_yaml,
+    "document": of_document,
+    "control": of_control,
+    "prober": of_prober,
+    "state": of_state,
+    "vici": of_vici,
+    "netlink": of_netlink,
+    "replies": of_replies,
+    "firewall": of_firewall,
+}
+
+
+def fuzz(name: str, inputs: int) -> None:
+    """Fuzz one decoder; ends the process, with a status other than 0 where an input broke it."""
+    found = FOUND / name
+    found.mkdir(parents=True, exist_ok=True)
+    logging.disable()
+    options = {
+        "runs": inputs,
+        "max_len": LONGEST,
+        "timeout": SLOWEST,
+        "rss_limit_mb": MEMORY,
+        "artifact_prefix": f"{FOUND}/{name}-",
+        "print_final_stats": 1,
+    }
+    arguments = [f"-{key}={value}" for key, value in options.items()]
+    atheris.Setup([sys.argv[0], *arguments, str(found), str(CORPORA / name)], DECODERS[name])
+    atheris.Fuzz()
+
+
+def main() -> int:
+    """Fuzz what is asked for, one decoder after the other, each in a process of its own."""
+    parser = argparse.ArgumentParser(prog="./dev fuzz", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(DECODERS)}; default: all")
+    parser.add_argument("--inputs", type=int, default=INPUTS, help=f"for each (default: {INPUTS})")
+    parser.add_argument(HERE, action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - DECODERS.keys():
+        parser.error(f"no such decoder: {', '.join(sorted(unknown))}")
+    if arguments.in_here:
+        fuzz(arguments.names[0], arguments.inputs)
+    broken = 0
+    for name in arguments.names or DECODERS:
+        begun = time.monotonic()
+        command = [sys.executable, "-m", "tools.fuzz", name, "--inputs", str(arguments.inputs), HERE]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
+        broken += done.returncode != 0
+        said = (
+            "no foreign exception"
+            if not done.returncode
+            else f"BROKEN, see {FOUND}\n{done.stdout}{done.stderr}"
+        )
+        print(f"{name}: {arguments.inputs} inputs in {time.monotonic() - begun:.0f} s: {said}", flush=True)
+    return int(broken > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
