@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READ_GROUP = "vpnagent"
+READ_GROUP = "vpnagent-status"
 ADMIN_GROUP = "vpnagent-admin"
 SO_PEERGROUPS = 59
 MOST_GROUPS: Final = 256  #: CPython lets getsockopt have 1024 bytes; who is in more is not in that of admins

@@ -70,7 +70,8 @@ def test_it_runs_on_debians_python_and_writes_no_bytecode(debian: Chroot) -> Non
 
 def test_keys_are_for_root_and_the_service(debian: Chroot) -> None:
     assert debian.run("stat", "--format=%a %U %G", "/etc/vpnagent/psk") == "2750 root vpnagent\n"
-    assert "vpnagent-admin" in debian.run("getent", "group", "vpnagent-admin")
+    for group in ("vpnagent-admin", "vpnagent-status"):
+        assert group in debian.run("getent", "group", group)
 
 
 def test_systemd_and_strongswan_accept_what_came(debian: Chroot) -> None:
@@ -105,6 +106,18 @@ def test_an_upgrade_keeps_configuration_state_and_routes(debian: Chroot) -> None
     assert debian.path("/etc/vpnagent/vpnagent.yaml").read_text() == CONFIG
     assert states(debian) == ["enabled"] * 3
     assert "unreachable 100.64.0.0/10" in guards(debian)
+
+
+def test_an_upgrade_from_before_the_group_that_sees_moves_who_may_see_there(debian: Chroot) -> None:
+    debian.run("useradd", "observer")
+    debian.run("gpasswd", "--add", "observer", "vpnagent")
+    debian.run("groupdel", "vpnagent-status")
+    install(debian)
+    assert debian.run("id", "--name", "--groups", "observer").split() == ["observer", "vpnagent-status"]
+    debian.run("gpasswd", "--add", "observer", "vpnagent")
+    install(debian)  # what an operator decides afterwards stands
+    assert "vpnagent" in debian.run("id", "--name", "--groups", "observer").split()
+    debian.run("userdel", "observer")
 
 
 def test_a_removal_takes_our_routes_along_and_keeps_what_the_operator_wrote(debian: Chroot) -> None:
