@@ -109,7 +109,7 @@ def test_an_upgrade_keeps_configuration_state_and_routes(debian: Chroot) -> None
 
 
 def test_an_upgrade_from_before_the_group_that_sees_moves_who_may_see_there(debian: Chroot) -> None:
-    debian.run("useradd", "observer")
+    debian.run("useradd", "--system", "observer")
     debian.run("gpasswd", "--add", "observer", "vpnagent")
     debian.run("groupdel", "vpnagent-status")
     install(debian)
