@@ -96,7 +96,10 @@ KINDS: dict[str, Callable[[random.Random, str, str], bytes]] = {
 def flood(
     namespace: str, kind: str, *, source: str = INSIDE[0], rate: int = FLAT_OUT, seconds: float = 60.0
 ) -> Iterator[None]:
-    """Let a namespace send for so long, or until the end of the block; from when it really sends on."""
+    """Let a namespace send for so long, or until the end of the block; from when it really sends on.
+
+    Of a kind of ``KINDS``, or else this ICMP message, in hexadecimal digits.
+    """
     command = [sys.executable, "-m", "tests.native.flood", kind, source, str(rate), str(seconds)]
     sender = inside(
         namespace,
@@ -138,7 +141,8 @@ class _Message(ctypes.Structure):
 def send(kind: str, source: str, rate: float, seconds: float) -> None:
     """Send; print a line when it begins."""
     draw = random.Random(os.urandom(8))
-    packets = [KINDS[kind](draw, source, SOURCE) for _ in range(_PREPARED)]
+    make = KINDS.get(kind) or (lambda *_: ipv4(source, SOURCE, 1, bytes.fromhex(kind)))
+    packets = [make(draw, source, SOURCE) for _ in range(_PREPARED)]
     vectors = (_Iovec * _PREPARED)(*(_Iovec(packet, len(packet)) for packet in packets))
     name = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(SOURCE))
     messages = (_Message * _PREPARED)(

@@ -139,6 +139,26 @@ def test_no_flood_holds_a_failover_back_or_causes_one(
         assert daemon.report.overflows == 0
 
 
+def test_no_flood_of_what_the_filter_passes_holds_a_failover_back(
+    world: TwoTunnels, lan: str, directory: Path
+) -> None:
+    group = Group(world.gw)
+    with contextlib.closing(group), probing(world, directory, "icmp") as daemon, Requests(world) as seen:
+        until(lambda: seen.last)
+        replay = bytes([0]) + seen.last[21:]  # by who sees the probes: its secret is renewed in a moment
+        with flood(lan, replay.hex(), seconds=20):
+            pid, cpu, began = daemon.started[0].pid, cpu_seconds(daemon.started[0].pid), time.monotonic()
+            time.sleep(1.0)
+            world.lose("m0", "n0")
+            lost = time.monotonic()
+            until(lambda: group() == SECOND, within=10)
+            taken = time.monotonic() - lost
+            used = (cpu_seconds(pid) - cpu) / (time.monotonic() - began)
+        assert taken <= 2 * DETECTION
+        assert used <= 0.5
+        assert daemon.lost_at == []
+
+
 @pytest.mark.parametrize(
     ("method", "kind"), [("icmp", "echo-replies"), ("tcp", "resets"), ("dns", "dns-answers")]
 )
