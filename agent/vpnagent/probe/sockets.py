@@ -24,7 +24,7 @@ from vpnagent.probe.dns import Query
 from vpnagent.probe.icmp import Echo
 from vpnagent.probe.inbox import IP_PKTINFO, PKTINFO, Allowance, Inbox, Received
 from vpnagent.probe.outstanding import Answer, Doubt, Outstanding
-from vpnagent.probe.packet import between
+from vpnagent.probe.packet import REJECT, assembled, between
 from vpnagent.probe.socket_filter import attach
 from vpnagent.probe.tap import Tap
 from vpnagent.probe.tcp_syn import Syn
@@ -71,6 +71,8 @@ class Expected(NamedTuple):
 
     def ends(self) -> bytes:
         """Return the part of a filter that passes what goes from a target to where it was asked from."""
+        if not self.slots:
+            return assembled((REJECT,))
         sources = {slot.source for slot in self.slots}
         known = () if None in sources else {source for source in sources if source}
         return between({slot.target for slot in self.slots}, known)
