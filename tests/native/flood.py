@@ -96,7 +96,10 @@ KINDS: dict[str, Callable[[random.Random, str, str], bytes]] = {
 def flood(
     namespace: str, kind: str, *, source: str = INSIDE[0], rate: int = FLAT_OUT, seconds: float = 60.0
 ) -> Iterator[None]:
-    """Let a namespace send for so long, or until the end of the block; from when it really sends on."""
+    """Let a namespace send for so long, or until the end of the block; from when it really sends on.
+
+    Of a kind of ``KINDS``, or else this ICMP message, in hexadecimal digits.
+    """
     command = [sys.executable, "-m", "tests.native.flood", kind, source, str(rate), str(seconds)]
     sender = inside(
         namespace,
@@ -115,8 +118,8 @@ class _Iovec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
 
 
-class _Message(ctypes.Structure):
-    """struct mmsghdr."""
+class _Header(ctypes.Structure):
+    """struct msghdr."""
 
     _fields_ = (
         ("name", ctypes.c_char_p),
@@ -126,18 +129,24 @@ class _Message(ctypes.Structure):
         ("control", ctypes.c_void_p),
         ("control_length", ctypes.c_size_t),
         ("flags", ctypes.c_int),
-        ("sent", ctypes.c_uint),
     )
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr."""
+
+    _fields_ = (("header", _Header), ("length", ctypes.c_uint))
 
 
 def send(kind: str, source: str, rate: float, seconds: float) -> None:
     """Send; print a line when it begins."""
     draw = random.Random(os.urandom(8))
-    packets = [KINDS[kind](draw, source, SOURCE) for _ in range(_PREPARED)]
+    make = KINDS.get(kind) or (lambda *_: ipv4(source, SOURCE, 1, bytes.fromhex(kind)))
+    packets = [make(draw, source, SOURCE) for _ in range(_PREPARED)]
     vectors = (_Iovec * _PREPARED)(*(_Iovec(packet, len(packet)) for packet in packets))
     name = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(SOURCE))
     messages = (_Message * _PREPARED)(
-        *(_Message(name, 16, ctypes.pointer(vectors[n]), 1) for n in range(_PREPARED))
+        *(_Message(_Header(name, 16, ctypes.pointer(vectors[n]), 1)) for n in range(_PREPARED))
     )
     libc = ctypes.CDLL(None)
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
@@ -147,8 +156,11 @@ def send(kind: str, source: str, rate: float, seconds: float) -> None:
             if sent > rate * spent:
                 time.sleep(min(0.001, sent / rate - spent))
                 continue
-            libc.sendmmsg(sock.fileno(), ctypes.byref(messages[sent % _PREPARED]), _BATCH, 0)
-            sent += _BATCH
+            at = sent % _PREPARED
+            done = libc.sendmmsg(sock.fileno(), ctypes.byref(messages[at]), min(_BATCH, _PREPARED - at), 0)
+            if done < 0:
+                raise OSError("sendmmsg refuses")
+            sent += done
     print(f"{sent / spent:.0f} packets a second", flush=True)
 
 

@@ -386,6 +386,26 @@ def test_every_method_asks_through_its_tunnel_and_hears_a_shared_target(
         assert states(daemon)[0] is PathState.UP
 
 
+@pytest.mark.parametrize(
+    ("method", "port"), [(ProbeMethod.ICMP, 0), (ProbeMethod.TCP, 9), (ProbeMethod.DNS, 53)]
+)
+def test_without_a_source_the_kernels_choice_is_asked_from_and_followed(
+    world: TwoTunnels, directory: Path, method: ProbeMethod, port: int
+) -> None:
+    changes = {"targets": shared_targets(), "source": None, "method": method, "port": port}
+    with resolver(world), running(world, directory, **changes) as daemon:
+        before = len(daemon.of(PathChanged))
+        ip("addr add 10.1.0.9/32 dev t0", namespace=world.gw)
+        try:
+            counts = answered(daemon)
+            until(lambda: all(now > then + 40 for now, then in zip(answered(daemon), counts, strict=True)))
+        finally:
+            ip("addr del 10.1.0.9/32 dev t0", namespace=world.gw)
+        counts = answered(daemon)
+        until(lambda: all(now > then + 40 for now, then in zip(answered(daemon), counts, strict=True)))
+        assert daemon.of(PathChanged)[before:] == []
+
+
 def test_a_tcp_probe_leaves_no_connection_behind(world: TwoTunnels, directory: Path) -> None:
     listener = inside(world.far, socket.socket)
     listener.bind((SHARED, 8080))

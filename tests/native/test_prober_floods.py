@@ -24,9 +24,12 @@ from tests.native.test_prober import Requests, all_up, answered, running, states
 from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, inside, ip, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
+from vpnagent.probe import dns
 from vpnagent.probe.inbox import Allowance, Inbox
 from vpnagent.probe.intent import Target
+from vpnagent.probe.packet import MOST_RANGES, between
 from vpnagent.probe.protocol import PathChanged
+from vpnagent.probe.socket_filter import attach
 from vpnagent.selection import PathState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")
@@ -139,6 +142,26 @@ def test_no_flood_holds_a_failover_back_or_causes_one(
         assert daemon.report.overflows == 0
 
 
+def test_no_flood_of_what_the_filter_passes_holds_a_failover_back(
+    world: TwoTunnels, lan: str, directory: Path
+) -> None:
+    group = Group(world.gw)
+    with contextlib.closing(group), probing(world, directory, "icmp") as daemon, Requests(world) as seen:
+        until(lambda: seen.last)
+        replay = bytes([0]) + seen.last[21:]  # by who sees the probes: its secret is renewed in a moment
+        with flood(lan, replay.hex(), seconds=20):
+            pid, cpu, began = daemon.started[0].pid, cpu_seconds(daemon.started[0].pid), time.monotonic()
+            time.sleep(1.0)
+            world.lose("m0", "n0")
+            lost = time.monotonic()
+            until(lambda: group() == SECOND, within=10)
+            taken = time.monotonic() - lost
+            used = (cpu_seconds(pid) - cpu) / (time.monotonic() - began)
+        assert taken <= 2 * DETECTION
+        assert used <= 0.5
+        assert daemon.lost_at == []
+
+
 @pytest.mark.parametrize(
     ("method", "kind"), [("icmp", "echo-replies"), ("tcp", "resets"), ("dns", "dns-answers")]
 )
@@ -187,6 +210,20 @@ def test_queries_leave_from_ports_that_change(world: TwoTunnels, directory: Path
         seen = {struct.unpack_from("!H6xH", raw.recv(2048), 20)[:2] for _ in range(40)}
     assert len({port for port, _ in seen}) >= 15
     assert len({id_ for _, id_ in seen}) == 40
+
+
+def test_the_largest_filter_and_its_successor_fit_where_there_is_the_least_room(world: TwoTunnels) -> None:
+    def addresses(first: int) -> set[bytes]:
+        return {(first + 2 * number).to_bytes(4) for number in range(MOST_RANGES)}
+
+    def fit() -> None:
+        with contextlib.suppress(FileNotFoundError):  # a kernel with one for all namespaces
+            Path("/proc/sys/net/core/optmem_max").write_text("20480")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for first in (0, 1_000_000):
+                attach(sock, dns.answers_filter({53}, 64, between(addresses(first), addresses(first))))
+
+    inside(world.gw, fit)
 
 
 def test_wrong_checksums_are_no_overflow_of_ours(world: TwoTunnels) -> None:

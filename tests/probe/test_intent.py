@@ -18,8 +18,8 @@ def with_tunnels(*tunnels: TunnelIntent) -> Intent:
 
 
 WRONG: list[tuple[Callable[[], object], str]] = [
-    (lambda: replace(tunnel(), interval=0), "0 < interval <= 60: 0"),
-    (lambda: replace(tunnel(), interval=float("nan")), "0 < interval <= 60: nan"),
+    (lambda: replace(tunnel(), interval=0), "0.001 <= interval <= 60: 0"),
+    (lambda: replace(tunnel(), interval=float("nan")), "0.001 <= interval <= 60: nan"),
     (lambda: replace(tunnel(), weight=256), "weight is 1 to 255: 256"),
     (lambda: replace(tunnel(), targets=()), "targets must not be empty"),
     (lambda: replace(tunnel(), failed_trials=-1), "failed_trials >= 0"),

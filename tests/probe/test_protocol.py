@@ -251,3 +251,9 @@ def test_an_outer_interface_is_known_with_the_address_that_esp_leaves_from() -> 
     assert outer_name(replace(tunnel, local_address=None)) == "eth0"
     intent = with_addresses(configure(first={"outer_interface": "eth0"}).intent)
     assert [t.outer_interface for t in intent.tunnels()] == ["eth0", None]
+
+
+def test_text_that_cannot_be_written_is_a_protocol_error() -> None:
+    [packet] = datagrams(configure(vici_socket="/half"))
+    with pytest.raises(ProtocolError, match="surrogates"):
+        received([packet.replace(b"/half", b"\\ud800", 1)])

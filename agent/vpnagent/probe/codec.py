@@ -82,7 +82,12 @@ def _float(plain: Any) -> float:
     return float(plain)
 
 
-_text = _exactly(str)
+def _text(plain: Any) -> str:
+    if type(plain) is not str:
+        raise ValueError(f"{plain!r:.40} is no str")
+    plain.encode()  # half a surrogate pair, which JSON can escape, is a UnicodeEncodeError: a ValueError
+    return plain
+
 
 _READERS: dict[Any, _Read] = {
     bool: _exactly(bool),

@@ -17,8 +17,7 @@ from vpnagent.probe import dns
 from vpnagent.probe.dns import Query
 from vpnagent.probe.inbox import Allowance, Inbox, Received
 from vpnagent.probe.outstanding import LATEST, Answer, Doubt, Outstanding
-from vpnagent.probe.socket_filter import attach
-from vpnagent.probe.sockets import Control, Expected, Slot, is_from
+from vpnagent.probe.sockets import Control, Expected, Slot, confine, is_from
 
 LASTS: Final = 0.05  #: seconds in which a port asks
 
@@ -34,7 +33,8 @@ class Port:
         self.ids = list(range(first, first + dns.IDS))
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
-            attach(sock, dns.answers_filter(expected.ports(), first, ends))
+            ports = expected.ports()
+            confine(sock, dns.answers_filter(ports, first, ends), dns.answers_filter(ports, first))
             self.inbox = Inbox(sock)
             sock.bind(("", 0))
         except OSError:

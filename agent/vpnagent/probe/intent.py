@@ -79,7 +79,7 @@ class TunnelIntent:
 
     def __post_init__(self) -> None:
         _require(bool(self.targets), "targets must not be empty", self.key)
-        _require(0 < self.interval <= 60, "0 < interval <= 60", self.interval)  # noqa: PLR2004 - the rule itself
+        _require(0.001 <= self.interval <= 60, "0.001 <= interval <= 60", self.interval)  # noqa: PLR2004 - the rule itself
         _require(1 <= self.detect_multiplier <= 255, "detect_multiplier is 1 to 255", self.detect_multiplier)  # noqa: PLR2004
         _require(self.hold_down >= 0, "hold_down must not be negative", self.hold_down)
         _require(1 <= self.weight <= 255, "weight is 1 to 255", self.weight)  # noqa: PLR2004

@@ -35,6 +35,11 @@ class Interfaces:
             self._links[link.name] = link
             self._names[link.ifindex] = link.name
 
+    @property
+    def addresses(self) -> frozenset[tuple[int, bytes]]:
+        """Index and address, of all that are there now."""
+        return frozenset(key for key, there in self._addresses.items() if there)
+
     def index(self, name: str) -> int | None:
         """Return an interface's index; None when there is none of that name."""
         link = self._links.get(name)

@@ -13,7 +13,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 LATEST: Final = 2.0  #: seconds after which nothing answers a probe any more
 MOST: Final = 4096  #: probes of a method that may await an answer; the oldest are forgotten
-STEADY: Final = 4  #: probes
+STEADY: Final = 20  #: probes: a target that is limited answers some of them
 
 #: An answer: number of the slot that was asked, sequence, index of the arrival interface, monotonic seconds.
 Answer = tuple[int, int, int, float]

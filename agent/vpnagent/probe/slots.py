@@ -22,6 +22,8 @@ class Slots:
         self._socket_of = socket_of
         self._numbers: dict[Asked, int] = {}
         self._next_number = 0
+        self._sources: dict[tuple[int, IPv4Address], bytes] = {}  #: the kernel's choice
+        self._addresses: frozenset[tuple[int, bytes]] = frozenset()  #: that it had when it chose
         self._slots: dict[TunnelKey, list[tuple[IPv4Address, ProbeSocket, Slot]]] = {}
         self.asked: dict[int, Asked] = {}  #: by number of the slot
         self.tunnels: dict[int, TunnelKey] = {}  #: by index of the tunnel's interface
@@ -37,6 +39,9 @@ class Slots:
         """Make all slots anew, with the numbers they had; one whose interface is not there is left out."""
         self._slots = {}
         self.tunnels = {}
+        if interfaces.addresses != self._addresses:
+            self._addresses = interfaces.addresses
+            self._sources.clear()
         self._keep_numbers(configure)
         for tunnel in configure.intent.tunnels():
             index = interfaces.index(tunnel.interface)
@@ -64,7 +69,7 @@ class Slots:
         for target in tunnel.targets:
             asked = tunnel.key, target.address
             try:
-                source = _source(tunnel, target.address)
+                source = self._source(tunnel, index, target.address)
             except OSError:  # the interface went away this moment: its event will be here soon
                 continue
             slot = Slot(
@@ -78,20 +83,21 @@ class Slots:
             found = self._slots.setdefault(tunnel.key, [])
             found.append((target.address, self._socket_of(tunnel.method), slot))
 
+    def _source(self, tunnel: TunnelIntent, index: int, target: IPv4Address) -> bytes:
+        """Return the address to ask from, to which answers must come; zeros: the kernel's, at each send.
 
-def _source(tunnel: TunnelIntent, target: IPv4Address) -> bytes:
-    """Return the address to ask from, to which answers must come; zeros: the kernel's choice, at each send.
-
-    Raises OSError where it must be known, as a checksum covers it.
-    """
-    if tunnel.source:
-        return tunnel.source.packed
-    try:
-        return sockets.source_towards(str(target), tunnel.interface)
-    except OSError:
-        if tunnel.method is ProbeMethod.TCP:
-            raise
-    return bytes(4)
+        Raises OSError where it must be known, as a checksum covers it.
+        """
+        if tunnel.source:
+            return tunnel.source.packed
+        if (index, target) not in self._sources:
+            try:
+                self._sources[index, target] = sockets.source_towards(str(target), tunnel.interface)
+            except OSError:
+                if tunnel.method is ProbeMethod.TCP:
+                    raise
+                return bytes(4)
+        return self._sources[index, target]
 
 
 def _packet(tunnel: TunnelIntent, target: IPv4Address, source: bytes, crafted: Crafted) -> Syn | Query | None:

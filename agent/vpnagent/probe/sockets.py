@@ -24,7 +24,7 @@ from vpnagent.probe.dns import Query
 from vpnagent.probe.icmp import Echo
 from vpnagent.probe.inbox import IP_PKTINFO, PKTINFO, Allowance, Inbox, Received
 from vpnagent.probe.outstanding import Answer, Doubt, Outstanding
-from vpnagent.probe.packet import between
+from vpnagent.probe.packet import REJECT, assembled, between
 from vpnagent.probe.socket_filter import attach
 from vpnagent.probe.tap import Tap
 from vpnagent.probe.tcp_syn import Syn
@@ -71,6 +71,8 @@ class Expected(NamedTuple):
 
     def ends(self) -> bytes:
         """Return the part of a filter that passes what goes from a target to where it was asked from."""
+        if not self.slots:
+            return assembled((REJECT,))
         sources = {slot.source for slot in self.slots}
         known = () if None in sources else {source for source in sources if source}
         return between({slot.target for slot in self.slots}, known)
@@ -141,7 +143,7 @@ class EchoSocket:
         self._tap_program = self._echo.tap_filter(self._between)
         if (program := self._echo.filter(self._between)) != self._program:
             self._program = program
-            attach(self._inbox.socket, program)
+            confine(self._inbox.socket, program, self._echo.filter())
 
     def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one echo request."""
@@ -216,7 +218,8 @@ class SynSocket:
         program = tcp_syn.answers_filter(self._first_port, self._nonce, self._between, self._former)
         if program != self._program:
             self._program = program
-            attach(self._inbox.socket, program)
+            wider = tcp_syn.answers_filter(self._first_port, self._nonce, former=self._former)
+            confine(self._inbox.socket, program, wider)
 
     def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one SYN from the next port."""
@@ -253,6 +256,14 @@ class SynSocket:
         self._inbox.socket.close()
         for holder in self._holders:
             holder.close()
+
+
+def confine(sock: socket.socket, program: bytes, wider: bytes) -> None:
+    """Attach a filter, or a smaller one that passes more where the kernel has no room for it."""
+    try:
+        attach(sock, program)
+    except OSError:
+        attach(sock, wider)
 
 
 def is_from(packet: Received, slot: Slot, port: int) -> bool:
