@@ -59,11 +59,12 @@ def event(**changes: Any) -> bytes:
     return json.dumps({**row, **changes}).encode() + b"\n"
 
 
+ODD_FIELDS: tuple[object, ...] = ({"a": math.nan}, {"a": math.inf}, {"a": [1]}, {"a": "x" * 20_000}, [])
 EVENTS = [
     event(),
     *(event(sequence=odd) for odd in (10**400, 2**53, -1, 0, 1.5, True, None)),
     *(event(at=odd) for odd in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "x", 1e300, None)),
-    *(event(fields=odd) for odd in ({"a": math.nan}, {"a": math.inf}, {"a": [1]}, {"a": "x" * 20_000}, [])),
+    *(event(fields=odd) for odd in ODD_FIELDS),
     event(text="\ud800"),
     event(text="x" * 100_000),
 ]
