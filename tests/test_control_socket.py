@@ -21,8 +21,13 @@ from vpnagent.control import UNREACHABLE
 from vpnagent.control_client import ask
 from vpnagent.errors import ControlError
 
+PLANS: list[None] = []  #: answered so far
+
 
 async def answer(request: dict[str, Any]) -> Any:
+    if request["command"] == "plan":
+        PLANS.append(None)
+        time.sleep(0.01)  # noqa: ASYNC251 - it holds the loop, as a large status does
     if request["command"] == "reload":
         raise ControlError("vpnagent.yaml:1: version: must be 1", 2)
     if request["command"] == "down":
@@ -175,6 +180,26 @@ say("ended")
         assert said(reader) == "began"
         assert ask(open_to_all, "status") == {"command": "status"}
         assert reader.poll() is None, "all was answered before root was"
+
+
+@needs_root
+def test_readers_are_answered_in_turn_and_leave_root_most_of_the_time(open_to_all: str) -> None:
+    program = """
+for _ in range(15):
+    made = connection()
+    made.sendall(b'{"command": "plan"}\\n' * 200)
+    globals().setdefault("held", []).append(made)
+say("asked")
+time.sleep(60)
+"""
+    with somebody(READER, open_to_all, program) as reader:
+        assert said(reader) == "asked"
+        before = len(PLANS)
+        until(lambda: len(PLANS) > before)
+        before = len(PLANS)
+        for _ in range(10):
+            assert ask(open_to_all, "status") == {"command": "status"}
+        assert len(PLANS) - before <= 30
 
 
 @needs_root
