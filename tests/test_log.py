@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from tests.test_journal_entry import fields_in
 
-from vpnagent.log import configure, leads_to_journal, tell_of_storms
+from vpnagent.log import LOGGERS, configure, leads_to_journal, tell_of_storms
 from vpnagent.log_storm import EQUAL
 
 log = logging.getLogger("vpnagent.test")
@@ -50,14 +50,16 @@ class Journal:
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    root = logging.getLogger("vpnagent")
-    handlers, level, propagate = root.handlers[:], root.level, root.propagate
-    root.handlers.clear()
+    loggers = list(map(logging.getLogger, LOGGERS))
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers.clear()
     yield
-    for handler in root.handlers[:]:
-        root.removeHandler(handler)
-        handler.close()
-    root.handlers[:], root.level, root.propagate = handlers, level, propagate
+    for logger, was in zip(loggers, before, strict=True):
+        for handler in logger.handlers[:]:
+            logger.removeHandler(handler)
+            handler.close()
+        logger.handlers[:], logger.level, logger.propagate = was
 
 
 @pytest.fixture
@@ -154,3 +156,13 @@ def test_values_that_do_not_fit_the_text_are_not_the_callers_trouble(
         log.info("%d tunnels", "no number")
         log.info("next")
         assert journal.read()["MESSAGE"] == b"next"
+
+
+def test_what_asyncio_says_is_damped_however_its_lines_differ() -> None:
+    stream = io.StringIO()
+    configure(debug=False, environ={}, stream=stream)
+    error = OSError(24, "Too many open files")
+    for number in range(1000):
+        logging.getLogger("asyncio").error("accept() of <socket fd=%d>", number, exc_info=error)
+    assert 0 < stream.getvalue().count("Too many open files") <= 5
+    assert len(stream.getvalue()) < 10_000

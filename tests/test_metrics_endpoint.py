@@ -292,8 +292,12 @@ def test_silent_clients_go_before_one_that_asked(monkeypatch: pytest.MonkeyPatch
                 asked.settimeout(DEADLINE)
                 asked.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
                 assert await asyncio.to_thread(asked.recv, 12) == b"HTTP/1.1 200"
-                for _ in range(3 * CONNECTIONS):
+                silent = [
                     stack.enter_context(socket.create_connection(("127.0.0.1", port_of(known))))
+                    for _ in range(3 * CONNECTIONS)
+                ]
+                silent[CONNECTIONS].settimeout(DEADLINE)
+                assert await asyncio.to_thread(silent[CONNECTIONS].recv, 1) == b""  # it made room
                 assert await asyncio.to_thread(length_of, asked) > 32 << 20
 
     asyncio.run(run())

@@ -43,10 +43,14 @@ MOST_OF_A_USER: Final = 16  #: connections
 MOST: Final = 64  #: connections of all users but root
 RESERVE: Final = 16  #: connections of root's
 BACKLOG: Final = 64
-ACCEPTS: Final = 32  #: connections taken before the loop has its turn
+ACCEPTS: Final = 16  #: connections taken before the loop has its turn
 PAUSE: Final = 0.5  #: seconds without accepting where there are no descriptors
 REST: Final = 3.0  #: times what an answer took until the next one of others than root is made
 LONGEST_REST: Final = 1.0  #: seconds
+TELL: Final = 10.0  #: seconds between two lines on refused connections
+NO_ROOM: Final = encode(
+    {"ok": False, "error": "the daemon has no room for more connections of yours", "exit_status": UNREACHABLE}
+)
 ALIVE: Final = 2.0  #: seconds that another daemon may take to accept
 
 Answer = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -114,15 +118,20 @@ class _Server:
         self._others = asyncio.Lock()  #: of all that are not privileged
         self._rested_at = 0.0  #: monotonic; when the next of them may be answered
         self._group = asyncio.TaskGroup()
+        self._accepting = False
+        self._refused: Counter[int] = Counter()  #: since it was told, by uid
+        self._told_at = -TELL  #: monotonic
 
     async def run(self) -> None:
         """Answer until cancelled."""
         loop = asyncio.get_running_loop()
         async with self._group:
             loop.add_reader(self._listener, self._accept)
+            self._accepting = True
             try:
                 await loop.create_future()
             finally:
+                self._accepting = False
                 loop.remove_reader(self._listener)
 
     def _accept(self) -> None:
@@ -140,24 +149,33 @@ class _Server:
             self._admit(connection)
 
     def _accept_again(self) -> None:
-        if self._listener.fileno() >= 0:
+        if self._accepting:
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _admit(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         uid = peer_uid(connection)
         if not self._has_room(uid):
-            log.warning("control-connection-refused uid=%d connections=%d", uid, len(self._talks))
-            text = f"the daemon has no room for another connection of uid {uid}: try again"
             with contextlib.suppress(OSError):
-                connection.send(encode({"ok": False, "error": text, "exit_status": UNREACHABLE}))
+                connection.send(NO_ROOM)
             connection.close()
+            self._tell_of_refusals(uid)
             return
         turn = next((talk.turn for talk in self._talks if talk.uid == uid), None) or asyncio.Lock()
         talk = _Talk(uid, turn)
         self._talks.append(talk)
         talk.task = self._group.create_task(self._converse(connection, talk))
         talk.task.add_done_callback(partial(self._ended, talk, connection))
+
+    def _tell_of_refusals(self, uid: int) -> None:
+        """Log who has more connections than his own, a few times a minute: whoever makes many has no end."""
+        self._refused[uid] += 1
+        now = time.monotonic()
+        if now >= self._told_at + TELL:
+            for user, count in self._refused.items():
+                log.warning("control-connections-refused uid=%d count=%d", user, count)
+            self._refused.clear()
+            self._told_at = now
 
     def _ended(self, talk: _Talk, connection: socket.socket, _task: asyncio.Task[None]) -> None:
         if talk in self._talks:
@@ -166,17 +184,18 @@ class _Server:
 
     def _has_room(self, uid: int) -> bool:
         """Whether one more of a user fits; who has most of all gives way, if he is silent."""
-        held = Counter(talk.uid for talk in self._talks)
-        if uid == 0:
-            return held[0] < RESERVE
-        if held[uid] >= MOST_OF_A_USER:
+        mine = sum(talk.uid == uid for talk in self._talks)
+        if mine >= (RESERVE if uid == 0 else MOST_OF_A_USER):
             return False
+        if uid == 0 or len(self._talks) < MOST:
+            return True
+        held = Counter(talk.uid for talk in self._talks)
         if held.total() - held[0] < MOST:
             return True
         del held[0]
         [(largest, most)] = held.most_common(1)
         silent = next((talk for talk in self._talks if talk.uid == largest and talk.idle), None)
-        if silent is None or held[uid] + 1 >= most:
+        if silent is None or mine + 1 >= most:
             return False
         self._talks.remove(silent)
         if silent.task is not None:

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 DEADLINE: Final = 5.0  #: seconds for a whole connection
 CONNECTIONS: Final = 64  #: at a time
-ACCEPTS: Final = 8  #: taken before the loop has its turn: one that asks has asked before it is the oldest
+ACCEPTS: Final = 8  #: taken at a time: one that asks has asked before it is the oldest
+REST: Final = 0.002  #: seconds until more are taken: the loop has other things to do
 PAUSE: Final = 0.1  #: seconds without accepting where there are no descriptors
 FRESH: Final = 1.0  #: seconds for which an exposition serves all
 HEADER_LIMIT: Final = 8192  #: bytes
@@ -49,6 +50,7 @@ class Endpoint:
         self._access: Access | None = None
         self._read: State | None = None  #: of the files, when they were last read
         self._connections: dict[asyncio.Task[None], bool] = {}  #: oldest first: whether it has asked
+        self._accepting = False
         self._expositions: dict[tuple[bool, bool], tuple[float, bytes]] = {}  #: with when they were made
 
     async def serve(self) -> None:
@@ -64,9 +66,11 @@ class Endpoint:
                 loop = asyncio.get_running_loop()
                 accept = partial(self._accept, listener, group)
                 loop.add_reader(listener, accept)
+                self._accepting = True
                 try:
                     await loop.create_future()
                 finally:
+                    self._accepting = False
                     loop.remove_reader(listener)
 
     def _accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
@@ -77,9 +81,7 @@ class Endpoint:
                 return
             except OSError as error:
                 log.warning("metrics-accept-failed error=%r", error.strerror)
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(listener)
-                loop.call_later(PAUSE, self._accept_again, listener, group)
+                self._rest(listener, group, PAUSE)
                 return
             connection.setblocking(False)
             if (access := self._access) is None:
@@ -89,9 +91,15 @@ class Endpoint:
             task = group.create_task(self._converse(connection, access))
             self._connections[task] = False
             task.add_done_callback(partial(self._ended, connection))
+        self._rest(listener, group, REST)
+
+    def _rest(self, listener: socket.socket, group: asyncio.TaskGroup, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+        loop.call_later(seconds, self._accept_again, listener, group)
 
     def _accept_again(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
-        if listener.fileno() >= 0:
+        if self._accepting:
             asyncio.get_running_loop().add_reader(listener, self._accept, listener, group)
 
     async def renew(self) -> None:

@@ -89,3 +89,8 @@ def test_a_question_that_has_no_meaning_is_refused(asked: dict[str, Any]) -> Non
     with pytest.raises(ControlError) as refused:
         query_of({"command": "events", **asked})
     assert refused.value.exit_status == 2
+
+
+def test_a_word_that_is_asked_for_many_times_is_looked_for_once() -> None:
+    """Of two thousand events each: 10,000 words would hold the daemon's loop for seconds."""
+    assert query_of({"types": ["info"] * 10_000 + ["TunnelDown"]}).words == ("info", "TunnelDown")

@@ -5,7 +5,9 @@ VPNAGENT_ATTACK_SECONDS says for how long (10 by default); the figures are print
 
 import contextlib
 import os
+import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -150,6 +152,16 @@ def attacked(user: ServiceUser, control: str) -> Iterator[None]:
         yield
 
 
+def cpu_of(user: ServiceUser) -> float:
+    """Return the seconds of a processor that the daemon has had."""
+    with socket.socket(socket.AF_UNIX) as asked:
+        asked.connect(f"{user.directory}/run/control.sock")
+        credentials = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid = int.from_bytes(credentials[:4], sys.byteorder)
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_root_is_answered_and_prometheus_served(user: ServiceUser) -> None:
     control = f"{user.directory}/run/control.sock"
     here = Namespace(user.command("x")[3])
@@ -159,6 +171,7 @@ def test_root_is_answered_and_prometheus_served(user: ServiceUser) -> None:
             assert b"vpnagent_build_info" in answer.read()
 
     scrape()
+    began, used = time.monotonic(), cpu_of(user)
     before = len(user.log())
     with (
         attacked(user, control),
@@ -166,12 +179,13 @@ def test_root_is_answered_and_prometheus_served(user: ServiceUser) -> None:
         Times(scrape, 0.5) as prometheus,
     ):
         threading.Event().wait(SECONDS)
+    cpu = (cpu_of(user) - used) / (time.monotonic() - began)
     logged = len(user.log()) - before
     print(
         f"\n{SECONDS:g} s of {len(TRICKS)} tricks at once:"
         f" status n={len(root.seconds)} p50={root.percentile(0.5) * 1e3:.0f} ms"
         f" p99={root.percentile(0.99) * 1e3:.0f} ms max={max(root.seconds) * 1e3:.0f} ms"
-        f" failed={len(root.failures)}; scrapes n={len(prometheus.seconds)}"
+        f" failed={len(root.failures)}; daemon {cpu:.0%} of a core; scrapes n={len(prometheus.seconds)}"
         f" p50={prometheus.percentile(0.5) * 1e3:.0f} ms max={max(prometheus.seconds) * 1e3:.0f} ms"
         f" failed={len(prometheus.failures)} {prometheus.failures[:2]}; log {logged} bytes"
     )
