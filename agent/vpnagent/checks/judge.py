@@ -12,8 +12,14 @@ from vpnagent.checks.kernel_traps import kernel_traps
 from vpnagent.checks.observation import Observation, Unseen
 from vpnagent.checks.occupancy import occupancy
 from vpnagent.checks.underlay import underlay
+from vpnagent.config.load import Unseen as Secrets
+from vpnagent.config.secret_files import Absence
 from vpnagent.config.values import Config
+from vpnagent.config.wording import key_path
+from vpnagent.errors import ConfigError
 from vpnagent.finding import Finding, Severity
+
+NOT_LOOKED_AT: Final = "NotLookedAt"
 
 Check = Callable[[Config, Observation], Iterator[Finding]]
 
@@ -38,11 +44,40 @@ def judge(config: Config, seen: Observation) -> list[Finding]:
 
 
 def _not_looked_at(unseen: Unseen) -> Finding:
-    what = unseen.what.replace("_", " ")
+    what = unseen.what.rpartition(".")[2].replace("_", " ")
     return Finding(
-        code="NotLookedAt",
+        code=NOT_LOOKED_AT,
         subject=unseen.what,
         severity=Severity.INFO,
         text=f"{what}: could not be looked at: {unseen.why}",
         hint="run vpnagent check as root" if unseen.forbidden else "see the reason; the rest was looked at",
     )
+
+
+def secrets_not_looked_at(unseen: Secrets) -> list[Finding]:
+    """Return the keys of a file whose secrets are not at hand."""
+    return [
+        _not_looked_at(
+            Unseen(what=key_path(path), why=str(error), forbidden=error.absence is Absence.FORBIDDEN)
+        )
+        for path, error in unseen.paths.items()
+    ]
+
+
+def kernel_not_looked_at(why: str) -> Finding:
+    """Return that this machine's kernel could not be asked."""
+    return _not_looked_at(Unseen(what="kernel", why=why))
+
+
+def refused(error: ConfigError) -> list[Finding]:
+    """Return the problems of a file that cannot be used as findings, for those who read JSON."""
+    return [
+        Finding(
+            code="FileRefused",
+            subject=problem.key,
+            severity=Severity.CRITICAL,
+            text=f"line {problem.line}: {problem.text}" if problem.line else problem.text,
+            hint="correct the file: nothing else was looked at",
+        )
+        for problem in error.problems
+    ]
