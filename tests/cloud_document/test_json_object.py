@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from vpnagent.cloud_document.json_object import JsonError, JsonObject, parse
+from vpnagent.cloud_document.json_object import JsonError, JsonObject, Reading, parse
 from vpnagent.cloud_document.told import Source
 from vpnagent.errors import Problem
 
 
 def made(**members: Any) -> JsonObject:
-    return JsonObject(Source("file", ("A",)), members, [])
+    return JsonObject(Source("file", ("A",)), members, Reading())
 
 
 def refused(holder: JsonObject) -> list[str]:

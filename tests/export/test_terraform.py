@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import hcl2
@@ -26,6 +26,7 @@ from vpnagent.config.values import (
     Esp,
     Forwarding,
     Ike,
+    NetworkType,
     TrafficSelectors,
     Tunnel,
     TunnelKey,
@@ -355,3 +356,14 @@ def run_terraform(*arguments: str, standard_input: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_between_private_addresses_the_network_is_private_and_ours_is_the_customer_gateways() -> None:
+    private = {"remote_address": IPv4Address("192.168.66.1"), "local_id": "10.1.0.1"}
+    connection = {"attachment": Attachment.TRANSIT_ROUTER, "network_type": NetworkType.PRIVATE}
+    parsed = Parsed(terraform(make_config(connection=connection | {"tunnels": (make_tunnel(1, **private),)})))
+    [attachment] = parsed.connections().values()
+    assert attachment["network_type"] == "private"
+    [gateway] = parsed.resources("alicloud_vpn_customer_gateway").values()
+    assert gateway["ip_address"] == "10.1.0.1"
+    assert "customer_gateway_addresses" not in parsed.variables()

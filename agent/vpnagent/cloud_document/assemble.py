@@ -11,6 +11,7 @@ from typing import Final
 from vpnagent.cloud_document.names import connection_names, tunnel_name
 from vpnagent.cloud_document.told import Facts, Source, Told, Value, merged
 from vpnagent.cloud_document.views import ConnectionView, View
+from vpnagent.config.file_models import MAX_TUNNELS
 from vpnagent.config.wording import listed
 from vpnagent.errors import Problem
 from vpnagent.secret import Secret
@@ -88,6 +89,7 @@ class Assembly:
 
     gateway: Facts
     connections: tuple[Connection, ...]
+    notes: tuple[str, ...] = ()  #: what of the documents is not in here
 
 
 def assemble(views: Sequence[ConnectionView], answers: Answers, problems: list[Problem]) -> Assembly:
@@ -175,6 +177,11 @@ def _with(tunnel: Tunnel, facts: Facts) -> Tunnel:
 
 def _gaps(connection: Connection) -> Iterator[Problem]:
     """Return what is missing and must not be assumed, and what cannot be."""
+    for number, tunnel in enumerate(connection.tunnels[MAX_TUNNELS:], MAX_TUNNELS + 1):
+        text = (
+            f"is tunnel {number} of the connection: the cloud gives it one or two, and vpnagent takes no more"
+        )
+        yield tunnel.view.where.problem(text)
     where = connection.view.absent.get("traffic_selectors")
     if where and "traffic_selectors" not in connection.facts:
         yield where.problem("is missing, or its counterpart is: 0.0.0.0/0 at both ends, or networks at both")

@@ -1,9 +1,10 @@
 """From the bytes of documents to the text of a YAML: the stages in their order, each judged as a whole."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from vpnagent.cloud_document.assemble import Answers, Assembly, assemble
-from vpnagent.cloud_document.documents import connections_in
+from vpnagent.cloud_document.documents import Documents
 from vpnagent.cloud_document.layout import layout
 from vpnagent.cloud_document.merge import merge
 from vpnagent.cloud_document.verify import verify
@@ -14,14 +15,16 @@ from vpnagent.errors import ConfigError, Problem
 
 def assembly_of(documents: Mapping[str, bytes], answers: Answers) -> Assembly:
     """Return what documents tell, by their names. Raises ConfigError with every problem of a stage."""
-    problems: list[Problem] = []
-    views = [view for name, content in documents.items() for view in connections_in(name, content, problems)]
+    read = Documents()
+    problems = read.reading.problems
+    for name, content in documents.items():
+        read.read(name, content)
     _raise_if(problems)
-    connections = merge(views, problems)
+    connections = merge(read.views, problems)
     _raise_if(problems)
     assembly = assemble(connections, answers, problems)
     _raise_if(problems)
-    return assembly
+    return replace(assembly, notes=tuple(read.notes(connections)))
 
 
 def yaml_of(assembly: Assembly, documents: Iterable[str], psk_directory: str | None) -> Rendered:

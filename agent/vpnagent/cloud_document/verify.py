@@ -5,6 +5,7 @@ as its questions are answered.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, walk
 from vpnagent.cloud_document.told import Source
@@ -12,14 +13,18 @@ from vpnagent.config.build import build, contradictions
 from vpnagent.config.draft import draft
 from vpnagent.config.rules import violations
 from vpnagent.config.wording import Path, Violation, key_path
-from vpnagent.config.yaml_positions import read
+from vpnagent.config.yaml_positions import Value, read
 from vpnagent.errors import Problem
 
 
 def verify(text: str, entries: Iterable[Entry]) -> list[Problem]:
-    """Return what the configuration's rules say against a text, except that questions are open."""
+    """Return what the configuration's rules say against a text, whatever the answers to its questions are.
+
+    The questions are answered twice, each time differently: what only one of the answers breaks is no fault
+    of the documents.
+    """
     sources: dict[Path, Source] = {}
-    asked: list[Path] = []
+    asked: dict[Path, Question] = {}
     for path, entry in walk(entries):
         match entry:
             case Leaf():
@@ -28,26 +33,49 @@ def verify(text: str, entries: Iterable[Entry]) -> list[Problem]:
             case Item():
                 sources[path] = entry.source
             case Question():
-                asked.append(path)
+                asked[path] = entry
+    one, other = (list(_violations(text, _answers(asked, variant))) for variant in range(2))
     return [
         _source(violation.path, sources).problem(f"{violation.text} (the key {key_path(violation.path)})")
-        for violation in _violations(text, asked)
+        for violation in one
+        if violation in other and not any(_contains(path, violation.path) for path in asked)
     ]
 
 
-def _violations(text: str, asked: Iterable[Path]) -> Iterator[Violation]:
-    """Return what a text violates, and would violate with the questions answered."""
+#: Answers that have nothing in common with the examples of the questions.
+_OTHERS: Final[Mapping[str, Value]] = {
+    "gateway": {"local_networks": ["192.168.255.0/24"]},
+    "attachment": "transit-router",
+    "remote_networks": ["192.168.254.0/24"],
+    "local_id": "198.51.100.11",
+}
+
+
+def _answers(asked: Mapping[Path, Question], variant: int) -> Iterator[tuple[Path, Value]]:
+    """Yield an answer to each question: its example, or another. No two tunnels have one address."""
+    for number, (path, question) in enumerate(asked.items(), 1):
+        if question.key == "remote_address":
+            yield path, f"192.0.2.{number % 100 + 100 * variant}"
+        elif variant and question.key in _OTHERS:
+            yield path, _OTHERS[question.key]
+        else:
+            yield path, read(f"{question.key}: {question.example}".encode()).data[question.key]
+
+
+def _violations(text: str, answers: Iterable[tuple[Path, Value]]) -> Iterator[Violation]:
+    """Return what a text violates with the questions answered."""
     document = read(text.encode())
     yield from (Violation(fault.path, fault.text) for fault in document.faults)
+    for (*outer, key), value in answers if document.data else ():
+        section: Any = document.data
+        for part in outer:
+            section = section[part]
+        section[key] = value
     sketch = draft(document)
     config = build(sketch.file, hostname="gateway", folder="/", psks={})
-    for violation in (*sketch.violations, *map(sketch.relocated, contradictions(sketch.file))):
-        # What is missing is missed where it would be, or by what is around it.
-        if not any(_contains(one, violation.path) or _contains(violation.path, one) for one in asked):
-            yield violation
-    for violation in map(sketch.relocated, violations(config)):
-        if not any(_contains(one, violation.path) for one in asked):
-            yield violation
+    yield from sketch.violations
+    for violation in (*contradictions(sketch.file), *violations(config)):
+        yield sketch.relocated(violation)
 
 
 def _source(path: Path, sources: Mapping[Path, Source]) -> Source:

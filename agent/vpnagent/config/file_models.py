@@ -16,6 +16,7 @@ from vpnagent.config.values import (
     Attachment,
     Forwarding,
     LeakGuard,
+    NetworkType,
     OnPathDown,
     ProbeMethod,
     Role,
@@ -289,6 +290,10 @@ class ConnectionSection(Section):
     )
     forwarding: Annotated[Forwarding | None, member(Forwarding)] = key(
         "How the tunnels share the traffic. Default: active-standby for vpn-gateway, ecmp for transit-router."
+    )
+    network_type: Annotated[NetworkType | None, member(NetworkType)] = key(
+        "Network by which the two ends reach each other, as the cloud has it: `export` and `import --diff` "
+        "need it. Default: private where every `remote_address` is a private one, else public."
     )
     remote_networks: Networks = required("Networks that are routed into the tunnels.")
     exits: Interfaces = key(

@@ -16,7 +16,7 @@ from vpnagent.finding import Finding, Severity
 
 SLOW_3DES: Final = 200e6  #: bits per second from which the cloud advises against 3DES
 
-_GUOMI: Final = ("sm4", "sm3")
+GUOMI: Final = ("sm4", "sm3")
 
 _ON_BOTH_ENDS: Final = "on both ends: first in the cloud's IPsec connection, then here"
 
@@ -87,7 +87,7 @@ def _algorithms(config: Config) -> Iterator[Finding]:
 def _guomi(config: Config) -> Iterator[Finding]:
     for path, connection in connections(config):
         ike, esp = connection.ike, connection.esp
-        if not {ike.encryption, ike.integrity, esp.encryption, esp.integrity}.isdisjoint(_GUOMI):
+        if not {ike.encryption, ike.integrity, esp.encryption, esp.integrity}.isdisjoint(GUOMI):
             yield Finding(
                 code="GuomiUnproven",
                 subject=key_path(path),
