@@ -262,3 +262,27 @@ def test_what_is_passed_over_is_told_of_imports_and_of_comparisons(run: Run, imp
     status, _, errors = run("listed.json", "--diff", "site/vpnagent.yaml")
     assert status == 0
     assert all(f"note: {note}" in errors for note in notes)
+
+
+def test_what_means_something_else_on_the_wire_is_told_of_imports_and_of_comparisons(
+    run: Run, imported: Path
+) -> None:
+    tree = document("describe-dual-bgp.json")
+    [one, other] = tree["TunnelOptionsSpecification"]["TunnelOptions"]
+    one["TunnelIkeConfig"] |= {"RemoteId": "@office", "Psk": "0x6d794875736800"}
+    other["TunnelBgpConfig"] |= {
+        "LocalBgpIp": "10.9.9.1",
+        "PeerBgpIp": "10.9.9.2",
+        "TunnelCidr": "10.9.9.0/30",
+    }
+    write(imported / "odd.json", tree)
+    here = "note: odd.json $.TunnelOptionsSpecification.TunnelOptions"
+    for options in (NETWORKS, ["--diff", "site/vpnagent.yaml"]):
+        _, _, errors = run("odd.json", *options)
+        for note in (
+            f"{here}[0].TunnelIkeConfig.RemoteId: IdentityNotation: is sent as a name, without the '@'",
+            f"{here}[0].TunnelIkeConfig.Psk: KeyNotation: the pre-shared key begins with 0x",
+            f"{here}[1].TunnelBgpConfig.PeerBgpIp: InsideAddressForbidden: 10.9.9.0/30",
+        ):
+            assert note in errors
+        assert "6d7948" not in errors

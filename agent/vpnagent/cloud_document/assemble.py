@@ -192,15 +192,6 @@ def _gaps(connection: Connection) -> Iterator[Problem]:
             if key not in tunnel.facts:
                 where = tunnel.view.absent.get(key, tunnel.view.where)
                 yield where.problem("is missing, and nothing is assumed: the cloud's defaults differ by page")
-        yield from _perspective(tunnel.facts)
-
-
-def _perspective(facts: Facts) -> Iterator[Problem]:
-    """A document that calls the cloud's address ours was written, or edited, from the other end."""
-    ours, cloud = facts.get("local_id"), facts.get("remote_address")
-    if ours and cloud and ours.value == cloud.value:
-        text = f"{ours.value} should be this gateway's, and is the cloud's address in {cloud.sources[0]}"
-        yield ours.sources[0].problem(text)
 
 
 def _only(facts: Facts, keys: Sequence[str]) -> Facts:

@@ -5,20 +5,23 @@ as its questions are answered.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, walk
 from vpnagent.cloud_document.told import Source
 from vpnagent.config.build import build, contradictions
-from vpnagent.config.draft import draft
+from vpnagent.config.draft import Draft, draft
+from vpnagent.config.notation import notation
 from vpnagent.config.rules import violations
+from vpnagent.config.values import Config
 from vpnagent.config.wording import Path, Violation, key_path
 from vpnagent.config.yaml_positions import Value, read
 from vpnagent.errors import Problem
 
 
-def verify(text: str, entries: Iterable[Entry]) -> list[Problem]:
-    """Return what the configuration's rules say against a text, whatever the answers to its questions are.
+def verify(text: str, entries: Iterable[Entry]) -> tuple[list[Problem], list[str]]:
+    """Return what the configuration's rules say against a text, and what they remark on its values.
 
     The questions are answered twice, each time differently: what only one of the answers breaks is no fault
     of the documents.
@@ -34,12 +37,20 @@ def verify(text: str, entries: Iterable[Entry]) -> list[Problem]:
                 sources[path] = entry.source
             case Question():
                 asked[path] = entry
-    one, other = (list(_violations(text, _answers(asked, variant))) for variant in range(2))
-    return [
+    sketch, config = _configured(text, _answers(asked, 0))
+    other = list(_violations(*_configured(text, _answers(asked, 1))))
+    problems = [
         _source(violation.path, sources).problem(f"{violation.text} (the key {key_path(violation.path)})")
-        for violation in one
+        for violation in _violations(sketch, config)
         if violation in other and not any(_contains(path, violation.path) for path in asked)
     ]
+    names = {key_path(path): source for path, source in sources.items()}
+    remarks = [
+        f"{names[finding.subject]}: {finding.code}: {finding.text}: {finding.hint}"
+        for finding in notation(config)
+        if finding.subject in names
+    ]
+    return problems, remarks
 
 
 #: Answers that have nothing in common with the examples of the questions.
@@ -62,17 +73,21 @@ def _answers(asked: Mapping[Path, Question], variant: int) -> Iterator[tuple[Pat
             yield path, read(f"{question.key}: {question.example}".encode()).data[question.key]
 
 
-def _violations(text: str, answers: Iterable[tuple[Path, Value]]) -> Iterator[Violation]:
-    """Return what a text violates with the questions answered."""
+def _configured(text: str, answers: Iterable[tuple[Path, Value]]) -> tuple[Draft, Config]:
+    """Return a text with its questions answered."""
     document = read(text.encode())
-    yield from (Violation(fault.path, fault.text) for fault in document.faults)
     for (*outer, key), value in answers if document.data else ():
         section: Any = document.data
         for part in outer:
             section = section[part]
         section[key] = value
     sketch = draft(document)
-    config = build(sketch.file, hostname="gateway", folder="/", psks={})
+    faults = tuple(Violation(fault.path, fault.text) for fault in document.faults)
+    sketch = replace(sketch, violations=(*faults, *sketch.violations))
+    return sketch, build(sketch.file, hostname="gateway", folder="/", psks={})
+
+
+def _violations(sketch: Draft, config: Config) -> Iterator[Violation]:
     yield from sketch.violations
     for violation in (*contradictions(sketch.file), *violations(config)):
         yield sketch.relocated(violation)

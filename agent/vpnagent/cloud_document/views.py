@@ -22,6 +22,7 @@ from vpnagent.cloud_document.vocabulary import (
     ROLE,
     TUNNEL_BANDWIDTH,
 )
+from vpnagent.config.notation import is_masked
 
 EVERYTHING: Final = ("0.0.0.0/0",)
 
@@ -255,6 +256,9 @@ def _add_proposals(facts: _Facts, ike: JsonObject, esp: JsonObject) -> None:
 def _add_identities(facts: _Facts, ike: JsonObject, side: _Side) -> None:
     for name, key in (("local_id", f"{side.ours}Id"), ("remote_id", f"{side.cloud}Id")):
         identity = ike.text(key)
+        if identity and is_masked(identity):
+            text = "is masked: vpnagent needs the document as the API gives it, with all numbers"
+            ike.problems.append(ike.source(key).problem(text))
         facts.add(name, None if identity == NO_IDENTITY else identity, ike.source(key))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
+from vpnagent.config.notation import notation
 from vpnagent.config.places import connections, tunnels
 from vpnagent.config.values import Agent, Config
 from vpnagent.config.wording import Path, key_path
@@ -63,6 +64,7 @@ def weaknesses(config: Config) -> list[Finding]:
         *_guomi(config),
         *_slow(config),
         *_aggressive(config),
+        *notation(config),
     ]
 
 

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.config.address_kinds import PRIVATE
 from vpnagent.config.build import inside_peer
+from vpnagent.config.notation import sent_as
 from vpnagent.config.values import (
     Attachment,
     Config,
@@ -179,8 +180,8 @@ def _phases(
         psk=entry("psks", str(tunnel.key)),
     )
     identities = (
-        Attribute(f"{id_prefix}local_id", tunnel.remote_id),
-        Attribute(f"{id_prefix}remote_id", tunnel.local_id),
+        Attribute(f"{id_prefix}local_id", sent_as(tunnel.remote_id)),
+        Attribute(f"{id_prefix}remote_id", sent_as(tunnel.local_id)),
     )
     yield Block(f"{prefix}ike_config", (), phase1 + identities)
     phase2 = attributes(
