@@ -41,7 +41,7 @@ Json = dict[str, Any]
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False, with_comments=False)
 
 CLOUD_ENCRYPTION = {"aes": "aes128", "aes192": "aes192", "aes256": "aes256", "des": "des", "3des": "3des"}
-CLOUD_GROUPS = {"disabled": None, "group1": 1, "group2": 2, "group5": 5, "group14": 14}
+CLOUD_GROUPS = {"disabled": None, "group1": 1, "group2": 2, "group5": 5, "group14": 14, "group24": 24}
 SERVICES = IPv4Network("100.64.0.0/10")
 
 

@@ -27,7 +27,7 @@ from vpnagent.events.kinds import WORDS
 
 ENCRYPTION: Final = ("aes128", "aes192", "aes256", "3des", "des", "aes128gcm16", "aes256gcm16", "sm4")
 INTEGRITY: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sm3")
-DH_GROUPS: Final = (1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 31)  #: IANA numbers
+DH_GROUPS: Final = (1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 24, 31)  #: IANA numbers
 MAX_HOOKS: Final = 8
 MAX_TUNNELS: Final = 2  #: the cloud gives a connection one or two
 

@@ -53,6 +53,12 @@ _WEAK: Final[dict[str | int | None, tuple[str, Severity, str, str]]] = {
         "Diffie-Hellman group 2 (1024 bits), the cloud's default, is within reach of a state",
         f"use group 14 {_ON_BOTH_ENDS}",
     ),
+    24: (
+        "WeakDhGroup24",
+        Severity.WARNING,
+        "Diffie-Hellman group 24 has small subgroups of unknown origin, and should not be used (RFC 8247)",
+        f"use group 14 {_ON_BOTH_ENDS}",
+    ),
 }
 
 
