@@ -16,8 +16,8 @@ FIELDS: dict[str, str] = {
         EffectImmediately EnableDpd EnableNatTraversal EnableTunnelsBgp IkeConfig InternetIp IpsecConfig
         LocalSubnet Name NetworkType RemoteCaCertificate RemoteSubnet RequestId ResourceGroupId Spec State
         Status Tags
-        TransitRouterId TransitRouterName TunnelBandwidth TunnelOptionsSpecification VcoHealthCheck VpnBgpConfig
-        VpnConnectionId VpnGatewayId ZoneNo""",
+        TransitRouterId TransitRouterName TunnelBandwidth TunnelOptionsSpecification VcoHealthCheck
+        VpnBgpConfig VpnConnectionId VpnGatewayId ZoneNo""",
     "TunnelOptions": """TunnelId TunnelIndex Role CustomerGatewayId InternetIp ZoneNo State Status EnableDpd
         EnableNatTraversal RemoteCaCertificate TunnelIkeConfig TunnelIpsecConfig TunnelBgpConfig""",
     "TunnelBgpConfig": "BgpStatus LocalAsn LocalBgpIp PeerAsn PeerBgpIp TunnelCidr",

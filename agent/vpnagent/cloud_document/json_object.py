@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 from typing import Final, TypeVar
 
 from vpnagent.cloud_document.told import Source
+from vpnagent.config.odd_characters import told
 from vpnagent.config.wording import listed, shown
 from vpnagent.errors import Problem
 from vpnagent.secret import Secret
@@ -44,7 +45,10 @@ def parse(content: bytes) -> Json:
     try:
         value: Json = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise JsonError(f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from error
+        where = f"in line {error.lineno}, column {error.colno}"
+        odd = told(text[error.pos : error.pos + 1] or " ")
+        there = f", where there is {odd}" if odd else ""
+        raise JsonError(f"is not JSON: {error.msg} {where}{there}") from error
     except RecursionError as error:
         raise JsonError("is nested too deep") from error
     except ValueError as error:  # a number of thousands of digits

@@ -155,8 +155,8 @@ def _guomi(connection: Connection) -> Iterator[Remark]:
     if mark := _mark_of_guomi(connection):
         yield Remark(
             f"this is a Guomi connection ({mark.sources[0]}): SM4 and SM3, IKE version 1, and certificates "
-            "in place of pre-shared keys. No strongSwan release can do that. Use a VPN gateway of the ordinary "
-            "type, with aes and sha on both ends; see AlgorithmMissing in docs/check.md."
+            "in place of pre-shared keys. No strongSwan release can do that. Use a VPN gateway of the "
+            "ordinary type, with aes and sha on both ends; see AlgorithmMissing in docs/check.md."
         )
 
 

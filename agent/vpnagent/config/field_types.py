@@ -145,7 +145,7 @@ def _lets_in_several(identity: str) -> bool:
     strongSwan src/libstrongswan/utils/identification.c, create_ip_address_from_string and
     identification_create_from_string_with_regex.
     """
-    if identity in ("0.0.0.0", "::", "0::0") or _PATTERN.match(identity):  # noqa: S104 - no address to bind
+    if identity in ("0.0.0.0", "::", "0::0") or _PATTERN.match(identity):
         return True
     for separator in "/-":
         first, found, rest = identity.partition(separator)

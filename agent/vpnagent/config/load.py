@@ -13,6 +13,7 @@ from vpnagent.config import hooks
 from vpnagent.config.build import absolute, build, contradictions, metrics_tls
 from vpnagent.config.draft import draft
 from vpnagent.config.file_models import AgentSection, ConfigFile, HookSection, TunnelSection
+from vpnagent.config.odd_characters import sentence
 from vpnagent.config.rules import violations
 from vpnagent.config.secret_files import (
     Absence,
@@ -113,6 +114,11 @@ def _problems(name: str, document: Document, found: tuple[Violation, ...]) -> tu
     """Return everything that is wrong, each once, in the order of the file."""
     problems = [Problem(name, fault.line, key_path(fault.path), fault.text) for fault in document.faults]
     problems += [Problem(name, document.line(path), key_path(path), text) for path, text in found]
+    wrong = {problem.line for problem in problems}
+    for line in sorted(wrong.intersection(odd.line for odd in document.odd)):
+        odd = tuple(odd for odd in document.odd if odd.line == line)
+        if not any(sentence(odd[:1]) in problem.text for problem in problems):
+            problems.append(Problem(name, line, "", sentence(odd)))
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
 
 

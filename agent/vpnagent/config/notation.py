@@ -38,8 +38,8 @@ class Sort(NamedTuple):
 
 _PLAIN: Final = "write an address, or a name without a type, here and in the cloud's form"
 _TYPED: Final = re.compile(
-    r"(ipv4|ipv6|ipv4net|ipv6net|ipv4range|ipv6range|rfc822|email|userfqdn|fqdn|dns|asn1dn|asn1gn|xmppaddr|keyid"
-    r"|uri):|\{(0x[0-9a-f]+|[0-9]+)\}:",
+    r"(ipv4|ipv6|ipv4net|ipv6net|ipv4range|ipv6range|rfc822|email|userfqdn|fqdn|dns|asn1dn|asn1gn|xmppaddr"
+    r"|keyid|uri):|\{(0x[0-9a-f]+|[0-9]+)\}:",
     re.IGNORECASE,
 )
 _NUMBERS: Final = re.compile(r"[0-9.]+", re.ASCII)
@@ -47,10 +47,13 @@ _MASKED: Final = re.compile(r"(?=.*[xX*])([0-9]{1,3}|[xX*]+)(\.([0-9]{1,3}|[xX*]
 _SUBJECT: Final = re.compile(r"[/ ]*([A-Za-z]+)[ ]*=")
 #: the attributes of a certificate's subject that charon knows
 _ATTRIBUTES: Final = frozenset(
-    """nd uid dc cn sn serialnumber c l st street o ou organizationidentifier t d postaladdress postalcode n g i
-    dnqualifier dmdname pseudonym id en employeenumber e email emailaddress un unstructuredname ua
-    unstructuredaddress tcgid""".split()
-)
+    {
+        "nd", "uid", "dc", "cn", "sn", "serialnumber", "c", "l", "st", "street", "o", "ou",
+        "organizationidentifier", "t", "d", "postaladdress", "postalcode", "n", "g", "i", "dnqualifier",
+        "dmdname", "pseudonym", "id", "en", "employeenumber", "e", "email", "emailaddress", "un",
+        "unstructuredname", "ua", "unstructuredaddress", "tcgid",
+    }
+)  # fmt: skip
 
 
 def notation(config: Config) -> list[Finding]:
@@ -94,7 +97,7 @@ def is_masked(text: str) -> bool:
 
 
 def sort_of(identity: str) -> Sort | None:
-    """Return what charon makes of an identity; None where it is the address, name or subject it looks like."""
+    """Return what charon makes of an identity; None for the address, name or subject that it looks like."""
     if typed := _TYPED.match(identity):
         kind = (typed[1] or typed[2]).casefold()
         return Sort(f"is of the type {kind} to charon, and what stands before the colon is not sent", _PLAIN)
