@@ -111,7 +111,9 @@ def _with_ranges(found: list[Finding], region: str) -> list[Finding]:
 
     services = catalogue()
     if region not in regions(services):
-        raise click.BadParameter(f"must be one of {', '.join(regions(services))}", param_hint="--region")
+        known = ", ".join(regions(services))
+        text = f"the table of ranges (as of {services.read}) does not have {region}; it has {known}"
+        raise click.BadParameter(text, param_hint="--region")
     return [with_ranges(finding, services, region) for finding in found]
 
 
