@@ -15,7 +15,8 @@ from vpnagent.secret import Secret
 
 ADDRESS_AND_NAMES = [
     "198.51.100.10", "office.example.com", "office", "gw-1", "CN=gw,O=Example,C=CN",
-    "C=CN, O=Example, CN=gw 1", "/C=CN/CN=gw", "198.51.100.10.example.com", "3com.example", "0x7f", "emailAddress=a@b.example,CN=gw",
+    "C=CN, O=Example, CN=gw 1",
+    "/C=CN/CN=gw", "198.51.100.10.example.com", "3com.example", "0x7f", "emailAddress=a@b.example,CN=gw",
 ]  # fmt: skip
 
 #: identity -> what charon makes of it (strongSwan 6.0.6, src/libstrongswan/utils/identification.c)

@@ -68,6 +68,7 @@ def weaknesses(config: Config) -> list[Finding]:
         *_metrics(config.agent),
         *_algorithms(config),
         *_guomi(config),
+        *_ikev1(config),
         *_slow(config),
         *_aggressive(config),
         *notation(config),
@@ -103,6 +104,21 @@ def _guomi(config: Config) -> Iterator[Finding]:
                 text="Guomi (SM4, SM3) works only with a charon that registers it, which no strongSwan "
                 "release does; with a gateway of type NationalStandard it is unproven",
                 hint="use a VPN gateway of the ordinary type, with aes and sha on both ends",
+            )
+
+
+def _ikev1(config: Config) -> Iterator[Finding]:
+    for path, connection in connections(config):
+        if connection.ike.version == 1:
+            yield Finding(
+                code="Ikev1GoingAway",
+                subject=key_path((*path, "ike", "version")),
+                severity=Severity.INFO,
+                text=f"{connection.name} uses IKE version 1, which strongSwan 6.1 (September 2026) is built "
+                "without unless the distribution asks for it, and which is to be removed: an upgrade of that "
+                "package would end these tunnels",
+                hint="set ikev2 for one tunnel after the other in the cloud's IPsec connection, then "
+                "ike.version: 2 here; vpnagent plan says what that interrupts",
             )
 
 
