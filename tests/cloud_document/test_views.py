@@ -141,6 +141,14 @@ def test_the_customer_gateways_address_is_our_identity_where_none_is_told() -> N
     assert tunnel(tree).facts["local_id"].value == "198.51.100.10"
 
 
+def test_a_customer_gateway_with_another_address_than_the_identity_is_told() -> None:
+    tree = copy.deepcopy(SINGLE)
+    assert "expects this gateway's packets" not in unwrapped(yaml_text({"file": tree}))
+    tree["VpnConnectionConfig"]["Local"] = "198.51.100.77"
+    text = unwrapped(yaml_text({"file": tree}))
+    assert "NOTE: file $.VpnConnectionConfig.Local has 198.51.100.77: that is where the cloud expects" in text
+
+
 def test_the_customer_gateways_id_is_not() -> None:
     tree = copy.deepcopy(SINGLE)
     del tree["VpnConnectionConfig"]["IkeConfig"]["LocalId"]

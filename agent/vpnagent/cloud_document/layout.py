@@ -123,6 +123,12 @@ def _tunnel(tunnel: Tunnel) -> Iterator[Entry]:
         yield Remark(f"{where} tells no identity of the cloud's end: remote_address is expected.")
     yield from _leaves(facts, "remote_id")
     yield from _leaves(facts, "local_id") or [_LOCAL_ID]
+    gateway, identity = facts.get("customer_gateway"), facts.get("local_id")
+    if gateway and identity and gateway.value != identity.value:
+        yield Remark(
+            f"{gateway.sources[0]} has {written(gateway.value)}: that is where the cloud expects this "
+            "gateway's packets from."
+        )
 
 
 def _key(connection: Connection, tunnel: Tunnel, psk_directory: str | None) -> Iterator[Entry]:

@@ -114,8 +114,10 @@ def _downloaded_tunnel(tunnel: JsonObject, sessions: tuple[JsonObject, ...]) -> 
     _add_proposals(facts, ike, tunnel.object("IpsecConfig"))
     facts.add("remote_address", tunnel.text("Remote"), tunnel.source("Remote"))
     _add_identities(facts, ike, _DOWNLOAD)
-    if _is_address(local := tunnel.text("Local")) and "local_id" not in facts.told:
-        facts.add("local_id", local, tunnel.source("Local"))  # what the cloud expects at the customer gateway
+    if _is_address(local := tunnel.text("Local")):
+        facts.add("customer_gateway", local, tunnel.source("Local"))
+        if "local_id" not in facts.told:  # what the cloud expects at the customer gateway
+            facts.add("local_id", local, tunnel.source("Local"))
     for session in sessions:
         if session.text("TunnelId") == identity:
             _add_inside_address(facts, session, _side_of_download(session))
