@@ -178,10 +178,10 @@ def _with(tunnel: Tunnel, facts: Facts) -> Tunnel:
 def _gaps(connection: Connection) -> Iterator[Problem]:
     """Return what is missing and must not be assumed, and what cannot be."""
     for number, tunnel in enumerate(connection.tunnels[MAX_TUNNELS:], MAX_TUNNELS + 1):
-        text = (
-            f"is tunnel {number} of the connection: the cloud gives it one or two, and vpnagent takes no more"
+        yield tunnel.view.where.problem(
+            f"is tunnel {number} of the connection, which must have at most {MAX_TUNNELS} entries: the cloud "
+            "gives it one or two"
         )
-        yield tunnel.view.where.problem(text)
     where = connection.view.absent.get("traffic_selectors")
     if where and "traffic_selectors" not in connection.facts:
         yield where.problem("is missing, or its counterpart is: 0.0.0.0/0 at both ends, or networks at both")

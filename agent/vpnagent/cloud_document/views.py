@@ -259,7 +259,7 @@ def _add_identities(facts: _Facts, ike: JsonObject, side: _Side) -> None:
     for name, key in (("local_id", f"{side.ours}Id"), ("remote_id", f"{side.cloud}Id")):
         identity = ike.text(key)
         if identity and is_masked(identity):
-            text = "is masked: vpnagent needs the document as the API gives it, with all numbers"
+            text = "is masked, and must be as the API gives it, with all its numbers"
             ike.problems.append(ike.source(key).problem(text))
         facts.add(name, None if identity == NO_IDENTITY else identity, ike.source(key))
 
