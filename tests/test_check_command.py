@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -133,6 +134,18 @@ def test_json_is_json_whatever_is_wrong_with_the_file(run: Run, tmp_path: pathli
         assert {f["code"] for f in json.loads(output)["findings"]} == {"FileRefused"}
     status, output, _ = run("--json", "--config", str(tmp_path / "none.yaml"))
     assert (status, json.loads(output)["config"]) == (2, str(tmp_path / "none.yaml"))
+
+
+def test_a_key_in_the_wrong_place_is_not_in_the_json(tmp_path: pathlib.Path) -> None:
+    misplaced = ("role: standby", "role: my-Hush-key"), ("name: idc-hz-1", "name: 'my Hush key'")
+    path = written(tmp_path, *misplaced, ("203.0.113.1", "my-Hush-key"))
+    command = [sys.executable, "-m", "vpnagent", "check", "--file-only", "--json", "--config", path]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "Hush" not in done.stdout
+    refused = found(done.stdout)
+    assert len(refused) == 3
+    assert "must be active or standby" in refused["FileRefused connections[0].tunnels[1].role"]["text"]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What is wrong with a machine, as findings: every check, in one place. Pure."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -70,14 +71,24 @@ def kernel_not_looked_at(why: str) -> Finding:
 
 
 def refused(error: ConfigError) -> list[Finding]:
-    """Return the problems of a file that cannot be used as findings, for those who read JSON."""
+    """Return the problems of a file that cannot be used as findings, for those who read JSON.
+
+    JSON travels, into the logs of CI and to the vendor: the values that break the rules are not in it.
+    """
     return [
         Finding(
             code="FileRefused",
             subject=problem.key,
             severity=Severity.CRITICAL,
-            text=f"line {problem.line}: {problem.text}" if problem.line else problem.text,
+            text=(f"line {problem.line}: " if problem.line else "") + _rule(problem.text),
             hint="correct the file: nothing else was looked at",
         )
         for problem in error.problems
     ]
+
+
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+def _rule(text: str) -> str:
+    return _QUOTED.sub("…", text.partition(", not ")[0])
