@@ -182,6 +182,26 @@ def test_json_in_a_text_is_read() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["body", "Body", "data", "Response"])
+def test_an_answer_may_be_in_whatever_is_the_only_thing_that_can_hold_it(name: str) -> None:
+    tree = document("describe-single.json")
+    holder = {"headers": {"x-acs-request-id": "r"}, "statusCode": 200, "success": True, name: tree}
+    assert values(assembled({"file": {"result": holder}})) == values(assembled({"file": tree}))
+    assert assembled({"file": holder}).notes == ()
+    [problem] = problems({"file": {"one": tree, "other": tree}})
+    assert problem.startswith("file: $: is neither the answer of")
+
+
+@pytest.mark.parametrize("wrap", [lambda tree: [tree], lambda tree: {"body": tree}, json.dumps])
+def test_wrappers_have_an_end(wrap: Callable[[Any], Any]) -> None:
+    tree: Any = document("describe-single.json") if wrap is json.dumps else 7
+    for _ in range(12 if wrap is json.dumps else 900):
+        tree = wrap(tree)
+        if len(str(tree)) > 1 << 22:
+            break
+    assert len(problems({"file": tree})) <= 1
+
+
 def listed(tree: Any) -> Any:
     """Return a tree in which every object is a list of one, as Terraform and XML have them."""
     if isinstance(tree, list):

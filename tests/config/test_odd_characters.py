@@ -122,3 +122,9 @@ def test_a_mistake_elsewhere_does_not_blame_them(problems: Problems) -> None:
 def test_chinese_text_that_is_a_value_is_let_be(problems: Problems) -> None:
     hook = "hooks:\n  - {name: pager, command: [/bin/say, '告警\uff1a隧道\uff0c断开']}\n"
     assert problems(EXAMPLE_YAML + hook) == []
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_lines_are_counted_as_the_parser_counts_them(end: str, problems: Problems) -> None:
+    found = problems(EXAMPLE_YAML.replace("if_id: 2", "if_id: \uff12").replace("\n", end))
+    assert "29: holds a full-width 2 (U+FF12): write '2'" in found

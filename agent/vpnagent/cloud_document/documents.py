@@ -1,15 +1,15 @@
 """Which document a JSON text is, whatever it is wrapped in, and the connections it tells of.
 
 Accepted: the answers of DownloadVpnConnectionConfig, DescribeVpnConnection and DescribeVpnConnections (and
-DescribeVpnConnection in the latter's wrapper, as its page of 2021 shows it), their inner objects, an SDK's
-answer with a ``body``, be it an object or JSON in a text, and a list of any of these.
+DescribeVpnConnection in the latter's wrapper, as its page of 2021 shows it), their inner objects, what an SDK
+or a program has them in as the only object, list or JSON in a text (``body``), and a list of any of these.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from vpnagent.cloud_document.json_object import Json, JsonError, JsonObject, Reading, kind, parse
+from vpnagent.cloud_document.json_object import Json, JsonError, JsonObject, Reading, fold, kind, parse
 from vpnagent.cloud_document.told import Source
 from vpnagent.cloud_document.views import ConnectionView, described, downloaded
 from vpnagent.cloud_document.vocabulary import NOT_USED
@@ -17,7 +17,9 @@ from vpnagent.config.wording import shown
 
 _OF_DOWNLOAD: Final = frozenset({"Local", "Remote", "TunnelsConfig", "BgpConfigs"})
 _OF_DESCRIBE: Final = frozenset({"VpnConnectionId", "CustomerGatewayId", "TunnelOptionsSpecification"})
-_WRAPPERS: Final = ("VpnConnectionConfig", "VpnConnections", "body")
+_WRAPPERS: Final = ("VpnConnectionConfig", "VpnConnections")
+_BESIDE: Final = "headers"  #: what SDKs put beside the body
+_MAX_DEPTH: Final = 20  #: of what an answer is wrapped in
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class Documents:
 
     def _views(self, value: Json, where: Source) -> Iterator[ConnectionView]:
         match value:
+            case _ if len(where.path or ()) > _MAX_DEPTH:
+                self.reading.problems.append(where.problem("is nested too deep"))
             case list():
                 for index, item in enumerate(value):
                     yield from self._views(item, where.below(index))
@@ -87,11 +91,11 @@ class Documents:
                 yield downloaded(holder.object(wrapper))
             case "VpnConnections":
                 yield from self._of_list(holder)
-            case "body":
-                holder.no_use_for()
-                yield from self._views(holder.value(wrapper), holder.source(wrapper))
             case None if download != describe:
                 yield downloaded(holder) if download else described(holder)
+            case None if (body := _body(holder)) is not None:
+                holder.no_use_for()
+                yield from self._views(holder.value(body), holder.source(body))
             case _:
                 holder.problems.append(holder.where.problem(_unknown(holder)))
 
@@ -100,6 +104,19 @@ class Documents:
         if (total := holder.integer("TotalCount")) is not None:
             self.listings.append((holder.source("TotalCount"), total, len(found)))
         yield from map(described, found)
+
+
+def _body(holder: JsonObject) -> str | None:
+    """Return the only member in which an answer can be, of an SDK's response or a program's own wrapper."""
+    if holder.keys(_OF_DOWNLOAD | _OF_DESCRIBE):
+        return None
+    inside = [
+        key
+        for key, value in holder.members.items()
+        if (isinstance(value, dict | list) and value and fold(key) != _BESIDE)
+        or (isinstance(value, str) and value.lstrip().startswith(("{", "[")))
+    ]
+    return inside[0] if len(inside) == 1 else None
 
 
 def _unknown(holder: JsonObject) -> str:

@@ -73,10 +73,15 @@ def odd_characters(text: str) -> tuple[Odd, ...]:
         return ()
     return tuple(
         odd
-        for number, line in enumerate(text.split("\n"), 1)
+        for number, line in enumerate(lines_of(text), 1)
         if _CANDIDATES.search(line)
         for odd in _of_line(number, line)
     )
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines as YAML 1.1 counts them (libyaml), whose breaks are more than one; without them."""
+    return re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
 
 
 def _of_line(number: int, line: str) -> Iterator[Odd]:

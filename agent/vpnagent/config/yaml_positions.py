@@ -14,7 +14,7 @@ from typing import Final
 
 import yaml
 
-from vpnagent.config.odd_characters import Odd, odd_characters, sentence, told
+from vpnagent.config.odd_characters import Odd, lines_of, odd_characters, sentence, told
 from vpnagent.config.wording import Path
 
 MAX_BYTES: Final = 1 << 20
@@ -153,7 +153,7 @@ _TOO_DEEP: Final = f"is nested deeper than {MAX_DEPTH} levels"
 
 def _in_words(error: yaml.MarkedYAMLError, text: str) -> _Unreadable:
     """Return what is wrong, in words where it is a character: a parser speaks of tokens, and a line late."""
-    mark, lines = error.problem_mark, text.split("\n")
+    mark, lines = error.problem_mark, lines_of(text)
     if mark is None:
         return _Unreadable(0, f"is not YAML: {_problem(error)}")
     first = mark.line
