@@ -158,3 +158,18 @@ def test_every_set_of_answers_loads(tunnels: int) -> None:
     text = first_configuration(answers, "psk").encode()
     config = load("/etc/vpnagent/vpnagent.yaml", content=text, read_secrets=False)
     assert len(config.tunnels()) == tunnels
+
+
+def test_a_key_in_anothers_notation_is_told_of_and_not_shown(tmp_path: Path) -> None:
+    done = init(tmp_path, *OPTIONS, "--psk-stdin", keys=['"first-Hush-71"', "second-Hush-72"])
+    assert done.returncode == 0
+    [note] = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    assert "psk/primary: KeyNotation: the pre-shared key is in quotes" in note
+
+
+def test_the_two_ends_are_not_swapped(tmp_path: Path) -> None:
+    options = [*OPTIONS, "--tunnel", "198.51.100.10"]
+    done = init(tmp_path, *options[:-6], *options[-4:], "--psk-stdin", keys=KEYS)
+    assert done.returncode == 2
+    assert "local_id: must be this gateway's: 198.51.100.10 is the cloud's" in done.stderr
+    assert contents(tmp_path) == {}

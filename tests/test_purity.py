@@ -12,6 +12,7 @@ SHELL = {
     "__main__.py",
     "bell.py",
     "checks/__main__.py",
+    "checks/ike_version.py",
     "checks/large_packets.py",
     "checks/observe.py",
     "checks/packet_filter.py",

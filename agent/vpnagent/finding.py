@@ -17,6 +17,11 @@ class Severity(enum.Enum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    def reaches(self, least: "Severity") -> bool:
+        """Whether it is this bad, or worse."""
+        order = list(Severity)
+        return order.index(self) >= order.index(least)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:

@@ -1,16 +1,21 @@
-"""What a reload does to the SAs of each tunnel, told before it happens. Pure.
+"""What a reload does to the SAs of each tunnel, and to the kernel, told before it happens. Pure.
 
 The same judgement as `ipsec.plan` takes when it happens; interruptions are what the lab has seen.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import ipsec_connections
+from vpnagent.desired import desired, ipsec_connections
+from vpnagent.finding import Severity
 from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.plan import negotiable_beside
 from vpnagent.naming import former_keys
+from vpnagent.routing.objects import KernelState
+from vpnagent.routing.plan import plan
+from vpnagent.selection import Verdict
 
 ADDED = "is added"
 RENAMED = "is the {} of before: its SAs stay"
@@ -25,6 +30,8 @@ ALONE = "interrupted for one negotiation, usually below a second; until the clou
 REPLACED = "interrupted until a tunnel that is added is up; with its interface and if_id it would stay"
 ENDED = "interrupted for good: no tunnel of the connection is left"
 
+_SEVERITIES = {NOTHING: Severity.INFO, INBOUND: Severity.INFO, MOVED: Severity.WARNING}
+
 
 @dataclass(frozen=True, slots=True)
 class TunnelChange:
@@ -36,6 +43,11 @@ class TunnelChange:
 
     def __str__(self) -> str:
         return f"{self.tunnel} {self.change} ({self.interruption})"
+
+    @property
+    def severity(self) -> Severity:
+        """How grave it is: a warning where traffic moves, critical where it is interrupted."""
+        return _SEVERITIES.get(self.interruption, Severity.CRITICAL)
 
 
 def tunnel_changes(old: Config, new: Config) -> Iterator[TunnelChange]:
@@ -60,3 +72,21 @@ def _change(old: Connection, new: Connection) -> str | None:
     if old == new:
         return None
     return RENEWED if negotiable_beside(old, new) else TAKEN_DOWN
+
+
+def preview(old: Config, new: Config) -> dict[str, Any]:
+    """Return what a reload does to SAs as ``vpnagent plan`` has it, and how grave the worst of it is."""
+    changes = list(tunnel_changes(old, new))
+    worst = max((list(Severity).index(change.severity) for change in changes), default=0)
+    tunnels = sorted(map(str, changes))
+    return {"refused": None, "tunnels": tunnels, "severity": list(Severity)[worst].value}
+
+
+def kernel_changes(old: Config, new: Config) -> list[str]:
+    """Return what would change in a kernel that has all that the old one wants, with all tunnels up."""
+    have, want = (
+        desired(config, {t.key: Verdict(child_sa_installed=True) for t in config.tunnels()}).kernel
+        for config in (old, new)
+    )
+    state = KernelState(objects=have, foreign_links=frozenset(), foreign_routes=frozenset(), counters={})
+    return [str(action) for action in plan(want, state, prune=True, manage_sysctls=new.agent.manage_sysctls)]

@@ -17,7 +17,7 @@ from vpnagent.errors import ConfigError, ControlError
 from vpnagent.finding import Finding, Severity
 from vpnagent.keeping import Keeping
 from vpnagent.knowledge import Knowledge
-from vpnagent.live_change import tunnel_changes
+from vpnagent.live_change import preview
 from vpnagent.naming import former_keys
 from vpnagent.renaming import carry_over
 from vpnagent.standing import MOST, Loaded, Standing
@@ -81,8 +81,7 @@ class Reloader:
             loaded = await asyncio.to_thread(self._standing.read)
         except ConfigError as error:
             return {"refused": str(error.discreet()), "tunnels": []}
-        changes = sorted(map(str, tunnel_changes(self._known.config, loaded.config)))
-        return {"refused": None, "tunnels": changes}
+        return preview(self._known.config, loaded.config)
 
     async def confirm(self) -> dict[str, Any]:
         """Let the change that waits for it stand. Raises ControlError when none does."""

@@ -117,7 +117,7 @@ def test_every_file_is_read_that_can_expire(tmp_path: Path) -> None:
     seen = readings.certificates(config(tmp_path))
 
     assert [(c.owner, c.role, c.error) for c in seen] == [
-        ("hangzhou/primary", "certificate", "must be a regular file"),
+        ("hangzhou/primary", "certificate", "cannot be read: it is no regular file"),
         ("hangzhou/primary", "CA", ""),
         (LISTENER, "certificate", ""),
     ]

@@ -242,6 +242,10 @@ def test_the_hint_names_the_narrow_ranges_of_the_region() -> None:
     assert "100.100.2.136/32" in named.hint
     assert "PrivateLink" in named.hint
     assert (named.code, named.subject) == (found.code, found.subject)
+    assert "Log Service" not in with_ranges(found, catalogue(), "ap-southeast-1").hint.partition(" (OSS")[0]
+    lacking = with_ranges(found, catalogue(), "ap-southeast-1").hint
+    assert "of Log Service the table has none there" in lacking
+    assert "the table has none there" not in named.hint
 
 
 def test_many_routes_through_one_interface_are_one_finding_with_examples() -> None:

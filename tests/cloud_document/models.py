@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 ENCRYPTION = {"aes": "aes128", "aes192": "aes192", "aes256": "aes256", "des": "des", "3des": "3des"}
 HASHES = ("md5", "sha1", "sha256", "sha384", "sha512")
-GROUPS = {"group1": 1, "group2": 2, "group5": 5, "group14": 14}
+GROUPS = {"group1": 1, "group2": 2, "group5": 5, "group14": 14, "group24": 24}
 PSK = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=12, max_size=30).filter(
     lambda key: key.strip("*")
 )

@@ -111,8 +111,8 @@ def test_a_document_that_calls_the_clouds_address_ours_is_refused() -> None:
     ike = tree["VpnConnectionConfig"]["IkeConfig"]
     ike["LocalId"], ike["RemoteId"] = ike["RemoteId"], ike["LocalId"]
     assert problems({"file": tree}) == [
-        "file: $.VpnConnectionConfig.IkeConfig.LocalId: 203.0.113.1 should be this gateway's, and is the "
-        "cloud's address in file $.VpnConnectionConfig.Remote"
+        "file: $.VpnConnectionConfig.IkeConfig.LocalId: must be this gateway's: 203.0.113.1 is the cloud's, "
+        "the remote_address of file/tunnel (the key connections[0].tunnels[0].local_id)"
     ]
 
 

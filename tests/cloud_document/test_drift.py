@@ -6,13 +6,22 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from tests.cloud_document import sdk_models
 from tests.cloud_document.importing import NO_ANSWERS, answered, assembled, document, loaded
 from tests.cloud_document.models import CLOUD, OURS, Model, describe, download, models
 
 from vpnagent.cloud_document.assemble import Answers
 from vpnagent.cloud_document.drift import Present, drift, not_compared
 from vpnagent.cloud_document.imported import yaml_of
-from vpnagent.config.values import Attachment, Config, Connection, TrafficSelectors, Tunnel, UdpEncapsulation
+from vpnagent.config.values import (
+    Attachment,
+    Config,
+    Connection,
+    NetworkType,
+    TrafficSelectors,
+    Tunnel,
+    UdpEncapsulation,
+)
 from vpnagent.config.yaml_positions import read
 from vpnagent.secret import Secret
 
@@ -69,6 +78,11 @@ def test_names_are_ours() -> None:
         ),
         ({"udp_encapsulation": UdpEncapsulation.NEVER}, {}, "udp_encapsulation: never, but always in file"),
         ({"gateway_id": "vpn-y"}, {}, "gateway_id: vpn-y, but vpn-x in file $.VpnGatewayId"),
+        (
+            {"network_type": NetworkType.PRIVATE},
+            {},
+            "network_type: private, but public in file $.NetworkType",
+        ),
         ({}, {"local_id": "@gateway"}, "tunnels[0].local_id: @gateway, but 198.51.100.10 in file"),
         ({}, {"inside_address": None}, "tunnels[0].inside_address: none, but 169.254.10.6/30 in file"),
         ({}, {"psk": Secret(b"another-Hush")}, "tunnels[0].psk_file: is another key than file $."),
@@ -160,3 +174,27 @@ def test_networks_have_no_order() -> None:
     old = document("describe-single.json") | {"LocalSubnet": "192.168.0.0/16,172.16.0.0/16"}
     new = old | {"LocalSubnet": "172.16.0.0/16,192.168.0.0/16"}
     assert found({"file": new}, present({"file": old}, NO_ANSWERS)) == []
+
+
+def test_bgp_that_was_turned_off_while_ours_is_on_is_drift_of_every_tunnel() -> None:
+    there = present({"file": DESCRIBE})
+    lines = found({"file": DESCRIBE | {"EnableTunnelsBgp": False}}, there)
+    assert [line.partition(": ")[2] for line in lines] == [
+        f"connections[0].tunnels[{number}].inside_address: {ours}, but BGP is off in file "
+        "$.EnableTunnelsBgp: the cloud has no address inside the tunnel"
+        for number, ours in enumerate(("169.254.10.6/30", "169.254.10.2/30"))
+    ]
+    without = changed(there.config, {}, {"inside_address": None})
+    [line] = found({"file": DESCRIBE | {"EnableTunnelsBgp": False}}, replace(there, config=without))
+    assert "tunnels[1].inside_address" in line
+
+
+def test_bgp_of_the_list_answer_is_compared_without_a_switch() -> None:
+    single = sdk_models.listing(dual=False)
+    there = present({"list": single})
+    bgp = single["VpnConnections"]["VpnConnection"][0]["VpnBgpConfig"]
+    bgp |= {"Status": "false", "TunnelCidr": "169.254.11.0/30"}
+    bgp |= {"LocalBgpIp": "169.254.11.1", "PeerBgpIp": "169.254.11.2"}
+    [line] = found({"list": single}, there)
+    path = "$.VpnConnections.VpnConnection[0].VpnBgpConfig.PeerBgpIp"
+    assert line.endswith(f"inside_address: 169.254.10.2/30, but 169.254.11.2/30 in list {path}")

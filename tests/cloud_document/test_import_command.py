@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -221,8 +222,8 @@ def test_diff_writes_nothing_and_tells_whether_there_is_drift(run: Run, imported
     lines = output.splitlines()
     place = "describe-dual-defaults.json $.TunnelOptionsSpecification.TunnelOptions[0].TunnelIkeConfig"
     here = "site/vpnagent.yaml"
-    assert f"{here}:17: connections[0].ike.encryption: aes256, but aes128 in {place}.IkeEncAlg" in lines
-    assert f"{here}:34: connections[0].tunnels[0].psk_file: is another key than {place}.Psk" in lines
+    assert f"{here}:18: connections[0].ike.encryption: aes256, but aes128 in {place}.IkeEncAlg" in lines
+    assert f"{here}:35: connections[0].tunnels[0].psk_file: is another key than {place}.Psk" in lines
     assert contents(imported) == before
 
 
@@ -246,3 +247,42 @@ def test_it_needs_neither_root_nor_a_daemon(folder: Path) -> None:
     prefix = powerless if os.geteuid() == 0 else []
     done = subprocess.run([*prefix, *command], check=False, cwd=folder, capture_output=True, timeout=60)
     assert done.returncode == 0
+
+
+def test_what_is_passed_over_is_told_of_imports_and_of_comparisons(run: Run, imported: Path) -> None:
+    tree = document("describe-dual-bgp.json") | {"IkeKeyShare": "kyber"}
+    write(imported / "listed.json", {"TotalCount": 2, "VpnConnections": {"VpnConnection": [tree]}})
+    notes = [
+        "listed.json $.TotalCount: 2 connections, and 1 are here.",
+        "listed.json $.VpnConnections.VpnConnection[0].IkeKeyShare is passed over",
+    ]
+    _, _, errors = run("listed.json", *NETWORKS)
+    for note in notes:
+        assert re.search(f"^note: the YAML:[2-9]: {re.escape(note)}", errors, re.MULTILINE)
+    status, _, errors = run("listed.json", "--diff", "site/vpnagent.yaml")
+    assert status == 0
+    assert all(f"note: {note}" in errors for note in notes)
+
+
+def test_what_means_something_else_on_the_wire_is_told_of_imports_and_of_comparisons(
+    run: Run, imported: Path
+) -> None:
+    tree = document("describe-dual-bgp.json")
+    [one, other] = tree["TunnelOptionsSpecification"]["TunnelOptions"]
+    one["TunnelIkeConfig"] |= {"RemoteId": "@office", "Psk": "0x6d794875736800"}
+    other["TunnelBgpConfig"] |= {
+        "LocalBgpIp": "10.9.9.1",
+        "PeerBgpIp": "10.9.9.2",
+        "TunnelCidr": "10.9.9.0/30",
+    }
+    write(imported / "odd.json", tree)
+    here = "note: odd.json $.TunnelOptionsSpecification.TunnelOptions"
+    for options in (NETWORKS, ["--diff", "site/vpnagent.yaml"]):
+        _, _, errors = run("odd.json", *options)
+        for note in (
+            f"{here}[0].TunnelIkeConfig.RemoteId: IdentityNotation: is sent as a name, without the '@'",
+            f"{here}[0].TunnelIkeConfig.Psk: KeyNotation: the pre-shared key begins with 0x",
+            f"{here}[1].TunnelBgpConfig.PeerBgpIp: InsideAddressForbidden: 10.9.9.0/30",
+        ):
+            assert note in errors
+        assert "6d7948" not in errors

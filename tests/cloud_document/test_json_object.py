@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from vpnagent.cloud_document.json_object import JsonError, JsonObject, parse
+from vpnagent.cloud_document.json_object import JsonError, JsonObject, Reading, parse
 from vpnagent.cloud_document.told import Source
 from vpnagent.errors import Problem
 
 
 def made(**members: Any) -> JsonObject:
-    return JsonObject(Source("file", ("A",)), members, [])
+    return JsonObject(Source("file", ("A",)), members, Reading())
 
 
 def refused(holder: JsonObject) -> list[str]:
@@ -84,6 +84,16 @@ def test_the_repr_shows_nothing_of_the_members() -> None:
     [
         (b"\xff{}", "is not UTF-8, from byte 0 on"),
         (b'{"Psk": "hush"', "is not JSON: Expecting ',' delimiter in line 1, column 15"),
+        (
+            "{\u201cPsk\u201d: 1}".encode(),
+            "is not JSON: Expecting property name enclosed in double quotes in line 1, column 2, "
+            "where there is a curly quotation mark (U+201C): write '\"'",
+        ),
+        (
+            '{"Psk"\uff1a1}'.encode(),
+            "is not JSON: Expecting ':' delimiter in line 1, column 7, "
+            "where there is a full-width colon (U+FF1A): write ':'",
+        ),
         (b'{"Psk": "hush", "Psk": "hush2"}', "has the key 'Psk' twice in one object"),
         (b"[" * 100_000, "is nested too deep"),
         (b"9" * 5000, "holds a number that is too long"),

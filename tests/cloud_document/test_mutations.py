@@ -2,17 +2,20 @@
 
 import copy
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.cloud_document import sdk_models
 from tests.cloud_document.importing import document, problems, yaml_text
 
 from vpnagent.cloud_document.assemble import Answers
 from vpnagent.cloud_document.imported import assembly_of, yaml_of
 from vpnagent.cloud_document.told import Facts
+from vpnagent.cloud_document.vocabulary import NO_IDENTITY, NOT_USED
 from vpnagent.errors import ConfigError
 
 NAMES = [
@@ -22,6 +25,7 @@ NAMES = [
     "describe-dual-bgp",
     "describe-dual-defaults",
 ]
+EXAMPLES = int(os.environ.get("VPNAGENT_FUZZ_EXAMPLES", "200"))
 DOCUMENTS = {name: document(f"{name}.json") for name in NAMES}
 
 Json = Any
@@ -88,7 +92,30 @@ def wrapped(tree: Json, chance: random.Random) -> Json:
     return chance.choice(shapes if "VpnConnectionConfig" in tree else [*shapes, several])
 
 
-HARMLESS: list[Callable[[Json, random.Random], Json]] = [retyped, shuffled, adorned, respaced, wrapped]
+def respelt(tree: Json, chance: random.Random) -> Json:
+    """Return a tree with its keys as one of the SDKs spells them, and some words in capitals."""
+    if isinstance(tree, list):
+        return [respelt(item, chance) for item in tree]
+    if not isinstance(tree, dict):
+        return tree.upper() if tree in ("aes256", "group14", "sha256", "ikev2") else tree
+    spell = chance.choice([str.lower, lambda key: key[:1].lower() + key[1:], snake])
+    return {spell(key): respelt(value, chance) for key, value in tree.items()}
+
+
+def snake(key: str) -> str:
+    return (
+        "".join(f"_{character}" if character.isupper() else character for character in key).lower().strip("_")
+    )
+
+
+def as_text(tree: Json, chance: random.Random) -> Json:
+    """Return what a program makes of an answer that keeps the body as it came."""
+    return {"statusCode": 200, "body": json.dumps(tree)} if chance.random() < 0.5 else json.dumps(tree)
+
+
+HARMLESS: list[Callable[[Json, random.Random], Json]] = [
+    *(retyped, shuffled, adorned, respaced, wrapped, respelt, as_text)
+]
 
 
 def values(facts: Facts) -> dict[str, Any]:
@@ -128,7 +155,7 @@ ODD: list[Json] = [
 ]  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True),
     st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from(ODD)), max_size=4),
@@ -145,10 +172,11 @@ def test_whatever_is_in_a_document_it_imports_or_is_refused_by_name_without_a_se
     blamed: set[str] = set()
     try:
         assembly = assembly_of(documents, Answers())
-        said = yaml_of(assembly, documents, "psk").text
+        result = yaml_of(assembly, documents, "psk")
+        said = "\n".join((result.text, *result.remarks, *assembly.notes))
     except ConfigError as error:
-        said = str(error)
-        blamed = {problem.file for problem in error.problems}
+        said = str(error) if all(problem.text for problem in error.problems) else "Hush"
+        blamed = {problem.file for problem in error.problems} or {"nobody"}
     assert "Hush" not in said
     assert blamed <= documents.keys()
 
@@ -172,3 +200,54 @@ def test_a_masked_key_is_asked_for() -> None:
     tree = copy.deepcopy(DOCUMENTS["download-single"])
     tree["VpnConnectionConfig"]["IkeConfig"]["Psk"] = "******"
     assert "TO FILL IN: where is the pre-shared key? Put it into a file" in yaml_text({"document": tree})
+
+
+#: An example in a question, an address or none, for matching views, told by being there.
+OF_LITTLE_USE = {"Enable", "Sip", "Local", "VpnConnectionId", "TotalCount", "RemoteCaCertificate"}
+
+
+INSIDE = {"LocalBgpIp", "PeerBgpIp", "TunnelCidr"}
+
+
+def leaves(tree: Json) -> Iterator[tuple[Json, Any]]:
+    """Return every place of a text that is of use, however deep."""
+    for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
+        if key in NOT_USED or key in OF_LITTLE_USE:
+            continue
+        if isinstance(tree[key], dict | list):
+            yield from leaves(tree[key])
+        elif tree[key] not in ("", None, NO_IDENTITY):
+            yield tree, key
+
+
+def outcome(tree: Json) -> Any:
+    """Return all that a user learns of a document."""
+    documents = {"document": json.dumps(tree).encode()}
+    try:
+        assembly = assembly_of(documents, Answers())
+        result = yaml_of(assembly, documents, "psk")
+    except ConfigError as error:
+        return str(error)
+    keys = [tunnel.psk for connection in assembly.connections for tunnel in connection.tunnels]
+    return result.text, result.remarks, assembly.notes, keys
+
+
+FULL = {**DOCUMENTS, **sdk_models.DOCUMENTS}
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    st.sampled_from(sorted(FULL)), st.integers(0, 10_000), st.sampled_from(["{}x", "x", 7, None, [], "9{}"])
+)
+def test_no_member_of_use_can_change_unnoticed(name: str, position: int, change: Json) -> None:
+    tree = copy.deepcopy(FULL[name])
+    found = list(leaves(tree))
+    holder, key = found[position % len(found)]
+    assume(key != "EnableTunnelsBgp" or name.endswith("dual"))  # the switch of tunnels, where there are none
+    # In protected data flows the addresses inside are left out, which is told once for all of them.
+    assume(key not in INSIDE or name not in ("describe-single", "describe-dual-defaults"))
+    assume(key != "EnableNatTraversal" or change is not None)  # the other tunnel tells it for both
+    before = holder[key]
+    holder[key] = change.format(before) if isinstance(change, str) else change
+    if holder[key] != before:
+        assert outcome(tree) != outcome(FULL[name]), key

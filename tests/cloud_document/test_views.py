@@ -1,16 +1,20 @@
 """Each view is turned into this gateway's, and what it does not tell stays untold."""
 
 import copy
+import re
 from typing import Any
 
 import pytest
+from tests.cloud_document import sdk_models
 from tests.cloud_document.importing import assembled, document, problems, yaml_text
 
-from vpnagent.cloud_document.assemble import Tunnel
+from vpnagent.cloud_document.assemble import Answers, Tunnel
 
 DOWNLOAD = document("download-dual-bgp.json")
 SINGLE = document("download-single.json")
 DESCRIBE = document("describe-single.json")
+
+NETWORKS = Answers(local_networks=("10.1.0.0/16",), remote_networks=("172.16.0.0/16",))
 
 
 def tunnel(tree: Any) -> Tunnel:
@@ -57,6 +61,71 @@ def test_bgp_that_is_off_tells_nothing_of_the_inside() -> None:
     assert "BGP" not in yaml_text({"file": tree})
 
 
+@pytest.mark.parametrize("status", ["success", "false"])
+def test_the_list_answer_has_no_switch_for_bgp_its_addresses_tell(status: str) -> None:
+    tree = sdk_models.listing(dual=False)
+    tree["VpnConnections"]["VpnConnection"][0]["VpnBgpConfig"]["Status"] = status
+    text = yaml_text({"file": tree}, NETWORKS)
+    assert "inside_address: 169.254.10.2/30" in text
+    place = "file $.VpnConnections.VpnConnection[0].VpnBgpConfig.TunnelCidr"
+    assert f"NOTE: BGP is on ({place})" in unwrapped(text)
+    assert "Hush" not in text
+
+
+@pytest.mark.parametrize("dual", [False, True])
+def test_where_bgp_has_no_addresses_it_is_neither_on_nor_off(dual: bool) -> None:
+    tree = sdk_models.connection(dual=dual) | {"EnableTunnelsBgp": None, "VpnBgpConfig": {"AuthKey": ""}}
+    for tunnel in tree["TunnelOptionsSpecification"]["TunnelOptions"]:
+        tunnel["TunnelBgpConfig"] = {}
+    assert "bgp" not in assembled({"file": tree}).connections[0].facts
+
+
+GUOMI: dict[str, dict[str, Any]] = {
+    "sm4": {"RemoteCaCertificate": "", "IkeEncAlg": "sm4", "IpsecEncAlg": "sm4"},
+    "sm3": {"RemoteCaCertificate": "", "IkeAuthAlg": "sm3", "IpsecAuthAlg": "sm3"},
+    "certificate": {"RemoteCaCertificate": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"},
+}
+
+
+def unwrapped(text: str) -> str:
+    """Return a YAML with each comment in one line."""
+    return re.sub(r"\n +# (?!NOTE|TO FILL IN)", " ", text)
+
+
+def guomi(kind: str, **ike: Any) -> Any:
+    """Return a connection with one of the marks of Guomi, and without a key."""
+    tree, changes = document("describe-dual-bgp.json"), GUOMI[kind]
+    for tunnel in tree["TunnelOptionsSpecification"]["TunnelOptions"]:
+        tunnel["RemoteCaCertificate"] = changes["RemoteCaCertificate"]
+        for section in (tunnel["TunnelIkeConfig"], tunnel["TunnelIpsecConfig"]):
+            section.update({key: value for key, value in changes.items() if key in section})
+        tunnel["TunnelIkeConfig"] |= {"IkeVersion": "ikev1", "Psk": "", **ike}
+    return tree
+
+
+@pytest.mark.parametrize("kind", GUOMI)
+@pytest.mark.parametrize("identity", ["198.51.100.10", "CN=gw,O=Example,C=CN"])
+def test_guomi_is_told_as_such_and_no_pre_shared_key_is_asked_for(kind: str, identity: str) -> None:
+    text = yaml_text({"file": guomi(kind, RemoteId=identity)}, NETWORKS)
+    assert "# NOTE: this is a Guomi connection (file $." in unwrapped(text)
+    assert "pre-shared key?" not in text
+    assert text.count("# certificate: {certificate:") == 2
+    assert "psk_file" not in text
+    assert "MIIB" not in text
+
+
+def test_where_the_document_has_a_key_guomi_is_told_too() -> None:
+    text = yaml_text({"file": guomi("sm4", Psk="key-Hush-7")}, NETWORKS)
+    assert "# NOTE: this is a Guomi connection" in text
+    assert text.count("        psk_file: ") == 2
+
+
+def test_with_guomi_the_group_that_its_form_lacks_is_still_not_assumed() -> None:
+    lines = problems({"file": guomi("certificate", IkePfs="")}, NETWORKS)
+    assert all("IkePfs: is missing" in line for line in lines)
+    assert len(lines) == 2
+
+
 @pytest.mark.parametrize("identity", ["", None, "leftId-not-exist"])
 def test_without_an_identity_of_the_cloud_its_address_is_expected_and_that_is_said(identity: Any) -> None:
     tree = copy.deepcopy(DESCRIBE)
@@ -70,6 +139,14 @@ def test_the_customer_gateways_address_is_our_identity_where_none_is_told() -> N
     tree = copy.deepcopy(SINGLE)
     del tree["VpnConnectionConfig"]["IkeConfig"]["LocalId"]
     assert tunnel(tree).facts["local_id"].value == "198.51.100.10"
+
+
+def test_a_customer_gateway_with_another_address_than_the_identity_is_told() -> None:
+    tree = copy.deepcopy(SINGLE)
+    assert "expects this gateway's packets" not in unwrapped(yaml_text({"file": tree}))
+    tree["VpnConnectionConfig"]["Local"] = "198.51.100.77"
+    text = unwrapped(yaml_text({"file": tree}))
+    assert "NOTE: file $.VpnConnectionConfig.Local has 198.51.100.77: that is where the cloud expects" in text
 
 
 def test_the_customer_gateways_id_is_not() -> None:

@@ -20,6 +20,7 @@ from vpnagent.config.values import (
     Config,
     Connection,
     Forwarding,
+    NetworkType,
     Role,
     TrafficSelectors,
     TunnelKey,
@@ -288,3 +289,20 @@ def test_what_only_the_file_can_tell_is_told(tunnel: dict[str, Any], more: dict[
 
 def test_a_plain_file_contradicts_nothing() -> None:
     assert list(contradictions(file({"psk_file": "psk", "role": "active"}, {"psk_credential": "c"}))) == []
+
+
+@pytest.mark.parametrize(
+    ("addresses", "written", "expected"),
+    [
+        (("203.0.113.1", "203.0.113.2"), {}, NetworkType.PUBLIC),
+        (("192.168.66.1", "100.64.0.1"), {}, NetworkType.PRIVATE),
+        (("192.168.66.1", "203.0.113.2"), {}, NetworkType.PUBLIC),
+        (("192.168.66.1", "10.0.0.1"), {"network_type": "public"}, NetworkType.PUBLIC),
+        (("203.0.113.1", "203.0.113.2"), {"network_type": "private"}, NetworkType.PRIVATE),
+    ],
+)
+def test_the_network_is_private_where_the_clouds_addresses_are(
+    addresses: tuple[str, str], written: dict[str, str], expected: NetworkType
+) -> None:
+    config = built(*({"remote_address": address} for address in addresses), **written)
+    assert config.connections[0].network_type is expected

@@ -53,6 +53,18 @@ REFUSED: list[tuple[Kind, object, str]] = [
         "must be an address, a name or a certificate's subject of 1 to 100 ASCII characters, not 'gé'",
     ),
     (field_types.IDENTITY, "*", "must name one peer, without wildcards and white space around it, not '*'"),
+    *(
+        (
+            field_types.IDENTITY,
+            pattern,
+            f"must name one peer, and to charon it lets in several, not '{pattern}'",
+        )
+        for pattern in (
+            *("10.0.0.0/16", "10.0.0.1/32", "10.0.0.1-10.0.0.9", "2001:db8::/32", "0.0.0.0", "::", "0::0"),
+            *("ipv4net:10.0.0.0/8", "IPV4RANGE:10.0.0.1-10.0.0.2", "fqdn:^gw.+$", "email:^.+@example[.]com$"),
+            "asn1dn:^CN=",
+        )
+    ),
     (field_types.IDENTITY, " a", "must name one peer, without wildcards and white space around it, not ' a'"),
     (
         field_types.IDENTITY,
@@ -102,6 +114,10 @@ ACCEPTED: list[tuple[Kind, object, object]] = [
     (field_types.WORD, "vpn-bp1…", "vpn-bp1…"),
     (field_types.IDENTITY, "CN=gateway, O=IDC", "CN=gateway, O=IDC"),
     (field_types.IDENTITY, "x" * 100, "x" * 100),
+    (field_types.IDENTITY, "a-b", "a-b"),
+    (field_types.IDENTITY, "^gw$", "^gw$"),
+    (field_types.IDENTITY, "10.0.0.1-office", "10.0.0.1-office"),
+    (field_types.IDENTITY, "/C=CN/CN=gw", "/C=CN/CN=gw"),
     (field_types.INTERFACE, "eth0.100", "eth0.100"),
     (field_types.INTERFACE, "x" * 15, "x" * 15),
     (field_types.PATH, "/run/ä", "/run/ä"),

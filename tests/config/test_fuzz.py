@@ -6,6 +6,7 @@ VPNAGENT_FUZZ_EXAMPLES says how many files are tried (2,000 by default).
 import copy
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from hypothesis import strategies as st
 from tests.config.conftest import write_secret
 from tests.config_examples import EXAMPLE_YAML, PRIMARY_PSK
 
-from vpnagent.config.load import load
+from vpnagent.config.effective import differences
+from vpnagent.config.load import Unseen, load
 from vpnagent.config.rules import violations
+from vpnagent.config.secret_files import Absence
 from vpnagent.config.values import Config
 from vpnagent.config.weaknesses import weaknesses
 from vpnagent.errors import ConfigError
+from vpnagent.live_change import kernel_changes
 
 EXAMPLES = int(os.environ.get("VPNAGENT_FUZZ_EXAMPLES", "2000"))
 COMPLETE_YAML = (Path(__file__).parents[2] / "docs/example.yaml").read_text()
@@ -36,6 +40,7 @@ ODD_VALUES: list[Any] = [
     "203.0.113.1", "203.0.113.2", "169.254.10.1/30", "2001:db8::1", "2001:db8::/32", "1.2.3", "[::1]:80",
     "active", "standby", "ecmp", "aggressive", "networks", "disabled", "des", "3des", "aes128gcm16",
     "sm4", "md5",
+    "@office", "10.0.0.1-10.0.0.9", "fqdn:^gw.+$", "office:1", "198.51.100.010", 24, "private",
     "100ms", "0s", "1e3s", "nan", "9" * 30, "64kbps", "1MBps", "psk/backup", "/proc/self/mem", "/dev/zero",
     "hangzhou", "primary", "vpn-hz-1", "x" * 33, [], {}, [[]], [None], {"a": 1}, {"": None}, [{"name": "x"}],
 ]  # fmt: skip
@@ -88,6 +93,8 @@ edits = st.tuples(
     st.sampled_from(["flip", "truncate", "insert", "delete", "repeat"]),
     st.binary(min_size=1, max_size=4)
     | st.sampled_from([b"&a ", b"*a", b"<<: ", b"!!x ", b"- ", b"{", b"[", b"'", b'"', b"\t", b"? ", b"|"])
+    | st.sampled_from([piece.encode() for piece in ("\u00a0", "\u3000", "\uff1a", "\uff0c ", "\u201c")])
+    | st.sampled_from([b"@", b"%", b": @", b"- *"])
     | st.sampled_from([b"\n---\n", b"\xef\xbb\xbf", b"\n...\n", b"\r", b"# "]),
 )  # fmt: skip
 
@@ -147,11 +154,14 @@ def judge_error(error: ConfigError) -> None:
     assert [problem.line for problem in error.problems] == sorted(problem.line for problem in error.problems)
     assert PRIMARY_PSK.decode() not in str(error)
     assert all(line.isprintable() for line in lines)
+    assert all(problem.text for problem in error.problems)
 
 
 def judge_config(config: Config) -> None:
     assert violations(config) == []
-    assert weaknesses(config) is not None
+    assert not [f for f in weaknesses(config) if PRIMARY_PSK.decode() in f.text + f.hint or not f.text]
+    assert differences(config, config) == []
+    assert kernel_changes(config, config) == []
     assert config.tunnels()
     for tunnel in config.tunnels():
         assert tunnel.probe.targets
@@ -164,6 +174,29 @@ def judge_config(config: Config) -> None:
 @given(content=contents)
 def test_no_file_whatever_raises_anything_but_config_error(check: Check, content: bytes) -> None:
     check(content)
+
+
+@settings(max_examples=EXAMPLES // 10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(content=contents)
+def test_without_any_key_the_same_files_are_refused_and_for_the_same_reasons(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "elsewhere.yaml"
+    path.write_bytes(content)
+    unseen = Unseen({Absence.MISSING, Absence.OUTSIDE})
+    try:
+        load(path, unseen=unseen)
+        alone: tuple[str, ...] = ()
+    except ConfigError as error:
+        alone = tuple(f"{problem.key}: {problem.text}" for problem in error.problems)
+    try:
+        load(path, read_secrets=False)
+        without = None
+    except ConfigError as error:
+        without = tuple(f"{problem.key}: {problem.text}" for problem in error.problems)
+    assert set(without or ()) <= set(alone)
+    of_secrets = [line for line in alone if without is None or line not in without]
+    assert all(re.search(r"(psk_|certificate|metrics_|hooks)", line) for line in of_secrets), of_secrets
 
 
 @pytest.mark.parametrize("text", TEXTS)

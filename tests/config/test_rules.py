@@ -40,6 +40,16 @@ def probe(**changes: Any) -> dict[str, Any]:
 
 VIOLATIONS: list[tuple[str, Config]] = [
     (
+        "connections[0].tunnels[0].local_id: must be this gateway's: "
+        "203.0.113.2 is the cloud's, the remote_address of hangzhou/backup",
+        make_config(primary={"local_id": "203.0.113.2"}),
+    ),
+    (
+        "connections[0].tunnels[1].remote_id: must be the cloud's: "
+        "192.0.2.2 is this gateway's, the local_address of hangzhou/primary",
+        make_config(backup={"remote_id": "192.0.2.2"}),
+    ),
+    (
         "connections[0].tunnels[1].name: must be unique in its connection: another tunnel is named primary",
         make_config(backup={"key": TunnelKey("hangzhou", "primary")}),
     ),

@@ -29,7 +29,12 @@ UNUSABLE = [
         "is not YAML: found unexpected end of stream while scanning a quoted scalar from line 1 on",
     ),
     (b"a: 1\n b: 2\n", 2, "is not YAML: mapping values are not allowed in this context"),
-    (b"a: *b\n", 1, "is not YAML: found undefined alias"),
+    (
+        b"a: *b\n",
+        1,
+        "is not YAML: '*' (U+002A) at the beginning of a value names an anchor ('&'), and there is none of "
+        "this name: put the value in quotes",
+    ),
     (
         b"a: 1\n---\nb: 1\n",
         2,

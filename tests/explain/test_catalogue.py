@@ -55,15 +55,72 @@ def test_an_address_is_of_a_service_if_and_only_if_one_of_its_networks_has_it(ad
         ("oss-cn-hangzhou.aliyuncs.com", "oss-cn-hangzhou-internal.aliyuncs.com"),
         ("bucket.oss-cn-hangzhou.aliyuncs.com", "bucket.oss-cn-hangzhou-internal.aliyuncs.com"),
         ("project.cn-beijing.log.aliyuncs.com", "project.cn-beijing-internal.log.aliyuncs.com"),
+        ("ap-southeast-1.log.aliyuncs.com", "ap-southeast-1-internal.log.aliyuncs.com"),
+        ("b.oss-xx-nowhere-9.aliyuncs.com", "b.oss-xx-nowhere-9-internal.aliyuncs.com"),
+        ("cn-hangzhou.oss.aliyuncs.com", "oss-cn-hangzhou-internal.aliyuncs.com"),
+        ("b.cn-hangzhou.oss.aliyuncs.com", "b.oss-cn-hangzhou-internal.aliyuncs.com"),
+        ("oss-cn-hzfinance.aliyuncs.com", "oss-cn-hzfinance-internal.aliyuncs.com"),
+        ("oss-cn-shanghai-finance-1-pub.aliyuncs.com", "oss-cn-shanghai-finance-1-internal.aliyuncs.com"),
+        ("cn-hangzhou-intranet.log.aliyuncs.com", None),
         ("xoss-cn-hangzhou.aliyuncs.com", None),
+        ("oss.aliyuncs.com", None),
+        ("oss-cn-hangzhou.aliyuncs.com.example.com", None),
         ("oss-cn-hangzhou-internal.aliyuncs.com", None),
         ("example.com", None),
     ],
 )
 def test_a_public_name_has_an_internal_one(public: str, internal: str | None) -> None:
     assert CATALOGUE.internal_name(public) == internal
-    if internal is not None:
-        assert CATALOGUE.internal(internal) is not None
+    assert not CATALOGUE.internal(public) or internal is None
+    assert internal is None or CATALOGUE.internal(internal)
+
+
+@pytest.mark.parametrize(
+    ("host", "internal"),
+    [
+        ("oss-cn-hangzhou-internal.aliyuncs.com", True),
+        ("b.oss-xx-nowhere-9-internal.aliyuncs.com", True),
+        ("vpc100-oss-cn-hangzhou.aliyuncs.com", True),
+        ("b.vpc100-oss-cn-hangzhou.aliyuncs.com", True),
+        ("project.cn-hangzhou-intranet.log.aliyuncs.com", True),
+        ("registry-vpc.cn-hangzhou.aliyuncs.com", True),
+        ("registry-internal.cn-hangzhou.aliyuncs.com", True),
+        ("pvtz.vpc-proxy.aliyuncs.com", True),
+        ("oss-cn-shanghai-finance-1-internal.aliyuncs.com", True),
+        ("oss-cn-hangzhou.aliyuncs.com", False),
+        ("cn-hangzhou.oss.aliyuncs.com", False),
+        ("registry.cn-hangzhou.aliyuncs.com", False),
+        ("host-internal.example.com", False),
+        ("my-vpc.example.com", False),
+    ],
+)
+def test_internal_names_are_known_by_their_pattern_wherever_they_are(host: str, internal: bool) -> None:
+    assert CATALOGUE.internal(host) is internal
+
+
+@pytest.mark.parametrize(
+    ("host", "lacking"),
+    [
+        ("oss-cn-hangzhou-internal.aliyuncs.com", ""),
+        ("cn-hangzhou-internal.log.aliyuncs.com", ""),
+        ("cn-hangzhou-intranet.log.aliyuncs.com", "cn-hangzhou-internal.log.aliyuncs.com"),
+        ("ap-southeast-1-internal.log.aliyuncs.com", "no ranges of Log Service in ap-southeast-1"),
+        ("ap-southeast-1.log.aliyuncs.com", "no ranges of Log Service in ap-southeast-1"),
+        ("vpc100-oss-xx-nowhere-9.aliyuncs.com", "no ranges of OSS in xx-nowhere-9"),
+        ("registry-vpc.cn-hangzhou.aliyuncs.com", ""),
+        ("www.example.com", ""),
+    ],
+)
+def test_what_the_table_lacks_it_says(host: str, lacking: str) -> None:
+    said = CATALOGUE.lacks(host)
+    assert lacking in said if lacking else not said
+
+
+def test_a_region_says_which_services_it_has_no_ranges_of() -> None:
+    assert CATALOGUE.services_without("cn-hangzhou") == ()
+    assert CATALOGUE.services_without("ap-southeast-1") == ("Log Service",)
+    assert CATALOGUE.services_without("cn-heyuan-acdr-1") == ("OSS",)
+    assert CATALOGUE.services_without("xx-nowhere-9") == ("OSS", "Log Service")
 
 
 def test_model_studio_has_public_addresses_only() -> None:

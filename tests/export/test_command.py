@@ -52,3 +52,19 @@ def test_an_invalid_file_is_a_configuration_error(config: pathlib.Path) -> None:
         code, out, err = export(what, config)
         assert (code, out) == (2, "")
         assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("what", ["terraform", "swanctl"])
+def test_what_others_read_otherwise_is_a_note(what: str, config: pathlib.Path) -> None:
+    text = EXAMPLE_YAML.replace("local_id: 198.51.100.10", "local_id: '@office.example.com'")
+    config.write_text(text.replace("169.254.10.2/30", "10.254.10.2/30"))
+    code, out, err = export(what, config)
+    assert code == 0
+    assert out
+    assert [line.split(": ")[:3] for line in err.splitlines()] == [
+        ["note", "connections[0].tunnels[0].local_id", "IdentityNotation"],
+        ["note", "connections[0].tunnels[0].inside_address", "InsideAddressForbidden"],
+        ["note", "connections[0].tunnels[1].local_id", "IdentityNotation"],
+    ]
+    if what == "terraform":
+        assert "@office" not in out.partition("tunnel_options_specification")[2]

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import hcl2
@@ -26,6 +26,7 @@ from vpnagent.config.values import (
     Esp,
     Forwarding,
     Ike,
+    NetworkType,
     TrafficSelectors,
     Tunnel,
     TunnelKey,
@@ -40,7 +41,7 @@ Json = dict[str, Any]
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False, with_comments=False)
 
 CLOUD_ENCRYPTION = {"aes": "aes128", "aes192": "aes192", "aes256": "aes256", "des": "des", "3des": "3des"}
-CLOUD_GROUPS = {"disabled": None, "group1": 1, "group2": 2, "group5": 5, "group14": 14}
+CLOUD_GROUPS = {"disabled": None, "group1": 1, "group2": 2, "group5": 5, "group14": 14, "group24": 24}
 SERVICES = IPv4Network("100.64.0.0/10")
 
 
@@ -131,7 +132,7 @@ integrities = st.sampled_from(["md5", "sha1", "sha256", "sha384", "sha512"])
 lifetimes = st.integers(300, 86400).map(float)
 identities = st.one_of(
     st.sampled_from(["198.51.100.10", "10.0.0.2", "idc.example.com"]),
-    st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="{"), min_size=1),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="{@"), min_size=1),
 )
 
 
@@ -355,3 +356,14 @@ def run_terraform(*arguments: str, standard_input: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_between_private_addresses_the_network_is_private_and_ours_is_the_customer_gateways() -> None:
+    private = {"remote_address": IPv4Address("192.168.66.1"), "local_id": "10.1.0.1"}
+    connection = {"attachment": Attachment.TRANSIT_ROUTER, "network_type": NetworkType.PRIVATE}
+    parsed = Parsed(terraform(make_config(connection=connection | {"tunnels": (make_tunnel(1, **private),)})))
+    [attachment] = parsed.connections().values()
+    assert attachment["network_type"] == "private"
+    [gateway] = parsed.resources("alicloud_vpn_customer_gateway").values()
+    assert gateway["ip_address"] == "10.1.0.1"
+    assert "customer_gateway_addresses" not in parsed.variables()

@@ -61,6 +61,7 @@ ROWS = (
     Row(2, "aes256", "sha512", 21, 20),
     Row(2, "aes128", "sha256", 31, 21),
     Row(2, "3des", "md5", 1, None),
+    Row(2, "aes128", "sha1", 24, 24),
     Row(2, "aes128gcm16", "sha256", 19, 19),
     Row(2, "aes256gcm16", "sha384", 20, 31),
     Row(1, "aes128", "sha1", 5, 2),

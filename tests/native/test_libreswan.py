@@ -32,7 +32,7 @@ def settings() -> Iterator[tuple[str, str]]:
         yield f"ike.integrity: {integrity}", f"ike=aes128-{name};dh14"
         yield f"esp.integrity: {integrity}", f"esp=aes128-{name}"
     for number, (keyword, _) in DH_GROUPS.items():
-        group = keyword if keyword.startswith("modp") else f"dh{number}"
+        group = keyword if re.fullmatch("modp[0-9]+", keyword) else f"dh{number}"
         yield f"dh_group: {number}", f"ike=aes128-sha2_256;{group}"
 
 

@@ -126,8 +126,9 @@ def test_keys_of_sas_are_never_asked_for(machine: Machine) -> None:
 def test_a_configuration_that_cannot_be_used_is_told_by_check(machine: Machine) -> None:
     machine.config.write_text(EXAMPLE_YAML.replace("if_id: 1", "if_id: 0"))
     part = machine.parts(vpnagent=(sys.executable, "-m", "vpnagent"))["findings.json"]
-    assert part.content is None
-    assert "connections[0].tunnels[0].if_id" in part.why
+    assert isinstance(part.content, dict)
+    [finding] = part.content["findings"]
+    assert (finding["code"], finding["key"]) == ("FileRefused", "connections[0].tunnels[0].if_id")
 
 
 def test_a_configuration_that_is_no_text_is_one_line(machine: Machine) -> None:

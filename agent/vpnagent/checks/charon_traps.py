@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from vpnagent.checks.host import version
 from vpnagent.checks.observation import Charon, Observation
+from vpnagent.config.rules import IKEV1
 from vpnagent.config.values import Config, TrafficSelectors
 from vpnagent.desired import ipsec_connections
 from vpnagent.finding import Finding, Severity
@@ -100,9 +101,24 @@ def charon_traps(config: Config, seen: Observation) -> Iterator[Finding]:
                 text=f"charon has loaded the plugin {plugin}, which {breaks}",
                 hint=f"load = no in strongswan.d/charon/{plugin}.conf, unless another connection needs it",
             )
+    if seen.ikev1 is False:
+        yield from _without_ikev1(config, seen.charon)
     for name, connection in ipsec_connections(config).items():
         if lacking := missing_algorithms(connection, seen.charon.algorithms):
             yield algorithm_missing(name, lacking)
+
+
+def _without_ikev1(config: Config, charon: Charon) -> Iterator[Finding]:
+    for connection in config.connections:
+        if connection.ike.version == IKEV1:
+            yield Finding(
+                code="Ikev1Missing",
+                subject=connection.name,
+                severity=Severity.CRITICAL,
+                text=f"strongSwan {charon.version} was built without IKE version 1, which {connection.name} "
+                "uses: its tunnels cannot be negotiated",
+                hint="set IKE version 2 at both ends, or install a strongSwan that has version 1",
+            )
 
 
 def algorithm_missing(name: str, lacking: tuple[str, ...]) -> Finding:

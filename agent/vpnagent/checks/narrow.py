@@ -13,6 +13,8 @@ def with_ranges(finding: Finding, catalogue: Catalogue, region: str) -> Finding:
     networks += [f"{address}/32" for address in CLOUD_RESOLVERS]
     names = ", ".join(service.name for service in services)
     ranges = f"{region}'s narrow ranges ({names}, DNS; as of {catalogue.read}): [{', '.join(networks)}]"
+    if lacking := catalogue.services_without(region):
+        ranges += f"; of {' and '.join(lacking)} the table has none there: see the service's page"
     return replace(finding, hint=finding.hint.replace(NARROW_RANGES, ranges))
 
 

@@ -22,5 +22,5 @@ def next_start(config: Config, config_path: str) -> Iterator[Finding]:
             subject="",
             severity=Severity.CRITICAL,
             text=f"after a restart or a reboot the daemon would not run: {error.line}",
-            hint="mend it while all is well: sudo -u vpnagent vpnagent check --file-only says when it is",
+            hint="mend it while all is well: sudo -u vpnagent vpnagent check says when it is",
         )

@@ -210,6 +210,7 @@ class Observation:
     listeners: tuple[Listener, ...] | None = None
     firewall: Ruleset | None = None
     charon: Charon | None = None
+    ikev1: bool | None = None  #: this machine's charon speaks it; also None where nobody asked or answered
     underlays: tuple[Underlay, ...] | None = None
     large_packets: tuple[LargePackets, ...] | None = None
     steering: Mapping[Pin, Steering] | None = None  #: of the tunnels with an uplink

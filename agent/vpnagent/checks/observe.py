@@ -9,11 +9,13 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from vpnagent.checks import fib_messages, readings
+from vpnagent.checks.ike_version import has_ikev1
 from vpnagent.checks.large_packets import BRIEF, PATIENT, large_packets
 from vpnagent.checks.observation import Address, Charon, Interface, Observation, Underlay, Unseen
 from vpnagent.checks.packet_filter import firewall
 from vpnagent.checks.path_mtu import forbid_fragments, known_mtu
 from vpnagent.checks.readings import UnreadableError
+from vpnagent.config.rules import IKEV1
 from vpnagent.config.values import Config, Tunnel
 from vpnagent.desired import pins
 from vpnagent.errors import AgentError, NetlinkError
@@ -56,6 +58,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
         "resolvers": _plain(readings.resolvers),
         "firewall": firewall,
         "charon": lambda: _charon(config.agent.vici_socket),
+        "ikev1": lambda: _ikev1(config),
         "underlays": lambda: _underlays(config.tunnels(), ask=thorough),
         "large_packets": lambda: large_packets(config, PATIENT if thorough else BRIEF),
         "network": lambda: _network(config),
@@ -162,6 +165,13 @@ async def _charon(path: str) -> Charon:
         )
     finally:
         connection.close()
+
+
+async def _ikev1(config: Config) -> bool | None:
+    """Ask charon for IKE version 1, where a connection needs it."""
+    if all(connection.ike.version != IKEV1 for connection in config.connections):
+        return None
+    return await has_ikev1()
 
 
 async def _underlays(tunnels: Iterable[Tunnel], *, ask: bool) -> tuple[Underlay, ...]:

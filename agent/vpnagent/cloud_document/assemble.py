@@ -11,6 +11,7 @@ from typing import Final
 from vpnagent.cloud_document.names import connection_names, tunnel_name
 from vpnagent.cloud_document.told import Facts, Source, Told, Value, merged
 from vpnagent.cloud_document.views import ConnectionView, View
+from vpnagent.config.file_models import MAX_TUNNELS
 from vpnagent.config.wording import listed
 from vpnagent.errors import Problem
 from vpnagent.secret import Secret
@@ -88,6 +89,7 @@ class Assembly:
 
     gateway: Facts
     connections: tuple[Connection, ...]
+    notes: tuple[str, ...] = ()  #: what of the documents is not in here
 
 
 def assemble(views: Sequence[ConnectionView], answers: Answers, problems: list[Problem]) -> Assembly:
@@ -175,6 +177,11 @@ def _with(tunnel: Tunnel, facts: Facts) -> Tunnel:
 
 def _gaps(connection: Connection) -> Iterator[Problem]:
     """Return what is missing and must not be assumed, and what cannot be."""
+    for number, tunnel in enumerate(connection.tunnels[MAX_TUNNELS:], MAX_TUNNELS + 1):
+        yield tunnel.view.where.problem(
+            f"is tunnel {number} of the connection, which must have at most {MAX_TUNNELS} entries: the cloud "
+            "gives it one or two"
+        )
     where = connection.view.absent.get("traffic_selectors")
     if where and "traffic_selectors" not in connection.facts:
         yield where.problem("is missing, or its counterpart is: 0.0.0.0/0 at both ends, or networks at both")
@@ -185,15 +192,6 @@ def _gaps(connection: Connection) -> Iterator[Problem]:
             if key not in tunnel.facts:
                 where = tunnel.view.absent.get(key, tunnel.view.where)
                 yield where.problem("is missing, and nothing is assumed: the cloud's defaults differ by page")
-        yield from _perspective(tunnel.facts)
-
-
-def _perspective(facts: Facts) -> Iterator[Problem]:
-    """A document that calls the cloud's address ours was written, or edited, from the other end."""
-    ours, cloud = facts.get("local_id"), facts.get("remote_address")
-    if ours and cloud and ours.value == cloud.value:
-        text = f"{ours.value} should be this gateway's, and is the cloud's address in {cloud.sources[0]}"
-        yield ours.sources[0].problem(text)
 
 
 def _only(facts: Facts, keys: Sequence[str]) -> Facts:

@@ -1,63 +1,127 @@
 """Which document a JSON text is, whatever it is wrapped in, and the connections it tells of.
 
 Accepted: the answers of DownloadVpnConnectionConfig, DescribeVpnConnection and DescribeVpnConnections (and
-DescribeVpnConnection in the latter's wrapper, as its page of 2021 shows it), their inner objects, an SDK's
-answer with a ``body``, and a list of any of these.
+DescribeVpnConnection in the latter's wrapper, as its page of 2021 shows it), their inner objects, what an SDK
+or a program has them in as the only object, list or JSON in a text (``body``), and a list of any of these.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from vpnagent.cloud_document.json_object import Json, JsonError, JsonObject, kind, parse
+from vpnagent.cloud_document.json_object import Json, JsonError, JsonObject, Reading, fold, kind, parse
 from vpnagent.cloud_document.told import Source
 from vpnagent.cloud_document.views import ConnectionView, described, downloaded
+from vpnagent.cloud_document.vocabulary import NOT_USED
 from vpnagent.config.wording import shown
-from vpnagent.errors import Problem
 
 _OF_DOWNLOAD: Final = frozenset({"Local", "Remote", "TunnelsConfig", "BgpConfigs"})
 _OF_DESCRIBE: Final = frozenset({"VpnConnectionId", "CustomerGatewayId", "TunnelOptionsSpecification"})
+_WRAPPERS: Final = ("VpnConnectionConfig", "VpnConnections")
+_BESIDE: Final = "headers"  #: what SDKs put beside the body
+_MAX_DEPTH: Final = 20  #: of what an answer is wrapped in
 
 
-def connections_in(document: str, content: bytes, problems: list[Problem]) -> list[ConnectionView]:
-    """Return the connections of a document; what is wrong with it is added to the problems."""
-    root = Source(document, ())
-    try:
-        found = list(_views(parse(content), root, problems))
-    except JsonError as error:
-        problems.append(Problem(document, 0, "", str(error)))
-        return []
-    if not found and not problems:
-        problems.append(root.problem("holds no connection"))
-    return found
+@dataclass(slots=True)
+class Documents:
+    """The documents as far as they were read."""
+
+    reading: Reading = field(default_factory=Reading)
+    views: list[ConnectionView] = field(default_factory=list)
+    listings: list[tuple[Source, int, int]] = field(default_factory=list)  #: place, in all, on this page
+
+    def read(self, document: str, content: bytes) -> None:
+        """Add the connections of a document; what is wrong with it is added to the problems."""
+        root, before = Source(document, ()), len(self.reading.problems)
+        try:
+            value = parse(content)
+        except JsonError as error:
+            self.reading.problems.append(Source(document, None).problem(str(error)))
+            return
+        found = list(self._views(value, root))
+        if not found and len(self.reading.problems) == before:
+            self.reading.problems.append(root.problem("holds no connection"))
+        self.views += found
+
+    def notes(self, connections: Sequence[object]) -> Iterator[str]:
+        """Yield what is not in the documents, or was passed over; ``connections`` are all that there are."""
+        total = max((total for _, total, _ in self.listings), default=0)
+        here = sum(here for _, _, here in self.listings)
+        if total > max(here, len(connections)):
+            where = next(where for where, of_page, _ in self.listings if of_page == total)
+            yield (
+                f"{where}: {total} connections, and {here} are here. The answer has pages (PageNumber, "
+                "PageSize): give all of them, or the connections on the others are not told."
+            )
+        for place in self.reading.passed_over(NOT_USED):
+            yield f"{place} is passed over: vpnagent knows no use for it here."
+
+    def _views(self, value: Json, where: Source) -> Iterator[ConnectionView]:
+        match value:
+            case _ if len(where.path or ()) > _MAX_DEPTH:
+                self.reading.problems.append(where.problem("is nested too deep"))
+            case list():
+                for index, item in enumerate(value):
+                    yield from self._views(item, where.below(index))
+            case dict():
+                yield from self._of_object(JsonObject(where, value, self.reading))
+            case str() if value.strip():
+                yield from self._of_text(value, where)
+            case _:
+                self.reading.problems.append(where.problem(f"must be an object, not {kind(value)}"))
+
+    def _of_text(self, text: str, where: Source) -> Iterator[ConnectionView]:
+        """Read JSON that is a text in JSON, as some SDKs have it."""
+        if not text.lstrip().startswith(("{", "[")):
+            self.reading.problems.append(where.problem("must be an object, not a text"))
+            return
+        try:
+            value = parse(text.encode())
+        except (JsonError, UnicodeEncodeError) as error:
+            reason = str(error) if isinstance(error, JsonError) else "is not UTF-8"
+            self.reading.problems.append(where.problem(reason))
+            return
+        yield from self._views(value, where)
+
+    def _of_object(self, holder: JsonObject) -> Iterator[ConnectionView]:
+        download, describe = bool(holder.keys(_OF_DOWNLOAD)), bool(holder.keys(_OF_DESCRIBE))
+        wrapper = next((name for name in _WRAPPERS if holder.keys((name,))), None)
+        match wrapper:
+            case "VpnConnectionConfig":
+                yield downloaded(holder.object(wrapper))
+            case "VpnConnections":
+                yield from self._of_list(holder)
+            case None if download != describe:
+                yield downloaded(holder) if download else described(holder)
+            case None if (body := _body(holder)) is not None:
+                holder.no_use_for()
+                yield from self._views(holder.value(body), holder.source(body))
+            case _:
+                holder.problems.append(holder.where.problem(_unknown(holder)))
+
+    def _of_list(self, holder: JsonObject) -> Iterator[ConnectionView]:
+        found = holder.objects("VpnConnections", "VpnConnection")
+        if (total := holder.integer("TotalCount")) is not None:
+            self.listings.append((holder.source("TotalCount"), total, len(found)))
+        yield from map(described, found)
 
 
-def _views(value: Json, where: Source, problems: list[Problem]) -> Iterator[ConnectionView]:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _views(item, Source(where.document, (*(where.path or ()), index)), problems)
-    elif isinstance(value, dict):
-        yield from _of_object(JsonObject(where, value, problems))
-    else:
-        problems.append(where.problem(f"must be an object, not {kind(value)}"))
-
-
-def _of_object(holder: JsonObject) -> Iterator[ConnectionView]:
-    keys = holder.members.keys()
-    if "VpnConnectionConfig" in keys:
-        yield downloaded(holder.object("VpnConnectionConfig"))
-    elif "VpnConnections" in keys:
-        yield from map(described, holder.objects("VpnConnections", "VpnConnection"))
-    elif "body" in keys:
-        yield from _views(holder.members["body"], holder.source("body"), holder.problems)
-    elif bool(keys & _OF_DOWNLOAD) != bool(keys & _OF_DESCRIBE):
-        yield downloaded(holder) if keys & _OF_DOWNLOAD else described(holder)
-    else:
-        holder.problems.append(holder.where.problem(_unknown(holder)))
+def _body(holder: JsonObject) -> str | None:
+    """Return the only member in which an answer can be, of an SDK's response or a program's own wrapper."""
+    if holder.keys(_OF_DOWNLOAD | _OF_DESCRIBE):
+        return None
+    inside = [
+        key
+        for key, value in holder.members.items()
+        if (isinstance(value, dict | list) and value and fold(key) != _BESIDE)
+        or (isinstance(value, str) and value.lstrip().startswith(("{", "[")))
+    ]
+    return inside[0] if len(inside) == 1 else None
 
 
 def _unknown(holder: JsonObject) -> str:
-    if "Code" in holder.members and "Message" in holder.members:
-        return f"is an error of the API: {shown(holder.members['Code'])}"
+    if holder.keys(("Code",)) and holder.keys(("Message",)):
+        return f"is an error of the API: {shown(holder.value('Code'))}"
     return (
         "is neither the answer of DownloadVpnConnectionConfig (VpnConnectionConfig) "
         "nor of DescribeVpnConnection (VpnConnectionId) or DescribeVpnConnections (VpnConnections)"

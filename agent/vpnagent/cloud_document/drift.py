@@ -19,6 +19,7 @@ from vpnagent.errors import Problem
 _OF_CONNECTION: Final = (
     "attachment",
     "gateway_id",
+    "network_type",
     "bandwidth",
     "remote_networks",
     "traffic_selectors",
@@ -85,7 +86,12 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
             text = f"there is no tunnel to {name}, as in {tunnel.view.where}"
             yield present.drift((*here, "tunnels"), text)
         else:
-            yield from _tunnel(tunnel, present, (*here, "tunnels", match), left.pop(match))
+            path, old = (*here, "tunnels", match), left.pop(match)
+            yield from _tunnel(tunnel, present, path, old)
+            if connection.says("bgp", "off") and old.inside_address:
+                text = f"{old.inside_address}, but BGP is off in {connection.facts['bgp'].sources[0]}"
+                text += ": the cloud has no address inside the tunnel"
+                yield present.drift((*path, "inside_address"), text)
     for number, old in left.items():
         text = f"{old.name}, to {old.remote_address}, is not in {connection.view.where}"
         yield present.drift((*here, "tunnels", number), text)

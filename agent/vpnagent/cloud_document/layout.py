@@ -9,7 +9,8 @@ from typing import Final
 from vpnagent.cloud import CLOUD_SERVICES
 from vpnagent.cloud_document.assemble import ESP, IKE, Assembly, Connection, Tunnel
 from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, Remark, Section, Sequence
-from vpnagent.cloud_document.told import Facts, written
+from vpnagent.cloud_document.told import Facts, Told, written
+from vpnagent.config.weaknesses import GUOMI
 from vpnagent.config.wording import listed
 from vpnagent.secret import Secret
 
@@ -48,6 +49,11 @@ _LOCAL_ID: Final = Question(
     "what does the cloud know this gateway by: the address of the customer gateway, behind NAT the public "
     "one? The document does not tell.",
 )
+_CERTIFICATE: Final = Question(
+    "certificate",
+    "{certificate: guomi/gateway.crt, private_key: guomi/gateway.key, ca: guomi/cloud.crt}",
+    "where are this gateway's certificate, its key, and the CA of the cloud's? No document has them.",
+)
 _ROLE: Final = Question(
     "role",
     "active",
@@ -60,6 +66,7 @@ def layout(assembly: Assembly, psk_directory: str | None) -> tuple[Entry, ...]:
     """Return the whole file. Without a directory, pre-shared keys are asked for like all that is missing."""
     networks = _leaves(assembly.gateway, "local_networks")
     return (
+        *map(Remark, assembly.notes),
         Leaf("version", 1),
         Section("gateway", tuple(networks)) if networks else _LOCAL_NETWORKS,
         Sequence(
@@ -76,13 +83,14 @@ def _connection(connection: Connection, psk_directory: str | None) -> Iterator[E
     facts = connection.facts
     yield Leaf("name", str(connection.name.value), connection.name.sources)
     yield from _leaves(facts, "attachment") or [_ATTACHMENT]
-    yield from _leaves(facts, "gateway_id")
+    yield from _leaves(facts, "gateway_id", "network_type")
     yield from _leaves(facts, "bandwidth") or [_BANDWIDTH]
     yield from _leaves(facts, "remote_networks") or [_REMOTE_NETWORKS]
     yield from _leaves(facts, "traffic_selectors")
     yield from _leaves(facts, "udp_encapsulation")
     yield Section("ike", tuple(_leaves(facts, *IKE)))
     yield Section("esp", tuple(_leaves(facts, *ESP)))
+    yield from _guomi(connection)
     yield from _remarks(facts)
     if any("inside_address" not in tunnel.facts for tunnel in connection.tunnels):
         yield _probe(facts)
@@ -97,7 +105,9 @@ def _connection(connection: Connection, psk_directory: str | None) -> Iterator[E
                     Leaf("name", str(tunnel.name.value), tunnel.name.sources),
                     *_leaves(tunnel.facts, "role"),
                     *([_ROLE] if asks_role and index == 0 else []),
-                    *_tunnel(tunnel, connection.psk_file(tunnel), psk_directory),
+                    *_tunnel(tunnel),
+                    *_key(connection, tunnel, psk_directory),
+                    *(_leaves(tunnel.facts, "inside_address") or _inside_address(tunnel.facts)),
                 ),
             )
             for index, tunnel in enumerate(connection.tunnels)
@@ -105,7 +115,7 @@ def _connection(connection: Connection, psk_directory: str | None) -> Iterator[E
     )
 
 
-def _tunnel(tunnel: Tunnel, psk_file: str, psk_directory: str | None) -> Iterator[Entry]:
+def _tunnel(tunnel: Tunnel) -> Iterator[Entry]:
     facts = tunnel.facts
     yield from _leaves(facts, "remote_address") or [_REMOTE_ADDRESS]
     if "remote_id" not in facts:
@@ -113,7 +123,20 @@ def _tunnel(tunnel: Tunnel, psk_file: str, psk_directory: str | None) -> Iterato
         yield Remark(f"{where} tells no identity of the cloud's end: remote_address is expected.")
     yield from _leaves(facts, "remote_id")
     yield from _leaves(facts, "local_id") or [_LOCAL_ID]
-    if tunnel.psk and psk_directory is not None:
+    gateway, identity = facts.get("customer_gateway"), facts.get("local_id")
+    if gateway and identity and gateway.value != identity.value:
+        yield Remark(
+            f"{gateway.sources[0]} has {written(gateway.value)}: that is where the cloud expects this "
+            "gateway's packets from."
+        )
+
+
+def _key(connection: Connection, tunnel: Tunnel, psk_directory: str | None) -> Iterator[Entry]:
+    """Yield what the two ends know each other by, or the question for it."""
+    facts, psk_file = tunnel.facts, connection.psk_file(tunnel)
+    if not tunnel.psk and _mark_of_guomi(connection):
+        yield _CERTIFICATE
+    elif tunnel.psk and psk_directory is not None:
         path = posixpath.normpath(posixpath.join(psk_directory, psk_file))
         yield Leaf("psk_file", path, facts["psk"].sources)
     else:
@@ -123,7 +146,24 @@ def _tunnel(tunnel: Tunnel, psk_file: str, psk_directory: str | None) -> Iterato
             posixpath.join(psk_directory or "psk", psk_file),
             f"where is the pre-shared key? {holder} into a file of mode 0600.",
         )
-    yield from _leaves(facts, "inside_address") or _inside_address(facts)
+
+
+def _mark_of_guomi(connection: Connection) -> Told | None:
+    """Return what tells that a connection is Guomi's, if it is."""
+    for facts in (connection.facts, *(tunnel.facts for tunnel in connection.tunnels)):
+        for key in ("ike.encryption", "ike.integrity", "esp.encryption", "esp.integrity", "remote_ca"):
+            if key in facts and (key == "remote_ca" or facts[key].value in GUOMI):
+                return facts[key]
+    return None
+
+
+def _guomi(connection: Connection) -> Iterator[Remark]:
+    if mark := _mark_of_guomi(connection):
+        yield Remark(
+            f"this is a Guomi connection ({mark.sources[0]}): SM4 and SM3, IKE version 1, and certificates "
+            "in place of pre-shared keys. No strongSwan release can do that. Use a VPN gateway of the "
+            "ordinary type, with aes and sha on both ends; see AlgorithmMissing in docs/check.md."
+        )
 
 
 def _inside_address(facts: Facts) -> Iterator[Question]:
@@ -157,14 +197,15 @@ def _probable_target(facts: Facts) -> str:
 
 
 def _remarks(facts: Facts) -> Iterator[Remark]:
-    if told := facts.get("bgp"):
+    told = facts.get("bgp")
+    if told and told.value == "on":
         yield Remark(
             f"BGP is on ({told.sources[0]}), and vpnagent does not speak it: the cloud needs static "
             "routes to the data centre, or this gateway a speaker such as FRR."
         )
     if facts["traffic_selectors"].value != "networks":
         return
-    if told:
+    if told and told.value == "on":
         yield Remark("the addresses inside the tunnels are left out: the selectors do not let them through.")
     if not any(network.overlaps(CLOUD_SERVICES) for network in _networks(facts)):
         yield Remark(

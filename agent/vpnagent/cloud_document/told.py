@@ -33,6 +33,10 @@ class Source(NamedTuple):
         path = key_path(self.path)
         return f"$.{path}" if path and not path.startswith("[") else f"${path}"
 
+    def below(self, *keys: str | int) -> "Source":
+        """Return a place within this one."""
+        return Source(self.document, (*(self.path or ()), *keys))
+
     def problem(self, text: str) -> Problem:
         """Return what is wrong here."""
         return Problem(self.document, 0, self.json_path, text)

@@ -5,21 +5,29 @@ as its questions are answered.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, walk
 from vpnagent.cloud_document.told import Source
 from vpnagent.config.build import build, contradictions
-from vpnagent.config.draft import draft
+from vpnagent.config.draft import Draft, draft
+from vpnagent.config.notation import notation
 from vpnagent.config.rules import violations
+from vpnagent.config.values import Config
 from vpnagent.config.wording import Path, Violation, key_path, without_values
-from vpnagent.config.yaml_positions import read
+from vpnagent.config.yaml_positions import Value, read
 from vpnagent.errors import Problem
 
 
-def verify(text: str, entries: Iterable[Entry]) -> list[Problem]:
-    """Return what the configuration's rules say against a text, except that questions are open."""
+def verify(text: str, entries: Iterable[Entry]) -> tuple[list[Problem], list[str]]:
+    """Return what the configuration's rules say against a text, and what they remark on its values.
+
+    The questions are answered twice, each time differently: what only one of the answers breaks is no fault
+    of the documents.
+    """
     sources: dict[Path, Source] = {}
-    asked: list[Path] = []
+    asked: dict[Path, Question] = {}
     for path, entry in walk(entries):
         match entry:
             case Leaf():
@@ -28,26 +36,61 @@ def verify(text: str, entries: Iterable[Entry]) -> list[Problem]:
             case Item():
                 sources[path] = entry.source
             case Question():
-                asked.append(path)
-    return [
+                asked[path] = entry
+    sketch, config = _configured(text, _answers(asked, 0))
+    other = list(_violations(*_configured(text, _answers(asked, 1))))
+    problems = [
         _source(violation.path, sources).problem(f"{violation.text} (the key {key_path(violation.path)})")
-        for violation in _violations(text, asked)
+        for violation in _violations(sketch, config)
+        if violation in other and not any(_contains(path, violation.path) for path in asked)
     ]
+    names = {key_path(path): source for path, source in sources.items()}
+    remarks = [
+        f"{names[finding.subject]}: {finding.code}: {finding.text}: {finding.hint}"
+        for finding in notation(config)
+        if finding.subject in names
+    ]
+    return problems, remarks
 
 
-def _violations(text: str, asked: Iterable[Path]) -> Iterator[Violation]:
-    """Return what a text violates, and would violate with the questions answered."""
+#: Answers that have nothing in common with the examples of the questions.
+_OTHERS: Final[Mapping[str, Value]] = {
+    "gateway": {"local_networks": ["192.168.255.0/24"]},
+    "attachment": "transit-router",
+    "remote_networks": ["192.168.254.0/24"],
+    "local_id": "198.51.100.11",
+}
+
+
+def _answers(asked: Mapping[Path, Question], variant: int) -> Iterator[tuple[Path, Value]]:
+    """Yield an answer to each question: its example, or another. No two tunnels have one address."""
+    for number, (path, question) in enumerate(asked.items(), 1):
+        if question.key == "remote_address":
+            yield path, f"192.0.2.{number % 100 + 100 * variant}"
+        elif variant and question.key in _OTHERS:
+            yield path, _OTHERS[question.key]
+        else:
+            yield path, read(f"{question.key}: {question.example}".encode()).data[question.key]
+
+
+def _configured(text: str, answers: Iterable[tuple[Path, Value]]) -> tuple[Draft, Config]:
+    """Return a text with its questions answered."""
     document = read(text.encode())
-    yield from (Violation(fault.path, without_values(fault.text)) for fault in document.faults)
+    for (*outer, key), value in answers if document.data else ():
+        section: Any = document.data
+        for part in outer:
+            section = section[part]
+        section[key] = value
     sketch = draft(document)
-    config = build(sketch.file, hostname="gateway", folder="/", psks={})
-    for violation in (*sketch.violations, *map(sketch.relocated, contradictions(sketch.file))):
-        # What is missing is missed where it would be, or by what is around it.
-        if not any(_contains(one, violation.path) or _contains(violation.path, one) for one in asked):
-            yield violation
-    for violation in map(sketch.relocated, violations(config)):
-        if not any(_contains(one, violation.path) for one in asked):
-            yield violation
+    faults = tuple(Violation(fault.path, without_values(fault.text)) for fault in document.faults)
+    sketch = replace(sketch, violations=(*faults, *sketch.violations))
+    return sketch, build(sketch.file, hostname="gateway", folder="/", psks={})
+
+
+def _violations(sketch: Draft, config: Config) -> Iterator[Violation]:
+    yield from sketch.violations
+    for violation in (*contradictions(sketch.file), *violations(config)):
+        yield sketch.relocated(violation)
 
 
 def _source(path: Path, sources: Mapping[Path, Source]) -> Source:

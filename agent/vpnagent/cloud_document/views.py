@@ -17,10 +17,12 @@ from vpnagent.cloud_document.vocabulary import (
     ESP_WORDS,
     IKE_WORDS,
     MODE,
+    NETWORK_TYPE,
     NO_IDENTITY,
     ROLE,
     TUNNEL_BANDWIDTH,
 )
+from vpnagent.config.notation import is_masked
 
 EVERYTHING: Final = ("0.0.0.0/0",)
 
@@ -85,10 +87,10 @@ def downloaded(config: JsonObject) -> ConnectionView:
     """Return the view of a VpnConnectionConfig."""
     facts = _Facts()
     _add_networks(facts, config, _DOWNLOAD)
-    sessions = config.object("BgpConfigs").objects("BgpConfig", "BgpConfig")
-    if sessions:
+    sessions = config.objects("BgpConfigs", "BgpConfig")
+    if any(not session.absent("TunnelCidr") for session in sessions):
         facts.add("bgp", "on", config.source("BgpConfigs"))
-    tunnels = _tunnels(config.object("TunnelsConfig"), "TunnelConfig")
+    tunnels = _tunnels(config, "TunnelsConfig", "TunnelConfig")
     return ConnectionView(
         facts.view(config.where),
         tuple(_downloaded_tunnel(tunnel, sessions) for tunnel in tunnels)
@@ -96,9 +98,9 @@ def downloaded(config: JsonObject) -> ConnectionView:
     )
 
 
-def _tunnels(holder: JsonObject, key: str) -> tuple[JsonObject, ...]:
+def _tunnels(holder: JsonObject, key: str, nested: str) -> tuple[JsonObject, ...]:
     """Return the tunnels of a dual-tunnel connection; without ids they could not be told apart."""
-    tunnels = holder.objects(key, key)
+    tunnels = holder.objects(key, nested)
     for tunnel in tunnels:
         if tunnel.absent("TunnelId"):
             holder.problems.append(tunnel.source("TunnelId").problem("is missing"))
@@ -112,8 +114,10 @@ def _downloaded_tunnel(tunnel: JsonObject, sessions: tuple[JsonObject, ...]) -> 
     _add_proposals(facts, ike, tunnel.object("IpsecConfig"))
     facts.add("remote_address", tunnel.text("Remote"), tunnel.source("Remote"))
     _add_identities(facts, ike, _DOWNLOAD)
-    if "local_id" not in facts.told and _is_address(local := tunnel.text("Local")):
-        facts.add("local_id", local, tunnel.source("Local"))  # what the cloud expects at the customer gateway
+    if _is_address(local := tunnel.text("Local")):
+        facts.add("customer_gateway", local, tunnel.source("Local"))
+        if "local_id" not in facts.told:  # what the cloud expects at the customer gateway
+            facts.add("local_id", local, tunnel.source("Local"))
     for session in sessions:
         if session.text("TunnelId") == identity:
             _add_inside_address(facts, session, _side_of_download(session))
@@ -141,7 +145,7 @@ def _side_of_download(session: JsonObject) -> _Side | None:
 
 def _asn(session: JsonObject, key: str) -> int | None:
     """Return an AS number, which may be written in two halves: 1.2 is 65538 (RFC 5396, asdot)."""
-    value = session.members.get(key)
+    value = session.value(key)
     high, dot, low = value.partition(".") if isinstance(value, str) else ("", "", "")
     if dot and (high + low).isdecimal() and len(high + low) <= len("6553565535"):
         return int(high) * 65536 + int(low)
@@ -155,17 +159,19 @@ def described(connection: JsonObject) -> ConnectionView:
         facts.add(name, connection.text(key), connection.source(key))
     _add_attachment(facts, connection)
     _add_networks(facts, connection, _DESCRIBE)
-    bandwidth = connection.word("TunnelBandwidth", TUNNEL_BANDWIDTH)
-    facts.add("bandwidth", bandwidth, connection.source("TunnelBandwidth"))
+    for name, key, words in (
+        ("bandwidth", "TunnelBandwidth", TUNNEL_BANDWIDTH),
+        ("network_type", "NetworkType", NETWORK_TYPE),
+    ):
+        facts.add(name, connection.word(key, words), connection.source(key))
     health = connection.object("VcoHealthCheck")
-    if health.boolean("Enable"):
-        facts.add("health_check", health.text("Sip"), health.source("Sip"))
-    options = _tunnels(connection.object("TunnelOptionsSpecification"), "TunnelOptions")
-    single = connection.object("VpnBgpConfig")
-    with_bgp = bool(connection.boolean("EnableTunnelsBgp") if options else single.boolean("EnableBgp"))
-    if with_bgp:
-        source = connection.source("EnableTunnelsBgp") if options else single.source("EnableBgp")
-        facts.add("bgp", "on", source)
+    enabled, source = health.boolean("Enable"), health.text("Sip")
+    if enabled:
+        facts.add("health_check", source, health.source("Sip"))
+    options = _tunnels(connection, "TunnelOptionsSpecification", "TunnelOptions")
+    with_bgp = _add_bgp(facts, connection, options)
+    if options:  # what the connection says for itself is for the time before it had tunnels
+        connection.no_use_for("EnableNatTraversal", "InternetIp", "RemoteCaCertificate")
     tunnels = [
         _described_tunnel(tunnel, "Tunnel", "TunnelBgpConfig", with_bgp=with_bgp) for tunnel in options
     ]
@@ -173,6 +179,26 @@ def described(connection: JsonObject) -> ConnectionView:
         facts.view(connection.where),
         tuple(tunnels) or (_described_tunnel(connection, "", "VpnBgpConfig", with_bgp=with_bgp),),
     )
+
+
+def _add_bgp(facts: _Facts, connection: JsonObject, options: tuple[JsonObject, ...]) -> bool:
+    """Note whether BGP is on. DescribeVpnConnections answers without a switch: there the addresses tell."""
+    if options:
+        switch, source = connection.boolean("EnableTunnelsBgp"), connection.source("EnableTunnelsBgp")
+        sessions = [option.object("TunnelBgpConfig") for option in options]
+    else:
+        connection.no_use_for("EnableTunnelsBgp")
+        session = connection.object("VpnBgpConfig")
+        switch, source, sessions = session.boolean("EnableBgp"), session.source("EnableBgp"), [session]
+    told = [session for session in sessions if not session.absent("TunnelCidr")]
+    if switch is None and told:
+        switch, source = True, told[0].source("TunnelCidr")
+    if switch is not None:
+        facts.add("bgp", "on" if switch else "off", source)
+    if not switch:
+        for session in sessions:
+            session.no_use_for("LocalBgpIp", "PeerBgpIp")
+    return bool(switch)
 
 
 def _described_tunnel(tunnel: JsonObject, prefix: str, bgp: str, *, with_bgp: bool) -> TunnelView:
@@ -186,6 +212,8 @@ def _described_tunnel(tunnel: JsonObject, prefix: str, bgp: str, *, with_bgp: bo
     if (traversal := tunnel.boolean("EnableNatTraversal")) is not None:
         word = "always" if traversal else "never"
         facts.add("udp_encapsulation", word, tunnel.source("EnableNatTraversal"))
+    if not tunnel.absent("RemoteCaCertificate"):
+        facts.add("remote_ca", "told", tunnel.source("RemoteCaCertificate"))
     if with_bgp:
         _add_inside_address(facts, tunnel.object(bgp), _DESCRIBE)
     return TunnelView(identity, facts.view(tunnel.where))
@@ -203,7 +231,7 @@ def _add_attachment(facts: _Facts, connection: JsonObject) -> None:
 def _add_networks(facts: _Facts, connection: JsonObject, side: _Side) -> None:
     """Read both lists: 0.0.0.0/0 in both is the destination routing mode, where they tell nothing."""
     ours, cloud = f"{side.ours}Subnet", f"{side.cloud}Subnet"
-    lists = {key: _networks(connection.text(key)) for key in (ours, cloud)}
+    lists = {key: connection.texts(key) for key in (ours, cloud)}
     if lists[ours] == lists[cloud] == EVERYTHING:
         facts.add("traffic_selectors", "any", connection.source(ours))
         return
@@ -216,17 +244,13 @@ def _add_networks(facts: _Facts, connection: JsonObject, side: _Side) -> None:
     facts.add("remote_networks", lists[cloud], connection.source(cloud))
 
 
-def _networks(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(network.strip() for network in text.split(","))
-
-
 def _add_proposals(facts: _Facts, ike: JsonObject, esp: JsonObject) -> None:
     for section, words, lifetime in ((ike, IKE_WORDS, "IkeLifetime"), (esp, ESP_WORDS, "IpsecLifetime")):
         for key, name, meanings in words:
             facts.add(name, section.word(key, meanings), section.source(key))
         phase = "ike" if section is ike else "esp"
         facts.add(f"{phase}.lifetime", section.integer(lifetime), section.source(lifetime))
-    if not ike.absent("IkeVersion") and ike.members["IkeVersion"] == "ikev1":  # version 2 has no modes
+    if "ike.version" in facts.told and facts.told["ike.version"].value == 1:  # version 2 has no modes
         facts.add("ike.mode", ike.word("IkeMode", MODE), ike.source("IkeMode"))
     facts.add("psk", ike.secret("Psk"), ike.source("Psk"))
 
@@ -234,6 +258,9 @@ def _add_proposals(facts: _Facts, ike: JsonObject, esp: JsonObject) -> None:
 def _add_identities(facts: _Facts, ike: JsonObject, side: _Side) -> None:
     for name, key in (("local_id", f"{side.ours}Id"), ("remote_id", f"{side.cloud}Id")):
         identity = ike.text(key)
+        if identity and is_masked(identity):
+            text = "is masked, and must be as the API gives it, with all its numbers"
+            ike.problems.append(ike.source(key).problem(text))
         facts.add(name, None if identity == NO_IDENTITY else identity, ike.source(key))
 
 

@@ -23,7 +23,8 @@ ENCRYPTION: Final[Words] = {
     "sm4": "sm4",
 }
 INTEGRITY: Final[Words] = {word: word for word in ("md5", "sha1", "sha256", "sha384", "sha512", "sm3")}
-DH_GROUP: Final[Words] = {"group1": 1, "group2": 2, "group5": 5, "group14": 14}
+#: group24 was documented once (Terraform provider 1.161), and connections may still have it.
+DH_GROUP: Final[Words] = {"group1": 1, "group2": 2, "group5": 5, "group14": 14, "group24": 24}
 PFS_GROUP: Final[Words] = {**DH_GROUP, "disabled": "disabled"}
 
 #: The tunnel's role with a VPN gateway.
@@ -48,6 +49,20 @@ ESP_WORDS: Final = (
     ("IpsecEncAlg", "esp.encryption", ENCRYPTION),
     ("IpsecAuthAlg", "esp.integrity", INTEGRITY),
     ("IpsecPfs", "esp.pfs_group", PFS_GROUP),
+)
+
+#: The addresses by which the two ends know each other (CreateVpnAttachment).
+NETWORK_TYPE: Final[Words] = {"public": "public", "private": "private"}
+
+#: Members that are told and of no use: docs/import.md says why.
+NOT_USED: Final = frozenset(
+    {
+        *("RequestId", "PageNumber", "PageSize", "ResourceGroupId", "Tags", "Spec", "CreateTime"),
+        *("AttachInstanceId", "TransitRouterId", "TransitRouterName", "CrossAccountAuthorized"),
+        *("CustomerGatewayId", "ZoneNo", "TunnelIndex", "EffectImmediately", "EnableDpd"),
+        *("State", "Status", "BgpStatus", "LocalAsn", "PeerAsn", "AuthKey"),
+        *("Dip", "Interval", "Retry", "Policy", "IkeMode"),
+    }
 )
 
 #: What a single-tunnel attachment of a transit router has for an identity until somebody sets one (Terraform

@@ -27,6 +27,7 @@ class Rendered:
 
     text: str
     said: tuple[tuple[int, Path, Question | Remark], ...]
+    remarks: tuple[str, ...] = ()  #: on values that are taken as they are
 
 
 _Line = tuple[str, tuple[Path, Question | Remark] | None]

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vpnagent.commands.options import config_option, json_option, load_config
+from vpnagent.commands.options import config_option, fail_on_option, json_option
 from vpnagent.control import NOT_FINE
+from vpnagent.errors import ConfigError
 from vpnagent.finding import Finding, Severity
 
 if TYPE_CHECKING:
+    from vpnagent.config.secret_files import Absence
     from vpnagent.config.values import Config
 
 COLOURS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
@@ -22,37 +24,75 @@ COLOURS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL:
 @json_option
 @click.option("--file-only", is_flag=True, help="Check the file, and not this machine.")
 @click.option("--region", help="Name this region's narrow ranges in the hints; for example cn-hangzhou.")
-def check(config_path: str, as_json: bool, file_only: bool, region: str | None) -> None:
+@fail_on_option(Severity.WARNING, "a finding")
+def check(config_path: str, as_json: bool, file_only: bool, region: str | None, fail_on: str) -> None:
     r"""Check the configuration and this machine; say what breaks and what to do. Changes nothing.
 
     \b
     Example:
       vpnagent check
-      vpnagent check --config vpnagent.yaml --file-only
+      vpnagent check --config vpnagent.yaml --file-only --fail-on critical
       vpnagent check --region cn-hangzhou
       vpnagent check --json | jq '.findings[] | select(.severity != "info")'
-    It needs neither the daemon nor root, and says what it could not look at. To learn the path's MTU it
-    sends one packet of full size to each tunnel's peer, and some echo requests through each tunnel that is
-    up. docs/check.md has every code.
+    It needs neither the daemon nor root nor, with --file-only, any key, and says what it could not look at.
+    To learn the path's MTU it sends one packet of full size to each tunnel's peer, and some echo requests
+    through each tunnel that is up. docs/check.md has every code.
     Exit status 0 when there is nothing to say but infos, 1 for a warning, 2 when the file cannot be used.
     """
-    config = load_config(config_path)
-    from vpnagent.checks.probe_rate import probe_rate
-    from vpnagent.config.weaknesses import weaknesses
-
-    found = [*weaknesses(config), *probe_rate(config)]
+    config, found = _file(config_path, as_json=as_json, file_only=file_only)
     if not file_only:
         found += asyncio.run(_machine(config, config_path))
     found.sort(key=lambda finding: list(COLOURS).index(finding.severity), reverse=True)
     if region is not None:
         found = _with_ranges(found, region)
     if as_json:
-        click.echo(json.dumps({"config": config_path, "findings": list(map(_row, found))}, indent=2))
+        _print_json(config_path, found)
     else:
         click.echo("".join(map(_lines, found)), nl=False)
         tunnels = len(config.tunnels())
         click.echo(f"{config_path}: valid: {len(config.connections)} connections, {tunnels} tunnels")
-    sys.exit(NOT_FINE if any(f.severity is not Severity.INFO for f in found) else 0)
+    sys.exit(NOT_FINE if any(_fails(finding, Severity(fail_on)) for finding in found) else 0)
+
+
+def _file(config_path: str, *, as_json: bool, file_only: bool) -> "tuple[Config, list[Finding]]":
+    """Return the configuration, and what there is to say of the file alone. Raises ConfigError."""
+    from vpnagent.checks.judge import refused, secrets_not_looked_at
+    from vpnagent.checks.probe_rate import probe_rate
+    from vpnagent.config.load import Unseen, load
+    from vpnagent.config.weaknesses import weaknesses
+
+    unseen = Unseen(_tolerated(file_only=file_only))
+    try:
+        config = load(config_path, unseen=unseen)
+    except ConfigError as error:
+        if as_json:
+            _print_json(config_path, refused(error))
+        raise
+    return config, [*weaknesses(config), *probe_rate(config), *secrets_not_looked_at(unseen)]
+
+
+def _tolerated(*, file_only: bool) -> "set[Absence]":
+    """Return for which reasons a key need not be at hand.
+
+    On the gateway a key that is not there is a fault, and one that is closed to the service is; elsewhere,
+    and for other users, neither tells anything about the gateway.
+    """
+    from vpnagent.config.secret_files import Absence, is_service
+
+    return (
+        {Absence.OUTSIDE}
+        | ({Absence.MISSING} if file_only else set())
+        | (set() if is_service() else {Absence.FORBIDDEN})
+    )
+
+
+def _fails(finding: Finding, least: Severity) -> bool:
+    """Whether a finding is a reason to fail. What could not be looked at was not found to be wrong."""
+    return finding.code != "NotLookedAt" and finding.severity.reaches(least)
+
+
+def _print_json(config_path: str, found: list[Finding]) -> None:
+    click.echo(json.dumps({"config": config_path, "findings": list(map(_row, found))}, indent=2))
 
 
 async def _machine(config: "Config", config_path: str) -> list[Finding]:
@@ -71,7 +111,9 @@ def _with_ranges(found: list[Finding], region: str) -> list[Finding]:
 
     services = catalogue()
     if region not in regions(services):
-        raise click.BadParameter(f"must be one of {', '.join(regions(services))}", param_hint="--region")
+        known = ", ".join(regions(services))
+        text = f"the table of ranges (as of {services.read}) does not have {region}; it has {known}"
+        raise click.BadParameter(text, param_hint="--region")
     return [with_ranges(finding, services, region) for finding in found]
 
 

@@ -160,7 +160,10 @@ def _write(assembly: "Assembly", documents: Iterable[str], given: Options) -> No
         click.echo(result.text, nl=False)
     for line, key, said in result.said:
         what = "to fill in" if isinstance(said, Question) else "note"
-        say(f"{what}: {given.output or 'the YAML'}:{line}: {key_path(key)}: {said.text}")
+        place = f"{given.output or 'the YAML'}:{line}:" + (f" {key_path(key)}:" if key else "")
+        say(f"{what}: {place} {said.text}")
+    for remark in result.remarks:
+        say(f"note: {remark}")
 
 
 def _key_files(assembly: "Assembly", directory: str) -> "list[File]":
@@ -189,8 +192,10 @@ def _compare(assembly: "Assembly", documents: Iterable[str], name: str) -> None:
     from vpnagent.cloud_document.imported import yaml_of
     from vpnagent.config.yaml_positions import read
 
-    yaml_of(assembly, documents, None)  # a document that cannot be used is no drift
+    result = yaml_of(assembly, documents, None)  # a document that cannot be used is no drift
     present = Present(name, read(_content(name)), _present_config(name))
+    for note in (*assembly.notes, *result.remarks):
+        say(f"note: {note}")
     found = drift(assembly, present)
     for difference in found:
         click.echo(str(difference))

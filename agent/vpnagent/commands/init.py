@@ -188,16 +188,21 @@ def _write(answers: "Answers", keys: Sequence[str], output: str) -> None:
     """Check everything, then write everything. Raises ConfigError."""
     from vpnagent.config.first import first_configuration
     from vpnagent.config.load import load
+    from vpnagent.config.notation import key_notation
     from vpnagent.config.secret_files import SecretFileError, secret_of
 
     directory = _psk_directory(output)
-    files = []
+    files, notes = [], []
     for (name, _), key in zip(answers.tunnels(), keys, strict=True):
         path = os.path.join(directory, name)
         try:
-            files.append(key_file(path, secret_of(key.encode()).reveal() + b"\n"))
+            secret = secret_of(key.encode())
         except SecretFileError as error:
             raise problem(path, str(error)) from error
+        files.append(key_file(path, secret.reveal() + b"\n"))
+        notes += [
+            f"{path}: {finding.code}: {finding.text}: {finding.hint}" for finding in key_notation(secret)
+        ]
     text = first_configuration(answers, os.path.basename(directory)).encode()
     load(output, content=text, read_secrets=False)
     files.append(File(output, text, READABLE))
@@ -207,6 +212,8 @@ def _write(answers: "Answers", keys: Sequence[str], output: str) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
     for file in files:
         file.write(replace=False)
+    for note in notes:
+        say(f"note: {note}")
     say(f"next: vpnagent check{'' if output == DEFAULT_CONFIG else f' --config {output}'}")
 
 

@@ -4,14 +4,12 @@ import os
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from vpnagent.finding import Severity
 from vpnagent.own_files import MOST, of_operator, write_as_asked
-
-if TYPE_CHECKING:
-    from vpnagent.config.values import Config
 
 DEFAULT_CONFIG = "/etc/vpnagent/vpnagent.yaml"
 DEFAULT_SOCKET = "/run/vpnagent/control.sock"
@@ -50,6 +48,17 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def fail_on_option(default: Severity, what: str) -> Callable[[Command], Command]:
+    """Add ``--fail-on``."""
+    return click.option(
+        "--fail-on",
+        type=click.Choice([severity.value for severity in Severity]),
+        default=default.value,
+        show_default=True,
+        help=f"The least severity of {what} for which the exit status is 1.",
+    )
+
+
 def runbook_option(command: Command) -> Command:
     """Add ``--runbook-url``."""
     return click.option(
@@ -76,13 +85,6 @@ def write(output: str, text: str) -> None:
         click.echo(text, nl=False)
     else:
         write_as_asked(output, text.encode())
-
-
-def load_config(config_path: str) -> "Config":
-    """Return the checked configuration; pydantic is imported here, not before."""
-    from vpnagent.config.load import load
-
-    return load(config_path)
 
 
 def socket_for(socket_path: str | None, config_path: str) -> str:

@@ -13,6 +13,9 @@ from vpnagent.config.wording import listed, said, shown
 
 T = TypeVar("T")
 
+#: what is not routed on the Internet: RFC 1918, RFC 6598
+PRIVATE: Final = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
+
 #: special-purpose blocks (RFC 6890) in which there is neither a host nor a routed network
 SPECIAL: Final = {
     IPv4Network("0.0.0.0/8"): "this network",

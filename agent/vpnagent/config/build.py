@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 
 from vpnagent.config import hooks, values
+from vpnagent.config.address_kinds import PRIVATE
 from vpnagent.config.field_types import INTERFACE_LENGTH
 from vpnagent.config.file_models import (
     AgentSection,
@@ -23,7 +24,7 @@ from vpnagent.config.file_models import (
     ProbeSection,
     TunnelSection,
 )
-from vpnagent.config.values import Attachment, Config, Forwarding, ProbeMethod, Role, TunnelKey
+from vpnagent.config.values import Attachment, Config, Forwarding, NetworkType, ProbeMethod, Role, TunnelKey
 from vpnagent.config.wording import Violation, listed, said
 from vpnagent.secret import Secret
 
@@ -155,6 +156,7 @@ def _connection(section: ConnectionSection, folder: str, psks: Sequence[Secret |
         bandwidth=section.bandwidth,
         packet_rate=section.packet_rate,
         forwarding=_forwarding(section),
+        network_type=section.network_type or _network_type(section.tunnels),
         remote_networks=section.remote_networks,
         exits=section.exits,
         traffic_selectors=section.traffic_selectors,
@@ -170,6 +172,11 @@ def _connection(section: ConnectionSection, folder: str, psks: Sequence[Secret |
             for tunnel, role, psk in zip(section.tunnels, _roles(section), psks, strict=True)
         ),
     )
+
+
+def _network_type(tunnels: Sequence[TunnelSection]) -> NetworkType:
+    private = all(any(tunnel.remote_address in block for block in PRIVATE) for tunnel in tunnels)
+    return NetworkType.PRIVATE if private else NetworkType.PUBLIC
 
 
 def _esp(section: EspSection) -> values.Esp:

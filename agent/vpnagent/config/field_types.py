@@ -9,6 +9,7 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -132,7 +133,34 @@ def _identity(value: object) -> str:
         raise ValueError(
             said("must name one peer, without wildcards and white space around it, not {}", shown(value))
         )
+    if _lets_in_several(value):
+        raise ValueError(f"must name one peer, and to charon it lets in several, not {shown(value)}")
     return value
+
+
+_PATTERN: Final = re.compile(r"(ipv[46](net|range)|[a-z0-9]+:\^.*\$$)", re.IGNORECASE)
+
+
+def _lets_in_several(identity: str) -> bool:
+    """Whether charon takes an identity for a network, a range, a regular expression, or anybody.
+
+    strongSwan src/libstrongswan/utils/identification.c, create_ip_address_from_string and
+    identification_create_from_string_with_regex.
+    """
+    if identity in ("0.0.0.0", "::", "0::0") or _PATTERN.match(identity):
+        return True
+    for separator in "/-":
+        first, found, rest = identity.partition(separator)
+        if found and _is_ip(first) and (separator == "/" or _is_ip(rest)):
+            return True
+    return False
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False
 
 
 INTERFACE_LENGTH: Final = 15  #: characters, IFNAMSIZ - 1

@@ -16,6 +16,7 @@ from vpnagent.config.values import (
     Attachment,
     Forwarding,
     LeakGuard,
+    NetworkType,
     OnPathDown,
     ProbeMethod,
     Role,
@@ -26,7 +27,7 @@ from vpnagent.events.kinds import WORDS
 
 ENCRYPTION: Final = ("aes128", "aes192", "aes256", "3des", "des", "aes128gcm16", "aes256gcm16", "sm4")
 INTEGRITY: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sm3")
-DH_GROUPS: Final = (1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 31)  #: IANA numbers
+DH_GROUPS: Final = (1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 24, 31)  #: IANA numbers
 MAX_HOOKS: Final = 8
 MAX_TUNNELS: Final = 2  #: the cloud gives a connection one or two
 
@@ -289,6 +290,10 @@ class ConnectionSection(Section):
     )
     forwarding: Annotated[Forwarding | None, member(Forwarding)] = key(
         "How the tunnels share the traffic. Default: active-standby for vpn-gateway, ecmp for transit-router."
+    )
+    network_type: Annotated[NetworkType | None, member(NetworkType)] = key(
+        "Network by which the two ends reach each other, as the cloud has it: `export` and `import --diff` "
+        "need it. Default: private where every `remote_address` is a private one, else public."
     )
     remote_networks: Networks = required("Networks that are routed into the tunnels.")
     exits: Interfaces = key(

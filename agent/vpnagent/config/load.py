@@ -5,17 +5,20 @@ its kind, what does not fit together, and secrets. Nothing but ConfigError is ra
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from vpnagent import own_files
 from vpnagent.config import hooks
-from vpnagent.config.build import Psks, absolute, build, contradictions, metrics_tls
+from vpnagent.config.build import absolute, build, contradictions, metrics_tls
 from vpnagent.config.draft import draft
 from vpnagent.config.file_errors import known_part
-from vpnagent.config.file_models import AgentSection, ConfigFile, TunnelSection
+from vpnagent.config.file_models import AgentSection, ConfigFile, HookSection, TunnelSection
+from vpnagent.config.odd_characters import sentence
 from vpnagent.config.rules import violations
 from vpnagent.config.secret_files import (
+    Absence,
     SecretFileError,
     check_readable,
     read_credential,
@@ -41,19 +44,29 @@ from vpnagent.secret import Secret
 DEFAULT_PATH: Final = "/etc/vpnagent/vpnagent.yaml"
 
 
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Which absences of secrets are no fault, and the keys of those that were not looked at for one."""
+
+    tolerated: Collection[Absence] = ()
+    paths: dict[Path, SecretFileError] = field(default_factory=dict)
+
+
 def load(
     path: str | os.PathLike[str],
     *,
     content: bytes | None = None,
     read_secrets: bool = True,
     hostname: str | None = None,
+    unseen: Unseen | None = None,
 ) -> Config:
     """Return the configuration in a file. Raises ConfigError with every problem there is.
 
     ``content`` is used instead of the file's, as if the file held it.
 
     With ``read_secrets=False``, for ``plan`` on a laptop, only the YAML is opened, and every psk is None.
-    ``hostname`` is the default of gateway.name; None asks the kernel.
+    ``unseen`` says which secrets need not be at hand, and is told which are not. ``hostname`` is the default
+    of gateway.name; None asks the kernel.
     """
     name = os.fspath(path)
     document = read(content_of(name) if content is None else content)
@@ -61,17 +74,18 @@ def load(
         raise ConfigError(_problems(name, document, ()))
     sketch = draft(document)
     folder = os.path.dirname(os.path.abspath(name))
-    secrets, refused = _secrets(sketch.file, folder) if read_secrets else ({}, [])
-    hook_secrets: dict[tuple[int, str], Secret] = {}
+    secrets = _Secrets(folder, Unseen() if unseen is None else unseen)
     if read_secrets:
-        hook_secrets = _hook_secrets(sketch.file, folder, refused)
+        secrets.read(sketch.file)
     hostname = os.uname().nodename if hostname is None else hostname
-    config = build(sketch.file, hostname=hostname, folder=folder, psks=secrets, hook_secrets=hook_secrets)
+    config = build(
+        sketch.file, hostname=hostname, folder=folder, psks=secrets.psks, hook_secrets=secrets.of_hooks
+    )
     found = [
         *contradictions(sketch.file),
-        *hooks.contradictions(sketch.file, hook_secrets),
+        *hooks.contradictions(sketch.file, secrets.of_hooks),
         *violations(config),
-        *refused,
+        *secrets.refused,
     ]
     if problems := _problems(name, document, (*sketch.violations, *map(sketch.relocated, found))):
         raise ConfigError(problems)
@@ -110,61 +124,75 @@ def content_of(name: str) -> bytes:
 
 def _problems(name: str, document: Document, found: tuple[Violation, ...]) -> tuple[Problem, ...]:
     """Return everything that is wrong, each once, in the order of the file."""
-    wrong = [(fault.line, fault.path, without_values(fault.text)) for fault in document.faults]
-    wrong += [(document.line(path), path, text) for path, text in found]
+    found_all = [(fault.line, fault.path, without_values(fault.text)) for fault in document.faults]
+    found_all += [(document.line(path), path, text) for path, text in found]
     problems = [
-        Problem(name, line, key_path(known_part(path)), text, rule_of(text)) for line, path, text in wrong
+        Problem(name, line, key_path(known_part(path)), text, rule_of(text)) for line, path, text in found_all
     ]
+    wrong = {problem.line for problem in problems}
+    for line in sorted(wrong.intersection(odd.line for odd in document.odd)):
+        odd = tuple(odd for odd in document.odd if odd.line == line)
+        if not any(sentence(odd[:1]) in problem.text for problem in problems):
+            text = without_values(sentence(odd))
+            problems.append(Problem(name, line, "", text, rule_of(text)))
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
 
 
-def _secrets(file: ConfigFile, folder: str) -> tuple[Psks, list[Violation]]:
-    """Read every pre-shared key, and see that the files of certificates are there."""
-    psks: dict[tuple[int, int], Secret] = {}
-    refused = [*_metrics_refused(file.agent, folder)]
-    for i, connection in enumerate(file.connections):
-        for j, tunnel in enumerate(connection.tunnels):
-            here = ("connections", i, "tunnels", j)
-            for key, name in _files(tunnel):
+class _Secrets:
+    """What the files and credentials hold that a configuration names."""
+
+    def __init__(self, folder: str, unseen: Unseen) -> None:
+        self._folder = folder
+        self._unseen = unseen
+        self.psks: dict[tuple[int, int], Secret] = {}
+        self.of_hooks: dict[tuple[int, str], Secret] = {}
+        self.refused: list[Violation] = []
+
+    def read(self, file: ConfigFile) -> None:
+        """Read every secret, and see that the files of certificates are there."""
+        self._read_metrics(file.agent)
+        for i, connection in enumerate(file.connections):
+            for j, tunnel in enumerate(connection.tunnels):
+                for key, name in _files(tunnel):
+                    try:
+                        if psk := _use(key, name, self._folder):
+                            self.psks[i, j] = psk
+                    except SecretFileError as error:
+                        self._refuse(("connections", i, "tunnels", j, *key), error, key, name)
+        self._read_hooks(file.hooks)
+
+    def _read_hooks(self, sections: Iterable[HookSection]) -> None:
+        for i, hook in enumerate(sections):
+            for word in ("url_file", "token_file"):
+                if (name := getattr(hook, word)) is None:
+                    continue
                 try:
-                    if psk := _use(key, name, folder):
-                        psks[i, j] = psk
+                    self.of_hooks[i, word] = read_secret(absolute(self._folder, name))
                 except SecretFileError as error:
-                    refused.append(Violation((*here, *key), _refusal(error, key, name, folder)))
-    return psks, refused
+                    self._refuse(("hooks", i, word), error, (word,), name)
 
-
-def _metrics_refused(agent: AgentSection, folder: str) -> Iterator[Violation]:
-    """Return what is wrong with the files of the metrics' listener, which reads them for itself."""
-    if agent.metrics_auth is not None:
-        name = agent.metrics_auth.password_file
-        try:
-            read_secret(absolute(folder, name))
-        except SecretFileError as error:
-            text = _refusal(error, ("password_file",), name, folder)
-            yield Violation(("agent", "metrics_auth", "password_file"), text)
-    if agent.metrics_tls is not None:
-        from vpnagent.config.tls_files import TlsFileError, server_context  # noqa: PLC0415 - OpenSSL
-
-        try:
-            server_context(metrics_tls(agent.metrics_tls, folder))
-        except TlsFileError as error:
-            text = _refusal(error, (error.key,), getattr(agent.metrics_tls, error.key), folder)
-            yield Violation(("agent", "metrics_tls", error.key), text)
-
-
-def _hook_secrets(file: ConfigFile, folder: str, refused: list[Violation]) -> dict[tuple[int, str], Secret]:
-    """Read the addresses and tokens of hooks; what cannot be used is added to ``refused``."""
-    secrets: dict[tuple[int, str], Secret] = {}
-    for i, hook in enumerate(file.hooks):
-        for key in ("url_file", "token_file"):
-            if (name := getattr(hook, key)) is None:
-                continue
+    def _read_metrics(self, agent: AgentSection) -> None:
+        """Try the files of the metrics' listener, which reads them for itself."""
+        if agent.metrics_auth is not None:
+            name = agent.metrics_auth.password_file
             try:
-                secrets[i, key] = read_secret(absolute(folder, name))
+                read_secret(absolute(self._folder, name))
             except SecretFileError as error:
-                refused.append(Violation(("hooks", i, key), _refusal(error, (key,), name, folder)))
-    return secrets
+                self._refuse(("agent", "metrics_auth", "password_file"), error, ("password_file",), name)
+        if agent.metrics_tls is not None:
+            from vpnagent.config.tls_files import TlsFileError, server_context  # noqa: PLC0415 - OpenSSL
+
+            try:
+                server_context(metrics_tls(agent.metrics_tls, self._folder))
+            except TlsFileError as error:
+                name = getattr(agent.metrics_tls, error.key)
+                self._refuse(("agent", "metrics_tls", error.key), error, (error.key,), name)
+
+    def _refuse(self, path: Path, error: SecretFileError, key: Path, name: str) -> None:
+        if error.absence in self._unseen.tolerated:
+            self._unseen.paths[path] = error
+        else:
+            self.refused.append(Violation(path, _refusal(error, key, name, self._folder)))
 
 
 def _files(tunnel: TunnelSection) -> Iterator[tuple[tuple[str, ...], str]]:

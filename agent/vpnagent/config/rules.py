@@ -151,6 +151,20 @@ def identities_are_known(config: Config) -> Iterator[Violation]:
                 )
 
 
+def ends_are_not_swapped(config: Config) -> Iterator[Violation]:
+    """Neither end has the other's address for an identity: the document was read from the wrong side."""
+    cloud = {str(t.remote_address): t.key for t in config.tunnels()}
+    here = {str(t.local_address): t.key for t in reversed(config.tunnels()) if t.local_address}
+    for place in tunnels(config):
+        local, remote = place.tunnel.local_id, place.tunnel.remote_id
+        if local in cloud and local != str(place.tunnel.local_address):
+            text = "must be this gateway's: {} is the cloud's, the remote_address of {}"
+            yield Violation(place.key("local_id"), said(text, local, cloud[local]))
+        if remote in here and remote != str(place.tunnel.remote_address):
+            text = "must be the cloud's: {} is this gateway's, the local_address of {}"
+            yield Violation(place.key("remote_id"), said(text, remote, here[remote]))
+
+
 def keys_are_told_apart(config: Config) -> Iterator[Violation]:
     """Charon finds a pre-shared key by the peer's identity alone: one identity, one key."""
     keyed = [place for place in tunnels(config) if place.tunnel.psk and place.tunnel.remote_id]
@@ -199,6 +213,7 @@ RULES: Final[tuple[Rule, ...]] = (
     weights_have_a_meaning,
     ike_fits_together,
     identities_are_known,
+    ends_are_not_swapped,
     keys_are_told_apart,
     recovery_outlasts_detection,
     *ADDRESS_RULES,

@@ -4,6 +4,8 @@ A secret's file must be a regular file of root or of whoever reads it, closed to
 errors name the file and never what is in it.
 """
 
+import enum
+import errno
 import grp
 import hashlib
 import os
@@ -22,8 +24,20 @@ MAX_BYTES: Final = 4096  #: the cloud's keys have at most 100 characters
 _KEY = re.compile(rb"[\x21-\x7e]+")
 
 
+class Absence(enum.Enum):
+    """Why a secret cannot be looked at, where nothing is known to be wrong with it."""
+
+    MISSING = "missing"  #: no such file, as in CI
+    FORBIDDEN = "forbidden"  #: not for this user
+    OUTSIDE = "outside"  #: a credential, outside of the unit that has it
+
+
 class SecretFileError(Exception):
     """A file that cannot be used, and why."""
+
+    def __init__(self, reason: str, absence: Absence | None = None) -> None:
+        super().__init__(reason)
+        self.absence = absence
 
 
 def read_secret(path: str) -> Secret:
@@ -35,7 +49,8 @@ def read_credential(name: str) -> Secret:
     """Return the pre-shared key in a systemd credential (systemd.exec(5)). Raises SecretFileError."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
-        raise SecretFileError("no systemd credential is there: CREDENTIALS_DIRECTORY is not set")
+        reason = "no systemd credential is there: CREDENTIALS_DIRECTORY is not set"
+        raise SecretFileError(reason, Absence.OUTSIDE)
     # The folder is ours alone, whatever the modes in it: systemd grants access by ACL, which looks like 0440.
     return secret_of(_content(os.path.join(folder, name), closed=False))
 
@@ -87,7 +102,8 @@ def _open(path: str, *, closed: bool) -> int:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not the name of a file"
-        raise SecretFileError(f"cannot be opened: {reason}") from error
+        absence = _ABSENCES.get(error.errno or 0) if isinstance(error, OSError) else None
+        raise SecretFileError(f"cannot be opened: {reason}", absence) from error
     try:
         found = os.fstat(descriptor)
         _check_regular(found)
@@ -97,6 +113,14 @@ def _open(path: str, *, closed: bool) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+_ABSENCES: Final = {
+    errno.ENOENT: Absence.MISSING,
+    errno.ENOTDIR: Absence.MISSING,
+    errno.EACCES: Absence.FORBIDDEN,
+    errno.EPERM: Absence.FORBIDDEN,
+}
 
 
 def _check_regular(found: os.stat_result) -> None:
@@ -122,6 +146,11 @@ def check_access(found: os.stat_result, *, user: int, groups: frozenset[int]) ->
 def _groups() -> frozenset[int]:
     group = service_group()
     return frozenset((0,) if group is None else (0, group))
+
+
+def is_service() -> bool:
+    """Return whether this process may open what the daemon may: it is root's, or the service's own."""
+    return os.geteuid() == 0 or os.getegid() == service_group()
 
 
 def service_group() -> int | None:

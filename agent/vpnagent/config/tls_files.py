@@ -3,15 +3,15 @@
 import ssl
 from typing import NoReturn
 
-from vpnagent.config.secret_files import SecretFileError, check_readable
+from vpnagent.config.secret_files import Absence, SecretFileError, check_readable
 from vpnagent.config.values import MetricsTls
 
 
 class TlsFileError(SecretFileError):
     """A file that is not what it must be; ``key`` is the one that names it, below metrics_tls."""
 
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, key: str, reason: str, absence: Absence | None = None) -> None:
+        super().__init__(reason, absence)
         self.key = key
 
 
@@ -41,7 +41,7 @@ def _check_readable(tls: MetricsTls) -> None:
             if path is not None:
                 check_readable(path, closed=key == "private_key")
         except SecretFileError as error:
-            raise TlsFileError(key, str(error)) from error
+            raise TlsFileError(key, str(error), error.absence) from error
 
 
 def _check_certificate(key: str, path: str) -> None:

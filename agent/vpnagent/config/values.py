@@ -52,6 +52,13 @@ class Role(enum.Enum):
     STANDBY = "standby"
 
 
+class NetworkType(enum.Enum):
+    """By which network the two ends of a connection reach each other."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
 class TrafficSelectors(enum.Enum):
     """What the CHILD_SA's traffic selectors cover (RFC 7296 §2.9)."""
 
@@ -227,6 +234,7 @@ class Connection:
     on_path_down: OnPathDown
     gateway_id: str | None
     tunnels: tuple[Tunnel, ...]
+    network_type: NetworkType = NetworkType.PUBLIC
     exits: tuple[str, ...] = ()  #: interfaces by which the remote networks may be reached too
     shared_targets: tuple[IPv4Address, ...] = ()  #: behind all tunnels, whether or not a tunnel is asked them
 

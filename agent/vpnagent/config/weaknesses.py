@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
+from vpnagent.config.notation import notation
 from vpnagent.config.places import connections, tunnels
 from vpnagent.config.values import Agent, Config
 from vpnagent.config.wording import Path, key_path
@@ -16,7 +17,7 @@ from vpnagent.finding import Finding, Severity
 
 SLOW_3DES: Final = 200e6  #: bits per second from which the cloud advises against 3DES
 
-_GUOMI: Final = ("sm4", "sm3")
+GUOMI: Final = ("sm4", "sm3")
 
 _ON_BOTH_ENDS: Final = "on both ends: first in the cloud's IPsec connection, then here"
 
@@ -52,6 +53,12 @@ _WEAK: Final[dict[str | int | None, tuple[str, Severity, str, str]]] = {
         "Diffie-Hellman group 2 (1024 bits), the cloud's default, is within reach of a state",
         f"use group 14 {_ON_BOTH_ENDS}",
     ),
+    24: (
+        "WeakDhGroup24",
+        Severity.WARNING,
+        "Diffie-Hellman group 24 has small subgroups of unknown origin, and should not be used (RFC 8247)",
+        f"use group 14 {_ON_BOTH_ENDS}",
+    ),
 }
 
 
@@ -61,8 +68,10 @@ def weaknesses(config: Config) -> list[Finding]:
         *_metrics(config.agent),
         *_algorithms(config),
         *_guomi(config),
+        *_ikev1(config),
         *_slow(config),
         *_aggressive(config),
+        *notation(config),
     ]
 
 
@@ -87,7 +96,7 @@ def _algorithms(config: Config) -> Iterator[Finding]:
 def _guomi(config: Config) -> Iterator[Finding]:
     for path, connection in connections(config):
         ike, esp = connection.ike, connection.esp
-        if not {ike.encryption, ike.integrity, esp.encryption, esp.integrity}.isdisjoint(_GUOMI):
+        if not {ike.encryption, ike.integrity, esp.encryption, esp.integrity}.isdisjoint(GUOMI):
             yield Finding(
                 code="GuomiUnproven",
                 subject=key_path(path),
@@ -95,6 +104,21 @@ def _guomi(config: Config) -> Iterator[Finding]:
                 text="Guomi (SM4, SM3) works only with a charon that registers it, which no strongSwan "
                 "release does; with a gateway of type NationalStandard it is unproven",
                 hint="use a VPN gateway of the ordinary type, with aes and sha on both ends",
+            )
+
+
+def _ikev1(config: Config) -> Iterator[Finding]:
+    for path, connection in connections(config):
+        if connection.ike.version == 1:
+            yield Finding(
+                code="Ikev1GoingAway",
+                subject=key_path((*path, "ike", "version")),
+                severity=Severity.INFO,
+                text=f"{connection.name} uses IKE version 1, which strongSwan 6.1 (September 2026) is built "
+                "without unless the distribution asks for it, and which is to be removed: an upgrade of that "
+                "package would end these tunnels",
+                hint="set ikev2 for one tunnel after the other in the cloud's IPsec connection, then "
+                "ike.version: 2 here; vpnagent plan says what that interrupts",
             )
 
 

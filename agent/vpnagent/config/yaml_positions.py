@@ -14,6 +14,7 @@ from typing import Final
 
 import yaml
 
+from vpnagent.config.odd_characters import Odd, lines_of, odd_characters, sentence, told
 from vpnagent.config.wording import Path
 
 MAX_BYTES: Final = 1 << 20
@@ -39,6 +40,7 @@ class Document:
     data: dict[str, Value] = field(default_factory=dict)
     lines: dict[Path, int] = field(default_factory=dict)  #: of a key where there is one, else of the value
     faults: list[Fault] = field(default_factory=list)
+    odd: tuple[Odd, ...] = ()  #: characters that look like others, outside of comments
 
     def line(self, path: Path) -> int:
         """Return the line of the path, or of the nearest part around it that the file has."""
@@ -51,7 +53,9 @@ def read(content: bytes) -> Document:
     """Return what the text holds; ``content`` may be anything."""
     document = Document()
     try:
-        document.data = _Walk(document).mapping(_compose(content), ())
+        text = _text(content)
+        document.odd = odd_characters(text)
+        document.data = _Walk(document).mapping(_compose(text), ())
     except _Unreadable as error:
         document.faults = [Fault(error.line, (), error.text)]
     return document
@@ -60,7 +64,7 @@ def read(content: bytes) -> Document:
 def nodes(content: bytes) -> yaml.MappingNode:
     """Return the file as nodes, which know where they stand. Raises ValueError, which quotes nothing."""
     try:
-        return _compose(content)
+        return _compose(_text(content))
     except _Unreadable as error:
         where = f", line {error.line}" if error.line else ""
         raise ValueError(f"it cannot be read as YAML{where}") from None
@@ -91,12 +95,12 @@ def _text(content: bytes) -> str:
         raise _Unreadable(line, f"must be UTF-8: byte 0x{content[error.start]:02x} is not") from error
     if found := _UNPRINTABLE.search(text):
         line = text.count("\n", 0, found.start()) + 1
-        raise _Unreadable(line, f"must not contain the control character U+{ord(found[0]):04X}")
+        what = told(found[0]) or f"the control character U+{ord(found[0]):04X}"
+        raise _Unreadable(line, f"must not contain {what}")
     return text
 
 
-def _compose(content: bytes) -> yaml.MappingNode:
-    text = _text(content)
+def _compose(text: str) -> yaml.MappingNode:
     try:
         loader = _Loader(text)
         try:
@@ -105,8 +109,7 @@ def _compose(content: bytes) -> yaml.MappingNode:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         _refuse_depth(text)
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise _Unreadable(line, f"is not YAML: {_problem(error)}") from error
+        raise _in_words(error, text) from error
     except yaml.YAMLError as error:  # pragma: no cover
         # libyaml's own reader: of all that _text lets pass it refuses nothing today.
         raise _Unreadable(0, "is not YAML: it contains a character that is not allowed") from error
@@ -114,6 +117,9 @@ def _compose(content: bytes) -> yaml.MappingNode:
         raise _Unreadable(0, "is empty")
     if not isinstance(root, yaml.MappingNode):
         kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+        for odd in odd_characters(text):
+            if odd.line == _line(root):
+                raise _Unreadable(odd.line, f"is not YAML: {sentence((odd,))}")
         raise _Unreadable(_line(root), f"the top level must be a mapping (key: value), not {kind}")
     return root
 
@@ -143,6 +149,32 @@ _OPENING = (
 )
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 _TOO_DEEP: Final = f"is nested deeper than {MAX_DEPTH} levels"
+
+
+def _in_words(error: yaml.MarkedYAMLError, text: str) -> _Unreadable:
+    """Return what is wrong, in words where it is a character: a parser speaks of tokens, and a line late."""
+    mark, lines = error.problem_mark, lines_of(text)
+    if mark is None:
+        return _Unreadable(0, f"is not YAML: {_problem(error)}")
+    first = mark.line
+    if error.context_mark and str(error.context).startswith(("while scanning", "while parsing a flow")):
+        first = error.context_mark.line  # of a block that would be the whole of it
+    while first > 0 and first >= mark.line - 1 and not lines[first - 1].strip():
+        first -= 1  # over empty lines, to what the parser took for the beginning
+    suspects = [odd for odd in odd_characters(text) if not odd.quoted and first <= odd.line <= mark.line + 1]
+    if suspects:
+        last = tuple(odd for odd in suspects if odd.line == suspects[-1].line)
+        return _Unreadable(last[0].line, f"is not YAML: {sentence(last)}")
+    character = lines[mark.line][mark.column : mark.column + 1] if mark.line < len(lines) else ""
+    if character in ("@", "`", "%") and "cannot start any token" in str(error.problem):
+        rule = f"a value must not begin with '{character}' (U+{ord(character):04X}): put it in quotes"
+        return _Unreadable(mark.line + 1, f"is not YAML: {rule}")
+    if "alias" in f"{error.problem} {error.context}":
+        rule = (
+            "'*' (U+002A) at the beginning of a value names an anchor ('&'), and there is none of this name"
+        )
+        return _Unreadable(mark.line + 1, f"is not YAML: {rule}: put the value in quotes")
+    return _Unreadable(mark.line + 1, f"is not YAML: {_problem(error)}")
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:

@@ -66,13 +66,22 @@ def _outside(catalogue: Catalogue, host: str) -> Iterator[Finding]:
         yield _finding("public-only", host, Severity.INFO, text, PRIVATE_LINK)
     elif internal := catalogue.internal_name(host):
         text = "is the public name: packets do not go through the tunnels"
-        yield _finding("public-name", host, Severity.WARNING, text, f"use {internal}")
+        yield _finding(
+            "public-name", host, Severity.WARNING, text, f"use {internal}{_lacking(catalogue, host)}"
+        )
     elif catalogue.internal(host):
         text = "is an internal name, and resolves to no address inside of the cloud"
-        yield _finding("wrong-answer", host, Severity.WARNING, text, FORWARD_DNS)
+        hint = FORWARD_DNS + _lacking(catalogue, host)
+        yield _finding("wrong-answer", host, Severity.WARNING, text, hint)
     elif host.endswith(CLOUD_DOMAIN):
         hint = f"look for the service's internal name; if it has none, {PRIVATE_LINK}"
         yield _finding("public-name", host, Severity.INFO, "has no address inside of the cloud", hint)
+
+
+def _lacking(catalogue: Catalogue, host: str) -> str:
+    """Return what the table does not tell of a name, for those who route narrow ranges."""
+    lacks = catalogue.lacks(host)
+    return f"; {lacks}: narrow remote_networks need its own, all of 100.64.0.0/10 has them" if lacks else ""
 
 
 def _finding(code: str, subject: str, severity: Severity, text: str, hint: str) -> Finding:

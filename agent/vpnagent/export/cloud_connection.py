@@ -9,7 +9,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 
+from vpnagent.config.address_kinds import PRIVATE
 from vpnagent.config.build import inside_peer
+from vpnagent.config.notation import sent_as
 from vpnagent.config.values import (
     Attachment,
     Config,
@@ -27,25 +29,28 @@ VPN_ATTACHMENT = "alicloud_vpn_gateway_vpn_attachment"
 
 DUAL = 2  #: tunnels of a connection in dual-tunnel mode
 ANY = IPv4Network("0.0.0.0/0")
-#: What an address must not be of to be a customer gateway's on the Internet: RFC 1918, RFC 6598.
-PRIVATE = tuple(
-    IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
-)
 STANDARD_BANDWIDTH = 1e9  #: bits per second of a tunnel whose tunnel_bandwidth is Standard
 
 
-def public_address(tunnel: Tunnel) -> IPv4Address | None:
-    """Return the address by which the cloud knows our end of the tunnel, if the configuration tells it."""
+def known_address(tunnel: Tunnel) -> IPv4Address | None:
+    """Return the address by which the cloud knows our end of the tunnel, if the configuration tells it.
+
+    A private one is, where the cloud's is private too: elsewhere it is one behind NAT.
+    """
     try:
         address = IPv4Address(tunnel.local_id)
     except ValueError:
         return None
-    return None if any(address in network for network in PRIVATE) else address
+    return address if not _is_private(address) or _is_private(tunnel.remote_address) else None
+
+
+def _is_private(address: IPv4Address) -> bool:
+    return any(address in network for network in PRIVATE)
 
 
 def customer_gateway_label(tunnel: Tunnel) -> str:
     """Return the label, by identity alone: if it moved, Terraform would make the gateway anew."""
-    if address := public_address(tunnel):
+    if address := known_address(tunnel):
         return "gw-" + str(address).replace(".", "-")
     return f"gw-{zlib.crc32(tunnel.local_id.encode()):08x}"
 
@@ -86,7 +91,7 @@ def vpn_attachment(config: Config, connection: Connection) -> Block:
     cloud, here = _subnets(config, connection)
     body = attributes(
         vpn_attachment_name=connection.name,
-        network_type="public",
+        network_type=connection.network_type.value,
         local_subnet=",".join(cloud),
         remote_subnet=",".join(here),
         tunnel_bandwidth="Standard" if connection.bandwidth <= STANDARD_BANDWIDTH else "Large",
@@ -175,8 +180,8 @@ def _phases(
         psk=entry("psks", str(tunnel.key)),
     )
     identities = (
-        Attribute(f"{id_prefix}local_id", tunnel.remote_id),
-        Attribute(f"{id_prefix}remote_id", tunnel.local_id),
+        Attribute(f"{id_prefix}local_id", sent_as(tunnel.remote_id)),
+        Attribute(f"{id_prefix}remote_id", sent_as(tunnel.local_id)),
     )
     yield Block(f"{prefix}ike_config", (), phase1 + identities)
     phase2 = attributes(

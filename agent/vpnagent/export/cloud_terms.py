@@ -12,7 +12,8 @@ from vpnagent.config.wording import Violation, without_values
 
 ENCRYPTION = {"aes128": "aes", "aes192": "aes192", "aes256": "aes256", "des": "des", "3des": "3des"}
 INTEGRITY = frozenset({"md5", "sha1", "sha256", "sha384", "sha512"})
-GROUPS = frozenset({1, 2, 5, 14})
+#: group24 is documented for both phases by the provider (1.161, 1.181), and no longer by the API.
+GROUPS = frozenset({1, 2, 5, 14, 24})
 NO_PFS = "disabled"
 
 

@@ -57,8 +57,8 @@ def _variables(config: Config) -> Iterator[Block]:
             yield _variable(
                 f"vpn_gateway_id_{connection.name}", f"Id of the VPN gateway of {connection.name}."
             )
-    if unknown := sorted({t.local_id for t in tunnels if not cloud_connection.public_address(t)}):
-        text = f"Public addresses of this gateway by local_id: {', '.join(unknown)}."
+    if unknown := sorted({t.local_id for t in tunnels if not cloud_connection.known_address(t)}):
+        text = f"Addresses of this gateway, as the cloud sees them, by local_id: {', '.join(unknown)}."
         yield _variable("customer_gateway_addresses", text, "map(string)")
     if any(t.inside_address for t in tunnels):
         yield _variable("customer_gateway_asn", "ASN of this data centre.", "number")
@@ -75,7 +75,7 @@ def _customer_gateways(config: Config) -> Iterator[Block]:
     """Yield a customer gateway for each identity of ours: two providers mean two."""
     gateways = {cloud_connection.customer_gateway_label(t): t for t in config.tunnels()}
     for label, tunnel in gateways.items():
-        address = cloud_connection.public_address(tunnel)
+        address = cloud_connection.known_address(tunnel)
         unknown = entry("customer_gateway_addresses", tunnel.local_id)
         body = attributes(
             customer_gateway_name=config.gateway.name, ip_address=str(address) if address else unknown

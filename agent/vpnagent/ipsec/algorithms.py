@@ -29,6 +29,7 @@ DH_GROUPS = {
     19: DhGroup("ecp256", "ECP_256"),
     20: DhGroup("ecp384", "ECP_384"),
     21: DhGroup("ecp521", "ECP_521"),
+    24: DhGroup("modp2048s256", "MODP_2048_256"),
     31: DhGroup("curve25519", "CURVE_25519"),
 }  #: by IANA number
 
