@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config, make_connection, make_tunnel
+from tests.ipsec.connections import make_esp, make_ike
 
-from vpnagent.config.values import Config, Forwarding, TrafficSelectors, TunnelKey
+from vpnagent.config.values import Config, Forwarding, TrafficSelectors, TunnelKey, UdpEncapsulation
 from vpnagent.desired import assign_ids, desired, group_ids, nexthop_ids, pins
 from vpnagent.routing.objects import GROUP_IDS, GUARD_METRIC, NEXTHOP_IDS, ROUTE_METRIC, Route
 from vpnagent.routing.uplinks import Pin, Steering
@@ -154,6 +155,18 @@ def test_traffic_selectors(
     config = make_config(connection={"traffic_selectors": selectors})
     connection = desired(config, {}).connections["vpnagent.hangzhou.primary"]
     assert (connection.local_ts, connection.remote_ts) == (local, remote)
+
+
+def test_a_tunnel_is_negotiated_with_its_own_settings_and_the_rest_is_as_it_was() -> None:
+    own = {"ike": make_ike(dh_group=14), "esp": make_esp(pfs_group=14)}
+    plain = desired(make_config(), {})
+    made = desired(make_config(backup={**own, "udp_encapsulation": UdpEncapsulation.NEVER}), {})
+
+    backup = made.connections[BACKUP.owner]
+    assert {"ike": backup.ike, "esp": backup.esp} == own
+    assert backup.udp_encapsulation is UdpEncapsulation.NEVER
+    assert made.connections[PRIMARY.owner] == plain.connections[PRIMARY.owner]
+    assert made.kernel == plain.kernel
 
 
 def test_an_unknown_local_address_is_charons_to_choose() -> None:

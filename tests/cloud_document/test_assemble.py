@@ -99,11 +99,16 @@ def test_the_mode_of_ikev1_is_not_assumed() -> None:
     assert problem.startswith("file: $.VpnConnectionConfig.IkeConfig.IkeMode: is missing")
 
 
-def test_tunnels_of_different_proposals_are_refused() -> None:
+def test_what_tunnels_do_not_share_stands_in_each_of_them() -> None:
     tree = copy.deepcopy(DOWNLOAD)
     tree["VpnConnectionConfig"]["TunnelsConfig"]["TunnelConfig"][1]["IkeConfig"]["IkePfs"] = "group5"
-    [problem] = problems({"file": tree})
-    assert problem.endswith("means 14: the tunnels of a connection have one proposal in common")
+    assembly = assembled({"file": tree})
+    [connection] = assembly.connections
+    assert "ike.dh_group" not in connection.facts
+    assert connection.facts["ike.encryption"].value == "aes256"
+    assert [t.facts["ike.dh_group"].value for t in connection.tunnels] == [14, 5]
+    made = loaded({"file": tree}).connections[0]
+    assert [made.ike_of(tunnel).dh_group for tunnel in made.tunnels] == [14, 5]
 
 
 def test_a_document_that_calls_the_clouds_address_ours_is_refused() -> None:

@@ -108,6 +108,51 @@ def test_proposals_and_bandwidth_are_compared() -> None:
     ]
 
 
+OPTIONS = "$.TunnelOptionsSpecification.TunnelOptions"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (
+            ("TunnelIkeConfig", "IkePfs"),
+            "group5",
+            f"ike.dh_group: 14, but 5 in file {OPTIONS}[0].TunnelIkeConfig.IkePfs",
+        ),
+        (
+            ("TunnelIpsecConfig", "IpsecEncAlg"),
+            "3des",
+            f"esp.encryption: aes256, but 3des in file {OPTIONS}[0].TunnelIpsecConfig.IpsecEncAlg",
+        ),
+        (("EnableDpd",), "false", f"ike.dpd: true, but false in file {OPTIONS}[0].EnableDpd"),
+        (
+            ("EnableNatTraversal",),
+            "false",
+            f"udp_encapsulation: always, but never in file {OPTIONS}[0].EnableNatTraversal",
+        ),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_drift_of_one_tunnel_is_told_of_it_and_of_both_once(
+    path: tuple[str, ...], value: str, expected: str, both: bool
+) -> None:
+    new = copy.deepcopy(DESCRIBE)
+    for option in new["TunnelOptionsSpecification"]["TunnelOptions"][: 2 if both else 1]:
+        holder = option
+        for part in path[:-1]:
+            holder = holder[part]
+        holder[path[-1]] = value
+    there = present({"file": DESCRIBE})
+    [line] = found({"file": new}, there)
+    place = "connections[0]" if both else "connections[0].tunnels[0]"
+    assert line.partition(": ")[2] == f"{place}.{expected}"
+    # Once it is taken over it is no drift, in the very same place.
+    taken = present({"file": new})
+    assert found({"file": new}, taken) == []
+    [line] = found({"file": DESCRIBE}, taken)
+    assert line.partition(": ")[2].startswith(f"{place}.{expected.partition(':')[0]}: ")
+
+
 def test_the_upgrade_to_two_tunnels_is_one_tunnel_more() -> None:
     dual = document("describe-dual-bgp.json")
     [one, other] = dual["TunnelOptionsSpecification"]["TunnelOptions"]

@@ -106,6 +106,26 @@ VIOLATIONS: list[tuple[str, Config]] = [
         make_config(connection=ikev1(encryption="aes128gcm16")),
     ),
     (
+        "connections[0].tunnels[1].ike.mode: IKE version 2 has no modes: must be main, not aggressive",
+        make_config(backup={"ike": ike(mode="aggressive")}),
+    ),
+    (
+        "connections[0].tunnels[1].ike.encryption: aes128gcm16 needs IKE version 2: "
+        "version 1 has no AES-GCM for itself (RFC 5282)",
+        make_config(
+            connection={"ike": ike(encryption="aes128gcm16")},
+            backup={"ike": ike(version=1, encryption="aes128gcm16")},
+        ),
+    ),
+    (
+        "connections[0].tunnels[1].remote_id: must be an IPv4 address in IKE version 1, main mode, "
+        "with a pre-shared key, not 'cloud.example'",
+        make_config(
+            primary={"remote_id": "cloud-a.example"},
+            backup={"remote_id": "cloud.example", "ike": ike(version=1)},
+        ),
+    ),
+    (
         "connections[0].traffic_selectors: IKE version 1 negotiates one local and one remote network: "
         "networks needs IKE version 2 for more, or use any (the cloud's destination routing mode)",
         make_config(

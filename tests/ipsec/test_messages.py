@@ -131,6 +131,10 @@ def test_everything_is_rekeyed_before_the_clouds_hard_limit(lifetime: float) -> 
     assert 0 < seconds(esp["rekey_time"]) - seconds(esp["rand_time"]) < seconds(esp["life_time"])
 
 
+def test_without_dpd_charon_never_asks() -> None:
+    assert conn(make_connection(ike=make_ike(dpd=False)))["dpd_delay"] == "0s"
+
+
 @pytest.mark.parametrize(
     ("wanted", "encap"),
     [(UdpEncapsulation.ALWAYS, "yes"), (UdpEncapsulation.AUTO, "no"), (UdpEncapsulation.NEVER, "no")],

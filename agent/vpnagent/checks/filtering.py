@@ -153,7 +153,7 @@ def _outside(
     kinds: list[tuple[str, str, Severity, Fields]] = [
         (f"IKE (UDP {port})", "IkeDropped", Severity.CRITICAL, _udp(port)) for port in IKE_PORTS
     ]
-    encapsulation = connection.udp_encapsulation
+    encapsulation = connection.udp_encapsulation_of(tunnel)
     if encapsulation is not UdpEncapsulation.ALWAYS:
         # With auto it is in UDP after all where there is a NAT.
         severity = Severity.CRITICAL if encapsulation is UdpEncapsulation.NEVER else Severity.WARNING

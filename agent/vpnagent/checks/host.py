@@ -7,6 +7,7 @@ from typing import Final
 
 from vpnagent.checks.observation import Listener, Observation
 from vpnagent.config.values import Config
+from vpnagent.config.wording import listed
 from vpnagent.desired import SYSCTLS
 from vpnagent.finding import Finding, Severity
 from vpnagent.routing.objects import Sysctl
@@ -208,13 +209,16 @@ def _taken(listener: Listener) -> Finding:
 def _aes(config: Config, seen: Observation) -> Iterator[Finding]:
     if seen.hardware_aes is not False:
         return
-    fast = [c for c in config.connections if c.esp.encryption.startswith("aes") and c.bandwidth >= FAST]
-    for connection in fast:
+    for connection in config.connections:
+        ciphers = {connection.esp_of(tunnel).encryption for tunnel in connection.tunnels}
+        aes = sorted(cipher for cipher in ciphers if cipher.startswith("aes"))
+        if connection.bandwidth < FAST or not aes:
+            continue
         yield Finding(
             code="NoHardwareAes",
             subject=connection.name,
             severity=Severity.INFO,
-            text=f"this processor has no instructions for AES: {connection.esp.encryption} may not "
+            text=f"this processor has no instructions for AES: {listed(aes, 'and')} may not "
             f"keep up with {connection.bandwidth / 1e6:g} Mbps",
             hint="in a virtual machine pass the host's processor model through; else measure it first",
         )

@@ -46,14 +46,14 @@ def largest_inner(outer: int, esp: Esp, *, udp: bool) -> int:
     return next((size for size in range(outer, 0, -1) if packet_size(size, esp, udp=udp) <= outer), 0)
 
 
-def in_udp(connection: Connection) -> bool:
-    """Return whether the connection's ESP travels in UDP, or may."""
-    return connection.udp_encapsulation is not UdpEncapsulation.NEVER
+def in_udp(connection: Connection, tunnel: Tunnel) -> bool:
+    """Return whether the tunnel's ESP travels in UDP, or may."""
+    return connection.udp_encapsulation_of(tunnel) is not UdpEncapsulation.NEVER
 
 
-def full_size(connection: Connection) -> int:
-    """Return the bytes on the wire of a packet of the connection's ``mtu``."""
-    return packet_size(connection.mtu, connection.esp, udp=in_udp(connection))
+def full_size(connection: Connection, tunnel: Tunnel) -> int:
+    """Return the bytes on the wire of a packet of the connection's ``mtu`` in one of its tunnels."""
+    return packet_size(connection.mtu, connection.esp_of(tunnel), udp=in_udp(connection, tunnel))
 
 
 def underlay(config: Config, seen: Observation) -> Iterator[Finding]:
@@ -135,9 +135,9 @@ def _through_a_tunnel(tunnel: Tunnel, interface: str) -> Finding:
 
 
 def _too_small(connection: Connection, tunnel: Tunnel, way: Underlay) -> Iterator[Finding]:
-    size = full_size(connection)
+    size = full_size(connection, tunnel)
     if size > way.mtu:
-        fitting = largest_inner(way.mtu, connection.esp, udp=in_udp(connection))
+        fitting = largest_inner(way.mtu, connection.esp_of(tunnel), udp=in_udp(connection, tunnel))
         advice = f"set its mtu: {fitting}" if fitting >= SMALLEST else "use another uplink"
         yield Finding(
             code="PathMtuTooSmall",

@@ -9,18 +9,26 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnagent.cloud_document.names import connection_names, tunnel_name
-from vpnagent.cloud_document.told import Facts, Source, Told, Value, merged
+from vpnagent.cloud_document.told import Facts, Source, Told, Value, merged, same
 from vpnagent.cloud_document.views import ConnectionView, View
 from vpnagent.config.wording import listed
 from vpnagent.errors import Problem
 from vpnagent.secret import Secret
 
-IKE: Final = ("ike.version", "ike.mode", "ike.encryption", "ike.integrity", "ike.dh_group", "ike.lifetime")
+IKE: Final = (
+    "ike.version",
+    "ike.mode",
+    "ike.encryption",
+    "ike.integrity",
+    "ike.dh_group",
+    "ike.lifetime",
+    "ike.dpd",
+)
 ESP: Final = ("esp.encryption", "esp.integrity", "esp.pfs_group", "esp.lifetime")
 
-#: What the cloud sets for each tunnel, and the YAML once for the connection.
-_SHARED: Final = (*IKE, *ESP, "udp_encapsulation")
-_REQUIRED: Final = tuple(key for key in (*IKE, *ESP) if key != "ike.mode")
+#: What the cloud sets for each tunnel, and the YAML once for the connection where the tunnels agree.
+SHARED: Final = (*IKE, *ESP, "udp_encapsulation")
+_REQUIRED: Final = tuple(key for key in (*IKE, *ESP) if key not in ("ike.mode", "ike.dpd"))
 
 
 _Names = tuple[Value, Value]  #: of a connection and of a tunnel in it
@@ -118,10 +126,17 @@ def _complete(
     tunnels = _with_roles(connection, active, problems)
     if connection.says("traffic_selectors", "networks"):  # BGP is not among what they let through
         tunnels = [_without(tunnel, "inside_address", "inside_candidates") for tunnel in tunnels]
-    shared = [_only(tunnel.facts, _SHARED) for tunnel in tunnels]
-    merged(shared, problems, "the tunnels of a connection have one proposal in common")
-    view = replace(connection.view, facts={**facts, **shared[0]})
+    view = replace(connection.view, facts={**facts, **_in_common(tunnels)})
     return replace(connection, view=view, tunnels=tuple(tunnels))
+
+
+def _in_common(tunnels: Sequence[Tunnel]) -> Facts:
+    """Return what all tunnels tell alike of what may stand once; the rest stands in each of them."""
+    return {
+        key: tunnels[0].facts[key]
+        for key in SHARED
+        if all(key in t.facts and same(t.facts[key].value, tunnels[0].facts[key].value) for t in tunnels)
+    }
 
 
 def _active(connections: Sequence[Connection], named: Sequence[str], problems: list[Problem]) -> set[_Names]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vpnagent.cloud_document.assemble import ESP, IKE, Assembly, Connection, Tunnel
-from vpnagent.cloud_document.told import Facts, Value, same, written
+from vpnagent.cloud_document.assemble import SHARED, Assembly, Connection, Tunnel
+from vpnagent.cloud_document.told import Facts, Told, Value, same, written
 from vpnagent.config import units, values
 from vpnagent.config.wording import Path, key_path
 from vpnagent.config.yaml_positions import Document
@@ -22,9 +22,6 @@ _OF_CONNECTION: Final = (
     "bandwidth",
     "remote_networks",
     "traffic_selectors",
-    "udp_encapsulation",
-    *IKE,
-    *ESP,
 )
 _OF_TUNNEL: Final = ("role", "remote_address", "remote_id", "local_id", "inside_address")
 
@@ -78,6 +75,7 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
     there = present.config.connections[index]
     yield from _values(connection.facts, _OF_CONNECTION, present, here, there)
     left = dict(enumerate(there.tunnels))
+    matched: dict[int, Tunnel] = {}
     for tunnel in connection.tunnels:
         match = _match(tunnel, left)
         if match is None:
@@ -85,10 +83,39 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
             text = f"there is no tunnel to {name}, as in {tunnel.view.where}"
             yield present.drift((*here, "tunnels"), text)
         else:
+            matched[match] = tunnel
             yield from _tunnel(tunnel, present, (*here, "tunnels", match), left.pop(match))
+    yield from _settings(matched, present, here)
     for number, old in left.items():
         text = f"{old.name}, to {old.remote_address}, is not in {connection.view.where}"
         yield present.drift((*here, "tunnels", number), text)
+
+
+def _settings(matched: Mapping[int, Tunnel], present: Present, here: Path) -> Iterator[Problem]:
+    """Yield what differs of the settings that tunnels may share: once where all of them differ alike."""
+    there = present.config.connections[int(here[1])]
+    for key in SHARED:
+        differing: dict[int, tuple[Value, Told]] = {}
+        for number, tunnel in matched.items():
+            have = _as_written(key, _setting(there, there.tunnels[number], key))
+            if key in tunnel.facts and not _agrees(key, tunnel.facts[key].value, have):
+                differing[number] = have, tunnel.facts[key]
+        alike = len({(have, told.value) for have, told in differing.values()}) == 1
+        once = alike and len(differing) == len(there.tunnels)
+        for number, (have, told) in list(differing.items())[: 1 if once else None]:
+            place = here if once else (*here, "tunnels", number)
+            yield present.drift((*place, *key.split(".")), _difference(have, told))
+
+
+def _setting(connection: values.Connection, tunnel: values.Tunnel, key: str) -> object:
+    phase, _, name = key.partition(".")
+    match phase:
+        case "ike":
+            return getattr(connection.ike_of(tunnel), name)
+        case "esp":
+            return getattr(connection.esp_of(tunnel), name)
+        case _:
+            return connection.udp_encapsulation_of(tunnel)
 
 
 def _match(tunnel: Tunnel, present: Mapping[int, values.Tunnel]) -> int | None:
@@ -115,10 +142,13 @@ def _values(
         value = there
         for part in parts:
             value = getattr(value, part)
-        told, have = facts[key].value, _as_written(key, value)
-        if not _agrees(key, told, have):
-            text = f"{written(have)}, but {written(told)} in {facts[key].sources[0]}"
-            yield present.drift((*path, *parts), text)
+        have = _as_written(key, value)
+        if not _agrees(key, facts[key].value, have):
+            yield present.drift((*path, *parts), _difference(have, facts[key]))
+
+
+def _difference(have: Value, told: Told) -> str:
+    return f"{written(have)}, but {written(told.value)} in {told.sources[0]}"
 
 
 def _agrees(key: str, told: Value, have: Value) -> bool:
@@ -142,6 +172,8 @@ def _as_written(key: str, value: object) -> Value:
             return str(value.value)
         case tuple():
             return tuple(map(str, value))
+        case bool():
+            return value
         case int() | float():
             return int(value)
         case None:

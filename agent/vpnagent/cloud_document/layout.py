@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent.cloud import CLOUD_SERVICES
-from vpnagent.cloud_document.assemble import ESP, IKE, Assembly, Connection, Tunnel
+from vpnagent.cloud_document.assemble import ESP, IKE, SHARED, Assembly, Connection, Tunnel
 from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, Remark, Section, Sequence
 from vpnagent.cloud_document.told import Facts, written
 from vpnagent.config.wording import listed
@@ -81,8 +81,7 @@ def _connection(connection: Connection, psk_directory: str | None) -> Iterator[E
     yield from _leaves(facts, "remote_networks") or [_REMOTE_NETWORKS]
     yield from _leaves(facts, "traffic_selectors")
     yield from _leaves(facts, "udp_encapsulation")
-    yield Section("ike", tuple(_leaves(facts, *IKE)))
-    yield Section("esp", tuple(_leaves(facts, *ESP)))
+    yield from _sections(facts)
     yield from _remarks(facts)
     if any("inside_address" not in tunnel.facts for tunnel in connection.tunnels):
         yield _probe(facts)
@@ -98,6 +97,7 @@ def _connection(connection: Connection, psk_directory: str | None) -> Iterator[E
                     *_leaves(tunnel.facts, "role"),
                     *([_ROLE] if asks_role and index == 0 else []),
                     *_tunnel(tunnel, connection.psk_file(tunnel), psk_directory),
+                    *_own_settings(connection, tunnel),
                 ),
             )
             for index, tunnel in enumerate(connection.tunnels)
@@ -124,6 +124,20 @@ def _tunnel(tunnel: Tunnel, psk_file: str, psk_directory: str | None) -> Iterato
             f"where is the pre-shared key? {holder} into a file of mode 0600.",
         )
     yield from _leaves(facts, "inside_address") or _inside_address(facts)
+
+
+def _sections(facts: Facts) -> Iterator[Section]:
+    asks = "ike.dpd" in facts and facts["ike.dpd"].value is True  # as everybody does: not worth a line
+    for phase, keys in (("ike", IKE[:-1] if asks else IKE), ("esp", ESP)):
+        if leaves := _leaves(facts, *keys):
+            yield Section(phase, tuple(leaves))
+
+
+def _own_settings(connection: Connection, tunnel: Tunnel) -> Iterator[Entry]:
+    """Yield what the tunnels of the connection do not have in common."""
+    own = {key: told for key, told in tunnel.facts.items() if key in SHARED and key not in connection.facts}
+    yield from _leaves(own, "udp_encapsulation")
+    yield from _sections(own)
 
 
 def _inside_address(facts: Facts) -> Iterator[Question]:

@@ -164,6 +164,10 @@ class IkeSection(Section):
     dpd_delay: Annotated[float, duration("1s", "1h")] = key(
         "Silence after which charon asks whether the peer is alive.", "10s"
     )
+    dpd: Annotated[bool, field_types.BOOLEAN] = key(
+        "Whether it asks at all, as the cloud's EnableDpd: the probes tell sooner whether a tunnel works.",
+        True,
+    )
 
 
 class EspSection(Section):
@@ -262,6 +266,11 @@ class TunnelSection(Section):
     )
     inside_address: Annotated[IPv4Interface | None, address_kinds.INSIDE_ADDRESS] = key(
         "This gateway's address of the /30 inside the tunnel; the other one is the cloud's, and is probed."
+    )
+    ike: IkeSection = key("What is different in this tunnel's phase 1: keys as in `connections[].ike`.", {})
+    esp: EspSection = key("What is different in this tunnel's phase 2: keys as in `connections[].esp`.", {})
+    udp_encapsulation: Annotated[UdpEncapsulation | None, member(UdpEncapsulation)] = key(
+        "This tunnel's. Default: the connection's."
     )
     targets: Addresses = key(
         "Targets of this tunnel's probes, before any others.", [], title="list of IPv4 addresses"

@@ -20,7 +20,8 @@ Rule = Callable[[Config], Iterator[Violation]]
 
 def violations(config: Config) -> list[Violation]:
     """Return everything that is wrong between the values; nothing for a configuration that can be used."""
-    return [violation for rule in RULES for violation in rule(config)]
+    # Tunnels that share what is wrong say so of one place.
+    return list(dict.fromkeys(violation for rule in RULES for violation in rule(config)))
 
 
 def names_are_unique(config: Config) -> Iterator[Violation]:
@@ -101,19 +102,20 @@ def weights_have_a_meaning(config: Config) -> Iterator[Violation]:
 
 def ike_fits_together(config: Config) -> Iterator[Violation]:
     """What the versions of IKE lack."""
-    for path, connection in connections(config):
-        ike = connection.ike
+    for place in tunnels(config):
+        ike, own = place.ike, place.path if place.tunnel.ike else place.path[:2]
         if ike.version != IKEV1 and ike.mode != "main":
             text = f"IKE version 2 has no modes: must be main, not {ike.mode}"
-            yield Violation((*path, "ike", "mode"), text)
+            yield Violation((*own, "ike", "mode"), text)
         if ike.version == IKEV1 and "gcm" in ike.encryption:
             yield Violation(
-                (*path, "ike", "encryption"),
+                (*own, "ike", "encryption"),
                 f"{ike.encryption} needs IKE version 2: version 1 has no AES-GCM for itself (RFC 5282)",
             )
+    for path, connection in connections(config):
         networks = (config.gateway.local_networks, connection.remote_networks)
         if (
-            ike.version == IKEV1
+            any(connection.ike_of(tunnel).version == IKEV1 for tunnel in connection.tunnels)
             and connection.traffic_selectors is TrafficSelectors.NETWORKS
             and any(len(several) > 1 for several in networks)
         ):
@@ -129,7 +131,7 @@ def identities_are_known(config: Config) -> Iterator[Violation]:
     for place in tunnels(config):
         if not place.tunnel.local_id:
             yield Violation(place.key("local_id"), "is required, as local_address is %any")
-        ike = place.connection.ike
+        ike = place.ike
         if ike.version != IKEV1 or ike.mode != "main" or place.tunnel.certificates:
             continue
         for key in ("local_id", "remote_id"):

@@ -143,6 +143,7 @@ class Ike:
     dh_group: int  #: IANA number
     lifetime: float  #: seconds; the cloud's hard limit
     dpd_delay: float  #: seconds
+    dpd: bool = True  #: whether charon asks at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +203,9 @@ class Tunnel:
     if_id: int  #: 1 to 2**32 - 1
     weight: int  #: 1 to 255; ecmp only
     probe: Probe
+    ike: Ike | None = None  #: None: the connection's, as with the next two; ``Connection.ike_of`` and so on
+    esp: Esp | None = None
+    udp_encapsulation: UdpEncapsulation | None = None
 
     @property
     def name(self) -> str:
@@ -229,6 +233,18 @@ class Connection:
     tunnels: tuple[Tunnel, ...]
     exits: tuple[str, ...] = ()  #: interfaces by which the remote networks may be reached too
     shared_targets: tuple[IPv4Address, ...] = ()  #: behind all tunnels, whether or not a tunnel is asked them
+
+    def ike_of(self, tunnel: Tunnel) -> Ike:
+        """Return phase 1 of one of the tunnels."""
+        return tunnel.ike or self.ike
+
+    def esp_of(self, tunnel: Tunnel) -> Esp:
+        """Return phase 2 of one of the tunnels."""
+        return tunnel.esp or self.esp
+
+    def udp_encapsulation_of(self, tunnel: Tunnel) -> UdpEncapsulation:
+        """Return whether one of the tunnels has its ESP in UDP."""
+        return tunnel.udp_encapsulation or self.udp_encapsulation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,15 +156,15 @@ def _switches(connection: Connection, tunnel: Tunnel) -> tuple[Attribute, ...]:
     gateway = f"alicloud_vpn_customer_gateway.{customer_gateway_label(tunnel)}.id"
     return attributes(
         customer_gateway_id=Expression(gateway),
-        enable_dpd=True,
-        enable_nat_traversal=connection.udp_encapsulation is not UdpEncapsulation.NEVER,
+        enable_dpd=connection.ike_of(tunnel).dpd,
+        enable_nat_traversal=connection.udp_encapsulation_of(tunnel) is not UdpEncapsulation.NEVER,
     )
 
 
 def _phases(
     connection: Connection, tunnel: Tunnel, *, prefix: str = "", id_prefix: str = ""
 ) -> Iterator[Block]:
-    ike, esp = connection.ike, connection.esp
+    ike, esp = connection.ike_of(tunnel), connection.esp_of(tunnel)
     phase1 = attributes(
         ike_version=f"ikev{ike.version}",
         ike_mode=ike.mode,

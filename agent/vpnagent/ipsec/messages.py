@@ -70,7 +70,7 @@ def load_conn(connection: Connection, credentials: Credentials | None = None) ->
             "encap": _yes(connection.udp_encapsulation is UdpEncapsulation.ALWAYS),
             # Addresses are configuration, and a tunnel that moves by itself is on no uplink of ours.
             "mobike": "no",
-            "dpd_delay": _seconds(connection.ike.dpd_delay),
+            "dpd_delay": _seconds(connection.ike.dpd_delay if connection.ike.dpd else 0),
             **_ike_lifetimes(connection.ike),
             # Attempts are ours to end; should we die meanwhile, charon goes on by itself.
             "keyingtries": "0",
