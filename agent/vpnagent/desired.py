@@ -136,7 +136,8 @@ def _groups_and_routes(
         groups[id_] = NexthopGroup(
             id=id_, members=tuple(sorted((nexthops[t.interface], t.weight) for t in tunnels))
         )
-        routes[prefix, ROUTE_METRIC] = Route(prefix=prefix, group=id_, source=conf.gateway.source_address)
+        source = conf.source_of(connections[names[0]])
+        routes[prefix, ROUTE_METRIC] = Route(prefix=prefix, group=id_, source=source)
     return groups, routes
 
 
@@ -223,7 +224,7 @@ def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunne
         local_ts: tuple[str, ...] = ("0.0.0.0/0",)
         remote_ts = local_ts
     else:
-        local_ts = tuple(str(n) for n in conf.gateway.local_networks)
+        local_ts = tuple(str(n) for n in conf.local_networks_of(connection))
         remote_ts = tuple(str(n) for n in connection.remote_networks)
     return Connection(
         key=tunnel.key,

@@ -202,7 +202,12 @@ class Knowledge:
 
     def carried(self, connection: str) -> tuple[Carried, ...]:
         """Return the witness's verdicts on a connection's networks that are configured."""
-        locals_ = self.config.gateway.local_networks
+        locals_ = {
+            n
+            for c in self.config.connections
+            if c.name == connection
+            for n in self.config.local_networks_of(c)
+        }
         return tuple(
             verdict
             for verdict in self.witness.verdicts

@@ -50,7 +50,7 @@ def intent(
             nexthop_id=ids[tunnel.interface],
             interface=tunnel.interface,
             outer_interface=kernel.outgoing.get(peer, tunnel.uplink),
-            source=config.gateway.source_address,
+            source=config.source_of(connection),
             targets=targets(tunnel),
             method=tunnel.probe.method,
             port=0 if tunnel.probe.method is ProbeMethod.ICMP else tunnel.probe.port,
@@ -91,11 +91,12 @@ def group_routes(config: Config) -> tuple[GroupRoutes, ...]:
     """Return what goes with each nexthop group when the kernel or the prober takes it away."""
     prefixes: dict[int, list[str]] = {}
     ids = group_ids(config)
+    of_connections = {connection.name: config.source_of(connection) for connection in config.connections}
+    sources = {ids[names]: of_connections[names[0]] for names in ids}
     for prefix, names in sharers(config).items():
         prefixes.setdefault(ids[names], []).append(str(prefix))
-    source = config.gateway.source_address
     return tuple(
-        GroupRoutes(group=id_, prefixes=" ".join(of_group), source=source)
+        GroupRoutes(group=id_, prefixes=" ".join(of_group), source=sources[id_])
         for id_, of_group in sorted(prefixes.items())
     )
 

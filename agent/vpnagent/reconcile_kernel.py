@@ -147,7 +147,7 @@ class KernelReconciler:
         state = await self._kernel.observe(want)
         self._known.kernel.traffic.update(state)
         self._known.kernel.stopped.update(state.stopped, time.monotonic())
-        return state, await self._kernel.local_ways(config.gateway.local_networks)
+        return state, await self._kernel.local_ways(config.local_networks())
 
     def _astray(self, config: Config, state: KernelState) -> Iterator[Finding]:
         """Yield what does not go where it should, for a reason outside of our objects."""
@@ -160,8 +160,8 @@ class KernelReconciler:
         """Look some of the remote networks up, the others in rounds to come."""
         asked = in_turn(config, have, self._turn)
         self._turn += 1
-        gateway = config.gateway
-        found = await self._kernel.diversions(gateway.source_address, gateway.local_networks, asked)
+        source = config.gateway.source_address
+        found = await self._kernel.diversions(source, config.local_networks(), asked)
         known = self._known.kernel
         kept = {p: d for p, d in known.diversions.items() if p not in asked and carries(config, p)}
         known.diversions = kept | found
@@ -289,12 +289,13 @@ def with_groups_of_the_prober(config: Config, want: KernelObjects, have: KernelO
     Until a network's group is there, the way that its packets take now stays, with all that it rests on.
     """
     ids = group_ids(config)
+    sources = {connection.name: config.source_of(connection) for connection in config.connections}
     ours = set(ids.values())
     groups = {id_: group for id_, group in have.groups.items() if id_ in ours}
     routes = {key: route for key, route in want.routes.items() if not route.group}
     nexthops = dict(want.nexthops)
     for prefix, names in sharers(config).items():
-        route = Route(prefix=prefix, group=ids[names], source=config.gateway.source_address)
+        route = Route(prefix=prefix, group=ids[names], source=sources[names[0]])
         if route.group in groups:
             routes[route.key] = route
         elif way := way_that_stands(route.key, want, have):

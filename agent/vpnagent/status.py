@@ -86,7 +86,7 @@ def _networks(known: Knowledge, connection: Connection) -> list[Json]:
     verdicts = {v.pair: v for v in known.carried(connection.name)}
     pairs = (
         Pair(connection.name, local, remote)
-        for local in known.config.gateway.local_networks
+        for local in known.config.local_networks_of(connection)
         for remote in connection.remote_networks
     )
     return [_network(pair, verdicts.get(pair)) for pair in pairs]

@@ -63,14 +63,94 @@ def test_at_a_transit_router_no_tunnel_has_a_role() -> None:
             "but file $.LocalSubnet means 192.168.0.0/16",
         ),
         (
+            Answers(remote_networks=("vco-single=10.9.0.0/16",)),
+            "--remote-network: means remote_networks 10.9.0.0/16, "
+            "but file $.LocalSubnet means 192.168.0.0/16",
+        ),
+        (
             Answers(local_networks=("10.9.0.0/16",)),
-            "--local-network: means local_networks 10.9.0.0/16, but file $.RemoteSubnet means 10.0.0.0/8: "
-            "a gateway has the same local networks in all connections",
+            "--local-network: means local_networks 10.9.0.0/16, but file $.RemoteSubnet means 10.0.0.0/8",
         ),
     ],
 )
 def test_an_answer_against_the_document_is_refused(answers: Answers, problem: str) -> None:
     assert problems({"file": document("describe-single.json")}, answers) == [problem]
+
+
+def two(*subnets: tuple[str, str]) -> dict[str, Any]:
+    """Return a list answer of connections a, b, ... with these networks: the cloud's, ours."""
+    connections = []
+    for number, (cloud, ours) in enumerate(subnets):
+        one = copy.deepcopy(document("describe-single.json"))
+        name, address = "abc"[number], f"203.0.113.{20 + number}"
+        one |= {"VpnConnectionId": f"vco-{name}", "Name": name, "LocalSubnet": cloud, "RemoteSubnet": ours}
+        one |= {"InternetIp": address, "AttachType": "VPNGW", "VpnGatewayId": f"vpn-{name}"}
+        one["IkeConfig"] |= {"LocalId": address, "Psk": f"key-Hush-{name}"}
+        one.pop("VpnBgpConfig", None)
+        connections.append(one)
+    return {"file": {"VpnConnections": {"VpnConnection": connections}}}
+
+
+ANY = ("0.0.0.0/0", "0.0.0.0/0")
+A, B = ("192.168.0.0/16", "10.1.0.0/16"), ("172.20.0.0/16", "10.2.0.0/16")
+
+
+def networks_of(documents: dict[str, Any], answers: Answers) -> dict[str, tuple[str, str]]:
+    """Return by connection its remote and its local networks."""
+    config = loaded(documents, answers)
+    return {
+        c.name: (" ".join(map(str, c.remote_networks)), " ".join(map(str, config.local_networks_of(c))))
+        for c in config.connections
+    }
+
+
+@pytest.mark.parametrize(
+    ("subnets", "answers", "expected"),
+    [
+        ((A, B), {}, {"a": A, "b": B}),
+        ((A, B), {"only": ("vco-b",)}, {"b": B}),
+        ((A, B), {"only": ("a",)}, {"a": A}),
+        (
+            (A, ANY),
+            {"remote_networks": (B[0],), "local_networks": (B[1],)},
+            {"a": A, "b": B},
+        ),
+        (
+            (A, ANY),
+            {"remote_networks": (f"b={B[0]}", "b=172.21.0.0/16"), "local_networks": (f"b={B[1]}",)},
+            {"a": A, "b": (f"{B[0]} 172.21.0.0/16", B[1])},
+        ),
+        (
+            (ANY, ANY),
+            {"remote_networks": (A[0], f"b={B[0]}"), "local_networks": (A[1], f"vco-b={B[1]}")},
+            {"a": A, "b": B},
+        ),
+    ],
+)
+def test_connections_may_have_networks_of_their_own(
+    subnets: tuple[tuple[str, str], ...], answers: dict[str, Any], expected: dict[str, tuple[str, str]]
+) -> None:
+    assert networks_of(two(*subnets), Answers(**answers)) == expected
+
+
+def test_the_local_networks_of_all_connections_stand_once_and_others_in_their_connection() -> None:
+    assembly = assembled(two(A, B, (A[0], B[1])), Answers(only=("b", "c")))
+    assert assembly.gateway["local_networks"].value == (B[1],)
+    config = loaded(two(A, B))
+    assert [str(n) for n in config.gateway.local_networks] == [A[1], B[1]]
+    assert [c.local_networks for c in loaded(two(B, (A[0], B[1]))).connections] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("answers", "option"),
+    [
+        (Answers(only=("d",)), "--connection"),
+        (Answers(remote_networks=("d=10.9.0.0/16",)), "--remote-network"),
+        (Answers(local_networks=("d=10.9.0.0/16",)), "--local-network"),
+    ],
+)
+def test_an_answer_for_no_connection_is_refused_with_those_there_are(answers: Answers, option: str) -> None:
+    assert problems(two(A, B), answers) == [f"{option}: d is the name of no connection: there are a and b"]
 
 
 def test_an_answer_that_the_configuration_refuses_is_blamed_on_the_option() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -151,6 +152,19 @@ def test_drift_of_one_tunnel_is_told_of_it_and_of_both_once(
     assert found({"file": new}, taken) == []
     [line] = found({"file": DESCRIBE}, taken)
     assert line.partition(": ")[2].startswith(f"{place}.{expected.partition(':')[0]}: ")
+
+
+def test_local_networks_are_compared_where_they_stand() -> None:
+    tree = document("describe-single.json")
+    there = present({"file": tree}, NO_ANSWERS)
+    old = {"file": copy.deepcopy(tree) | {"RemoteSubnet": "10.3.0.0/16"}}
+    [line] = found(old, there)
+    text = "local_networks: 10.0.0.0/8, but 10.3.0.0/16 in file $.RemoteSubnet"
+    assert line.partition(": ")[2] == f"gateway.{text}"
+    own = changed(there.config, {"local_networks": there.config.gateway.local_networks}, {})
+    other = replace(own, gateway=replace(own.gateway, local_networks=(IPv4Network("10.3.0.0/16"),)))
+    [line] = found(old, replace(there, config=other))
+    assert line.partition(": ")[2] == f"connections[0].{text}"
 
 
 def test_the_upgrade_to_two_tunnels_is_one_tunnel_more() -> None:

@@ -138,18 +138,22 @@ def sysctl_differs(sysctl: Sysctl) -> Finding:
 
 def source_missing(config: Config, here: Collection[IPv4Address] | None) -> Iterator[Finding]:
     """Yield that the source address of the routes is not on this machine, as a VIP that has moved."""
-    source = config.gateway.source_address
-    if source is None or here is None or source in here or not config.connections:
-        return
-    yield Finding(
-        code="SourceAddressMissing",
-        subject=str(source),
-        severity=Severity.WARNING,
-        text=f"gateway.source_address {source} is on no interface of this machine that is up: the routes "
-        "stand without it, and this machine's own packets into the tunnels have another source",
-        hint="put the address back (it is taken up again at once), or set gateway.source_address to one that "
-        "stays; probes of shared targets need it",
-    )
+    sources = {
+        config.source_of(c): "connections[].source_address" if c.source_address else "gateway.source_address"
+        for c in config.connections
+    }
+    for source, key in sources.items():
+        if source is None or here is None or source in here:
+            continue
+        yield Finding(
+            code="SourceAddressMissing",
+            subject=str(source),
+            severity=Severity.WARNING,
+            text=f"{key} {source} is on no interface of this machine that is up: the routes "
+            "stand without it, and this machine's own packets into the tunnels have another source",
+            hint=f"put the address back (it is taken up again at once), or set {key} to one that "
+            "stays; probes of shared targets need it",
+        )
 
 
 def _settings(config: Config, sysctls: Mapping[str, str]) -> Iterator[Finding]:

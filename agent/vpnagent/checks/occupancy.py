@@ -153,9 +153,8 @@ def _concerns(rule: Rule, network: IPv4Network, config: Config) -> bool:
         return not rule.selective and rule.destination.overlaps(network) and _is_ours(rule, config)
     if rule.of_devices:
         return False
-    gateway = config.gateway
     within = network.subnet_of(rule.destination) and all(
-        local.subnet_of(rule.source) for local in gateway.local_networks
+        local.subnet_of(rule.source) for local in config.local_networks()
     )
     marked = bool(rule.mark & rule.mask)
     others = (rule.tos, rule.ip_protocol, rule.incoming, *rule.source_ports, *rule.destination_ports)
@@ -164,9 +163,9 @@ def _concerns(rule: Rule, network: IPv4Network, config: Config) -> bool:
 
 def _is_ours(rule: Rule, config: Config) -> bool:
     """Whether a rule may be about the traffic of the tunnels, by its source."""
-    gateway = config.gateway
-    own = gateway.source_address is not None and gateway.source_address in rule.source
-    return own or any(rule.source.overlaps(network) for network in gateway.local_networks)
+    sources = {config.gateway.source_address, *map(config.source_of, config.connections)}
+    own = any(source is not None and source in rule.source for source in sources)
+    return own or any(rule.source.overlaps(network) for network in config.local_networks())
 
 
 def _rule(rule: Rule, network: IPv4Network, routes: list[Route]) -> Iterator[Finding]:

@@ -41,9 +41,9 @@ class Present:
 
 def drift(assembly: Assembly, present: Present) -> list[Problem]:
     """Return every difference, in the order of the file. Raises nothing: both sides are valid."""
-    found = list(
-        _values(assembly.gateway, ("local_networks",), present, ("gateway",), present.config.gateway)
-    )
+    found: list[Problem] = []
+    if all("local_networks" not in connection.facts for connection in assembly.connections):
+        found += _values(assembly.gateway, ("local_networks",), present, ("gateway",), present.config.gateway)
     for connection in assembly.connections:
         index = _index(connection, present.config)
         if index is None:
@@ -51,7 +51,7 @@ def drift(assembly: Assembly, present: Present) -> list[Problem]:
             found.append(present.drift(("connections",), text))
         else:
             found += _connection(connection, present, index)
-    return sorted(found, key=lambda problem: problem.line)
+    return sorted(dict.fromkeys(found), key=lambda problem: problem.line)
 
 
 def not_compared(assembly: Assembly, config: values.Config) -> list[str]:
@@ -74,6 +74,12 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
     here = ("connections", index)
     there = present.config.connections[index]
     yield from _values(connection.facts, _OF_CONNECTION, present, here, there)
+    if there.local_networks:
+        yield from _values(connection.facts, ("local_networks",), present, here, there)
+    else:
+        yield from _values(
+            connection.facts, ("local_networks",), present, ("gateway",), present.config.gateway
+        )
     left = dict(enumerate(there.tunnels))
     matched: dict[int, Tunnel] = {}
     for tunnel in connection.tunnels:

@@ -9,7 +9,7 @@ from typing import Final
 from vpnagent.cloud import CLOUD_SERVICES
 from vpnagent.cloud_document.assemble import ESP, IKE, SHARED, Assembly, Connection, Tunnel
 from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, Remark, Section, Sequence
-from vpnagent.cloud_document.told import Facts, written
+from vpnagent.cloud_document.told import Facts, same, written
 from vpnagent.config.wording import listed
 from vpnagent.secret import Secret
 
@@ -65,20 +65,22 @@ def layout(assembly: Assembly, psk_directory: str | None) -> tuple[Entry, ...]:
         Sequence(
             "connections",
             tuple(
-                Item(connection.view.where, tuple(_connection(connection, psk_directory)))
+                Item(connection.view.where, tuple(_connection(connection, assembly.gateway, psk_directory)))
                 for connection in assembly.connections
             ),
         ),
     )
 
 
-def _connection(connection: Connection, psk_directory: str | None) -> Iterator[Entry]:
+def _connection(connection: Connection, gateway: Facts, psk_directory: str | None) -> Iterator[Entry]:
     facts = connection.facts
     yield Leaf("name", str(connection.name.value), connection.name.sources)
     yield from _leaves(facts, "attachment") or [_ATTACHMENT]
     yield from _leaves(facts, "gateway_id")
     yield from _leaves(facts, "bandwidth") or [_BANDWIDTH]
     yield from _leaves(facts, "remote_networks") or [_REMOTE_NETWORKS]
+    if "local_networks" in facts and not same(*(f["local_networks"].value for f in (facts, gateway))):
+        yield from _leaves(facts, "local_networks")
     yield from _leaves(facts, "traffic_selectors")
     yield from _leaves(facts, "udp_encapsulation")
     yield from _sections(facts)

@@ -21,8 +21,12 @@ def prefixes_stand_once(config: Config) -> Iterator[Violation]:
     lists: list[tuple[Path, tuple[IPv4Network, ...]]] = [
         (("gateway", "local_networks"), config.gateway.local_networks),
         *(
-            ((*path, "remote_networks"), connection.remote_networks)
+            ((*path, key), networks)
             for path, connection in connections(config)
+            for key, networks in (
+                ("remote_networks", connection.remote_networks),
+                ("local_networks", connection.local_networks),
+            )
         ),
     ]
     for path, networks in lists:
@@ -33,7 +37,7 @@ def prefixes_stand_once(config: Config) -> Iterator[Violation]:
 def remote_and_local_are_apart(config: Config) -> Iterator[Violation]:
     """What is behind the cloud is not behind us."""
     for path, network in _remote_networks(config):
-        for local in config.gateway.local_networks:
+        for local in config.local_networks():
             if network.overlaps(local):
                 yield Violation(path, f"{network} must not overlap the local network {local}")
 
@@ -41,6 +45,7 @@ def remote_and_local_are_apart(config: Config) -> Iterator[Violation]:
 def underlay_stays_outside(config: Config) -> Iterator[Violation]:
     """IKE and ESP packets routed into a tunnel would never leave; nor may our own addresses be remote."""
     own = [("the source_address", config.gateway.source_address)]
+    own += [(f"the source_address of {c.name}", c.source_address) for c in config.connections]
     for place in tunnels(config):
         own.append((f"the remote_address of {place.tunnel.key}", place.tunnel.remote_address))
         own.append((f"the local_address of {place.tunnel.key}", place.tunnel.local_address))
@@ -97,7 +102,7 @@ def inside_addresses_are_apart(config: Config) -> Iterator[Violation]:
     # A wider remote network is fine, and needed for selectors: the connected /30 is more specific.
     narrow = [network for _, network in _remote_networks(config) if network.prefixlen >= SLASH_30]
     for place, network in inside:
-        for local in config.gateway.local_networks:
+        for local in config.local_networks():
             if network.overlaps(local):
                 text = f"{network} must not overlap the local network {local}"
                 yield Violation(place.key("inside_address"), text)
@@ -124,15 +129,40 @@ def probes_fit_the_selectors(config: Config) -> Iterator[Violation]:
     narrow = [
         place for place in tunnels(config) if place.connection.traffic_selectors is TrafficSelectors.NETWORKS
     ]
-    source = config.gateway.source_address
-    if narrow and source and not _within(source, config.gateway.local_networks):
-        text = f"{source} must be in a local network, as {_ONLY_NETWORKS}"
-        yield Violation(("gateway", "source_address"), text)
     for place in narrow:
+        yield from _source_outside(config, place)
         for target in place.tunnel.probe.targets:
             if not _within(target, place.connection.remote_networks):
                 text = f"its probes' target {target} must be in a remote network, as {_ONLY_NETWORKS}"
                 yield Violation(place.path, text)
+
+
+def _source_outside(config: Config, place: Place) -> Iterator[Violation]:
+    connection, source = place.connection, config.source_of(place.connection)
+    if source is None or _within(source, config.local_networks_of(connection)):
+        return
+    path: Path = ("gateway", "source_address")
+    text = f"{source} must be in a local network, as {_ONLY_NETWORKS}"
+    if connection.source_address:
+        path = (*place.path[:2], "source_address")
+    elif connection.local_networks:
+        path = (*place.path[:2], "source_address")
+        text = f"is required: the gateway's, {source}, is in none of its local_networks, and {_ONLY_NETWORKS}"
+    yield Violation(path, text)
+
+
+def sharers_have_one_source(config: Config) -> Iterator[Violation]:
+    """One route has one source."""
+    first: dict[IPv4Network, Connection] = {}
+    for path, connection in connections(config):
+        for network in connection.remote_networks:
+            other = first.setdefault(network, connection)
+            mine, its = config.source_of(connection), config.source_of(other)
+            if mine != its:
+                text = f"must be that of {other.name}, {its or 'none'}, not {mine or 'none'}"
+                text += f": they share {network}, and one route leads there"
+                yield Violation((*path, "source_address"), text)
+                break
 
 
 _ONLY_NETWORKS = "traffic_selectors networks let nothing else through"
@@ -174,4 +204,5 @@ ADDRESS_RULES = (
     probes_have_targets,
     probes_fit_the_selectors,
     shared_prefixes_are_ecmp,
+    sharers_have_one_source,
 )

@@ -157,6 +157,8 @@ def _connection(section: ConnectionSection, folder: str, psks: Sequence[Secret |
         packet_rate=section.packet_rate,
         forwarding=_forwarding(section),
         remote_networks=section.remote_networks,
+        local_networks=section.local_networks or (),
+        source_address=section.source_address,
         exits=section.exits,
         traffic_selectors=section.traffic_selectors,
         ike=values.Ike(**dict(section.ike)),

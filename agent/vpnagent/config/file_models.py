@@ -300,6 +300,13 @@ class ConnectionSection(Section):
         "How the tunnels share the traffic. Default: active-standby for vpn-gateway, ecmp for transit-router."
     )
     remote_networks: Networks = required("Networks that are routed into the tunnels.")
+    local_networks: Annotated[
+        tuple[Annotated[IPv4Network, address_kinds.NETWORK], ...] | None,
+        Field(min_length=1, title="list of IPv4 networks"),
+    ] = key("What of the data centre this connection is for. Default: the gateway's.")
+    source_address: Annotated[IPv4Address | None, address_kinds.ADDRESS] = key(
+        "Source of the gateway's own packets to this connection's networks. Default: the gateway's."
+    )
     exits: Interfaces = key(
         "Interfaces by which the remote networks may be reached beside the tunnels, such as a leased line: "
         "`agent.leak_guard` lets it pass.",

@@ -113,7 +113,7 @@ def ike_fits_together(config: Config) -> Iterator[Violation]:
                 f"{ike.encryption} needs IKE version 2: version 1 has no AES-GCM for itself (RFC 5282)",
             )
     for path, connection in connections(config):
-        networks = (config.gateway.local_networks, connection.remote_networks)
+        networks = (config.local_networks_of(connection), connection.remote_networks)
         if (
             any(connection.ike_of(tunnel).version == IKEV1 for tunnel in connection.tunnels)
             and connection.traffic_selectors is TrafficSelectors.NETWORKS

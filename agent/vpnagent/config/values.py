@@ -233,6 +233,8 @@ class Connection:
     tunnels: tuple[Tunnel, ...]
     exits: tuple[str, ...] = ()  #: interfaces by which the remote networks may be reached too
     shared_targets: tuple[IPv4Address, ...] = ()  #: behind all tunnels, whether or not a tunnel is asked them
+    local_networks: tuple[IPv4Network, ...] = ()  #: empty: the gateway's; ``Config.local_networks_of``
+    source_address: IPv4Address | None = None  #: None: the gateway's; ``Config.source_of``
 
     def ike_of(self, tunnel: Tunnel) -> Ike:
         """Return phase 1 of one of the tunnels."""
@@ -272,3 +274,16 @@ class Config:
     def tunnels(self) -> tuple[Tunnel, ...]:
         """All tunnels of all connections, in the order of the file."""
         return tuple(tunnel for connection in self.connections for tunnel in connection.tunnels)
+
+    def local_networks_of(self, connection: Connection) -> tuple[IPv4Network, ...]:
+        """What of the data centre a connection is for."""
+        return connection.local_networks or self.gateway.local_networks
+
+    def local_networks(self) -> tuple[IPv4Network, ...]:
+        """All of the data centre that any connection is for, and the gateway's; each once."""
+        of_connections = (n for connection in self.connections for n in connection.local_networks)
+        return tuple(dict.fromkeys((*self.gateway.local_networks, *of_connections)))
+
+    def source_of(self, connection: Connection) -> IPv4Address | None:
+        """The source of the gateway's own packets to a connection's networks; None: the kernel picks."""
+        return connection.source_address or self.gateway.source_address

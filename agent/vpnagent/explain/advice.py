@@ -142,7 +142,8 @@ def _uncovered(e: Explanation) -> Iterator[Finding]:
         yield _finding("not-covered", str(e.address), Severity.CRITICAL, text, hint)
     if not selectors.source_covered and isinstance(e.seen.route, Route):
         text = f"the traffic selectors of {e.tunnel} do not cover the source {e.seen.route.source}"
-        hint = "this gateway's own packets need gateway.source_address in one of local_networks"
+        hint = "this gateway's own packets need gateway.source_address, or the connection's, "
+        hint += "in its local_networks"
         yield _finding("source-not-covered", str(e.address), Severity.WARNING, text, hint)
 
 

@@ -116,7 +116,8 @@ def _subnets(config: Config, connection: Connection) -> tuple[list[str], list[st
     """Return the cloud's networks and this data centre's, as phase 2 has them."""
     if connection.traffic_selectors is TrafficSelectors.ANY:
         return [str(ANY)], [str(ANY)]
-    return [str(n) for n in connection.remote_networks], [str(n) for n in config.gateway.local_networks]
+    here = config.local_networks_of(connection)
+    return [str(n) for n in connection.remote_networks], [str(n) for n in here]
 
 
 def _resource(connection: Connection, body: Items, tunnels: Items) -> Block:

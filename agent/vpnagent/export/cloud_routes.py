@@ -27,7 +27,7 @@ def to_here(config: Config, connection: Connection) -> Iterator[Block]:
     """Yield the VPN gateway's routes to this data centre; the cloud makes those of protected data flows."""
     if connection.traffic_selectors is TrafficSelectors.NETWORKS:
         return
-    for network in config.gateway.local_networks:
+    for network in config.local_networks_of(connection):
         yield Block(
             "resource",
             ("alicloud_vpn_route_entry", _label(connection, network)),
@@ -74,7 +74,7 @@ def by_transit_router(config: Config, connection: Connection) -> Iterator[Block]
                 transit_router_attachment_id=Expression(f"{attached}.id"),
             ),
         )
-    for network in config.gateway.local_networks:
+    for network in config.local_networks_of(connection):
         via = Expression(f"{attached}.vpn_id")  # not before the attachment is attached
         body = attributes(vpn_connection_id=via, route_dest=str(network), next_hop=via, weight=PREFERRED)
         yield Block("resource", ("alicloud_vpn_gateway_vco_route", _label(connection, network)), body)
