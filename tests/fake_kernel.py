@@ -57,6 +57,7 @@ class FakeKernel:
         self.foreign_routes: set[RouteKey] = set()
         self.foreign_nexthops: set[int] = set()
         self.ways = LocalWays()  #: to the local networks
+        self.lines: dict[str, set[RouteKey]] = {}  #: others' routes to remote networks, by interface
         self.astray: dict[IPv4Network, Diversion] = {}
         self.stopped: dict[str, int] = {}  #: packets, by direction, by the leak guard
         self.counters: dict[str, LinkCounters] = {}
@@ -100,9 +101,28 @@ class FakeKernel:
         self,
         source: IPv4Address | None,
         local_networks: Sequence[IPv4Network],
-        permitted: Mapping[IPv4Network, Collection[str]],
+        tunnels: Mapping[IPv4Network, Collection[str]],
+        exits: Mapping[IPv4Network, Collection[str]],
     ) -> dict[IPv4Network, Diversion]:
-        return {p: d for p, d in self.astray.items() if p in permitted and d.interface not in permitted[p]}
+        by_lines = {p: line for p in tunnels if (line := self._better_line(p))}
+        astray = self.astray | {p: Diversion(p, "", line, MAIN_TABLE) for p, line in by_lines.items()}
+        return {
+            p: d._replace(meant=d.interface in exits.get(p, ()))
+            for p, d in astray.items()
+            if p in tunnels and d.interface not in tunnels[p]
+        }
+
+    def _better_line(self, prefix: IPv4Network) -> str:
+        """Return the interface of the others' route that goes before ours, if there is one."""
+        theirs = [(m, name) for name, keys in self.lines.items() for p, m in keys if p == prefix]
+        ours = [metric for p, metric in self.objects.routes if p == prefix and metric != GUARD_METRIC]
+        best = min(theirs, default=None)
+        return best[1] if best and best[0] < min(ours, default=GUARD_METRIC) else ""
+
+    async def beside(
+        self, names: Collection[str], networks: Collection[IPv4Network]
+    ) -> dict[str, frozenset[RouteKey]]:
+        return {n: frozenset(k for k in self.lines.get(n, ()) if k[0] in networks) for n in names}
 
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
         return {peer: name for peer in peers if (name := self._way_out(IPv4Network(peer.remote)))}
@@ -230,7 +250,7 @@ class FakeKernel:
         return frozenset(
             prefix
             for prefix, metric in self.foreign_routes
-            if metric == ROUTE_METRIC and (prefix, metric) in desired
+            if metric != GUARD_METRIC and (prefix, metric) in desired
         )
 
     # What the kernel answers: 0 or an errno.

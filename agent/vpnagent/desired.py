@@ -18,12 +18,12 @@ from vpnagent.routing.objects import (
     GROUP_IDS,
     GUARD_METRIC,
     NEXTHOP_IDS,
-    ROUTE_METRIC,
     FilterTable,
     KernelObjects,
     KernelState,
     Nexthop,
     NexthopGroup,
+    Peer,
     Route,
     RouteKey,
     Sysctl,
@@ -74,7 +74,7 @@ def desired(
     )
     return Desired(
         kernel=KernelObjects(
-            sysctls={s.key: s for s in (*SYSCTLS, *_forwarding(conf))},
+            sysctls={s.key: s for s in (*SYSCTLS, *_forwarding(conf), *_lines(conf))},
             links={link.name: link for link in _links(conf)},
             filter_table=FilterTable(maximum=tuple(clamps), guard=leak_guard(conf)) if clamps else None,
             nexthops={id_: Nexthop(id=id_, interface=interface) for interface, id_ in nexthops.items()},
@@ -136,9 +136,19 @@ def _groups_and_routes(
         groups[id_] = NexthopGroup(
             id=id_, members=tuple(sorted((nexthops[t.interface], t.weight) for t in tunnels))
         )
-        source = conf.source_of(connections[names[0]])
-        routes[prefix, ROUTE_METRIC] = Route(prefix=prefix, group=id_, source=source)
+        route = network_route(conf, connections[names[0]], prefix, id_)
+        routes[route.key] = route
     return groups, routes
+
+
+def network_route(conf: Config, sharer: config.Connection, prefix: IPv4Network, group: int) -> Route:
+    """Return the route of a remote network into its group; ``sharer`` is any of its connections."""
+    return Route(prefix=prefix, group=group, source=conf.source_of(sharer), metric=sharer.route_metric)
+
+
+def route_metrics(conf: Config) -> dict[IPv4Network, int]:
+    """Return the metric of the route of each remote network."""
+    return {prefix: c.route_metric for c in conf.connections for prefix in c.remote_networks}
 
 
 def whole_groups(conf: Config) -> dict[int, NexthopGroup]:
@@ -166,6 +176,11 @@ def pins(conf: Config) -> frozenset[Pin]:
     return frozenset(pin for tunnel in conf.tunnels() if (pin := pin_of(tunnel)))
 
 
+def peers(conf: Config) -> Iterator[Peer]:
+    """Return the peers whose way out is to be known."""
+    return (Peer(tunnel.remote_address, tunnel.local_address) for tunnel in conf.tunnels())
+
+
 def _peer_routes(conf: Config, steering: Mapping[Pin, Steering]) -> Iterator[Route]:
     """Yield, for each pinned peer, the route by its uplink and the guard beneath.
 
@@ -184,6 +199,16 @@ def _forwarding(conf: Config) -> Iterator[Sysctl]:
     for tunnel in conf.tunnels():
         name = tunnel.interface.replace(".", "/")
         yield Sysctl(key=f"net.ipv4.conf.{name}.forwarding", value="1", own=True)
+
+
+def _lines(conf: Config) -> Iterator[Sysctl]:
+    """Yield that a line's routes go with its carrier where ours are to be there at once.
+
+    Else the kernel goes on to use a route of an interface whose cable is out.
+    """
+    for name in sorted({name for c in conf.connections if c.route_metric for name in c.exits}):
+        key = f"net.ipv4.conf.{name.replace('.', '/')}.ignore_routes_with_linkdown"
+        yield Sysctl(key=key, value="1")
 
 
 def with_source_as_hint(objects: KernelObjects, state: KernelState) -> KernelObjects:

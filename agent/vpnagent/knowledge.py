@@ -117,7 +117,8 @@ class KernelKnowledge:
     failover_times: dict[TunnelKey, FailoverTimes] = field(default_factory=dict)  #: by tunnel left
     repairs: dict[str, int] = field(default_factory=dict)  #: drift put right, by kind
     missing: frozenset[IPv4Network] = frozenset()  #: prefixes whose route is desired and not there
-    diversions: Mapping[IPv4Network, Diversion] = field(default_factory=dict)  #: of remote networks
+    diversions: Mapping[IPv4Network, Diversion] = field(default_factory=dict)  #: of remote networks, astray
+    by_exit: Mapping[IPv4Network, Diversion] = field(default_factory=dict)  #: of those that leave by an exit
     without_interface: frozenset[TunnelKey] = frozenset()  #: something foreign has its name or if_id
     stopped: Stopped = field(default_factory=Stopped)
     traffic: Traffic = field(default_factory=Traffic)

@@ -91,12 +91,17 @@ def group_routes(config: Config) -> tuple[GroupRoutes, ...]:
     """Return what goes with each nexthop group when the kernel or the prober takes it away."""
     prefixes: dict[int, list[str]] = {}
     ids = group_ids(config)
-    of_connections = {connection.name: config.source_of(connection) for connection in config.connections}
-    sources = {ids[names]: of_connections[names[0]] for names in ids}
+    connections = {connection.name: connection for connection in config.connections}
+    first = {ids[names]: connections[names[0]] for names in ids}
     for prefix, names in sharers(config).items():
         prefixes.setdefault(ids[names], []).append(str(prefix))
     return tuple(
-        GroupRoutes(group=id_, prefixes=" ".join(of_group), source=sources[id_])
+        GroupRoutes(
+            group=id_,
+            prefixes=" ".join(of_group),
+            source=config.source_of(first[id_]),
+            metric=first[id_].route_metric,
+        )
         for id_, of_group in sorted(prefixes.items())
     )
 

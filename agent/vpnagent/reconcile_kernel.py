@@ -13,20 +13,30 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
+from vpnagent import lines
 from vpnagent.bell import rung
 from vpnagent.checks.host import source_missing, sysctl_differs
 from vpnagent.checks.underlay import no_gateway, not_taken
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired, group_ids, pins, sharers, whole_groups, with_source_as_hint
+from vpnagent.desired import (
+    desired,
+    group_ids,
+    network_route,
+    peers,
+    pins,
+    route_metrics,
+    sharers,
+    whole_groups,
+    with_source_as_hint,
+)
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.actions import Cause
 from vpnagent.refusals import conflict_finding, refused_finding, root_causes
 from vpnagent.routes import carries, diverted, in_turn
-from vpnagent.routing.actions import Action, Remove
+from vpnagent.routing.actions import Action, Remove, kind_of
 from vpnagent.routing.objects import (
-    ROUTE_METRIC,
     Diversion,
     FilterTable,
     KernelObject,
@@ -60,6 +70,11 @@ class Kernel(Protocol):
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
         """Return by which interface each peer is reached, without those whose interface proves nothing."""
 
+    async def beside(
+        self, names: Collection[str], networks: Collection[IPv4Network]
+    ) -> Mapping[str, Collection[RouteKey]]:
+        """Return others' routes to exactly these networks, by interface."""
+
     async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
         """Return by which interfaces the local networks are reached."""
 
@@ -67,9 +82,10 @@ class Kernel(Protocol):
         self,
         source: IPv4Address | None,
         local_networks: Sequence[IPv4Network],
-        permitted: Mapping[IPv4Network, Collection[str]],
+        tunnels: Mapping[IPv4Network, Collection[str]],
+        exits: Mapping[IPv4Network, Collection[str]],
     ) -> dict[IPv4Network, Diversion]:
-        """Return the networks whose packets leave by other interfaces than those permitted for each."""
+        """Return the networks whose packets leave by other interfaces than the tunnels; by exits they may."""
 
     async def steering(self, pins: Iterable[Pin]) -> dict[Pin, Steering]:
         """Return how each peer can be held to its uplink."""
@@ -114,8 +130,8 @@ class KernelReconciler:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
             want = with_source_as_hint(with_groups_of_the_prober(config, want, state.objects), state)
-        parting = is_parting(known)
-        if parting:
+        want = await self._past_dead(config, verdicts, want, state.objects)
+        if parting := is_parting(known):
             want = with_ways_that_stand(want, state.objects)
         manage = known.config.agent.manage_sysctls
         # Going down, nothing is configured, and there is nothing to wait for.
@@ -149,11 +165,21 @@ class KernelReconciler:
         self._known.kernel.stopped.update(state.stopped, time.monotonic())
         return state, await self._kernel.local_ways(config.local_networks())
 
+    async def _past_dead(
+        self, config: Config, verdicts: Mapping[TunnelKey, Verdict], want: KernelObjects, have: KernelObjects
+    ) -> KernelObjects:
+        """Return what is wanted, without routes that keep packets from a line behind dead tunnels."""
+        if unheard := lines.unheard(config, verdicts, have):
+            beside = await self._kernel.beside(frozenset().union(*unheard.values()), unheard)
+            return lines.given_way(config, want, unheard, beside)
+        return want
+
     def _astray(self, config: Config, state: KernelState) -> Iterator[Finding]:
         """Yield what does not go where it should, for a reason outside of our objects."""
         yield from not_taken(config, state.outgoing)
         yield from source_missing(config, state.addresses)
         yield from diverted(self._known.kernel.diversions)
+        yield from lines.not_used(config, self._known.kernel.by_exit)
         yield from leaks(config, self._known.kernel.stopped)
 
     async def _look_for_diversions(self, config: Config, have: KernelObjects) -> None:
@@ -161,10 +187,12 @@ class KernelReconciler:
         asked = in_turn(config, have, self._turn)
         self._turn += 1
         source = config.gateway.source_address
-        found = await self._kernel.diversions(source, config.local_networks(), asked)
+        found = await self._kernel.diversions(source, config.local_networks(), asked, lines.exits(config))
         known = self._known.kernel
-        kept = {p: d for p, d in known.diversions.items() if p not in asked and carries(config, p)}
-        known.diversions = kept | found
+        before = {**known.diversions, **known.by_exit}
+        found = {p: d for p, d in before.items() if p not in asked and carries(config, p)} | found
+        known.diversions = {p: d for p, d in found.items() if not d.meant}
+        known.by_exit = {p: d for p, d in found.items() if d.meant}
 
     def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:
         """Log what was applied, and what was refused when it was not so the last time."""
@@ -240,8 +268,8 @@ class KernelReconciler:
         known.traffic.update(state)
         known.stopped.update(state.stopped, time.monotonic())
         known.rates.update(time.monotonic(), state.counters)
-        prefixes = {n for c in self._known.config.connections for n in c.remote_networks}
-        known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
+        metrics = route_metrics(self._known.config)
+        known.missing = frozenset(p for p, m in metrics.items() if (p, m) not in state.objects.routes)
         managed = self._known.config.agent.manage_sysctls
         differing = () if managed else (s for s in sysctl_differences(want, state) if not s.own)
         self._note_obstructed(obstructed(self._known.config, want, state))
@@ -266,11 +294,6 @@ def obstructed(config: Config, want: KernelObjects, state: KernelState) -> froze
     return frozenset(t.key for t in config.tunnels() if t.interface in refused - state.objects.links.keys())
 
 
-def peers(config: Config) -> Iterator[Peer]:
-    """Return the peers whose way out is to be known."""
-    return (Peer(tunnel.remote_address, tunnel.local_address) for tunnel in config.tunnels())
-
-
 def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
     """Return what is wanted while charon is unknown: the groups and routes that are there stay."""
     return KernelObjects(
@@ -289,13 +312,13 @@ def with_groups_of_the_prober(config: Config, want: KernelObjects, have: KernelO
     Until a network's group is there, the way that its packets take now stays, with all that it rests on.
     """
     ids = group_ids(config)
-    sources = {connection.name: config.source_of(connection) for connection in config.connections}
+    connections = {connection.name: connection for connection in config.connections}
     ours = set(ids.values())
     groups = {id_: group for id_, group in have.groups.items() if id_ in ours}
     routes = {key: route for key, route in want.routes.items() if not route.group}
     nexthops = dict(want.nexthops)
     for prefix, names in sharers(config).items():
-        route = Route(prefix=prefix, group=ids[names], source=sources[names[0]])
+        route = network_route(config, connections[names[0]], prefix, ids[names])
         if route.group in groups:
             routes[route.key] = route
         elif way := way_that_stands(route.key, want, have):
@@ -353,20 +376,6 @@ def holds(objects: KernelObjects, wanted: KernelObject) -> bool:
             return objects.filter_table == wanted
         case Sysctl():
             return False
-
-
-KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "filtertable", "sysctl")
-
-
-def kind_of(action: Action) -> str:
-    """Return the metric's word for the object that an action is about: one of KINDS."""
-    match action.object:
-        case Route(group=None):
-            return "guard"
-        case NexthopGroup():
-            return "group"
-        case _:
-            return type(action.object).__name__.lower()
 
 
 def reason_of(lost: list[TunnelKey], known: Knowledge) -> str:

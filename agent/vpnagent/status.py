@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vpnagent.config.values import Connection, Tunnel
-from vpnagent.desired import group_ids, sharers
+from vpnagent.desired import group_ids, route_metrics, sharers
 from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.routes import route_state
-from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC
+from vpnagent.routing.objects import GUARD_METRIC
 from vpnagent.tunnels import TunnelState
 from vpnagent.witness.values import Pair, Verdict
 
@@ -66,12 +66,14 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
     selected = known.kernel.selected.get(connection.name, ())
     networks = _networks(known, connection)
     lost = any(network["carried"] is False for network in networks)
-    lost = lost or not known.kernel.missing.isdisjoint(connection.remote_networks)
+    missing = known.kernel.missing - known.kernel.by_exit.keys()
+    lost = lost or not missing.isdisjoint(connection.remote_networks)
+    by_lines = known.kernel.by_exit.keys() >= set(connection.remote_networks)
     whole = not any(verdict.in_part for verdict in known.carried(connection.name))
     failover = known.kernel.failovers.get(connection.name)
     return {
         "name": connection.name,
-        "state": state_of(states, carried=bool(selected) and not lost, whole=whole),
+        "state": state_of(states, carried=(bool(selected) or by_lines) and not lost, whole=whole),
         "forwarding": connection.forwarding.value,
         "active": list(selected),
         "remote_networks": [str(n) for n in connection.remote_networks],
@@ -97,6 +99,7 @@ def _network(pair: Pair, verdict: Verdict | None) -> Json:
         "local": str(pair.local),
         "remote": str(pair.remote),
         "carried": verdict.carried if verdict else None,
+        "by": (verdict.by or None) if verdict else None,
         "reason": verdict.reason if verdict else "not looked at yet",
     }
 
@@ -160,10 +163,12 @@ def _routes(known: Knowledge) -> list[Json]:
     ids = group_ids(known.config)
     state = known.kernel.state
     order = [t.interface for t in known.config.tunnels()]
+    metrics = route_metrics(known.config)
     routes: list[Json] = []
     for prefix, names in sorted(sharers(known.config).items()):
         present = state.objects.routes if state else {}
-        route = present.get((prefix, ROUTE_METRIC))
+        route = present.get((prefix, metrics[prefix]))
+        astray = known.kernel.by_exit.get(prefix)
         guarded = (prefix, GUARD_METRIC) in present
         nexthops: list[str] = []
         if state and route is not None and route.group == ids[names] and route.group in state.objects.groups:
@@ -174,8 +179,12 @@ def _routes(known: Knowledge) -> list[Json]:
             {
                 "prefix": str(prefix),
                 "nexthops": sorted(nexthops, key=order.index),
+                "by": astray.interface if astray else None,
                 "state": route_state(
-                    nexthops=nexthops, guarded=guarded, diverted=prefix in known.kernel.diversions
+                    nexthops=nexthops,
+                    guarded=guarded,
+                    diverted=prefix in known.kernel.diversions,
+                    by_exit=astray is not None,
                 ),
             }
         )

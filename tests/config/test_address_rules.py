@@ -35,6 +35,22 @@ SECOND = make_connection(name="second", forwarding=Forwarding.ECMP, source_addre
 
 VIOLATIONS: list[tuple[str, Config]] = [
     (
+        "connections[1].route_metric: must be that of hangzhou, 0, not 500: "
+        "they share 100.64.0.0/10, and one route leads there",
+        replace(
+            make_config(),
+            connections=(
+                make_connection(forwarding=Forwarding.ECMP),
+                replace(
+                    SECOND,
+                    source_address=None,
+                    route_metric=500,
+                    tunnels=(make_tunnel(3, key=TunnelKey("second", "t3")),),
+                ),
+            ),
+        ),
+    ),
+    (
         "connections[0].local_networks[1]: must be unique: 10.3.0.0/16 is entry 0 too",
         make_config(connection={"local_networks": OTHER * 2}),
     ),

@@ -151,18 +151,29 @@ def _source_outside(config: Config, place: Place) -> Iterator[Violation]:
     yield Violation(path, text)
 
 
-def sharers_have_one_source(config: Config) -> Iterator[Violation]:
-    """One route has one source."""
+def sharers_have_one_route(config: Config) -> Iterator[Violation]:
+    """One route has one source and one metric."""
     first: dict[IPv4Network, Connection] = {}
     for path, connection in connections(config):
         for network in connection.remote_networks:
             other = first.setdefault(network, connection)
-            mine, its = config.source_of(connection), config.source_of(other)
-            if mine != its:
-                text = f"must be that of {other.name}, {its or 'none'}, not {mine or 'none'}"
-                text += f": they share {network}, and one route leads there"
-                yield Violation((*path, "source_address"), text)
+            differing = [
+                (key, mine, its)
+                for key, mine, its in (
+                    ("source_address", config.source_of(connection), config.source_of(other)),
+                    ("route_metric", connection.route_metric, other.route_metric),
+                )
+                if mine != its
+            ]
+            for key, mine, its in differing:
+                text = f"must be that of {other.name}, {_or_none(its)}, not {_or_none(mine)}"
+                yield Violation((*path, key), f"{text}: they share {network}, and one route leads there")
+            if differing:
                 break
+
+
+def _or_none(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 _ONLY_NETWORKS = "traffic_selectors networks let nothing else through"
@@ -204,5 +215,5 @@ ADDRESS_RULES = (
     probes_have_targets,
     probes_fit_the_selectors,
     shared_prefixes_are_ecmp,
-    sharers_have_one_source,
+    sharers_have_one_route,
 )

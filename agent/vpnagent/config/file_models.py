@@ -28,6 +28,7 @@ ENCRYPTION: Final = ("aes128", "aes192", "aes256", "3des", "des", "aes128gcm16",
 INTEGRITY: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sm3")
 DH_GROUPS: Final = (1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 31)  #: IANA numbers
 MAX_HOOKS: Final = 8
+MAX_ROUTE_METRIC: Final = 4278198271  #: just above the guards
 MAX_TUNNELS: Final = 2  #: the cloud gives a connection one or two
 
 _ENCRYPTION: Final = choice(*ENCRYPTION)
@@ -312,6 +313,11 @@ class ConnectionSection(Section):
         "`agent.leak_guard` lets it pass.",
         [],
         title="list of names of interfaces",
+    )
+    route_metric: Annotated[int, integer(0, MAX_ROUTE_METRIC)] = key(
+        "Metric of the routes into the tunnels. Routes of others to the same networks, such as a leased "
+        "line's, go before them with a lower one, and behind them with a higher one; the line is in `exits`.",
+        0,
     )
     traffic_selectors: Annotated[TrafficSelectors, member(TrafficSelectors)] = key(
         "`any`: 0.0.0.0/0 both ways, the cloud's destination routing mode. `networks`: the local and remote "

@@ -109,6 +109,11 @@ def _bypass(e: Explanation) -> Iterator[Finding]:
     route = e.seen.route
     if not isinstance(route, Route) or e.prefix is None or e.tunnel is not None:
         return
+    if any(route.interface in connection.exits for connection in e.connections):
+        text = f"leaves by {route.interface}, which is one of exits: {_origin(route)} goes before the tunnels"
+        hint = "as meant, if that is a leased line; the tunnels carry when its route goes"
+        yield _finding("by-exit", str(e.address), Severity.INFO, text, hint)
+        return
     if route.local:
         text, hint = f"is an address of this machine itself, of {route.interface}", "renumber it"
     else:

@@ -91,3 +91,17 @@ def _change_link(link: XfrmLink, was: XfrmLink) -> str:
         if was.address:
             commands.append(f"ip address delete {was.address} dev {link.name}")
     return " && ".join(commands)
+
+
+KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "filtertable", "sysctl")
+
+
+def kind_of(action: Action) -> str:
+    """Return the metric's word for the object that an action is about: one of KINDS."""
+    match action.object:
+        case Route(group=None):
+            return "guard"
+        case NexthopGroup():
+            return "group"
+        case _:
+            return type(action.object).__name__.lower()

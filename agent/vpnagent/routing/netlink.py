@@ -37,11 +37,12 @@ from vpnagent.routing.objects import (
     NexthopGroup,
     Peer,
     Route,
+    RouteKey,
     Sysctl,
     XfrmLink,
 )
 from vpnagent.routing.outgoing import Place, outgoing
-from vpnagent.routing.steering import steering
+from vpnagent.routing.steering import beside, steering
 from vpnagent.routing.sysctl import write_sysctl
 from vpnagent.routing.uplinks import Pin, Steering
 
@@ -110,6 +111,12 @@ class Kernel:
         """Return how each peer can be held to its uplink. Raises NetlinkError."""
         return await steering(self._route, pins)
 
+    async def beside(
+        self, names: Collection[str], networks: Collection[IPv4Network]
+    ) -> dict[str, frozenset[RouteKey]]:
+        """Return others' routes to exactly these networks, by interface. Raises NetlinkError."""
+        return await beside(self._route, names, networks)
+
     async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
         """Return by which interfaces, of the last observation, local networks are reached.
 
@@ -129,15 +136,16 @@ class Kernel:
         self,
         source: IPv4Address | None,
         local_networks: Sequence[IPv4Network],
-        permitted: Mapping[IPv4Network, Collection[str]],
+        tunnels: Mapping[IPv4Network, Collection[str]],
+        exits: Mapping[IPv4Network, Collection[str]],
     ) -> dict[IPv4Network, Diversion]:
-        """Return the remote networks whose packets leave by other interfaces than those permitted for each.
+        """Return the remote networks whose packets leave by other interfaces than the tunnels.
 
         Raises NetlinkError.
         """
         names = {index: name for name, index in self._indexes.items()}
         who = await askers(self._route, source, local_networks)
-        return await diversions(self._route, names, who, permitted)
+        return await diversions(self._route, names, who, tunnels, exits)
 
     async def apply(self, action: Action) -> None:
         """Carry out one action that was planned from the last observation. Raises NetlinkError."""

@@ -20,8 +20,8 @@ from vpnagent.routing.dumps import LinkRow, NexthopRow, RouteRow
 from vpnagent.routing.filter_table_reader import FilterTableReader
 from vpnagent.routing.netlink_socket import NetlinkSocket
 from vpnagent.routing.objects import (
+    GUARD_METRIC,
     PROTOCOL,
-    ROUTE_METRIC,
     KernelObjects,
     KernelState,
     Nexthop,
@@ -135,9 +135,9 @@ async def _foreign_routes(
     if not difference.missing and not difference.changed:
         return frozenset()
     places = {
-        (prefix.network_address.packed, prefix.prefixlen): prefix
+        (prefix.network_address.packed, prefix.prefixlen, metric): prefix
         for prefix, metric in desired
-        if metric == ROUTE_METRIC
+        if metric != GUARD_METRIC
     }
     decode = functools.partial(dumps.foreign_route, places=places)
     return frozenset(await _main_table(route, dumps.MAIN_ROUTES, decode))

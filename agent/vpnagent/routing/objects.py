@@ -14,7 +14,7 @@ PROTOCOL = 86  #: rtm_protocol and nhm_protocol of what is ours; ``vpnagent`` in
 NEXTHOP_IDS = range(0x56500000, 0x56580000)  #: ids of our nexthops, one per tunnel
 GROUP_IDS = range(0x56580000, 0x56600000)  #: ids of our nexthop groups, one per set of connections
 GUARD_METRIC = 4278198272  #: of the unreachable guards: worse than any route that an operator would write
-ROUTE_METRIC = 0  #: of the routes into the tunnels, and of those to the peers
+ROUTE_METRIC = 0  #: of the routes into the tunnels unless configured, and of those to the peers
 MAIN_TABLE = 254
 
 
@@ -188,7 +188,7 @@ class LocalWays(NamedTuple):
 
 
 class Diversion(NamedTuple):
-    """Packets for a remote network that go neither into a tunnel nor to the guard."""
+    """Packets for a remote network that go neither into a tunnel nor to the guard, by an exit or astray."""
 
     prefix: IPv4Network
     asker: str  #: whose packets, in words
@@ -196,6 +196,7 @@ class Diversion(NamedTuple):
     table: int  #: that decides so
     entry: IPv4Network | None = None  #: the route in it; None: not told
     protocol: int = 0  #: of that route
+    meant: bool = False  #: by one of the exits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +205,9 @@ class KernelState:
 
     objects: KernelObjects
     foreign_links: frozenset[str]  #: names of interfaces that are not ours
-    foreign_routes: frozenset[IPv4Network]  #: prefixes that a foreign route holds at our metric, main table
+    foreign_routes: frozenset[
+        IPv4Network
+    ]  #: prefixes that a foreign route holds at our own's metric, main table
     counters: Mapping[str, LinkCounters]  #: by name of our interfaces
     foreign_if_ids: Mapping[int, str] = field(
         default_factory=dict

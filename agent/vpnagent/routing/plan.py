@@ -19,7 +19,6 @@ from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.cascade import without_groups, without_links, without_nexthops
 from vpnagent.routing.objects import (
     GUARD_METRIC,
-    ROUTE_METRIC,
     FilterTable,
     KernelObject,
     KernelObjects,
@@ -94,11 +93,11 @@ def attainable(desired: KernelObjects, actual: KernelState) -> KernelObjects:
     standing = {name: have[name] for name in taken & have.keys() if have[name].if_id not in needed}
     want = replace(want, links={**want.links, **standing})
     routes = dict(want.routes)
-    for prefix in actual.foreign_routes:
-        key = prefix, ROUTE_METRIC
-        routes.pop(key, None)
-        if key in desired.routes and key in actual.objects.routes:
-            routes[key] = actual.objects.routes[key]
+    for key in desired.routes:
+        if key[0] in actual.foreign_routes and key[1] != GUARD_METRIC:
+            routes.pop(key, None)
+            if key in actual.objects.routes:
+                routes[key] = actual.objects.routes[key]
     return replace(want, routes=routes)
 
 
@@ -115,7 +114,7 @@ def conflicts(desired: KernelObjects, actual: KernelState) -> tuple[Conflict, ..
         *(
             Conflict(route, f"a route to {route.prefix} of the same metric exists and is not ours")
             for route in desired.routes.values()
-            if route.metric == ROUTE_METRIC and route.prefix in actual.foreign_routes
+            if route.metric != GUARD_METRIC and route.prefix in actual.foreign_routes
         ),
     )
 

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent.config.values import Config, Tunnel
+from vpnagent.lines import exits
 from vpnagent.routing.route_lookup import Flow
 from vpnagent.witness.policy import MOST_FLOWS, flows
 from vpnagent.witness.values import Answer, Answers, Facts, Pair, Question
@@ -64,7 +65,7 @@ class Survey:
         self.facts = facts
         self.answers = answers  #: of the first batch, or of both
         self.ours = frozenset(tunnel.interface for tunnel in config.tunnels())
-        self.exits = {n: frozenset(c.exits) for c in config.connections for n in c.remote_networks}
+        self.exits = exits(config)
         self.all_flows = _flows(facts)
         self.flows = self.all_flows[:MOST_FLOWS]
         self._here = {address.ip for _, address in facts.addresses}
