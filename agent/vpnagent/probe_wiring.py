@@ -76,6 +76,7 @@ def intent(
                 name=connection.name,
                 forwarding=connection.forwarding,
                 on_path_down=connection.on_path_down,
+                priority=connection.priority,
                 tunnels=tuple(tunnel_intent(connection, tunnel) for tunnel in connection.tunnels),
             )
             for connection in config.connections

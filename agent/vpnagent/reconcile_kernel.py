@@ -17,6 +17,7 @@ from vpnagent import lines
 from vpnagent.bell import rung
 from vpnagent.checks.host import source_missing, sysctl_differs
 from vpnagent.checks.underlay import no_gateway, not_taken
+from vpnagent.choice import choices
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.desired import (
     desired,
@@ -53,7 +54,7 @@ from vpnagent.routing.objects import (
 )
 from vpnagent.routing.plan import conflicts, plan, sysctl_differences
 from vpnagent.routing.uplinks import Pin, Steering
-from vpnagent.selection import Verdict, select
+from vpnagent.selection import Verdict
 from vpnagent.walls import leaks, walled
 
 log = logging.getLogger(__name__)
@@ -216,9 +217,7 @@ class KernelReconciler:
     ) -> None:
         known = self._known
         carrying = known.carrying()
-        selected = {
-            c.name: tuple(t.name for t in select(c, verdicts, carrying)) for c in known.config.connections
-        }
+        selected = {c.name: tuple(c.carries) for c in choices(known.config, verdicts, carrying)}
         for name, new in selected.items():
             old = known.kernel.selected.get(name, ())
             if old and old != new:

@@ -69,18 +69,30 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
     missing = known.kernel.missing - known.kernel.by_exit.keys()
     lost = lost or not missing.isdisjoint(connection.remote_networks)
     by_lines = known.kernel.by_exit.keys() >= set(connection.remote_networks)
+    others = () if selected else _instead(known, connection)
     whole = not any(verdict.in_part for verdict in known.carried(connection.name))
     failover = known.kernel.failovers.get(connection.name)
     return {
         "name": connection.name,
-        "state": state_of(states, carried=(bool(selected) or by_lines) and not lost, whole=whole),
+        "state": state_of(states, carried=bool(selected or by_lines or others) and not lost, whole=whole),
         "forwarding": connection.forwarding.value,
         "active": list(selected),
+        "carried_by": list(others),
         "remote_networks": [str(n) for n in connection.remote_networks],
         "networks": networks,
         "tunnels": tunnels,
         "last_failover": _failover(failover) if failover else None,
     }
+
+
+def _instead(known: Knowledge, connection: Connection) -> tuple[str, ...]:
+    """Return the connections that carry all networks of one that carries none, as they go before it."""
+    sharing = sharers(known.config)
+    of_networks = [
+        [name for name in sharing[prefix] if known.kernel.selected.get(name)]
+        for prefix in connection.remote_networks
+    ]
+    return tuple(dict.fromkeys(n for names in of_networks for n in names)) if all(of_networks) else ()
 
 
 def _networks(known: Knowledge, connection: Connection) -> list[Json]:

@@ -246,5 +246,6 @@ def test_a_network_is_not_shared_with_an_active_standby_connection() -> None:
 
     assert found(replace(config, connections=(first, second))) == [
         "connections[1].remote_networks[0]: 10.8.0.0/16 is in c1 and c2: "
-        "connections share a network only if all are ecmp"
+        "connections share a network only if all are ecmp, or differ in priority"
     ]
+    assert found(replace(config, connections=(first, replace(second, priority=1)))) == []

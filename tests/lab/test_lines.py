@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import PATIENCE, eventually
+from tests.lab.deadline import PATIENCE
 from tests.lab.gateway import is_up, paths_are_up, prefers
 from tests.lab.topology import ECS_HOST, REMOTE_NETWORKS, TUNNELS
 
@@ -69,7 +69,7 @@ def test_the_vpn_is_the_standby_of_a_leased_line(line: Lab, gateway: Gateway) ->
     assert (status["state"], status["connections"][0]["state"]) == ("up", "up")
     assert [w["code"] for w in status["warnings"] if w["severity"] != "info"] == []
     assert "NotUsed" in {w["code"] for w in status["warnings"]}
-    assert "a better route by line" in gateway.run("status")
+    assert "not used: a route by line" in gateway.run("status")
     line.observer.begin()
     stream = line.stream()
     with stream.running():
@@ -89,7 +89,8 @@ def test_the_vpn_is_the_standby_of_a_leased_line(line: Lab, gateway: Gateway) ->
         time.sleep(0.5)
         result = stream.stop()
     print(f"\nVPN behind a line, carrier lost twice: {result}")
-    assert result.blackout <= 0.05 * PATIENCE, line.drops()
+    # The kernel looks at carriers that come and go once a second at most (linkwatch).
+    assert result.blackout <= 1.1 * PATIENCE, line.drops()
     assert line.observer.leaks() == []
 
 
@@ -131,7 +132,7 @@ def test_down_leaves_the_line_alone(line: Lab, gateway: Gateway) -> None:
     line.gateway.ip(*by_line(20))
     started(gateway, 500)
     before = line.gateway.run("ip", "route", "show", "dev", "line")
+    assert len(before.splitlines()) == 1 + len(REMOTE_NETWORKS)
     gateway.down()
     assert line.gateway.run("ip", "route", "show", "dev", "line") == before
     assert line.gateway.run("ip", "route", "show", "proto", "86") == ""
-    eventually(lambda: "line" in before, "the line's routes are what was there", within=1)

@@ -4,6 +4,7 @@ Three spaces must not mix: the underlay (``remote_address``, ``local_address``),
 into a tunnel; the inside of the tunnels (``inside_address``); and what the tunnels carry.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
@@ -192,9 +193,10 @@ def shared_prefixes_are_ecmp(config: Config) -> Iterator[Violation]:
             sharing.setdefault(network, {}).setdefault(connection.name, (where, connection))
     for network, users in sharing.items():
         last, _ = [*users.values()][-1]
-        if len(users) > 1 and any(c.forwarding is not Forwarding.ECMP for _, c in users.values()):
+        equal = Counter(connection.priority for _, connection in users.values())
+        if any(c.forwarding is not Forwarding.ECMP and equal[c.priority] > 1 for _, c in users.values()):
             text = f"{network} is in {listed(users, 'and')}: connections share a network only if all are ecmp"
-            yield Violation(last, text)
+            yield Violation(last, f"{text}, or differ in priority")
         if len(users) > MAX_ECMP_CONNECTIONS:
             text = f"{network} must not be in more than {MAX_ECMP_CONNECTIONS} connections, not {len(users)}"
             yield Violation(last, text)

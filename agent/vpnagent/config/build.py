@@ -160,6 +160,7 @@ def _connection(section: ConnectionSection, folder: str, psks: Sequence[Secret |
         local_networks=section.local_networks or (),
         source_address=section.source_address,
         exits=section.exits,
+        priority=section.priority,
         route_metric=section.route_metric,
         traffic_selectors=section.traffic_selectors,
         ike=values.Ike(**dict(section.ike)),

@@ -314,6 +314,11 @@ class ConnectionSection(Section):
         [],
         title="list of names of interfaces",
     )
+    priority: Annotated[int, integer(0, 255)] = key(
+        "Rank among connections that share networks: those of the lowest number carry, the others are their "
+        "standby, as the cloud's destination routes with weights have it.",
+        0,
+    )
     route_metric: Annotated[int, integer(0, MAX_ROUTE_METRIC)] = key(
         "Metric of the routes into the tunnels. Routes of others to the same networks, such as a leased "
         "line's, go before them with a lower one, and behind them with a higher one; the line is in `exits`.",

@@ -232,6 +232,7 @@ class Connection:
     gateway_id: str | None
     tunnels: tuple[Tunnel, ...]
     exits: tuple[str, ...] = ()  #: interfaces by which the remote networks may be reached too
+    priority: int = 0  #: among connections that share networks: the lowest goes first
     route_metric: int = 0  #: of the routes into the tunnels: others' with a lower one go before them
     shared_targets: tuple[IPv4Address, ...] = ()  #: behind all tunnels, whether or not a tunnel is asked them
     local_networks: tuple[IPv4Network, ...] = ()  #: empty: the gateway's; ``Config.local_networks_of``

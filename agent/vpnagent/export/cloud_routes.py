@@ -43,8 +43,8 @@ def to_here(config: Config, connection: Connection) -> Iterator[Block]:
 
 def _is_first(config: Config, connection: Connection) -> bool:
     """Return whether it is the active one of its VPN gateway: routes of one prefix share no traffic."""
-    sharing = [c.name for c in config.connections if c.gateway_id == connection.gateway_id]
-    return connection.gateway_id is None or sharing[0] == connection.name
+    sharing = [c for c in config.connections if c.gateway_id == connection.gateway_id]
+    return connection.gateway_id is None or min(sharing, key=lambda c: c.priority).name == connection.name
 
 
 def by_transit_router(config: Config, connection: Connection) -> Iterator[Block]:
