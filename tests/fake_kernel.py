@@ -25,6 +25,7 @@ from vpnagent.routing.objects import (
     KernelObject,
     KernelObjects,
     KernelState,
+    Lane,
     LinkCounters,
     LocalWays,
     Nexthop,
@@ -187,7 +188,11 @@ class FakeKernel:
         if not up:
             self.uplink_routes[name] = []
             kept = {key: r for key, r in self.objects.routes.items() if r.interface != name}
-            self.objects = replace(self.objects, routes=kept)
+            lanes = {
+                p: replace(lane, interface="", gateway=None) if lane.interface == name else lane
+                for p, lane in self.objects.lanes.items()
+            }
+            self.objects = replace(self.objects, routes=kept, lanes=lanes)
         self._on_change()
 
     def flap_uplink(self, name: str) -> None:
@@ -241,6 +246,17 @@ class FakeKernel:
             for route in self.objects.routes.values()
             if route.interface == name
         ]
+        ours += [
+            UplinkRoute(
+                prefix=IPv4Network(lane.remote),
+                table=lane.table,
+                metric=ROUTE_METRIC,
+                protocol=PROTOCOL,
+                gateway=lane.gateway,
+            )
+            for lane in self.objects.lanes.values()
+            if lane.interface == name
+        ]
         return [*ours, *self.uplink_routes.get(name, ())]
 
     def _foreign_routes(self, desired: Mapping[RouteKey, Route]) -> frozenset[IPv4Network]:
@@ -277,7 +293,9 @@ class FakeKernel:
                 return errno.EINVAL
             case Route():
                 return self._route_refusal(object_, may_be_there=may_be_there)
-            case FilterTable() | Sysctl():
+            case Lane(interface=name) if name and not self.uplinks.get(name):
+                return errno.ENETDOWN if name in self.uplinks else errno.ENODEV
+            case FilterTable() | Sysctl() | Lane():
                 return 0
 
     def _link_refusal(self, link: XfrmLink, *, may_be_there: bool) -> int:
@@ -326,6 +344,8 @@ class FakeKernel:
                 self.objects = replace(have, groups={**have.groups, object_.id: object_})
             case Route():
                 self.objects = replace(have, routes={**have.routes, object_.key: object_})
+            case Lane():
+                self.objects = replace(have, lanes={**have.lanes, object_.priority: object_})
             case FilterTable():
                 self.objects = replace(have, filter_table=object_)
             case Sysctl():
@@ -344,6 +364,9 @@ class FakeKernel:
             case Route():
                 kept = {k: r for k, r in have.routes.items() if k != object_.key or r.group != object_.group}
                 self.objects = replace(have, routes=kept)
+            case Lane():
+                kept_lanes = {p: lane for p, lane in have.lanes.items() if p != object_.priority}
+                self.objects = replace(have, lanes=kept_lanes)
             case FilterTable():
                 self.objects = replace(have, filter_table=None)
             case Sysctl():
@@ -363,3 +386,4 @@ def _lines(objects: KernelObjects) -> Iterator[str]:
     yield from sorted(f"nexthop {nexthop}" for nexthop in objects.nexthops.values())
     yield from sorted(f"nexthop {group}" for group in objects.groups.values())
     yield from sorted(f"route {route}" for route in objects.routes.values())
+    yield from sorted(f"rule {lane} dev {lane.interface or 'none'}" for lane in objects.lanes.values())

@@ -8,7 +8,7 @@ its predecessor left.
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 
 from vpnagent.config import values as config
@@ -17,10 +17,12 @@ from vpnagent.ipsec.connection import Connection
 from vpnagent.routing.objects import (
     GROUP_IDS,
     GUARD_METRIC,
+    LANE_PRIORITIES,
     NEXTHOP_IDS,
     FilterTable,
     KernelObjects,
     KernelState,
+    Lane,
     Nexthop,
     NexthopGroup,
     Peer,
@@ -30,6 +32,7 @@ from vpnagent.routing.objects import (
     XfrmLink,
 )
 from vpnagent.routing.uplinks import Pin, Steering
+from vpnagent.secret import Secret
 from vpnagent.selection import Verdicts, select_shared
 from vpnagent.walls import leak_guard
 
@@ -80,6 +83,7 @@ def desired(
             nexthops={id_: Nexthop(id=id_, interface=interface) for interface, id_ in nexthops.items()},
             groups=groups,
             routes={**routes, **{route.key: route for route in _peer_routes(conf, steering)}},
+            lanes={lane.priority: lane for lane in _lanes(conf, steering)},
         ),
         connections=ipsec_connections(conf),
     )
@@ -164,16 +168,30 @@ def whole_groups(conf: Config) -> dict[int, NexthopGroup]:
     }
 
 
-def pin_of(tunnel: Tunnel) -> Pin | None:
-    """Return the peer and uplink of a tunnel that names one."""
-    if tunnel.uplink is None:
-        return None
-    return Pin(tunnel.remote_address, tunnel.uplink, tunnel.uplink_gateway)
+def pins_of(conf: Config) -> dict[TunnelKey, Pin]:
+    """Return the peer and uplink of each tunnel that names one.
+
+    Where tunnels reach one peer by several ways, a host route cannot tell them apart: their pins have the
+    local address.
+    """
+    ways: dict[IPv4Address, set[tuple[str | None, IPv4Address | None]]] = {}
+    for t in conf.tunnels():
+        ways.setdefault(t.remote_address, set()).add((t.uplink, t.uplink_gateway))
+    return {
+        t.key: Pin(
+            t.remote_address,
+            t.uplink,
+            t.uplink_gateway,
+            t.local_address if len(ways[t.remote_address]) > 1 else None,
+        )
+        for t in conf.tunnels()
+        if t.uplink is not None
+    }
 
 
 def pins(conf: Config) -> frozenset[Pin]:
     """Return the peers that are held to an uplink."""
-    return frozenset(pin for tunnel in conf.tunnels() if (pin := pin_of(tunnel)))
+    return frozenset(pins_of(conf).values())
 
 
 def peers(conf: Config) -> Iterator[Peer]:
@@ -188,10 +206,21 @@ def _peer_routes(conf: Config, steering: Mapping[Pin, Steering]) -> Iterator[Rou
     or one that the provider refuses. Without the uplink they are answered with unreachable, and the other
     tunnel carries.
     """
-    for pin in sorted(pins(conf) & steering.keys()):
+    for pin in sorted((p for p in pins(conf) & steering.keys() if p.local is None), key=str):
         if route := steering[pin].route:
             yield route
         yield Route(prefix=IPv4Network(pin.remote), group=None, source=None)
+
+
+def _lanes(conf: Config, steering: Mapping[Pin, Steering]) -> Iterator[Lane]:
+    """Yield the ways of lines that share a peer, each by its local address."""
+    by_address = {f"{pin.local} {pin.remote}": pin for pin in pins(conf) if pin.local}
+    for name, priority in assign_ids(by_address, LANE_PRIORITIES).items():
+        pin = by_address[name]
+        if pin in steering and pin.local:
+            route = steering[pin].route
+            lane = Lane(priority=priority, local=pin.local, remote=pin.remote)
+            yield replace(lane, interface=route.interface, gateway=route.gateway) if route else lane
 
 
 def _forwarding(conf: Config) -> Iterator[Sysctl]:
@@ -241,7 +270,17 @@ def _links(conf: Config) -> Iterator[XfrmLink]:
 def ipsec_connections(conf: Config) -> dict[str, Connection]:
     """Return what charon should have, by VICI name: no verdict changes it, and no route is made for it."""
     made = (_ipsec_connection(conf, c, tunnel) for c in conf.connections for tunnel in c.tunnels)
-    return {connection.name: connection for connection in made}
+    ambiguous = ambiguous_peers(conf)
+    return {c.name: replace(c, psk_by_pair=c.remote_id.casefold() in ambiguous) for c in made}
+
+
+def ambiguous_peers(conf: Config) -> frozenset[str]:
+    """Return the identities of the cloud's ends, case-folded, that have another key for each of ours."""
+    keys: dict[str, set[Secret]] = {}
+    for tunnel in conf.tunnels():
+        if tunnel.psk is not None:
+            keys.setdefault(tunnel.remote_id.casefold(), set()).add(tunnel.psk)
+    return frozenset(identity for identity, different in keys.items() if len(different) > 1)
 
 
 def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunnel) -> Connection:

@@ -43,6 +43,7 @@ from vpnagent.routing.objects import (
     KernelObject,
     KernelObjects,
     KernelState,
+    Lane,
     LocalWays,
     Nexthop,
     NexthopGroup,
@@ -302,6 +303,7 @@ def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
         nexthops=want.nexthops,
         groups=have.groups,
         routes={**have.routes, **want.routes},
+        lanes={**have.lanes, **want.lanes},
     )
 
 
@@ -351,7 +353,7 @@ def with_ways_that_stand(want: KernelObjects, have: KernelObjects) -> KernelObje
     """Return what is wanted, and the ways to peers by uplinks: a DELETE is to leave as all before it."""
     peers = {route.prefix for route in have.routes.values() if route.interface}
     ways = {key: route for key, route in have.routes.items() if route.prefix in peers}
-    return replace(want, routes={**ways, **want.routes})
+    return replace(want, routes={**ways, **want.routes}, lanes={**have.lanes, **want.lanes})
 
 
 def standing(stood: KernelObjects, wanted: KernelObjects, have: KernelObjects) -> KernelObjects:
@@ -371,6 +373,8 @@ def holds(objects: KernelObjects, wanted: KernelObject) -> bool:
             return objects.groups.get(wanted.id) == wanted
         case Route():
             return objects.routes.get(wanted.key) == wanted
+        case Lane():
+            return objects.lanes.get(wanted.priority) == wanted
         case FilterTable():
             return objects.filter_table == wanted
         case Sysctl():

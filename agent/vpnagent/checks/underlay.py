@@ -5,7 +5,7 @@ from typing import Final
 
 from vpnagent.checks.observation import Observation, Underlay
 from vpnagent.config.values import Config, Connection, Esp, Tunnel, UdpEncapsulation
-from vpnagent.desired import pin_of
+from vpnagent.desired import pins_of
 from vpnagent.finding import Finding, Severity
 from vpnagent.routing.objects import Peer
 from vpnagent.routing.uplinks import Pin, Steering
@@ -79,8 +79,9 @@ def underlay(config: Config, seen: Observation) -> Iterator[Finding]:
 
 def no_gateway(config: Config, steering: Mapping[Pin, Steering]) -> Iterator[Finding]:
     """Yield tunnels of which it is not known how their uplink leads to their peer."""
+    pinned = pins_of(config)
     for tunnel in config.tunnels():
-        pin = pin_of(tunnel)
+        pin = pinned.get(tunnel.key)
         if not (pin and pin in steering and (problem := steering[pin].problem)):
             continue
         lost = steering[pin].route is None

@@ -9,11 +9,12 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.address_rules import ADDRESS_RULES
-from vpnagent.config.places import Place, connections, repeated, tunnels
+from vpnagent.config.places import connections, repeated, tunnels
 from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
 from vpnagent.config.wording import Path, Violation, listed, shown
 
 IKEV1: Final = 1
+MAX_LANES: Final = 100  #: as many priorities as our ip rules have
 
 Rule = Callable[[Config], Iterator[Violation]]
 
@@ -66,18 +67,16 @@ def sides_are_no_tunnels(config: Config) -> Iterator[Violation]:
 
 
 def uplinks_fit_together(config: Config) -> Iterator[Violation]:
-    """A host route tells packets apart by their destination only: one remote address, one way."""
-    first: dict[IPv4Address, Place] = {}
+    """A gateway is one of an uplink; for several uplinks to one address there are so many ip rules."""
+    ways: dict[IPv4Address, set[tuple[str | None, IPv4Address | None]]] = {}
     for place in tunnels(config):
         tunnel = place.tunnel
         if tunnel.uplink_gateway and not tunnel.uplink:
             yield Violation(place.key("uplink_gateway"), "has no meaning without uplink")
-        other = first.setdefault(tunnel.remote_address, place).tunnel
-        for key in ("uplink", "uplink_gateway"):
-            mine, its = getattr(tunnel, key), getattr(other, key)
-            if mine != its:
-                text = f"must be that of {other.key}, {its or 'none'}, not {mine or 'none'}"
-                yield Violation(place.key(key), f"{text}: one route leads to {tunnel.remote_address}")
+        ways.setdefault(tunnel.remote_address, set()).add((tunnel.uplink, tunnel.uplink_gateway))
+    apart = [p for p in tunnels(config) if len(ways[p.tunnel.remote_address]) > 1 and p.tunnel.uplink]
+    for place in apart[MAX_LANES:]:
+        yield Violation(place.key("uplink"), f"must not be one of more than {MAX_LANES} to shared addresses")
 
 
 def one_tunnel_is_active(config: Config) -> Iterator[Violation]:
@@ -145,14 +144,15 @@ def identities_are_known(config: Config) -> Iterator[Violation]:
 
 
 def keys_are_told_apart(config: Config) -> Iterator[Violation]:
-    """Charon finds a pre-shared key by the peer's identity alone: one identity, one key."""
+    """Charon finds a pre-shared key by the identities of both ends: one pair, one key."""
     keyed = [place for place in tunnels(config) if place.tunnel.psk and place.tunnel.remote_id]
-    for place, _, other in repeated((place, place.tunnel.remote_id.casefold()) for place in keyed):
+    pairs = ((p, (p.tunnel.remote_id.casefold(), p.tunnel.local_id.casefold())) for p in keyed)
+    for place, _, other in repeated(pairs):
         if place.tunnel.psk != other.tunnel.psk:
             yield Violation(
                 place.key("remote_id"),
-                f"{shown(place.tunnel.remote_id)} is the remote_id of {other.tunnel.key} too, with another "
-                "key: charon finds a pre-shared key by the remote id alone",
+                f"{shown(place.tunnel.remote_id)} is the remote_id of {other.tunnel.key} too, with the same "
+                "local_id and another key: charon finds a pre-shared key by the two ids",
             )
 
 

@@ -87,7 +87,8 @@ def load_shared(connection: Connection) -> dict[str, object]:
 
     Owned by the cloud's identity alone. charon prefers the key of the peer's identity, but as responder
     it tries every key that is owned by either end: were ours an owner, the key of one tunnel would open
-    all that share our identity.
+    all that share our identity. Only where the cloud's identity has several keys, one for each identity of
+    ours (two lines to one address), are both owners: the key that matches both ends best is taken.
     """
     if connection.psk is None:
         raise ValueError(f"{connection.name} has no pre-shared key")
@@ -95,7 +96,7 @@ def load_shared(connection: Connection) -> dict[str, object]:
         "id": connection.name,
         "type": "IKE",
         "data": connection.psk.reveal(),
-        "owners": [connection.remote_id],
+        "owners": [connection.remote_id, *([connection.local_id] if connection.psk_by_pair else [])],
     }
 
 
@@ -110,6 +111,8 @@ def digest(connection: Connection, *, key: bytes) -> str:
     Of certificates the paths, and the revision that they had when the configuration was read.
     """
     message: dict[str, object] = {"conn": load_conn(connection), "files": str(connection.certificates)}
+    if connection.psk_by_pair:
+        message["owners"] = [connection.local_id]
     if connection.psk is not None:
         message["psk"] = connection.psk.digest(key=key)
     canonical = json.dumps(message, sort_keys=True).encode()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.errors import NetlinkError
-from vpnagent.routing import dumps, filter_table
+from vpnagent.routing import dumps, filter_table, lane_message
 from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.diversions import askers, diversions
 from vpnagent.routing.failures import Failures
@@ -32,6 +32,7 @@ from vpnagent.routing.objects import (
     FilterTable,
     KernelObjects,
     KernelState,
+    Lane,
     LocalWays,
     Nexthop,
     NexthopGroup,
@@ -203,6 +204,8 @@ class Kernel:
                 await _execute(self._route, nexthop_requests(action, nexthop, self._indexes))
             case Route() as route:
                 await _execute(self._route, [route_request(action, route, self._indexes)])
+            case Lane() as lane:
+                await _execute(self._route, lane_message.requests(action, lane, self._indexes))
 
     async def _apply_table(self, action: Action, table: FilterTable) -> None:
         """Change the table in place, or make it anew where the kernel refuses that."""

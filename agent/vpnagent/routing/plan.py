@@ -1,7 +1,7 @@
 """From what there is to what there should be, in the order in which the kernel may be touched.
 
-    build        sysctls, routes by uplinks, guards, links, table, nexthops, groups, routes
-    tear down    routes, groups, nexthops, table, links, guards, routes by uplinks
+    build        sysctls, routes by uplinks, lanes, guards, links, table, nexthops, groups, routes
+    tear down    routes, groups, nexthops, table, links, guards, routes by uplinks, lanes
 
 Laws: a prefix that is guarded stays guarded; nothing is withdrawn before its replacement stands; a nexthop
 stays as long as a group that stays names it; a group takes its routes with it, so that withdrawing 10,000
@@ -58,6 +58,8 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     actions += [Replace(s, have.sysctls[s.key]) for s in differing if manage_sysctls or s.own]
     routes = diff(want.routes, have.routes)
     actions += [action for action in _built(routes) if _is_by_uplink(action.object)]
+    lanes = diff(want.lanes, have.lanes)
+    actions += _built(lanes)
     actions += [action for action in _built(routes) if _is_guard(action.object)]
     remade = _links_to_remake(want.links, have.links)
     if remade:
@@ -72,6 +74,7 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
         actions += _tear_down(want, have)
         actions += [Remove(route) for route in routes.surplus.values() if _is_guard(route)]
         actions += [Remove(route) for route in routes.surplus.values() if _is_by_uplink(route)]
+        actions += [Remove(lane) for lane in lanes.surplus.values()]
     return actions
 
 
