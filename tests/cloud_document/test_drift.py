@@ -154,6 +154,20 @@ def test_drift_of_one_tunnel_is_told_of_it_and_of_both_once(
     assert line.partition(": ")[2].startswith(f"{place}.{expected.partition(':')[0]}: ")
 
 
+def test_of_two_lines_to_one_address_each_is_held_against_its_own() -> None:
+    dual = copy.deepcopy(DESCRIBE)
+    options = dual["TunnelOptionsSpecification"]["TunnelOptions"]
+    for option, ours in zip(options, ("198.51.100.10", "198.51.100.20"), strict=True):
+        option["InternetIp"] = option["TunnelIkeConfig"]["LocalId"] = "203.0.113.7"
+        option["TunnelIkeConfig"]["RemoteId"] = ours
+    there = present({"file": dual})
+    options.reverse()
+    assert found({"file": dual}, there) == []
+    options[0]["TunnelIpsecConfig"]["IpsecPfs"] = "disabled"
+    [line] = found({"file": dual}, there)
+    assert "tunnels[1].esp.pfs_group" in line
+
+
 def test_local_networks_are_compared_where_they_stand() -> None:
     tree = document("describe-single.json")
     there = present({"file": tree}, NO_ANSWERS)

@@ -131,6 +131,7 @@ def assemble(views: Sequence[ConnectionView], answers: Answers, problems: list[P
     complete = tuple(_complete(connection, answers, active, lacking, problems) for connection in connections)
     for connection in complete:
         problems += _gaps(connection)
+    problems += _same_ends(complete)
     return Assembly(_gateway(complete, answers), complete)
 
 
@@ -141,6 +142,23 @@ def _unknown(connections: Sequence[Connection], answers: Answers) -> Iterator[Pr
         if word not in known:
             there = listed([str(connection.name.value) for connection in connections], "and")
             yield option.problem(f"{word} is the name of no connection: there are {there}")
+
+
+def _same_ends(connections: Sequence[Connection]) -> Iterator[Problem]:
+    """Yield connections between the same two ends, as IKEv1 needs them for several pairs of networks."""
+    first: dict[tuple[Value, ...], Connection] = {}
+    for connection in connections:
+        for tunnel in connection.tunnels:
+            keys = ("remote_address", "remote_id", "local_id")
+            if any(key not in tunnel.facts for key in keys):
+                continue
+            other = first.setdefault(tuple(tunnel.facts[key].value for key in keys), connection)
+            if other is not connection:
+                yield tunnel.view.where.problem(
+                    f"has the same two ends as connection {other.name.value}: one connection for each pair "
+                    "of networks cannot be expressed. In the cloud, use one connection in destination "
+                    "routing mode, or IKE version 2 with all networks; or take one with --connection"
+                )
 
 
 def _gateway(connections: Sequence[Connection], answers: Answers) -> Facts:

@@ -62,7 +62,11 @@ def not_compared(assembly: Assembly, config: values.Config) -> list[str]:
 
 def _index(connection: Connection, config: values.Config) -> int | None:
     """Return which of the present connections a document is about."""
-    remote = {_told(tunnel.facts, "remote_address") for tunnel in connection.tunnels}
+    ends = {(_told(t.facts, "remote_address"), _told(t.facts, "local_id")) for t in connection.tunnels}
+    for index, there in enumerate(config.connections):  # two lines may lead to one address
+        if any((str(tunnel.remote_address), tunnel.local_id) in ends for tunnel in there.tunnels):
+            return index
+    remote = {address for address, _ in ends}
     for index, there in enumerate(config.connections):
         if any(str(tunnel.remote_address) in remote for tunnel in there.tunnels):
             return index
@@ -128,6 +132,8 @@ def _match(tunnel: Tunnel, present: Mapping[int, values.Tunnel]) -> int | None:
     """Return which of the present tunnels this one is: by its address, else by its name."""
     remote = _told(tunnel.facts, "remote_address")
     by_address = [number for number, old in present.items() if str(old.remote_address) == remote]
+    ours = _told(tunnel.facts, "local_id")
+    by_address.sort(key=lambda number: present[number].local_id != ours)
     by_name = [number for number, old in present.items() if old.name == tunnel.name.value]
     return next(iter(by_address + by_name), None)
 

@@ -69,7 +69,14 @@ def outer_addresses_are_apart(config: Config) -> Iterator[Violation]:
     """A pair of outer addresses is how charon tells peers apart; %any pairs with every local address."""
     for one, two in _pairs_to_one_address(config):
         locals_ = {one.tunnel.local_address, two.tunnel.local_address}
-        if len(locals_) == 1 or None in locals_:
+        if len(locals_) > 1 and None not in locals_:
+            continue
+        if one.tunnel.local_id and two.tunnel.local_id and one.tunnel.local_id != two.tunnel.local_id:
+            # Two lines: each is known to the cloud by an address of its own.
+            text = f"must be another than that of {one.tunnel.key}, and neither may be %any: tunnels to one "
+            text += f"remote_address, {two.tunnel.remote_address}, are told apart by it"
+            yield Violation(two.key("local_address"), text)
+        else:
             yield Violation(
                 two.key("remote_address"),
                 f"{two.tunnel.remote_address} must differ from that of {one.tunnel.key}, "
