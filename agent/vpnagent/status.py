@@ -86,11 +86,14 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
 
 
 def _instead(known: Knowledge, connection: Connection) -> tuple[str, ...]:
-    """Return the connections that carry all networks of one that carries none, as they go before it."""
-    sharing = sharers(known.config)
+    """Return the connections of another priority that carry all networks of one that carries none."""
+    carrying = [
+        c
+        for c in known.config.connections
+        if c.priority != connection.priority and known.kernel.selected.get(c.name)
+    ]
     of_networks = [
-        [name for name in sharing[prefix] if known.kernel.selected.get(name)]
-        for prefix in connection.remote_networks
+        [c.name for c in carrying if prefix in c.remote_networks] for prefix in connection.remote_networks
     ]
     return tuple(dict.fromkeys(n for names in of_networks for n in names)) if all(of_networks) else ()
 

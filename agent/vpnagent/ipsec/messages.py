@@ -106,13 +106,11 @@ def load_key(credentials: Credentials) -> dict[str, object]:
 
 
 def digest(connection: Connection, *, key: bytes) -> str:
-    """Return a keyed digest of all that charon would be told, the pre-shared key included.
+    """Return a keyed digest of all that charon is told, the pre-shared key included, but not its owners.
 
     Of certificates the paths, and the revision that they had when the configuration was read.
     """
     message: dict[str, object] = {"conn": load_conn(connection), "files": str(connection.certificates)}
-    if connection.psk_by_pair:
-        message["owners"] = [connection.local_id]
     if connection.psk is not None:
         message["psk"] = connection.psk.digest(key=key)
     canonical = json.dumps(message, sort_keys=True).encode()
