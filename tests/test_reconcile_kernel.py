@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config, make_tunnel
+from tests.events.test_detect import path
 from tests.fake_kernel import FakeKernel
 from tests.ipsec.connections import make_ike_sa, make_state
 
@@ -33,7 +34,7 @@ from vpnagent.routing.objects import (
 )
 from vpnagent.routing.plan import plan
 from vpnagent.routing.uplinks import UplinkRoute
-from vpnagent.selection import Verdict
+from vpnagent.selection import PathState, Verdict
 from vpnagent.status import status
 
 PRIMARY = TunnelKey("hangzhou", "primary")
@@ -106,6 +107,32 @@ def test_without_a_tunnel_a_line_before_them_keeps_the_connection_up_in_part() -
     world.kernel.lines.clear()
     world.round()
     assert status(world.known)["connections"][0]["state"] == "down"
+
+
+def heard(world: World, state: PathState) -> None:
+    """Have the prober report both paths so."""
+    world.known.probe.paths = {key: path(key, state) for key in (PRIMARY, BACKUP)}
+
+
+def test_a_line_behind_dead_tunnels_gets_the_packets_and_gives_them_back_and_nothing_is_drift() -> None:
+    world = World()
+    world.known.config = make_config(connection={"exits": ("eth3",)})
+    networks = world.known.config.connections[0].remote_networks
+    world.kernel.lines = {"eth3": {(network, 1000) for network in networks}}
+    world.charon_says(PRIMARY, BACKUP)
+    heard(world, PathState.UP)
+    world.round(2)
+    assert world.is_as_desired()
+    heard(world, PathState.DOWN)
+    world.round(2)
+    assert {(r["state"], r["by"]) for r in status(world.known)["routes"]} == {("unused", "eth3")}
+    heard(world, PathState.HOLD_DOWN)
+    world.round()
+    assert not any(route.group for route in world.kernel.objects.routes.values())
+    heard(world, PathState.UP)
+    world.round(2)
+    assert world.is_as_desired()
+    assert world.known.kernel.repairs == {}
 
 
 def test_another_metric_is_there_before_the_old_one_goes() -> None:

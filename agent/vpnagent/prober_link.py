@@ -8,17 +8,15 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable
 from typing import Final
 
 from vpnagent import program
-from vpnagent.config.values import ProbeMethod, TunnelKey
+from vpnagent.config.values import ProbeMethod
 from vpnagent.errors import AgentError
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.client import ProberClient, Spawner, Supervised, prober_command
 from vpnagent.probe.codec import ProtocolError, decode
 from vpnagent.probe.lifecycle import be_realtime
-from vpnagent.probe.outlook import PathReport
 from vpnagent.probe.protocol import (
     Accepted,
     Configure,
@@ -31,7 +29,7 @@ from vpnagent.probe.protocol import (
     ToDaemon,
 )
 from vpnagent.probe_wiring import group_routes, intent, vici_requests
-from vpnagent.selection import PathState
+from vpnagent.record import replace
 from vpnagent.status import rfc3339
 
 log = logging.getLogger(__name__)
@@ -164,12 +162,9 @@ class ProberLink:
         probe = self._known.probe
         before = (probe.report.groups, probe.report.selected) if probe.report else None
         held = {path.tunnel for path in probe.paths.values() if path.held}
-        dead = _dead(probe.paths.values())
         probe.take(report, self._client.pid)
         if probe.connected:
             self._known.kernel.selected = dict(report.selected)
-        if any(c.exits for c in self._known.config.connections) and dead != _dead(report.paths):
-            self._known.kernel_dirty.set()  # ours may have to give way to a line, which moves no group
         if before != (report.groups, report.selected):
             self._known.kernel_dirty.set()
             if self._known.charon.vacating:
@@ -189,6 +184,12 @@ class ProberLink:
             change.reason,
             change.suppressed,
         )
+        path = self._known.probe.paths.get(change.tunnel)
+        if path and any(connection.exits for connection in self._known.config.connections):
+            # Ours may have to give way to a line. That moves no group, and the next report takes its time.
+            paths = {**self._known.probe.paths, change.tunnel: replace(path, state=change.new)}
+            self._known.probe.paths = paths
+            self._known.kernel_dirty.set()
 
     def _failed_over(self, message: FailedOver) -> None:
         """Note the failover with its timeline."""
@@ -280,7 +281,3 @@ async def crafted() -> Crafted:
         return decode(Crafted, ended.output)
     except ProtocolError as error:
         raise AgentError(f"the probe packets cannot be read: {error}") from error
-
-
-def _dead(paths: Iterable[PathReport]) -> set[TunnelKey]:
-    return {path.tunnel for path in paths if path.state is PathState.DOWN}

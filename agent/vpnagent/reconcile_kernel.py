@@ -8,7 +8,7 @@ predecessor left.
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
@@ -126,22 +126,22 @@ class KernelReconciler:
         # As of the last round, so that the observation need not look for others' routes in every round.
         want = with_source_as_hint(decision, known.kernel.state) if known.kernel.state else decision
         state, ways = await self._observe(config, want)
-        decision = with_source_as_hint(decision, state)
+        give_way = await self._giving_way(config, verdicts, state.objects)
+        decision = give_way(with_source_as_hint(decision, state))
         want = walled(decision, state.objects, ways)
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
-            want = with_source_as_hint(with_groups_of_the_prober(config, want, state.objects), state)
-        want = await self._past_dead(config, verdicts, want, state.objects)
+            want = with_groups_of_the_prober(config, want, state.objects)
+            want = give_way(with_source_as_hint(want, state))
         if parting := is_parting(known):
             want = with_ways_that_stand(want, state.objects)
         manage = known.config.agent.manage_sysctls
         # Going down, nothing is configured, and there is nothing to wait for.
         prune = known.charon.state is not None or not known.config.connections
         actions = plan(want, state, prune=prune, manage_sysctls=manage)
-        failures = await self._kernel.apply_all(actions) if actions else []
+        refused = dict(await self._kernel.apply_all(actions) if actions else [])
         acknowledged = time.monotonic()
-        refused = dict(failures)
         self._log(actions, refused)
         if actions:
             self._count_repairs(action for action in actions if action not in refused)
@@ -167,14 +167,13 @@ class KernelReconciler:
         self._known.kernel.stopped.update(state.stopped, time.monotonic())
         return state, await self._kernel.local_ways(config.local_networks())
 
-    async def _past_dead(
-        self, config: Config, verdicts: Mapping[TunnelKey, Verdict], want: KernelObjects, have: KernelObjects
-    ) -> KernelObjects:
-        """Return what is wanted, without routes that keep packets from a line behind dead tunnels."""
-        if unheard := lines.unheard(config, verdicts, have):
-            beside = await self._kernel.beside(frozenset().union(*unheard.values()), unheard)
-            return lines.given_way(config, want, unheard, beside)
-        return want
+    async def _giving_way(
+        self, config: Config, verdicts: Mapping[TunnelKey, Verdict], have: KernelObjects
+    ) -> Callable[[KernelObjects], KernelObjects]:
+        """Return what leaves out the routes that keep packets from a line behind dead tunnels."""
+        unheard = lines.unheard(config, verdicts, have)
+        beside = await self._kernel.beside(frozenset().union(*unheard.values()), unheard)
+        return lambda wanted: lines.given_way(config, wanted, unheard, beside)
 
     def _astray(self, config: Config, state: KernelState) -> Iterator[Finding]:
         """Yield what does not go where it should, for a reason outside of our objects."""

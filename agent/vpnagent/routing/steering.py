@@ -33,6 +33,8 @@ async def beside(
     route: NetlinkSocket, names: Collection[str], networks: Collection[IPv4Network]
 ) -> dict[str, frozenset[RouteKey]]:
     """Return others' routes to exactly these networks, by interface. Raises NetlinkError."""
+    if not names:
+        return {}
     links = {row.name: row for row in await route.dump(dumps.LINKS, dumps.link_row)}
     decode = functools.partial(dumps.beside_ours, networks=networks)
     found: dict[str, frozenset[RouteKey]] = {}
