@@ -25,6 +25,7 @@ from vpnagent.routing.objects import (
     KernelObject,
     KernelObjects,
     KernelState,
+    Lane,
     LinkCounters,
     LocalWays,
     Nexthop,
@@ -57,6 +58,7 @@ class FakeKernel:
         self.foreign_routes: set[RouteKey] = set()
         self.foreign_nexthops: set[int] = set()
         self.ways = LocalWays()  #: to the local networks
+        self.lines: dict[str, set[RouteKey]] = {}  #: others' routes to remote networks, by interface
         self.astray: dict[IPv4Network, Diversion] = {}
         self.stopped: dict[str, int] = {}  #: packets, by direction, by the leak guard
         self.counters: dict[str, LinkCounters] = {}
@@ -100,9 +102,28 @@ class FakeKernel:
         self,
         source: IPv4Address | None,
         local_networks: Sequence[IPv4Network],
-        permitted: Mapping[IPv4Network, Collection[str]],
+        tunnels: Mapping[IPv4Network, Collection[str]],
+        exits: Mapping[IPv4Network, Collection[str]],
     ) -> dict[IPv4Network, Diversion]:
-        return {p: d for p, d in self.astray.items() if p in permitted and d.interface not in permitted[p]}
+        by_lines = {p: line for p in tunnels if (line := self._better_line(p))}
+        astray = self.astray | {p: Diversion(p, "", line, MAIN_TABLE) for p, line in by_lines.items()}
+        return {
+            p: d._replace(meant=d.interface in exits.get(p, ()))
+            for p, d in astray.items()
+            if p in tunnels and d.interface not in tunnels[p]
+        }
+
+    def _better_line(self, prefix: IPv4Network) -> str:
+        """Return the interface of the others' route that goes before ours, if there is one."""
+        theirs = [(m, name) for name, keys in self.lines.items() for p, m in keys if p == prefix]
+        ours = [metric for p, metric in self.objects.routes if p == prefix and metric != GUARD_METRIC]
+        best = min(theirs, default=None)
+        return best[1] if best and best[0] < min(ours, default=GUARD_METRIC) else ""
+
+    async def beside(
+        self, names: Collection[str], networks: Collection[IPv4Network]
+    ) -> dict[str, frozenset[RouteKey]]:
+        return {n: frozenset(k for k in self.lines.get(n, ()) if k[0] in networks) for n in names}
 
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
         return {peer: name for peer in peers if (name := self._way_out(IPv4Network(peer.remote)))}
@@ -167,7 +188,11 @@ class FakeKernel:
         if not up:
             self.uplink_routes[name] = []
             kept = {key: r for key, r in self.objects.routes.items() if r.interface != name}
-            self.objects = replace(self.objects, routes=kept)
+            lanes = {
+                p: replace(lane, interface="", gateway=None) if lane.interface == name else lane
+                for p, lane in self.objects.lanes.items()
+            }
+            self.objects = replace(self.objects, routes=kept, lanes=lanes)
         self._on_change()
 
     def flap_uplink(self, name: str) -> None:
@@ -221,6 +246,17 @@ class FakeKernel:
             for route in self.objects.routes.values()
             if route.interface == name
         ]
+        ours += [
+            UplinkRoute(
+                prefix=IPv4Network(lane.remote),
+                table=lane.table,
+                metric=ROUTE_METRIC,
+                protocol=PROTOCOL,
+                gateway=lane.gateway,
+            )
+            for lane in self.objects.lanes.values()
+            if lane.interface == name
+        ]
         return [*ours, *self.uplink_routes.get(name, ())]
 
     def _foreign_routes(self, desired: Mapping[RouteKey, Route]) -> frozenset[IPv4Network]:
@@ -230,7 +266,7 @@ class FakeKernel:
         return frozenset(
             prefix
             for prefix, metric in self.foreign_routes
-            if metric == ROUTE_METRIC and (prefix, metric) in desired
+            if metric != GUARD_METRIC and (prefix, metric) in desired
         )
 
     # What the kernel answers: 0 or an errno.
@@ -257,7 +293,9 @@ class FakeKernel:
                 return errno.EINVAL
             case Route():
                 return self._route_refusal(object_, may_be_there=may_be_there)
-            case FilterTable() | Sysctl():
+            case Lane(interface=name) if name and not self.uplinks.get(name):
+                return errno.ENETDOWN if name in self.uplinks else errno.ENODEV
+            case FilterTable() | Sysctl() | Lane():
                 return 0
 
     def _link_refusal(self, link: XfrmLink, *, may_be_there: bool) -> int:
@@ -306,6 +344,8 @@ class FakeKernel:
                 self.objects = replace(have, groups={**have.groups, object_.id: object_})
             case Route():
                 self.objects = replace(have, routes={**have.routes, object_.key: object_})
+            case Lane():
+                self.objects = replace(have, lanes={**have.lanes, object_.priority: object_})
             case FilterTable():
                 self.objects = replace(have, filter_table=object_)
             case Sysctl():
@@ -324,6 +364,9 @@ class FakeKernel:
             case Route():
                 kept = {k: r for k, r in have.routes.items() if k != object_.key or r.group != object_.group}
                 self.objects = replace(have, routes=kept)
+            case Lane():
+                kept_lanes = {p: lane for p, lane in have.lanes.items() if p != object_.priority}
+                self.objects = replace(have, lanes=kept_lanes)
             case FilterTable():
                 self.objects = replace(have, filter_table=None)
             case Sysctl():
@@ -343,3 +386,4 @@ def _lines(objects: KernelObjects) -> Iterator[str]:
     yield from sorted(f"nexthop {nexthop}" for nexthop in objects.nexthops.values())
     yield from sorted(f"nexthop {group}" for group in objects.groups.values())
     yield from sorted(f"route {route}" for route in objects.routes.values())
+    yield from sorted(f"rule {lane} dev {lane.interface or 'none'}" for lane in objects.lanes.values())

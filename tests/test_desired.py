@@ -7,10 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config, make_connection, make_tunnel
+from tests.ipsec.connections import make_esp, make_ike
 
-from vpnagent.config.values import Config, Forwarding, TrafficSelectors, TunnelKey
-from vpnagent.desired import assign_ids, desired, group_ids, nexthop_ids, pins
-from vpnagent.routing.objects import GROUP_IDS, GUARD_METRIC, NEXTHOP_IDS, ROUTE_METRIC, Route
+from vpnagent.config.values import Config, Forwarding, TrafficSelectors, TunnelKey, UdpEncapsulation
+from vpnagent.desired import assign_ids, desired, group_ids, ipsec_connections, nexthop_ids, pins
+from vpnagent.routing.objects import (
+    GROUP_IDS,
+    GUARD_METRIC,
+    LANE_PRIORITIES,
+    NEXTHOP_IDS,
+    ROUTE_METRIC,
+    Route,
+)
 from vpnagent.routing.uplinks import Pin, Steering
 from vpnagent.selection import Verdict
 
@@ -156,6 +164,18 @@ def test_traffic_selectors(
     assert (connection.local_ts, connection.remote_ts) == (local, remote)
 
 
+def test_a_tunnel_is_negotiated_with_its_own_settings_and_the_rest_is_as_it_was() -> None:
+    own = {"ike": make_ike(dh_group=14), "esp": make_esp(pfs_group=14)}
+    plain = desired(make_config(), {})
+    made = desired(make_config(backup={**own, "udp_encapsulation": UdpEncapsulation.NEVER}), {})
+
+    backup = made.connections[BACKUP.owner]
+    assert {"ike": backup.ike, "esp": backup.esp} == own
+    assert backup.udp_encapsulation is UdpEncapsulation.NEVER
+    assert made.connections[PRIMARY.owner] == plain.connections[PRIMARY.owner]
+    assert made.kernel == plain.kernel
+
+
 def test_an_unknown_local_address_is_charons_to_choose() -> None:
     connection = desired(make_config(primary={"local_address": None}), {}).connections[PRIMARY.owner]
     assert connection.local_address == "%any"
@@ -187,6 +207,38 @@ def test_a_pinned_peer_is_reached_by_its_uplink_or_not_at_all(found: Steering | 
     assert pin == Pin(IPv4Address("203.0.113.2"), "eth1")
     assert {metric for prefix, metric in routes if prefix == PEER} == made
     assert found is None or found.route is None or routes[ROUTE.key] == ROUTE
+
+
+LINES = make_config(
+    primary={"uplink": "eth0", "remote_address": PEER[0], "local_id": "192.0.2.2"},
+    backup={"uplink": "eth1", "local_address": OTHER, "remote_id": "203.0.113.1"},
+)
+
+
+def test_two_lines_to_one_peer_have_a_lane_each_by_their_local_addresses() -> None:
+    way = replace(ROUTE, interface="eth0", gateway=IPv4Address("192.0.2.1"))
+    steering = {
+        pin: Steering(route=way) if pin.interface == "eth0" else Steering(route=None, problem="eth1 is down")
+        for pin in pins(LINES)
+    }
+    made = desired(LINES, {}, steering=steering).kernel
+
+    assert {pin.local for pin in pins(LINES)} == {IPv4Address("192.0.2.2"), OTHER}
+    assert {(str(lane.local), lane.remote, lane.interface) for lane in made.lanes.values()} == {
+        ("192.0.2.2", PEER[0], "eth0"),
+        (str(OTHER), PEER[0], ""),
+    }
+    assert all(lane.priority == priority in LANE_PRIORITIES for priority, lane in made.lanes.items())
+    assert len({lane.table for lane in made.lanes.values()}) == 2
+    assert not any(prefix == PEER for prefix, _ in made.routes), "the main table does not know of it"
+    assert (
+        desired(PINNED, {}, steering={pin: Steering(route=ROUTE) for pin in pins(PINNED)}).kernel.lanes == {}
+    )
+
+
+def test_a_key_is_owned_by_the_pair_only_where_the_clouds_identity_has_several() -> None:
+    assert not any(c.psk_by_pair for c in ipsec_connections(make_config()).values())
+    assert all(c.psk_by_pair for c in ipsec_connections(LINES).values())
 
 
 def test_two_tunnels_to_one_peer_by_one_uplink_share_its_route() -> None:

@@ -1,6 +1,7 @@
 """What is said before a reload."""
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +45,12 @@ def test_without_a_change_nothing_is_said() -> None:
 def test_a_second_tunnel_touches_no_other() -> None:
     [(name, change, _)] = said(with_tunnels(PRIMARY), CONFIG)
     assert (name, change) == ("backup", ADDED)
+
+
+def test_a_second_line_to_the_same_address_touches_no_other() -> None:
+    ends = {"remote_address": PRIMARY.remote_address, "remote_id": PRIMARY.remote_id, "local_id": "192.0.2.9"}
+    line = replace(BACKUP, local_address=IPv4Address("192.0.2.9"), **ends)  # type: ignore[arg-type]
+    assert said(with_tunnels(PRIMARY), with_tunnels(PRIMARY, line)) == [("backup", ADDED, NOTHING)]
 
 
 def test_the_last_tunnel_that_goes_interrupts() -> None:

@@ -1,15 +1,15 @@
 """What the prober is told, made from the example configuration."""
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from tests.config_examples import make_config
 
 from vpnagent.config.values import Config, ProbeMethod, TunnelKey, UdpEncapsulation
 from vpnagent.desired import desired, group_ids, nexthop_ids
 from vpnagent.probe.intent import Intent
-from vpnagent.probe_wiring import intent, targets, vici_requests
-from vpnagent.routing.objects import KernelObjects, KernelState, NexthopGroup, Peer
+from vpnagent.probe_wiring import group_routes, intent, targets, vici_requests
+from vpnagent.routing.objects import KernelObjects, KernelState, NexthopGroup, Peer, Route
 from vpnagent.selection import Verdict
 from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
 
@@ -110,3 +110,17 @@ def test_no_secret_is_in_any_packet() -> None:
     for requests in vici_requests(make_config()):
         for packet in (*requests.terminate, *requests.initiate, *requests.initiate_encapsulated):
             assert not [secret for secret in secrets if secret in packet]
+
+
+def test_what_the_prober_puts_back_is_what_the_daemon_makes() -> None:
+    config = make_config(connection={"route_metric": 500, "priority": 7, "local_networks": ()})
+    up = {t.key: Verdict(child_sa_installed=True) for t in config.tunnels()}
+    wanted = {r for r in desired(config, up).kernel.routes.values() if r.group}
+    back = {
+        Route(prefix=IPv4Network(prefix), group=g.group, source=g.source, metric=g.metric)
+        for g in group_routes(config)
+        for prefix in g.prefixes.split()
+    }
+    assert back == wanted
+    assert [c.priority for c in made(config=config).connections] == [7]
+    assert {route.metric for route in back} == {500}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config, make_tunnel
+from tests.events.test_detect import path
 from tests.fake_kernel import FakeKernel
 from tests.ipsec.connections import make_ike_sa, make_state
 
@@ -33,7 +34,8 @@ from vpnagent.routing.objects import (
 )
 from vpnagent.routing.plan import plan
 from vpnagent.routing.uplinks import UplinkRoute
-from vpnagent.selection import Verdict
+from vpnagent.selection import PathState, Verdict
+from vpnagent.status import status
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")
@@ -71,6 +73,95 @@ class World:
 
     def codes(self) -> list[str]:
         return [finding.code for finding in self.known.kernel.findings]
+
+
+def test_a_line_before_the_tunnels_is_no_fault_and_ours_is_there_when_it_goes() -> None:
+    world = World()
+    world.known.config = make_config(connection={"route_metric": 500, "exits": ("eth3",)})
+    networks = world.known.config.connections[0].remote_networks
+    world.kernel.lines = {"eth3": {(network, 20) for network in networks}}
+    world.charon_says(PRIMARY, BACKUP)
+    world.round(2)
+    assert world.is_as_desired()
+    assert world.codes() == ["NotUsed"]
+    said = status(world.known)
+    assert [(r["state"], r["by"]) for r in said["routes"]] == [("unused", "eth3")] * 2
+    assert [r["nexthops"] for r in said["routes"]] == [["vpn-hz-1"]] * 2
+    world.kernel.lines.clear()
+    applied = len(world.kernel.applied)
+    world.round()
+    assert len(world.kernel.applied) == applied, "nothing had to be done"
+    assert world.codes() == []
+    assert {r["state"] for r in status(world.known)["routes"]} == {"installed"}
+
+
+def test_without_a_tunnel_a_line_before_them_keeps_the_connection_up_in_part() -> None:
+    world = World()
+    world.known.config = make_config(connection={"route_metric": 500, "exits": ("eth3",)})
+    networks = world.known.config.connections[0].remote_networks
+    world.kernel.lines = {"eth3": {(network, 20) for network in networks}}
+    world.charon_says()
+    world.round(2)
+    [connection] = status(world.known)["connections"]
+    assert (connection["state"], connection["active"]) == ("degraded", [])
+    world.kernel.lines.clear()
+    world.round()
+    assert status(world.known)["connections"][0]["state"] == "down"
+
+
+def heard(world: World, state: PathState) -> None:
+    """Have the prober report both paths so."""
+    world.known.probe.paths = {key: path(key, state) for key in (PRIMARY, BACKUP)}
+
+
+def test_a_line_behind_dead_tunnels_gets_the_packets_and_gives_them_back_and_nothing_is_drift() -> None:
+    world = World()
+    world.known.config = make_config(connection={"exits": ("eth3",)})
+    networks = world.known.config.connections[0].remote_networks
+    world.kernel.lines = {"eth3": {(network, 1000) for network in networks}}
+    world.charon_says(PRIMARY, BACKUP)
+    heard(world, PathState.UP)
+    world.round(2)
+    assert world.is_as_desired()
+    heard(world, PathState.DOWN)
+    world.round(2)
+    assert {(r["state"], r["by"]) for r in status(world.known)["routes"]} == {("unused", "eth3")}
+    heard(world, PathState.HOLD_DOWN)
+    world.round()
+    assert not any(route.group for route in world.kernel.objects.routes.values())
+    heard(world, PathState.UP)
+    world.round(2)
+    assert world.is_as_desired()
+    assert world.known.kernel.repairs == {}
+
+
+def test_another_metric_is_there_before_the_old_one_goes() -> None:
+    world = World()
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    world.known.config = make_config(connection={"route_metric": 500})
+
+    def routed() -> None:
+        assert any(p == OSS and route.group for (p, _), route in world.kernel.objects.routes.items())
+
+    world.kernel.after_each = routed
+    world.round()
+    assert world.is_as_desired()
+
+
+def test_a_foreign_route_is_in_the_way_at_our_own_metric_only() -> None:
+    world = World()
+    world.known.config = make_config(connection={"route_metric": 500})
+    world.kernel.foreign_routes = {(OSS, 0)}
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    assert world.is_as_desired()
+    world = World()
+    world.known.config = make_config(connection={"route_metric": 500})
+    world.kernel.foreign_routes = {(OSS, 500)}
+    world.charon_says(PRIMARY, BACKUP)
+    world.round()
+    assert world.codes() == ["ForeignObject"]
 
 
 def test_a_round_makes_the_kernel_as_it_should_be() -> None:

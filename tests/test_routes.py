@@ -47,6 +47,12 @@ def test_the_state_is_where_packets_go(nexthops: list[str], guarded: bool, astra
     assert route_state(nexthops=nexthops, guarded=guarded, diverted=astray) == state
 
 
+def test_what_leaves_by_an_exit_is_no_diversion() -> None:
+    assert route_state(nexthops=["vpn"], guarded=True, diverted=False, by_exit=True) == "unused"
+    assert route_state(nexthops=[], guarded=True, diverted=False, by_exit=True) == "unused"
+    assert route_state(nexthops=["vpn"], guarded=True, diverted=True, by_exit=True) == "diverted"
+
+
 @pytest.mark.parametrize("answer", [None, way(3), way(1), way(2, local=True)])
 def test_a_tunnel_the_guard_and_this_machine_are_no_diversion(answer: Way | None) -> None:
     assert diversion(OSS, {OURSELVES: way(3), HOST: answer}, {"vpn-hz-1"}, NAMES) is None
@@ -75,9 +81,9 @@ def config_of(*prefixes: IPv4Network) -> Config:
     return replace(config, connections=(replace(connection, exits=("eth3",), remote_networks=prefixes),))
 
 
-def test_exits_and_interfaces_that_are_still_there_are_permitted() -> None:
+def test_interfaces_that_are_still_there_are_tunnels() -> None:
     found = in_turn(config_of(OSS), objects(link("vpn-old", 7)), 0)
-    assert found == {OSS: {"vpn-hz-1", "vpn-hz-2", "vpn-old", "eth3"}}
+    assert found == {OSS: {"vpn-hz-1", "vpn-hz-2", "vpn-old"}}
 
 
 @given(st.integers(0, 300), st.integers(0, 20))

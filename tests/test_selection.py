@@ -93,6 +93,50 @@ def test_ecmp(words: list[str], carrying: list[str], expected: list[str]) -> Non
     assert chosen(Forwarding.ECMP, verdicts_of(words), carrying) == expected
 
 
+def by_priority(verdicts: Mapping[TunnelKey, Verdict], carrying: list[str]) -> list[str]:
+    """Return what carries of connections with a tunnel each, whose priority is the place in the list."""
+    connections = [
+        make_connection(name=key.tunnel, priority=10 * n, tunnels=(make_tunnel(n + 1, key=key),))
+        for n, key in enumerate(verdicts)
+    ]
+    keys = [TunnelKey("hangzhou", name) for name in carrying]
+    return [t.name for t in select_shared(reversed(connections), verdicts, keys)]
+
+
+@pytest.mark.parametrize(("words", "carrying", "expected"), rows(ACTIVE_STANDBY))
+def test_connections_have_a_priority_as_tunnels_have_a_role(
+    words: list[str], carrying: list[str], expected: list[str]
+) -> None:
+    assert by_priority(verdicts_of(words), carrying) == expected
+
+
+@given(st.lists(st.sampled_from(sorted(WORDS)), min_size=2, max_size=2), st.sets(st.sampled_from(NAMES[:2])))
+def test_connections_by_priority_choose_as_tunnels_by_role_whatever_happens(
+    words: list[str], carrying: set[str]
+) -> None:
+    if len(carrying) < 2:
+        verdicts = verdicts_of(words)
+        expected = chosen(Forwarding.ACTIVE_STANDBY, verdicts, sorted(carrying))
+        assert by_priority(verdicts, sorted(carrying)) == expected
+
+
+def test_those_of_one_priority_share_the_traffic_and_go_together() -> None:
+    tunnels = [make_tunnel(n, key=TunnelKey("hangzhou", NAMES[n - 1])) for n in (1, 2, 3, 4)]
+    connections = [
+        make_connection(name=t.name, forwarding=Forwarding.ECMP, priority=priority, tunnels=(t,))
+        for t, priority in zip(tunnels, (0, 0, 1, 1), strict=True)
+    ]
+
+    def shared(*words: str) -> list[str]:
+        return [t.name for t in select_shared(connections, verdicts_of(list(words)))]
+
+    assert shared("up", "up", "up", "up") == ["primary", "backup"]
+    assert shared("up", "down", "up", "up") == ["primary"]
+    assert shared("down", "none", "up", "up") == ["t3", "t4"]
+    assert shared("drained", "drained", "degraded", "down") == ["t3"]
+    assert shared("none", "none", "none", "none") == []
+
+
 def test_without_any_verdict_nothing_is_chosen() -> None:
     assert select(make_connection(), {}) == ()
 

@@ -131,6 +131,7 @@ class _Candidates:
     def __init__(self, connection: Connection, verdicts: Verdicts, carrying: Collection[TunnelKey]) -> None:
         self._verdicts = verdicts
         self._carrying = carrying
+        self._priority = connection.priority
         self._ecmp = connection.forwarding is Forwarding.ECMP
         self._installed = [t for t in connection.tunnels if self._verdict(t).child_sa_installed]
         self._selected = select(connection, verdicts, carrying)
@@ -154,7 +155,8 @@ class _Candidates:
         if carries:
             return f"{words}, role {tunnel.role.value}"
         if tunnel in self._selected:
-            return f"{words}, but the other connections to these networks have better paths"
+            other = "have better paths" if not self._priority else "have better paths, or go first"
+            return f"{words}, but the other connections to these networks {other}"
         return f"{words}; {self._why_not(tunnel)}"
 
     def _why_not(self, tunnel: Tunnel) -> str:

@@ -8,7 +8,7 @@ its predecessor left.
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from types import MappingProxyType
 
 from vpnagent.config import values as config
@@ -17,19 +17,22 @@ from vpnagent.ipsec.connection import Connection
 from vpnagent.routing.objects import (
     GROUP_IDS,
     GUARD_METRIC,
+    LANE_PRIORITIES,
     NEXTHOP_IDS,
-    ROUTE_METRIC,
     FilterTable,
     KernelObjects,
     KernelState,
+    Lane,
     Nexthop,
     NexthopGroup,
+    Peer,
     Route,
     RouteKey,
     Sysctl,
     XfrmLink,
 )
 from vpnagent.routing.uplinks import Pin, Steering
+from vpnagent.secret import Secret
 from vpnagent.selection import Verdicts, select_shared
 from vpnagent.walls import leak_guard
 
@@ -74,12 +77,13 @@ def desired(
     )
     return Desired(
         kernel=KernelObjects(
-            sysctls={s.key: s for s in (*SYSCTLS, *_forwarding(conf))},
+            sysctls={s.key: s for s in (*SYSCTLS, *_forwarding(conf), *_lines(conf))},
             links={link.name: link for link in _links(conf)},
             filter_table=FilterTable(maximum=tuple(clamps), guard=leak_guard(conf)) if clamps else None,
             nexthops={id_: Nexthop(id=id_, interface=interface) for interface, id_ in nexthops.items()},
             groups=groups,
             routes={**routes, **{route.key: route for route in _peer_routes(conf, steering)}},
+            lanes={lane.priority: lane for lane in _lanes(conf, steering)},
         ),
         connections=ipsec_connections(conf),
     )
@@ -136,8 +140,19 @@ def _groups_and_routes(
         groups[id_] = NexthopGroup(
             id=id_, members=tuple(sorted((nexthops[t.interface], t.weight) for t in tunnels))
         )
-        routes[prefix, ROUTE_METRIC] = Route(prefix=prefix, group=id_, source=conf.gateway.source_address)
+        route = network_route(conf, connections[names[0]], prefix, id_)
+        routes[route.key] = route
     return groups, routes
+
+
+def network_route(conf: Config, sharer: config.Connection, prefix: IPv4Network, group: int) -> Route:
+    """Return the route of a remote network into its group; ``sharer`` is any of its connections."""
+    return Route(prefix=prefix, group=group, source=conf.source_of(sharer), metric=sharer.route_metric)
+
+
+def route_metrics(conf: Config) -> dict[IPv4Network, int]:
+    """Return the metric of the route of each remote network."""
+    return {prefix: c.route_metric for c in conf.connections for prefix in c.remote_networks}
 
 
 def whole_groups(conf: Config) -> dict[int, NexthopGroup]:
@@ -153,16 +168,35 @@ def whole_groups(conf: Config) -> dict[int, NexthopGroup]:
     }
 
 
-def pin_of(tunnel: Tunnel) -> Pin | None:
-    """Return the peer and uplink of a tunnel that names one."""
-    if tunnel.uplink is None:
-        return None
-    return Pin(tunnel.remote_address, tunnel.uplink, tunnel.uplink_gateway)
+def pins_of(conf: Config) -> dict[TunnelKey, Pin]:
+    """Return the peer and uplink of each tunnel that names one.
+
+    Where tunnels reach one peer by several ways, a host route cannot tell them apart: their pins have the
+    local address.
+    """
+    ways: dict[IPv4Address, set[tuple[str | None, IPv4Address | None]]] = {}
+    for t in conf.tunnels():
+        ways.setdefault(t.remote_address, set()).add((t.uplink, t.uplink_gateway))
+    return {
+        t.key: Pin(
+            t.remote_address,
+            t.uplink,
+            t.uplink_gateway,
+            t.local_address if len(ways[t.remote_address]) > 1 else None,
+        )
+        for t in conf.tunnels()
+        if t.uplink is not None
+    }
 
 
 def pins(conf: Config) -> frozenset[Pin]:
     """Return the peers that are held to an uplink."""
-    return frozenset(pin for tunnel in conf.tunnels() if (pin := pin_of(tunnel)))
+    return frozenset(pins_of(conf).values())
+
+
+def peers(conf: Config) -> Iterator[Peer]:
+    """Return the peers whose way out is to be known."""
+    return (Peer(tunnel.remote_address, tunnel.local_address) for tunnel in conf.tunnels())
 
 
 def _peer_routes(conf: Config, steering: Mapping[Pin, Steering]) -> Iterator[Route]:
@@ -172,10 +206,21 @@ def _peer_routes(conf: Config, steering: Mapping[Pin, Steering]) -> Iterator[Rou
     or one that the provider refuses. Without the uplink they are answered with unreachable, and the other
     tunnel carries.
     """
-    for pin in sorted(pins(conf) & steering.keys()):
+    for pin in sorted((p for p in pins(conf) & steering.keys() if p.local is None), key=str):
         if route := steering[pin].route:
             yield route
         yield Route(prefix=IPv4Network(pin.remote), group=None, source=None)
+
+
+def _lanes(conf: Config, steering: Mapping[Pin, Steering]) -> Iterator[Lane]:
+    """Yield the ways of lines that share a peer, each by its local address."""
+    by_address = {f"{pin.local} {pin.remote}": pin for pin in pins(conf) if pin.local}
+    for name, priority in assign_ids(by_address, LANE_PRIORITIES).items():
+        pin = by_address[name]
+        if pin in steering and pin.local:
+            route = steering[pin].route
+            lane = Lane(priority=priority, local=pin.local, remote=pin.remote)
+            yield replace(lane, interface=route.interface, gateway=route.gateway) if route else lane
 
 
 def _forwarding(conf: Config) -> Iterator[Sysctl]:
@@ -183,6 +228,16 @@ def _forwarding(conf: Config) -> Iterator[Sysctl]:
     for tunnel in conf.tunnels():
         name = tunnel.interface.replace(".", "/")
         yield Sysctl(key=f"net.ipv4.conf.{name}.forwarding", value="1", own=True)
+
+
+def _lines(conf: Config) -> Iterator[Sysctl]:
+    """Yield that a line's routes go with its carrier where ours are to be there at once.
+
+    Else the kernel goes on to use a route of an interface whose cable is out.
+    """
+    for name in sorted({name for c in conf.connections if c.route_metric for name in c.exits}):
+        key = f"net.ipv4.conf.{name.replace('.', '/')}.ignore_routes_with_linkdown"
+        yield Sysctl(key=key, value="1")
 
 
 def with_source_as_hint(objects: KernelObjects, state: KernelState) -> KernelObjects:
@@ -215,7 +270,17 @@ def _links(conf: Config) -> Iterator[XfrmLink]:
 def ipsec_connections(conf: Config) -> dict[str, Connection]:
     """Return what charon should have, by VICI name: no verdict changes it, and no route is made for it."""
     made = (_ipsec_connection(conf, c, tunnel) for c in conf.connections for tunnel in c.tunnels)
-    return {connection.name: connection for connection in made}
+    ambiguous = ambiguous_peers(conf)
+    return {c.name: replace(c, psk_by_pair=c.remote_id.casefold() in ambiguous) for c in made}
+
+
+def ambiguous_peers(conf: Config) -> frozenset[str]:
+    """Return the identities of the cloud's ends, case-folded, that have another key for each of ours."""
+    keys: dict[str, set[Secret]] = {}
+    for tunnel in conf.tunnels():
+        if tunnel.psk is not None:
+            keys.setdefault(tunnel.remote_id.casefold(), set()).add(tunnel.psk)
+    return frozenset(identity for identity, different in keys.items() if len(different) > 1)
 
 
 def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunnel) -> Connection:
@@ -223,7 +288,7 @@ def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunne
         local_ts: tuple[str, ...] = ("0.0.0.0/0",)
         remote_ts = local_ts
     else:
-        local_ts = tuple(str(n) for n in conf.gateway.local_networks)
+        local_ts = tuple(str(n) for n in conf.local_networks_of(connection))
         remote_ts = tuple(str(n) for n in connection.remote_networks)
     return Connection(
         key=tunnel.key,
@@ -231,9 +296,9 @@ def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunne
         remote_address=str(tunnel.remote_address),
         local_id=tunnel.local_id,
         remote_id=tunnel.remote_id,
-        ike=connection.ike,
-        esp=connection.esp,
-        udp_encapsulation=connection.udp_encapsulation,
+        ike=connection.ike_of(tunnel),
+        esp=connection.esp_of(tunnel),
+        udp_encapsulation=connection.udp_encapsulation_of(tunnel),
         local_ts=local_ts,
         remote_ts=remote_ts,
         if_id=tunnel.if_id,

@@ -117,7 +117,8 @@ class KernelKnowledge:
     failover_times: dict[TunnelKey, FailoverTimes] = field(default_factory=dict)  #: by tunnel left
     repairs: dict[str, int] = field(default_factory=dict)  #: drift put right, by kind
     missing: frozenset[IPv4Network] = frozenset()  #: prefixes whose route is desired and not there
-    diversions: Mapping[IPv4Network, Diversion] = field(default_factory=dict)  #: of remote networks
+    diversions: Mapping[IPv4Network, Diversion] = field(default_factory=dict)  #: of remote networks, astray
+    by_exit: Mapping[IPv4Network, Diversion] = field(default_factory=dict)  #: of those that leave by an exit
     without_interface: frozenset[TunnelKey] = frozenset()  #: something foreign has its name or if_id
     stopped: Stopped = field(default_factory=Stopped)
     traffic: Traffic = field(default_factory=Traffic)
@@ -202,7 +203,12 @@ class Knowledge:
 
     def carried(self, connection: str) -> tuple[Carried, ...]:
         """Return the witness's verdicts on a connection's networks that are configured."""
-        locals_ = self.config.gateway.local_networks
+        locals_ = {
+            n
+            for c in self.config.connections
+            if c.name == connection
+            for n in self.config.local_networks_of(c)
+        }
         return tuple(
             verdict
             for verdict in self.witness.verdicts

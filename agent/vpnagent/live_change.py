@@ -69,7 +69,7 @@ def tunnel_changes(old: Config, new: Config) -> Iterator[TunnelChange]:
 
 
 def _change(old: Connection, new: Connection) -> str | None:
-    if old == new:
+    if replace(old, psk_by_pair=new.psk_by_pair) == new:
         return None
     return RENEWED if negotiable_beside(old, new) else TAKEN_DOWN
 

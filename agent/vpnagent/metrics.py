@@ -24,7 +24,7 @@ from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.knowledge import DETECTION_BOUNDS, SWITCH_BOUNDS, FailoverTimes, Knowledge
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.meter import LATENESS_BOUNDS, RTT_BOUNDS
-from vpnagent.reconcile_kernel import KINDS
+from vpnagent.routing.actions import KINDS
 from vpnagent.selection import PathState
 from vpnagent.tunnels import TunnelState, TunnelView
 

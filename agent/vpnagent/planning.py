@@ -51,7 +51,7 @@ async def planned(config: Config, verdicts: Verdicts, carrying: Collection[Tunne
         steering = await kernel.steering(pins(config))
         want = desired(config, verdicts, carrying, steering).kernel
         state = await kernel.observe(want)
-        ways = await kernel.local_ways(config.gateway.local_networks)
+        ways = await kernel.local_ways(config.local_networks())
     finally:
         kernel.close()
     want = walled(with_source_as_hint(want, state), state.objects, ways)

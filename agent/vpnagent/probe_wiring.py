@@ -50,7 +50,7 @@ def intent(
             nexthop_id=ids[tunnel.interface],
             interface=tunnel.interface,
             outer_interface=kernel.outgoing.get(peer, tunnel.uplink),
-            source=config.gateway.source_address,
+            source=config.source_of(connection),
             targets=targets(tunnel),
             method=tunnel.probe.method,
             port=0 if tunnel.probe.method is ProbeMethod.ICMP else tunnel.probe.port,
@@ -76,6 +76,7 @@ def intent(
                 name=connection.name,
                 forwarding=connection.forwarding,
                 on_path_down=connection.on_path_down,
+                priority=connection.priority,
                 tunnels=tuple(tunnel_intent(connection, tunnel) for tunnel in connection.tunnels),
             )
             for connection in config.connections
@@ -91,11 +92,17 @@ def group_routes(config: Config) -> tuple[GroupRoutes, ...]:
     """Return what goes with each nexthop group when the kernel or the prober takes it away."""
     prefixes: dict[int, list[str]] = {}
     ids = group_ids(config)
+    connections = {connection.name: connection for connection in config.connections}
+    first = {ids[names]: connections[names[0]] for names in ids}
     for prefix, names in sharers(config).items():
         prefixes.setdefault(ids[names], []).append(str(prefix))
-    source = config.gateway.source_address
     return tuple(
-        GroupRoutes(group=id_, prefixes=" ".join(of_group), source=source)
+        GroupRoutes(
+            group=id_,
+            prefixes=" ".join(of_group),
+            source=config.source_of(first[id_]),
+            metric=first[id_].route_metric,
+        )
         for id_, of_group in sorted(prefixes.items())
     )
 

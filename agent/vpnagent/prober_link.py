@@ -30,6 +30,7 @@ from vpnagent.probe.protocol import (
     ToDaemon,
 )
 from vpnagent.probe_wiring import group_routes, intent, vici_requests
+from vpnagent.record import replace
 from vpnagent.status import rfc3339
 
 log = logging.getLogger(__name__)
@@ -184,6 +185,12 @@ class ProberLink:
             change.reason,
             change.suppressed,
         )
+        path = self._known.probe.paths.get(change.tunnel)
+        if path and any(connection.exits for connection in self._known.config.connections):
+            # Ours may have to give way to a line. That moves no group, and the next report takes its time.
+            paths = {**self._known.probe.paths, change.tunnel: replace(path, state=change.new)}
+            self._known.probe.paths = paths
+            self._known.kernel_dirty.set()
 
     def _failed_over(self, message: FailedOver) -> None:
         """Note the failover with its timeline."""

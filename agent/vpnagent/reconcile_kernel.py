@@ -8,30 +8,42 @@ predecessor left.
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
+from vpnagent import lines
 from vpnagent.bell import rung
 from vpnagent.checks.host import source_missing, sysctl_differs
 from vpnagent.checks.underlay import no_gateway, not_taken
+from vpnagent.choice import choices
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired, group_ids, pins, sharers, whole_groups, with_source_as_hint
+from vpnagent.desired import (
+    desired,
+    group_ids,
+    network_route,
+    peers,
+    pins,
+    route_metrics,
+    sharers,
+    whole_groups,
+    with_source_as_hint,
+)
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.actions import Cause
 from vpnagent.refusals import conflict_finding, refused_finding, root_causes
 from vpnagent.routes import carries, diverted, in_turn
-from vpnagent.routing.actions import Action, Remove
+from vpnagent.routing.actions import Action, Remove, kind_of
 from vpnagent.routing.objects import (
-    ROUTE_METRIC,
     Diversion,
     FilterTable,
     KernelObject,
     KernelObjects,
     KernelState,
+    Lane,
     LocalWays,
     Nexthop,
     NexthopGroup,
@@ -43,7 +55,7 @@ from vpnagent.routing.objects import (
 )
 from vpnagent.routing.plan import conflicts, plan, sysctl_differences
 from vpnagent.routing.uplinks import Pin, Steering
-from vpnagent.selection import Verdict, select
+from vpnagent.selection import Verdict
 from vpnagent.walls import leaks, walled
 
 log = logging.getLogger(__name__)
@@ -60,6 +72,11 @@ class Kernel(Protocol):
     async def outgoing(self, peers: Iterable[Peer]) -> dict[Peer, str]:
         """Return by which interface each peer is reached, without those whose interface proves nothing."""
 
+    async def beside(
+        self, names: Collection[str], networks: Collection[IPv4Network]
+    ) -> Mapping[str, Collection[RouteKey]]:
+        """Return others' routes to exactly these networks, by interface."""
+
     async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
         """Return by which interfaces the local networks are reached."""
 
@@ -67,9 +84,10 @@ class Kernel(Protocol):
         self,
         source: IPv4Address | None,
         local_networks: Sequence[IPv4Network],
-        permitted: Mapping[IPv4Network, Collection[str]],
+        tunnels: Mapping[IPv4Network, Collection[str]],
+        exits: Mapping[IPv4Network, Collection[str]],
     ) -> dict[IPv4Network, Diversion]:
-        """Return the networks whose packets leave by other interfaces than those permitted for each."""
+        """Return the networks whose packets leave by other interfaces than the tunnels; by exits they may."""
 
     async def steering(self, pins: Iterable[Pin]) -> dict[Pin, Steering]:
         """Return how each peer can be held to its uplink."""
@@ -108,22 +126,22 @@ class KernelReconciler:
         # As of the last round, so that the observation need not look for others' routes in every round.
         want = with_source_as_hint(decision, known.kernel.state) if known.kernel.state else decision
         state, ways = await self._observe(config, want)
-        decision = with_source_as_hint(decision, state)
+        give_way = await self._giving_way(config, verdicts, state.objects)
+        decision = give_way(with_source_as_hint(decision, state))
         want = walled(decision, state.objects, ways)
         if known.charon.state is None and known.config.connections:
             want = adopting(want, state.objects)
         elif known.probe.writes_groups(decided):
-            want = with_source_as_hint(with_groups_of_the_prober(config, want, state.objects), state)
-        parting = is_parting(known)
-        if parting:
+            want = with_groups_of_the_prober(config, want, state.objects)
+            want = give_way(with_source_as_hint(want, state))
+        if parting := is_parting(known):
             want = with_ways_that_stand(want, state.objects)
         manage = known.config.agent.manage_sysctls
         # Going down, nothing is configured, and there is nothing to wait for.
         prune = known.charon.state is not None or not known.config.connections
         actions = plan(want, state, prune=prune, manage_sysctls=manage)
-        failures = await self._kernel.apply_all(actions) if actions else []
+        refused = dict(await self._kernel.apply_all(actions) if actions else [])
         acknowledged = time.monotonic()
-        refused = dict(failures)
         self._log(actions, refused)
         if actions:
             self._count_repairs(action for action in actions if action not in refused)
@@ -147,24 +165,35 @@ class KernelReconciler:
         state = await self._kernel.observe(want)
         self._known.kernel.traffic.update(state)
         self._known.kernel.stopped.update(state.stopped, time.monotonic())
-        return state, await self._kernel.local_ways(config.gateway.local_networks)
+        return state, await self._kernel.local_ways(config.local_networks())
+
+    async def _giving_way(
+        self, config: Config, verdicts: Mapping[TunnelKey, Verdict], have: KernelObjects
+    ) -> Callable[[KernelObjects], KernelObjects]:
+        """Return what leaves out the routes that keep packets from a line behind dead tunnels."""
+        unheard = lines.unheard(config, verdicts, have)
+        beside = await self._kernel.beside(frozenset().union(*unheard.values()), unheard)
+        return lambda wanted: lines.given_way(config, wanted, unheard, beside)
 
     def _astray(self, config: Config, state: KernelState) -> Iterator[Finding]:
         """Yield what does not go where it should, for a reason outside of our objects."""
         yield from not_taken(config, state.outgoing)
         yield from source_missing(config, state.addresses)
         yield from diverted(self._known.kernel.diversions)
+        yield from lines.not_used(config, self._known.kernel.by_exit)
         yield from leaks(config, self._known.kernel.stopped)
 
     async def _look_for_diversions(self, config: Config, have: KernelObjects) -> None:
         """Look some of the remote networks up, the others in rounds to come."""
         asked = in_turn(config, have, self._turn)
         self._turn += 1
-        gateway = config.gateway
-        found = await self._kernel.diversions(gateway.source_address, gateway.local_networks, asked)
+        source = config.gateway.source_address
+        found = await self._kernel.diversions(source, config.local_networks(), asked, lines.exits(config))
         known = self._known.kernel
-        kept = {p: d for p, d in known.diversions.items() if p not in asked and carries(config, p)}
-        known.diversions = kept | found
+        before = {**known.diversions, **known.by_exit}
+        found = {p: d for p, d in before.items() if p not in asked and carries(config, p)} | found
+        known.diversions = {p: d for p, d in found.items() if not d.meant}
+        known.by_exit = {p: d for p, d in found.items() if d.meant}
 
     def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:
         """Log what was applied, and what was refused when it was not so the last time."""
@@ -188,9 +217,7 @@ class KernelReconciler:
     ) -> None:
         known = self._known
         carrying = known.carrying()
-        selected = {
-            c.name: tuple(t.name for t in select(c, verdicts, carrying)) for c in known.config.connections
-        }
+        selected = {c.name: tuple(c.carries) for c in choices(known.config, verdicts, carrying)}
         for name, new in selected.items():
             old = known.kernel.selected.get(name, ())
             if old and old != new:
@@ -240,8 +267,8 @@ class KernelReconciler:
         known.traffic.update(state)
         known.stopped.update(state.stopped, time.monotonic())
         known.rates.update(time.monotonic(), state.counters)
-        prefixes = {n for c in self._known.config.connections for n in c.remote_networks}
-        known.missing = frozenset(p for p in prefixes if (p, ROUTE_METRIC) not in state.objects.routes)
+        metrics = route_metrics(self._known.config)
+        known.missing = frozenset(p for p, m in metrics.items() if (p, m) not in state.objects.routes)
         managed = self._known.config.agent.manage_sysctls
         differing = () if managed else (s for s in sysctl_differences(want, state) if not s.own)
         self._note_obstructed(obstructed(self._known.config, want, state))
@@ -266,11 +293,6 @@ def obstructed(config: Config, want: KernelObjects, state: KernelState) -> froze
     return frozenset(t.key for t in config.tunnels() if t.interface in refused - state.objects.links.keys())
 
 
-def peers(config: Config) -> Iterator[Peer]:
-    """Return the peers whose way out is to be known."""
-    return (Peer(tunnel.remote_address, tunnel.local_address) for tunnel in config.tunnels())
-
-
 def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
     """Return what is wanted while charon is unknown: the groups and routes that are there stay."""
     return KernelObjects(
@@ -280,6 +302,7 @@ def adopting(want: KernelObjects, have: KernelObjects) -> KernelObjects:
         nexthops=want.nexthops,
         groups=have.groups,
         routes={**have.routes, **want.routes},
+        lanes={**have.lanes, **want.lanes},
     )
 
 
@@ -289,12 +312,13 @@ def with_groups_of_the_prober(config: Config, want: KernelObjects, have: KernelO
     Until a network's group is there, the way that its packets take now stays, with all that it rests on.
     """
     ids = group_ids(config)
+    connections = {connection.name: connection for connection in config.connections}
     ours = set(ids.values())
     groups = {id_: group for id_, group in have.groups.items() if id_ in ours}
     routes = {key: route for key, route in want.routes.items() if not route.group}
     nexthops = dict(want.nexthops)
     for prefix, names in sharers(config).items():
-        route = Route(prefix=prefix, group=ids[names], source=config.gateway.source_address)
+        route = network_route(config, connections[names[0]], prefix, ids[names])
         if route.group in groups:
             routes[route.key] = route
         elif way := way_that_stands(route.key, want, have):
@@ -328,7 +352,7 @@ def with_ways_that_stand(want: KernelObjects, have: KernelObjects) -> KernelObje
     """Return what is wanted, and the ways to peers by uplinks: a DELETE is to leave as all before it."""
     peers = {route.prefix for route in have.routes.values() if route.interface}
     ways = {key: route for key, route in have.routes.items() if route.prefix in peers}
-    return replace(want, routes={**ways, **want.routes})
+    return replace(want, routes={**ways, **want.routes}, lanes={**have.lanes, **want.lanes})
 
 
 def standing(stood: KernelObjects, wanted: KernelObjects, have: KernelObjects) -> KernelObjects:
@@ -348,24 +372,12 @@ def holds(objects: KernelObjects, wanted: KernelObject) -> bool:
             return objects.groups.get(wanted.id) == wanted
         case Route():
             return objects.routes.get(wanted.key) == wanted
+        case Lane():
+            return objects.lanes.get(wanted.priority) == wanted
         case FilterTable():
             return objects.filter_table == wanted
         case Sysctl():
             return False
-
-
-KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "filtertable", "sysctl")
-
-
-def kind_of(action: Action) -> str:
-    """Return the metric's word for the object that an action is about: one of KINDS."""
-    match action.object:
-        case Route(group=None):
-            return "guard"
-        case NexthopGroup():
-            return "group"
-        case _:
-            return type(action.object).__name__.lower()
 
 
 def reason_of(lost: list[TunnelKey], known: Knowledge) -> str:

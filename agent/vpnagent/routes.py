@@ -13,12 +13,15 @@ from vpnagent.routing.objects import PROTOCOL, Diversion, KernelObjects
 AT_ONCE: Final = 64  #: networks that are looked up in one round: some milliseconds
 
 INSTALLED, GUARDED, MISSING, DIVERTED = "installed", "guarded", "missing", "diverted"
+UNUSED = "unused"  #: the packets leave by an exit, as a leased line's route is better, or ours has given way
 
 
-def route_state(*, nexthops: Collection[str], guarded: bool, diverted: bool) -> str:
+def route_state(*, nexthops: Collection[str], guarded: bool, diverted: bool, by_exit: bool = False) -> str:
     """Return a route's state in the words of the status contract."""
     if diverted:
         return DIVERTED
+    if by_exit:
+        return UNUSED
     return INSTALLED if nexthops else GUARDED if guarded else MISSING
 
 
@@ -28,18 +31,11 @@ def carries(config: Config, prefix: IPv4Network) -> bool:
 
 
 def in_turn(config: Config, have: KernelObjects, turn: int) -> dict[IPv4Network, frozenset[str]]:
-    """Return the networks whose turn it is to be looked up, each with the interfaces by which it may leave.
-
-    Those are the tunnels, also those that are still there, and its connections' exits.
-    """
+    """Return the networks whose turn it is to be looked up, each with the tunnels, also those still there."""
     every = sharers(config)
     turns = max(1, -(-len(every) // AT_ONCE))
-    exits = {connection.name: connection.exits for connection in config.connections}
-    tunnels = {*(tunnel.interface for tunnel in config.tunnels()), *have.links}
-    return {
-        prefix: frozenset(tunnels.union(*(exits[name] for name in names)))
-        for prefix, names in islice(every.items(), turn % turns, None, turns)
-    }
+    tunnels = frozenset((*(tunnel.interface for tunnel in config.tunnels()), *have.links))
+    return dict.fromkeys(islice(every, turn % turns, None, turns), tunnels)
 
 
 def diverted(diversions: Mapping[IPv4Network, Diversion]) -> Iterator[Finding]:

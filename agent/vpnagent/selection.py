@@ -11,7 +11,9 @@ the better path wins, and at equal paths the role:
 * What carries the traffic already is not left for a path that nobody has heard, nor because it has not
   been heard *yet*: a restarted prober moves nothing before it knows better.
 * Congestion and a dead probe target move nothing: the other tunnel would be no better.
-* Where the best path is not up, the role does not count against what carries already: two bad tunnels do
+* Connections that share a network have a priority as tunnels have a role: the best connection wins, and at
+  equal paths the first. Those of one priority share the traffic.
+* Where the best path is not up, neither counts against what carries already: two bad tunnels do
   not take turns. When every path is down the last choice stays (fail static).
 """
 
@@ -71,6 +73,8 @@ class Bundle(Protocol[T_co]):
     @property
     def forwarding(self) -> Forwarding: ...  # noqa: D102
     @property
+    def priority(self) -> int: ...  # noqa: D102
+    @property
     def tunnels(self) -> Sequence[T_co]: ...  # noqa: D102
 
 
@@ -93,10 +97,28 @@ def select_shared(
     """Return the members of the nexthop group that these connections share.
 
     Each connection brings its own choice; then one whose paths are down, drained or not yet trusted
-    gives way to the others, just as a tunnel does within an ecmp connection.
+    gives way to the others of its priority, just as a tunnel does within an ecmp connection, and all of one
+    priority to those of another, just as an active tunnel does to its standby.
     """
-    brought = [tunnel for connection in connections for tunnel in select(connection, verdicts, carrying)]
-    return choose(Forwarding.ECMP, brought, verdicts, carrying)
+    levels: dict[int, list[T]] = {}
+    for connection in connections:
+        levels.setdefault(connection.priority, []).extend(select(connection, verdicts, carrying))
+    chosen = [choose(Forwarding.ECMP, levels[level], verdicts, carrying) for level in sorted(levels)]
+    return _preferred([level for level in chosen if level], verdicts, carrying)
+
+
+def _preferred(
+    levels: Sequence[tuple[T, ...]], verdicts: Verdicts, carrying: Collection[TunnelKey]
+) -> tuple[T, ...]:
+    """Return the level that carries, of those that can; the first is preferred."""
+    candidates = [t for t in levels if not all(verdicts[one.key].drained for one in t)] or list(levels)
+    if len(candidates) < 2:  # noqa: PLR2004 - nothing to choose
+        return candidates[0] if candidates else ()
+    ranks = [min(rank(verdicts[t.key], carrying=t.key in carrying) for t in level) for level in candidates]
+    best = min(ranks)
+    candidates = [level for level, of_level in zip(candidates, ranks, strict=True) if of_level == best]
+    standing = [level for level in candidates if any(t.key in carrying for t in level)]
+    return (standing or candidates)[0] if best != _UP else candidates[0]
 
 
 def choose(

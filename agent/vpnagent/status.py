@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vpnagent.config.values import Connection, Tunnel
-from vpnagent.desired import group_ids, sharers
+from vpnagent.desired import group_ids, route_metrics, sharers
 from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.routes import route_state
-from vpnagent.routing.objects import GUARD_METRIC, ROUTE_METRIC
+from vpnagent.routing.objects import GUARD_METRIC
 from vpnagent.tunnels import TunnelState
 from vpnagent.witness.values import Pair, Verdict
 
@@ -66,14 +66,18 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
     selected = known.kernel.selected.get(connection.name, ())
     networks = _networks(known, connection)
     lost = any(network["carried"] is False for network in networks)
-    lost = lost or not known.kernel.missing.isdisjoint(connection.remote_networks)
+    missing = known.kernel.missing - known.kernel.by_exit.keys()
+    lost = lost or not missing.isdisjoint(connection.remote_networks)
+    by_lines = known.kernel.by_exit.keys() >= set(connection.remote_networks)
+    others = () if selected else _instead(known, connection)
     whole = not any(verdict.in_part for verdict in known.carried(connection.name))
     failover = known.kernel.failovers.get(connection.name)
     return {
         "name": connection.name,
-        "state": state_of(states, carried=bool(selected) and not lost, whole=whole),
+        "state": state_of(states, carried=bool(selected or by_lines or others) and not lost, whole=whole),
         "forwarding": connection.forwarding.value,
         "active": list(selected),
+        "carried_by": list(others),
         "remote_networks": [str(n) for n in connection.remote_networks],
         "networks": networks,
         "tunnels": tunnels,
@@ -81,12 +85,25 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
     }
 
 
+def _instead(known: Knowledge, connection: Connection) -> tuple[str, ...]:
+    """Return the connections of another priority that carry all networks of one that carries none."""
+    carrying = [
+        c
+        for c in known.config.connections
+        if c.priority != connection.priority and known.kernel.selected.get(c.name)
+    ]
+    of_networks = [
+        [c.name for c in carrying if prefix in c.remote_networks] for prefix in connection.remote_networks
+    ]
+    return tuple(dict.fromkeys(n for names in of_networks for n in names)) if all(of_networks) else ()
+
+
 def _networks(known: Knowledge, connection: Connection) -> list[Json]:
     """Return what the witness says of each local network with each remote one; null: not looked yet."""
     verdicts = {v.pair: v for v in known.carried(connection.name)}
     pairs = (
         Pair(connection.name, local, remote)
-        for local in known.config.gateway.local_networks
+        for local in known.config.local_networks_of(connection)
         for remote in connection.remote_networks
     )
     return [_network(pair, verdicts.get(pair)) for pair in pairs]
@@ -97,6 +114,7 @@ def _network(pair: Pair, verdict: Verdict | None) -> Json:
         "local": str(pair.local),
         "remote": str(pair.remote),
         "carried": verdict.carried if verdict else None,
+        "by": (verdict.by or None) if verdict else None,
         "reason": verdict.reason if verdict else "not looked at yet",
     }
 
@@ -160,10 +178,12 @@ def _routes(known: Knowledge) -> list[Json]:
     ids = group_ids(known.config)
     state = known.kernel.state
     order = [t.interface for t in known.config.tunnels()]
+    metrics = route_metrics(known.config)
     routes: list[Json] = []
     for prefix, names in sorted(sharers(known.config).items()):
         present = state.objects.routes if state else {}
-        route = present.get((prefix, ROUTE_METRIC))
+        route = present.get((prefix, metrics[prefix]))
+        astray = known.kernel.by_exit.get(prefix)
         guarded = (prefix, GUARD_METRIC) in present
         nexthops: list[str] = []
         if state and route is not None and route.group == ids[names] and route.group in state.objects.groups:
@@ -174,8 +194,12 @@ def _routes(known: Knowledge) -> list[Json]:
             {
                 "prefix": str(prefix),
                 "nexthops": sorted(nexthops, key=order.index),
+                "by": astray.interface if astray else None,
                 "state": route_state(
-                    nexthops=nexthops, guarded=guarded, diverted=prefix in known.kernel.diversions
+                    nexthops=nexthops,
+                    guarded=guarded,
+                    diverted=prefix in known.kernel.diversions,
+                    by_exit=astray is not None,
                 ),
             }
         )

@@ -30,12 +30,20 @@ from vpnagent.checks.observation import (
 )
 from vpnagent.checks.occupancy import occupancy
 from vpnagent.checks.underlay import CHECKS, CIPHERS, largest_inner, packet_size, underlay
-from vpnagent.config.values import CertificateFiles, Config, Esp, TrafficSelectors, TunnelKey
+from vpnagent.config.values import (
+    CertificateFiles,
+    Config,
+    Esp,
+    TrafficSelectors,
+    TunnelKey,
+    UdpEncapsulation,
+)
 from vpnagent.desired import pins
 from vpnagent.explain.observe import catalogue
 from vpnagent.finding import Severity
 from vpnagent.routing.uplinks import Steering
 
+NEVER = {"udp_encapsulation": UdpEncapsulation.NEVER}
 CERTIFICATES = {"certificates": CertificateFiles(certificate="/c", private_key="/k", ca="/ca"), "psk": None}
 EVERYTHING = {
     "encryption": frozenset({"AES_CBC"}),
@@ -128,6 +136,22 @@ def test_the_clock_matters_to_certificates() -> None:
 
     assert [f.severity for f in host(make_config(), seen)] == [Severity.INFO]
     assert [f.severity for f in host(certified, seen)] == [Severity.WARNING]
+
+
+def test_the_size_of_a_packet_is_that_of_its_tunnels_own_esp() -> None:
+    larger = replace(make_connection().esp, encryption="aes256", integrity="sha512")
+    size = packet_size(1399, make_connection().esp, udp=True)
+    ways = (
+        Underlay(tunnel=TunnelKey("hangzhou", name), source=None, mtu=size, error="")
+        for name in ("primary", "backup")
+    )
+    seen = Observation(underlays=tuple(ways))
+
+    assert list(underlay(make_config(), seen)) == []
+    [found] = underlay(make_config(backup={"esp": larger}), seen)
+    assert (found.code, found.subject) == ("PathMtuTooSmall", "hangzhou/backup")
+    # Not in UDP a packet is 8 bytes smaller.
+    assert list(underlay(make_config(connection={"mtu": 1405}, primary=NEVER, backup=NEVER), seen)) == []
 
 
 def test_aes_without_instructions_matters_at_speed() -> None:

@@ -23,6 +23,11 @@ def document(name: str) -> Any:
     return json.loads((DATA / name).read_text())
 
 
+def to_another_end(name: str) -> Any:
+    """Return a document as if its connection led to another address of the cloud."""
+    return json.loads(json.dumps(document(name)).replace("203.0.113.1", "203.0.113.9"))
+
+
 def assembled(documents: Mapping[str, Any], answers: Answers = NO_ANSWERS) -> Assembly:
     return assembly_of({name: json.dumps(data).encode() for name, data in documents.items()}, answers)
 

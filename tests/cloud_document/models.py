@@ -1,6 +1,6 @@
 """Random connections, and the two documents that the cloud would write of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -14,10 +14,21 @@ PSK = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=12
 
 
 @dataclass(frozen=True)
+class Settings:
+    version: str
+    mode: str
+    ike: tuple[str, str, str, int]  # encryption, integrity, group, lifetime, in the cloud's words
+    esp: tuple[str, str, str, int]
+    nat_traversal: bool
+    dpd: bool
+
+
+@dataclass(frozen=True)
 class TunnelModel:
     number: int
     psk: str
     role: str  # master | slave
+    settings: Settings
 
     @property
     def tunnel_id(self) -> str:
@@ -36,13 +47,8 @@ class TunnelModel:
 
 @dataclass(frozen=True)
 class Model:
-    version: str
-    mode: str
-    ike: tuple[str, str, str, int]  # encryption, integrity, group, lifetime, in the cloud's words
-    esp: tuple[str, str, str, int]
     any_networks: bool
     bgp: bool
-    nat_traversal: bool
     attachment: str  # VPNGW | CEN
     bandwidth: str
     tunnels: tuple[TunnelModel, ...]
@@ -57,24 +63,36 @@ class Model:
         return len(self.tunnels) > 1
 
 
+CIPHERS, LIFETIMES = st.sampled_from(sorted(ENCRYPTION)), st.integers(300, 86400)
+SETTINGS = st.builds(
+    Settings,
+    version=st.sampled_from(["ikev1", "ikev2"]),
+    mode=st.sampled_from(["main", "aggressive"]),
+    ike=st.tuples(CIPHERS, st.sampled_from(HASHES), st.sampled_from(sorted(GROUPS)), LIFETIMES),
+    esp=st.tuples(
+        CIPHERS, st.sampled_from(HASHES), st.sampled_from([*sorted(GROUPS), "disabled"]), LIFETIMES
+    ),
+    nat_traversal=st.booleans(),
+    dpd=st.booleans(),
+)
+
+
 @st.composite
 def models(draw: st.DrawFn) -> Model:
-    phase = st.tuples(st.sampled_from(sorted(ENCRYPTION)), st.sampled_from(HASHES))
-    lifetime = st.integers(300, 86400)
     roles = draw(st.permutations(["master", "slave"]))
+    shared = draw(SETTINGS)
+    # The cloud edits one tunnel at a time: they differ in nothing, in one thing, or in all.
+    other = draw(st.just(shared) | SETTINGS | st.builds(replace, st.just(shared), dpd=st.booleans()))
     return Model(
-        version=draw(st.sampled_from(["ikev1", "ikev2"])),
-        mode=draw(st.sampled_from(["main", "aggressive"])),
-        ike=(*draw(phase), draw(st.sampled_from(sorted(GROUPS))), draw(lifetime)),
-        esp=(*draw(phase), draw(st.sampled_from([*sorted(GROUPS), "disabled"])), draw(lifetime)),
         any_networks=draw(st.booleans()),
         bgp=draw(st.booleans()),
-        nat_traversal=draw(st.booleans()),
         attachment=draw(st.sampled_from(["VPNGW", "CEN"])),
         bandwidth=draw(st.sampled_from(["Standard", "Large"])),
         tunnels=tuple(
-            TunnelModel(number, draw(PSK), role)
-            for number, role in enumerate(roles[: draw(st.integers(1, 2))], 1)
+            TunnelModel(number, draw(PSK), role, settings)
+            for number, role, settings in zip(
+                range(1, draw(st.integers(1, 2)) + 1), roles, (shared, other), strict=False
+            )
         ),
     )
 
@@ -87,12 +105,12 @@ def _networks(model: Model) -> tuple[str, str]:
     return ("0.0.0.0/0", "0.0.0.0/0") if model.any_networks else (OURS, CLOUD)
 
 
-def _proposals(model: Model, prefix: str = "") -> dict[str, dict[str, Any]]:
-    ike, esp = model.ike, model.esp
+def _proposals(settings: Settings, prefix: str = "") -> dict[str, dict[str, Any]]:
+    ike, esp = settings.ike, settings.esp
     return {
         f"{prefix}IkeConfig": {
-            "IkeVersion": model.version, "IkeMode": model.mode, "IkeEncAlg": ike[0], "IkeAuthAlg": ike[1],
-            "IkePfs": ike[2], "IkeLifetime": ike[3],
+            "IkeVersion": settings.version, "IkeMode": settings.mode, "IkeEncAlg": ike[0],
+            "IkeAuthAlg": ike[1], "IkePfs": ike[2], "IkeLifetime": ike[3],
         },
         f"{prefix}IpsecConfig": {
             "IpsecEncAlg": esp[0], "IpsecAuthAlg": esp[1], "IpsecPfs": esp[2], "IpsecLifetime": esp[3],
@@ -105,7 +123,11 @@ def download(model: Model) -> dict[str, Any]:
     ours, cloud = _networks(model)
     tunnels = []
     for tunnel in model.tunnels:
-        item: dict[str, Any] = {"Local": OUR_ID, "Remote": tunnel.remote_address, **_proposals(model)}
+        item: dict[str, Any] = {
+            "Local": OUR_ID,
+            "Remote": tunnel.remote_address,
+            **_proposals(tunnel.settings),
+        }
         item["IkeConfig"] |= {"LocalId": OUR_ID, "RemoteId": tunnel.remote_address, "Psk": tunnel.psk}
         tunnels.append({"TunnelId": tunnel.tunnel_id, **item} if model.dual else item)
     config: dict[str, Any] = {"LocalSubnet": ours, "RemoteSubnet": cloud}
@@ -143,8 +165,12 @@ def describe(model: Model) -> dict[str, Any]:
 
 def _described_tunnel(model: Model, tunnel: TunnelModel) -> dict[str, Any]:
     prefix = "Tunnel" if model.dual else ""
-    item: dict[str, Any] = {"InternetIp": tunnel.remote_address, **_proposals(model, prefix)}
-    item["EnableNatTraversal"] = str(model.nat_traversal).lower() if model.dual else model.nat_traversal
+    item: dict[str, Any] = {"InternetIp": tunnel.remote_address, **_proposals(tunnel.settings, prefix)}
+    for key, value in (
+        ("EnableNatTraversal", tunnel.settings.nat_traversal),
+        ("EnableDpd", tunnel.settings.dpd),
+    ):
+        item[key] = str(value).lower() if model.dual else value
     item[f"{prefix}IkeConfig"] |= {"LocalId": tunnel.remote_address, "RemoteId": OUR_ID, "Psk": tunnel.psk}
     network, cloud, ours = tunnel.slash_30
     bgp: dict[str, Any] = {"LocalAsn": "45104", "PeerAsn": "65010", "LocalBgpIp": cloud, "PeerBgpIp": ours}

@@ -63,14 +63,115 @@ def test_at_a_transit_router_no_tunnel_has_a_role() -> None:
             "but file $.LocalSubnet means 192.168.0.0/16",
         ),
         (
+            Answers(remote_networks=("vco-single=10.9.0.0/16",)),
+            "--remote-network: means remote_networks 10.9.0.0/16, "
+            "but file $.LocalSubnet means 192.168.0.0/16",
+        ),
+        (
             Answers(local_networks=("10.9.0.0/16",)),
-            "--local-network: means local_networks 10.9.0.0/16, but file $.RemoteSubnet means 10.0.0.0/8: "
-            "a gateway has the same local networks in all connections",
+            "--local-network: means local_networks 10.9.0.0/16, but file $.RemoteSubnet means 10.0.0.0/8",
         ),
     ],
 )
 def test_an_answer_against_the_document_is_refused(answers: Answers, problem: str) -> None:
     assert problems({"file": document("describe-single.json")}, answers) == [problem]
+
+
+def two(*subnets: tuple[str, str]) -> dict[str, Any]:
+    """Return a list answer of connections a, b, ... with these networks: the cloud's, ours."""
+    connections = []
+    for number, (cloud, ours) in enumerate(subnets):
+        one = copy.deepcopy(document("describe-single.json"))
+        name, address = "abc"[number], f"203.0.113.{20 + number}"
+        one |= {"VpnConnectionId": f"vco-{name}", "Name": name, "LocalSubnet": cloud, "RemoteSubnet": ours}
+        one |= {"InternetIp": address, "AttachType": "VPNGW", "VpnGatewayId": f"vpn-{name}"}
+        one["IkeConfig"] |= {"LocalId": address, "Psk": f"key-Hush-{name}"}
+        one.pop("VpnBgpConfig", None)
+        connections.append(one)
+    return {"file": {"VpnConnections": {"VpnConnection": connections}}}
+
+
+ANY = ("0.0.0.0/0", "0.0.0.0/0")
+A, B = ("192.168.0.0/16", "10.1.0.0/16"), ("172.20.0.0/16", "10.2.0.0/16")
+
+
+def networks_of(documents: dict[str, Any], answers: Answers) -> dict[str, tuple[str, str]]:
+    """Return by connection its remote and its local networks."""
+    config = loaded(documents, answers)
+    return {
+        c.name: (" ".join(map(str, c.remote_networks)), " ".join(map(str, config.local_networks_of(c))))
+        for c in config.connections
+    }
+
+
+@pytest.mark.parametrize(
+    ("subnets", "answers", "expected"),
+    [
+        ((A, B), {}, {"a": A, "b": B}),
+        ((A, B), {"only": ("vco-b",)}, {"b": B}),
+        ((A, B), {"only": ("a",)}, {"a": A}),
+        (
+            (A, ANY),
+            {"remote_networks": (B[0],), "local_networks": (B[1],)},
+            {"a": A, "b": B},
+        ),
+        (
+            (A, ANY),
+            {"remote_networks": (f"b={B[0]}", "b=172.21.0.0/16"), "local_networks": (f"b={B[1]}",)},
+            {"a": A, "b": (f"{B[0]} 172.21.0.0/16", B[1])},
+        ),
+        (
+            (ANY, ANY),
+            {"remote_networks": (A[0], f"b={B[0]}"), "local_networks": (A[1], f"vco-b={B[1]}")},
+            {"a": A, "b": B},
+        ),
+    ],
+)
+def test_connections_may_have_networks_of_their_own(
+    subnets: tuple[tuple[str, str], ...], answers: dict[str, Any], expected: dict[str, tuple[str, str]]
+) -> None:
+    assert networks_of(two(*subnets), Answers(**answers)) == expected
+
+
+def test_two_lines_to_one_address_are_asked_for_what_tells_them_apart() -> None:
+    documents = two(ANY, ANY)
+    first, second = documents["file"]["VpnConnections"]["VpnConnection"]
+    second["InternetIp"] = second["IkeConfig"]["LocalId"] = first["InternetIp"]
+    second["IkeConfig"]["RemoteId"] = "198.51.100.20"
+    config = loaded(documents, Answers(local_networks=(A[1],), remote_networks=(A[0],)))
+    assert [c.priority for c in config.connections] == [0, 1]
+    assert len({t.local_address for t in config.tunnels()}) == 2
+    assert len({t.remote_address for t in config.tunnels()}) == 1
+    assert [t.local_id for t in config.tunnels()] == [first["IkeConfig"]["RemoteId"], "198.51.100.20"]
+
+
+def test_several_connections_between_the_same_two_ends_are_refused_in_words() -> None:
+    documents = two(A, B)
+    first, second = documents["file"]["VpnConnections"]["VpnConnection"]
+    second["InternetIp"] = second["IkeConfig"]["LocalId"] = first["InternetIp"]
+    [problem] = problems(documents)
+    assert "$.VpnConnections.VpnConnection[1]: has the same two ends as connection a" in problem
+    assert "destination routing" in problem
+
+
+def test_the_local_networks_of_all_connections_stand_once_and_others_in_their_connection() -> None:
+    assembly = assembled(two(A, B, (A[0], B[1])), Answers(only=("b", "c")))
+    assert assembly.gateway["local_networks"].value == (B[1],)
+    config = loaded(two(A, B))
+    assert [str(n) for n in config.gateway.local_networks] == [A[1], B[1]]
+    assert [c.local_networks for c in loaded(two(B, (A[0], B[1]))).connections] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("answers", "option"),
+    [
+        (Answers(only=("d",)), "--connection"),
+        (Answers(remote_networks=("d=10.9.0.0/16",)), "--remote-network"),
+        (Answers(local_networks=("d=10.9.0.0/16",)), "--local-network"),
+    ],
+)
+def test_an_answer_for_no_connection_is_refused_with_those_there_are(answers: Answers, option: str) -> None:
+    assert problems(two(A, B), answers) == [f"{option}: d is the name of no connection: there are a and b"]
 
 
 def test_an_answer_that_the_configuration_refuses_is_blamed_on_the_option() -> None:
@@ -99,11 +200,16 @@ def test_the_mode_of_ikev1_is_not_assumed() -> None:
     assert problem.startswith("file: $.VpnConnectionConfig.IkeConfig.IkeMode: is missing")
 
 
-def test_tunnels_of_different_proposals_are_refused() -> None:
+def test_what_tunnels_do_not_share_stands_in_each_of_them() -> None:
     tree = copy.deepcopy(DOWNLOAD)
     tree["VpnConnectionConfig"]["TunnelsConfig"]["TunnelConfig"][1]["IkeConfig"]["IkePfs"] = "group5"
-    [problem] = problems({"file": tree})
-    assert problem.endswith("means 14: the tunnels of a connection have one proposal in common")
+    assembly = assembled({"file": tree})
+    [connection] = assembly.connections
+    assert "ike.dh_group" not in connection.facts
+    assert connection.facts["ike.encryption"].value == "aes256"
+    assert [t.facts["ike.dh_group"].value for t in connection.tunnels] == [14, 5]
+    made = loaded({"file": tree}).connections[0]
+    assert [made.ike_of(tunnel).dh_group for tunnel in made.tunnels] == [14, 5]
 
 
 def test_a_document_that_calls_the_clouds_address_ours_is_refused() -> None:

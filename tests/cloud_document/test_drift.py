@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -120,6 +121,78 @@ def test_proposals_and_bandwidth_are_compared() -> None:
         "connections[0].ike.encryption: aes128, but aes256 in new $.IkeConfig.IkeEncAlg",
         "connections[0].esp.pfs_group: 2, but disabled in new $.IpsecConfig.IpsecPfs",
     ]
+
+
+OPTIONS = "$.TunnelOptionsSpecification.TunnelOptions"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (
+            ("TunnelIkeConfig", "IkePfs"),
+            "group5",
+            f"ike.dh_group: 14, but 5 in file {OPTIONS}[0].TunnelIkeConfig.IkePfs",
+        ),
+        (
+            ("TunnelIpsecConfig", "IpsecEncAlg"),
+            "3des",
+            f"esp.encryption: aes256, but 3des in file {OPTIONS}[0].TunnelIpsecConfig.IpsecEncAlg",
+        ),
+        (("EnableDpd",), "false", f"ike.dpd: true, but false in file {OPTIONS}[0].EnableDpd"),
+        (
+            ("EnableNatTraversal",),
+            "false",
+            f"udp_encapsulation: always, but never in file {OPTIONS}[0].EnableNatTraversal",
+        ),
+    ],
+)
+@pytest.mark.parametrize("both", [False, True])
+def test_drift_of_one_tunnel_is_told_of_it_and_of_both_once(
+    path: tuple[str, ...], value: str, expected: str, both: bool
+) -> None:
+    new = copy.deepcopy(DESCRIBE)
+    for option in new["TunnelOptionsSpecification"]["TunnelOptions"][: 2 if both else 1]:
+        holder = option
+        for part in path[:-1]:
+            holder = holder[part]
+        holder[path[-1]] = value
+    there = present({"file": DESCRIBE})
+    [line] = found({"file": new}, there)
+    place = "connections[0]" if both else "connections[0].tunnels[0]"
+    assert line.partition(": ")[2] == f"{place}.{expected}"
+    # Once it is taken over it is no drift, in the very same place.
+    taken = present({"file": new})
+    assert found({"file": new}, taken) == []
+    [line] = found({"file": DESCRIBE}, taken)
+    assert line.partition(": ")[2].startswith(f"{place}.{expected.partition(':')[0]}: ")
+
+
+def test_of_two_lines_to_one_address_each_is_held_against_its_own() -> None:
+    dual = copy.deepcopy(DESCRIBE)
+    options = dual["TunnelOptionsSpecification"]["TunnelOptions"]
+    for option, ours in zip(options, ("198.51.100.10", "198.51.100.20"), strict=True):
+        option["InternetIp"] = option["TunnelIkeConfig"]["LocalId"] = "203.0.113.7"
+        option["TunnelIkeConfig"]["RemoteId"] = ours
+    there = present({"file": dual})
+    options.reverse()
+    assert found({"file": dual}, there) == []
+    options[0]["TunnelIpsecConfig"]["IpsecPfs"] = "disabled"
+    [line] = found({"file": dual}, there)
+    assert "tunnels[1].esp.pfs_group" in line
+
+
+def test_local_networks_are_compared_where_they_stand() -> None:
+    tree = document("describe-single.json")
+    there = present({"file": tree}, NO_ANSWERS)
+    old = {"file": copy.deepcopy(tree) | {"RemoteSubnet": "10.3.0.0/16"}}
+    [line] = found(old, there)
+    text = "local_networks: 10.0.0.0/8, but 10.3.0.0/16 in file $.RemoteSubnet"
+    assert line.partition(": ")[2] == f"gateway.{text}"
+    own = changed(there.config, {"local_networks": there.config.gateway.local_networks}, {})
+    other = replace(own, gateway=replace(own.gateway, local_networks=(IPv4Network("10.3.0.0/16"),)))
+    [line] = found(old, replace(there, config=other))
+    assert line.partition(": ")[2] == f"connections[0].{text}"
 
 
 def test_the_upgrade_to_two_tunnels_is_one_tunnel_more() -> None:

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from tests.cloud_document.importing import assembled, document, problems
+from tests.cloud_document.importing import assembled, document, problems, to_another_end
 
 DOWNLOAD = document("download-dual-bgp.json")
 DESCRIBE = document("describe-dual-bgp.json")
@@ -36,7 +36,7 @@ def test_what_one_view_lacks_the_other_gives() -> None:
 
 
 def test_connections_of_their_own_stay_apart() -> None:
-    documents = {"a": DOWNLOAD, "b": document("download-single.json")}
+    documents = {"a": DOWNLOAD, "b": to_another_end("download-single.json")}
     assert len(assembled(documents).connections) == 2
 
 

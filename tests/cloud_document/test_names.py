@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.cloud_document.importing import assembled, document
+from tests.cloud_document.importing import assembled, document, to_another_end
 
 DESCRIBE = document("describe-single.json")
 
@@ -40,5 +40,5 @@ def test_a_connection_without_either_has_the_documents_name() -> None:
 
 def test_documents_of_one_name_make_two_names() -> None:
     dual = document("download-dual-bgp.json")
-    documents = {"a/x.json": document("download-single.json"), "b/x.json": dual}
+    documents = {"a/x.json": to_another_end("download-single.json"), "b/x.json": dual}
     assert [connection.name.value for connection in assembled(documents).connections] == ["x", "x-2"]

@@ -13,6 +13,7 @@ from tests.cloud_document.models import (
     OUR_ID,
     OURS,
     Model,
+    Settings,
     describe,
     download,
     models,
@@ -30,23 +31,6 @@ def check_common(model: Model, config: Config) -> None:
     assert config.gateway.local_networks == (IPv4Network(OURS),)
     assert connection.remote_networks == (IPv4Network(CLOUD),)
     assert connection.traffic_selectors is TrafficSelectors("any" if model.any_networks else "networks")
-    encryption, integrity, group, lifetime = model.ike
-    assert connection.ike == Ike(
-        version=int(model.version[-1]),
-        mode=model.mode if model.version == "ikev1" else "main",
-        encryption=ENCRYPTION[encryption],
-        integrity=integrity,
-        dh_group=GROUPS[group],
-        lifetime=lifetime,
-        dpd_delay=10,
-    )
-    encryption, integrity, group, lifetime = model.esp
-    assert connection.esp == Esp(
-        encryption=ENCRYPTION[encryption],
-        integrity=integrity,
-        pfs_group=GROUPS.get(group),
-        lifetime=lifetime,
-    )
     assert len(connection.tunnels) == len(model.tunnels)
     for tunnel, expected in zip(connection.tunnels, model.tunnels, strict=True):
         assert tunnel.remote_address == IPv4Address(expected.remote_address)
@@ -55,6 +39,31 @@ def check_common(model: Model, config: Config) -> None:
         assert tunnel.psk is not None
         assert tunnel.psk.reveal().decode() == expected.psk
         assert tunnel.name == (expected.tunnel_id if model.dual else "tunnel")
+        assert connection.esp_of(tunnel) == esp(expected.settings)
+        assert replace(connection.ike_of(tunnel), dpd=True) == ike(expected.settings)
+
+
+def ike(settings_of_cloud: Settings) -> Ike:
+    encryption, integrity, group, lifetime = settings_of_cloud.ike
+    return Ike(
+        version=int(settings_of_cloud.version[-1]),
+        mode=settings_of_cloud.mode if settings_of_cloud.version == "ikev1" else "main",
+        encryption=ENCRYPTION[encryption],
+        integrity=integrity,
+        dh_group=GROUPS[group],
+        lifetime=lifetime,
+        dpd_delay=10,
+    )
+
+
+def esp(settings_of_cloud: Settings) -> Esp:
+    encryption, integrity, group, lifetime = settings_of_cloud.esp
+    return Esp(
+        encryption=ENCRYPTION[encryption],
+        integrity=integrity,
+        pfs_group=GROUPS.get(group),
+        lifetime=lifetime,
+    )
 
 
 def check_described(model: Model, config: Config) -> None:
@@ -64,9 +73,11 @@ def check_described(model: Model, config: Config) -> None:
     assert connection.name == "hangzhou"
     assert connection.attachment is (Attachment.VPN_GATEWAY if vpn_gateway else Attachment.TRANSIT_ROUTER)
     assert connection.bandwidth == {"Standard": 1e9, "Large": 3e9}[model.bandwidth]
-    assert connection.udp_encapsulation is UdpEncapsulation("always" if model.nat_traversal else "never")
     assert connection.gateway_id == ("vpn-1" if vpn_gateway else None)
     for tunnel, expected in zip(connection.tunnels, model.tunnels, strict=True):
+        encapsulation = "always" if expected.settings.nat_traversal else "never"
+        assert connection.udp_encapsulation_of(tunnel) is UdpEncapsulation(encapsulation)
+        assert connection.ike_of(tunnel).dpd is expected.settings.dpd
         assert tunnel.inside_address == (
             IPv4Interface(f"{expected.slash_30[2]}/30") if model.inside else None
         )

@@ -30,7 +30,68 @@ def probing(*texts: str) -> dict[str, Any]:
 
 NARROW = {"traffic_selectors": TrafficSelectors.NETWORKS, "remote_networks": (VPC,)}
 
+OTHER = networks("10.3.0.0/16")
+SECOND = make_connection(name="second", forwarding=Forwarding.ECMP, source_address=IPv4Address("10.1.0.9"))
+
 VIOLATIONS: list[tuple[str, Config]] = [
+    (
+        "connections[1].route_metric: must be that of hangzhou, 0, not 500: "
+        "they share 100.64.0.0/10, and one route leads there",
+        replace(
+            make_config(),
+            connections=(
+                make_connection(forwarding=Forwarding.ECMP),
+                replace(
+                    SECOND,
+                    source_address=None,
+                    route_metric=500,
+                    tunnels=(make_tunnel(3, key=TunnelKey("second", "t3")),),
+                ),
+            ),
+        ),
+    ),
+    (
+        "connections[0].local_networks[1]: must be unique: 10.3.0.0/16 is entry 0 too",
+        make_config(connection={"local_networks": OTHER * 2}),
+    ),
+    (
+        "connections[0].remote_networks[0]: 10.3.2.0/24 must not overlap the local network 10.3.0.0/16",
+        make_config(connection={"local_networks": OTHER, "remote_networks": networks("10.3.2.0/24")}),
+    ),
+    (
+        "connections[0].source_address: is required: the gateway's, 10.1.0.1, is in none of its "
+        "local_networks, and traffic_selectors networks let nothing else through",
+        make_config(
+            connection=NARROW | {"local_networks": OTHER},
+            primary=probing("172.16.0.10"),
+            backup=probing("172.16.0.10"),
+        ),
+    ),
+    (
+        "connections[0].source_address: 10.1.0.9 must be in a local network, "
+        "as traffic_selectors networks let nothing else through",
+        make_config(
+            connection=NARROW | {"local_networks": OTHER, "source_address": IPv4Address("10.1.0.9")},
+            primary=probing("172.16.0.10"),
+            backup=probing("172.16.0.10"),
+        ),
+    ),
+    (
+        "connections[0].remote_networks[0]: 172.16.0.0/16 must not cover 172.16.0.9, "
+        "the source_address of hangzhou",
+        make_config(connection={"source_address": VPC[9], "remote_networks": (VPC,)}),
+    ),
+    (
+        "connections[1].source_address: must be that of hangzhou, 10.1.0.1, not 10.1.0.9: "
+        "they share 100.64.0.0/10, and one route leads there",
+        replace(
+            make_config(),
+            connections=(
+                make_connection(forwarding=Forwarding.ECMP),
+                replace(SECOND, tunnels=(make_tunnel(3, key=TunnelKey("second", "t3")),)),
+            ),
+        ),
+    ),
     (
         "gateway.local_networks[1]: must be unique: 10.1.0.0/16 is entry 0 too",
         make_config(gateway={"local_networks": networks("10.1.0.0/16", "10.1.0.0/16")}),
@@ -185,5 +246,6 @@ def test_a_network_is_not_shared_with_an_active_standby_connection() -> None:
 
     assert found(replace(config, connections=(first, second))) == [
         "connections[1].remote_networks[0]: 10.8.0.0/16 is in c1 and c2: "
-        "connections share a network only if all are ecmp"
+        "connections share a network only if all are ecmp, or differ in priority"
     ]
+    assert found(replace(config, connections=(first, replace(second, priority=1)))) == []

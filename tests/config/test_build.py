@@ -306,3 +306,56 @@ def test_the_network_is_private_where_the_clouds_addresses_are(
 ) -> None:
     config = built(*({"remote_address": address} for address in addresses), **written)
     assert config.connections[0].network_type is expected
+
+
+PHASES = {
+    "ike": {
+        "version": [1, 2],
+        "encryption": ["aes128", "aes256"],
+        "integrity": ["sha1", "sha256"],
+        "dh_group": [2, 14],
+        "lifetime": ["1h", "24h"],
+        "dpd_delay": ["10s", "30s"],
+        "dpd": [True, False],
+    },
+    "esp": {
+        "encryption": ["aes128", "aes256"],
+        "integrity": ["sha1", "sha256"],
+        "pfs_group": [2, 14, "disabled"],
+        "lifetime": ["1h", "24h"],
+    },
+}
+
+
+def one_of(values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+settings_of = st.fixed_dictionaries(
+    {
+        phase: st.fixed_dictionaries({}, optional={key: one_of(of) for key, of in keys.items()})
+        for phase, keys in PHASES.items()
+    },
+    optional={"udp_encapsulation": st.sampled_from(["always", "auto", "never"])},
+)
+
+
+@given(settings_of, settings_of)
+def test_a_tunnel_overrides_its_connection_key_by_key(base: dict[str, Any], override: dict[str, Any]) -> None:
+    made = connection(override, {}, **base)
+    merged = {**base, **override, **{phase: base[phase] | override[phase] for phase in PHASES}}
+    expected = connection(**merged)
+    plain = connection(**base)
+    first, second = made.tunnels
+
+    assert made.ike_of(first) == expected.ike
+    assert made.esp_of(first) == expected.esp
+    assert made.udp_encapsulation_of(first) == expected.udp_encapsulation
+    assert (made.ike_of(second), made.esp_of(second)) == (plain.ike, plain.esp)
+    assert made.udp_encapsulation_of(second) == plain.udp_encapsulation
+
+
+def test_a_tunnel_that_says_what_its_connection_says_overrides_nothing() -> None:
+    said = {"ike": {"encryption": "aes256"}, "esp": {"pfs_group": 14}, "udp_encapsulation": "auto"}
+
+    assert connection(said, **said) == connection({}, **said)

@@ -62,8 +62,12 @@ REFUSED: list[tuple[Kind, object, str]] = [
         for pattern in (
             *("10.0.0.0/16", "10.0.0.1/32", "10.0.0.1-10.0.0.9", "2001:db8::/32", "0.0.0.0", "::", "0::0"),
             *("ipv4net:10.0.0.0/8", "IPV4RANGE:10.0.0.1-10.0.0.2", "fqdn:^gw.+$", "email:^.+@example[.]com$"),
-            "asn1dn:^CN=",
         )
+    ),
+    (
+        field_types.IDENTITY,
+        "asn1dn:^CN=.+$",
+        "must name one peer, and to charon it lets in several, not what is there, which may be a secret",
     ),
     (field_types.IDENTITY, " a", "must name one peer, without wildcards and white space around it, not ' a'"),
     (

@@ -61,6 +61,32 @@ def test_what_is_weak_is_told(config: Config, expected: list[tuple[str, str, str
     assert told(config) == expected
 
 
+def test_what_is_weak_in_one_tunnel_is_told_of_that_tunnel_and_what_it_shares_once() -> None:
+    plain = using(ike={"dh_group": 2}, esp={"encryption": "3des"}, bandwidth=200e6).connections[0]
+    backup = {
+        "ike": replace(plain.ike, integrity="md5"),
+        "esp": replace(plain.esp, integrity="md5"),
+    }
+    connection = vars_of(make_config(connection={"ike": plain.ike, "esp": plain.esp}))
+
+    assert told(make_config(connection=connection | {"bandwidth": 200e6}, backup=backup)) == [
+        ("WeakDhGroup2", "info", "connections[0].ike.dh_group"),
+        ("Weak3des", "warning", "connections[0].esp.encryption"),
+        ("WeakMd5", "warning", "connections[0].tunnels[1].ike.integrity"),
+        ("WeakMd5", "warning", "connections[0].tunnels[1].esp.integrity"),
+        ("Slow3des", "warning", "connections[0].esp.encryption"),
+    ]
+
+
+def test_what_no_tunnel_uses_is_not_told() -> None:
+    weak, strong = using(ike={"encryption": "des"}).connections[0], using().connections[0]
+    config = make_config(connection=vars_of(make_config(connection={"ike": weak.ike, "esp": weak.esp})))
+    tunnels = tuple(replace(t, ike=strong.ike) for t in config.tunnels())
+    connection = replace(config.connections[0], tunnels=tunnels)
+
+    assert told(replace(config, connections=(connection,))) == []
+
+
 def test_the_defaults_of_the_cloud_are_no_warning() -> None:
     assert {severity for _, severity, _ in told(make_config())} == {"info"}
 

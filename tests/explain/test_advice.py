@@ -18,6 +18,7 @@ from vpnagent.explain.target import Target
 from vpnagent.finding import Finding, Severity
 
 PRIMARY = TunnelKey("hangzhou", "primary")
+OSS_NETWORK = IPv4Network("100.64.0.0/10")
 NETWORKS = make_config(connection={"traffic_selectors": TrafficSelectors.NETWORKS})
 VPC_ONLY = make_config(connection={"remote_networks": (IPv4Network("172.16.0.0/16"),)})
 
@@ -68,6 +69,13 @@ def test_a_route_of_others_that_wins_is_named() -> None:
     assert "eth0" in found.text
     assert "100.118.0.0/16" in found.text
     assert "PrivateLink" in found.hint
+
+
+def test_an_exit_is_meant() -> None:
+    line = make_config(connection={"exits": ("eth3",), "route_metric": 500})
+    found = of_address(OSS, seen(make_route(interface="eth3", prefix=OSS_NETWORK, protocol=186)), line)
+    assert [(code, f.severity) for code, f in found.items()] == [("by-exit", Severity.INFO)]
+    assert "bypass" in of_address(OSS, seen(make_route(interface="eth0", prefix=OSS_NETWORK)), line)
 
 
 def test_tailscale_s_table_is_known() -> None:

@@ -100,7 +100,7 @@ def _read_tunnel(option: Json, prefix: str) -> tuple[str, Any]:
         (ike["ike_auth_alg"], CLOUD_GROUPS[ike["ike_pfs"]], ike["ike_lifetime"]),
         (CLOUD_ENCRYPTION[esp["ipsec_enc_alg"]], esp["ipsec_auth_alg"]),
         (CLOUD_GROUPS[esp["ipsec_pfs"]], esp["ipsec_lifetime"]),
-        option["enable_nat_traversal"],
+        (option["enable_dpd"], option["enable_nat_traversal"]),
         bgp and (bgp["tunnel_cidr"], bgp["local_bgp_ip"]),
     )
 
@@ -111,7 +111,7 @@ def expected(connection: Connection) -> dict[str, Any]:
 
 
 def _expected_tunnel(connection: Connection, tunnel: Tunnel) -> Any:
-    ike, esp, inside = connection.ike, connection.esp, tunnel.inside_address
+    ike, esp, inside = connection.ike_of(tunnel), connection.esp_of(tunnel), tunnel.inside_address
     peer = inside and next(str(host) for host in inside.network.hosts() if host != inside.ip)
     return (
         tunnel.local_id,
@@ -120,7 +120,7 @@ def _expected_tunnel(connection: Connection, tunnel: Tunnel) -> Any:
         (ike.integrity, ike.dh_group, ike.lifetime),
         (esp.encryption, esp.integrity),
         (esp.pfs_group, esp.lifetime),
-        connection.udp_encapsulation is not UdpEncapsulation.NEVER,
+        (ike.dpd, connection.udp_encapsulation_of(tunnel) is not UdpEncapsulation.NEVER),
         inside and (str(inside.network), peer),
     )
 
@@ -140,7 +140,34 @@ identities = st.one_of(
 def tunnels(draw: st.DrawFn, connection: str, number: int) -> Tunnel:
     tunnel = make_tunnel(number, local_id=draw(identities), remote_id=draw(identities))
     inside = tunnel.inside_address if draw(st.booleans()) else None
-    return replace(tunnel, key=TunnelKey(connection, tunnel.name), inside_address=inside)
+    return replace(
+        tunnel,
+        key=TunnelKey(connection, tunnel.name),
+        inside_address=inside,
+        ike=draw(st.none() | ikes),
+        esp=draw(st.none() | esps),
+        udp_encapsulation=draw(st.none() | st.sampled_from(UdpEncapsulation)),
+    )
+
+
+ikes = st.builds(
+    Ike,
+    version=st.sampled_from([1, 2]),
+    mode=st.sampled_from(["main", "aggressive"]),
+    encryption=encryptions,
+    integrity=integrities,
+    dh_group=st.sampled_from([1, 2, 5, 14]),
+    lifetime=lifetimes,
+    dpd_delay=st.just(10.0),
+    dpd=st.booleans(),
+)
+esps = st.builds(
+    Esp,
+    encryption=encryptions,
+    integrity=integrities,
+    pfs_group=st.sampled_from([None, 1, 2, 5, 14]),
+    lifetime=lifetimes,
+)
 
 
 @st.composite
@@ -152,21 +179,8 @@ def connections(draw: st.DrawFn, name: str) -> Connection:
         udp_encapsulation=draw(st.sampled_from(UdpEncapsulation)),
         bandwidth=draw(st.sampled_from([2e8, 1e9, 3e9])),
         gateway_id=draw(st.sampled_from([None, "vpn-bp1"])),
-        ike=Ike(
-            version=draw(st.sampled_from([1, 2])),
-            mode=draw(st.sampled_from(["main", "aggressive"])),
-            encryption=draw(encryptions),
-            integrity=draw(integrities),
-            dh_group=draw(st.sampled_from([1, 2, 5, 14])),
-            lifetime=draw(lifetimes),
-            dpd_delay=10.0,
-        ),
-        esp=Esp(
-            encryption=draw(encryptions),
-            integrity=draw(integrities),
-            pfs_group=draw(st.sampled_from([None, 1, 2, 5, 14])),
-            lifetime=draw(lifetimes),
-        ),
+        ike=draw(ikes),
+        esp=draw(esps),
         tunnels=tuple(draw(tunnels(name, n)) for n in range(1, draw(st.integers(1, 2)) + 1)),
     )
 
@@ -315,6 +329,8 @@ FILES = CertificateFiles(certificate="/c", private_key="/k", ca="/ca")
         ({"connection": {"esp": make_esp(pfs_group=31)}}, "esp.pfs_group"),
         ({"connection": {"esp": make_esp(integrity="sm3")}}, "esp.integrity"),
         ({"primary": {"certificates": FILES}}, "tunnels[0].certificate"),
+        ({"backup": {"ike": make_ike(dh_group=19)}}, "tunnels[1].ike.dh_group"),
+        ({"backup": {"esp": make_esp(integrity="sm3")}}, "tunnels[1].esp.integrity"),
     ],
 )
 def test_what_the_provider_has_no_word_for_is_named(changes: Json, key: str) -> None:

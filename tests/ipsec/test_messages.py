@@ -131,6 +131,10 @@ def test_everything_is_rekeyed_before_the_clouds_hard_limit(lifetime: float) -> 
     assert 0 < seconds(esp["rekey_time"]) - seconds(esp["rand_time"]) < seconds(esp["life_time"])
 
 
+def test_without_dpd_charon_never_asks() -> None:
+    assert conn(make_connection(ike=make_ike(dpd=False)))["dpd_delay"] == "0s"
+
+
 @pytest.mark.parametrize(
     ("wanted", "encap"),
     [(UdpEncapsulation.ALWAYS, "yes"), (UdpEncapsulation.AUTO, "no"), (UdpEncapsulation.NEVER, "no")],
@@ -174,6 +178,12 @@ def test_a_secret_is_keyed_by_the_clouds_identity_alone() -> None:
         "data": PSK,
         "owners": ["203.0.113.1"],
     }
+
+
+def test_of_several_keys_of_one_peer_each_is_owned_by_the_pair() -> None:
+    pair = make_connection(psk_by_pair=True)
+    assert messages.load_shared(pair)["owners"] == ["203.0.113.1", "198.51.100.10"]
+    assert messages.digest(pair, key=b"k") == messages.digest(make_connection(), key=b"k")
 
 
 def test_a_connection_without_a_key_has_no_secret_to_load() -> None:

@@ -115,6 +115,15 @@ def test_what_changed_is_loaded_again(changed: Connection) -> None:
     assert actions == [LoadSecret(changed), LoadConnection(changed)]
 
 
+def test_a_key_that_becomes_the_pairs_is_loaded_anew_and_no_sa_is_touched() -> None:
+    pair = replace(PRIMARY, psk_by_pair=True)
+    before = replace(loaded(PRIMARY, BACKUP), connections=BOTH)
+    assert planned({**BOTH, PRIMARY.name: pair}, state_with(), before) == [LoadSecret(pair)]
+    after = before.after(LoadSecret(pair), digest)
+    assert planned({**BOTH, PRIMARY.name: pair}, state_with(), after) == []
+    assert not after.outdated
+
+
 # pruning
 
 

@@ -86,6 +86,43 @@ def test_changed_proposals_are_negotiated_beside_the_old_ones(lab: Lab, gateway:
     assert last_failover(gateway) == failover
 
 
+def test_crypto_is_changed_tunnel_by_tunnel_as_the_cloud_does(lab: Lab, gateway: Gateway) -> None:
+    """The way of the hint "on both ends": one tunnel in the cloud and here, then the other."""
+    document = start(gateway)
+    [connection] = document["connections"]
+    failover = last_failover(gateway)
+    better = {"ike": {**NEW, "dh_group": 14}, "esp": {**NEW, "pfs_group": 14}}
+    stream = lab.stream()
+    with stream.running():
+        for each in (BACKUP, PRIMARY):
+            other = PRIMARY if each is BACKUP else BACKUP
+            before = {one: identities(lab, one.name) for one in TUNNELS}
+            proposal = "aes256-sha256-modp2048"
+            lab.cloud.load(each, changes={"proposals": [proposal]}, child={"esp_proposals": [proposal]})
+            connection["tunnels"][TUNNELS.index(each)] |= better
+            reload(
+                gateway,
+                document,
+                lambda s, each=each, before=before: (  # type: ignore[misc]
+                    is_up(s) and before[each].isdisjoint(identities(lab, each.name))
+                ),
+                f"{each.name} has SAs of the new settings",
+            )
+            assert identities(lab, other.name) == before[other], "and the other tunnel was not touched"
+        # What both have may stand once: nothing is negotiated for it.
+        before = {one: identities(lab, one.name) for one in TUNNELS}
+        connection |= better
+        for section in connection["tunnels"]:
+            del section["ike"], section["esp"]
+        reload(gateway, document, is_up, "it stands in the connection")
+        result = stream.stop()
+    print(f"\ncrypto changed tunnel by tunnel: {result}")
+    assert result.outbound.lost == 0, lab.drops()
+    assert result.inbound.blackout <= 0.5 * PATIENCE**0.5, result
+    assert {one: identities(lab, one.name) for one in TUNNELS} == before
+    assert last_failover(gateway) == failover
+
+
 def last_failover(gateway: Gateway) -> str:
     """Return when it was; its first reply may still be under way. Empty: there was none."""
     found = gateway.status()["connections"][0]["last_failover"]

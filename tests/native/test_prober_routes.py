@@ -81,6 +81,16 @@ def test_routes_that_went_with_their_group_are_back_when_it_is(world: TwoTunnels
         assert SOURCE in routes(world)[0]
 
 
+def test_routes_behind_a_line_come_back_with_their_metric(world: TwoTunnels, group: Group) -> None:
+    made = with_routes()
+    behind = replace(made, routes=(replace(made.routes[0], metric=500),))
+    ip(f"route replace {PREFIX} nhid {GROUP} proto 86 src {SOURCE} metric 500", namespace=world.gw)
+    with running(world, behind):
+        ip(f"nexthop del id {GROUP}", namespace=world.gw)
+        until(lambda: group() and routes(world), within=1.5)
+        assert "metric 500" in routes(world)[0]
+
+
 def test_a_group_that_somebody_deleted_comes_back_with_its_routes(world: TwoTunnels, group: Group) -> None:
     our_route(world)
     with running(world, with_routes()):

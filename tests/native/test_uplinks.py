@@ -10,7 +10,7 @@ import pytest
 from tests.config_examples import make_config
 from tests.native.two_providers import FIRST, PINNED, SECOND, World, compared, one_round, two_providers
 
-from vpnagent.desired import pin_of
+from vpnagent.desired import pins_of
 from vpnagent.planning import planned
 from vpnagent.routing.actions import Add
 from vpnagent.routing.netlink import Kernel
@@ -245,7 +245,7 @@ def test_where_a_rule_leads_a_pinned_peer_is_known(world: World) -> None:
 
 
 def test_the_way_is_known_without_privilege(world: World) -> None:
-    pin = pin_of(PINNED.tunnels()[1])
+    pin = pins_of(PINNED)[PINNED.tunnels()[1].key]
     program = (
         "import asyncio; from ipaddress import IPv4Address; from vpnagent.routing.netlink import Kernel;"
         "from vpnagent.routing.uplinks import Pin;"

@@ -38,10 +38,11 @@ class World:
     providers: dict[str, Namespace]
     ears: dict[str, dict[str, socket.socket]]  #: by peer and provider
 
-    def provider_of(self, peer: str) -> str:
+    def provider_of(self, peer: str, source: str = "") -> str:
         """Send a packet as charon would; return which provider got it, or why it was not sent."""
         with self.gateway.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             try:
+                sock.bind((source, 0))
                 sock.sendto(b"IKE", (peer, NAT_T_PORT))
             except OSError as error:
                 return error.strerror or ""
@@ -94,7 +95,8 @@ async def one_round(kernel: Kernel, config: Config) -> list[Action]:
 async def compared(kernel: Kernel, config: Config) -> tuple[KernelObjects, KernelState]:
     """Return what there should be of routes, and what there is. No verdicts: nothing but guards and pins."""
     steering = await kernel.steering(pins(config))
-    want = KernelObjects(routes=desired(config, {}, (), steering).kernel.routes)
+    made = desired(config, {}, (), steering).kernel
+    want = KernelObjects(routes=made.routes, lanes=made.lanes)
     return want, await kernel.observe(want)
 
 

@@ -9,9 +9,11 @@ from tests.fake_kernel import FakeKernel
 from vpnagent.routing.objects import (
     GROUP_IDS,
     GUARD_METRIC,
+    LANE_PRIORITIES,
     NEXTHOP_IDS,
     FilterTable,
     KernelObjects,
+    Lane,
     Nexthop,
     NexthopGroup,
     Route,
@@ -56,7 +58,7 @@ def by_uplink(peer: str, interface: str = "eth1", gateway: str | None = "198.51.
     )
 
 
-def objects(*made: XfrmLink | FilterTable | Nexthop | NexthopGroup | Route | Sysctl) -> KernelObjects:
+def objects(*made: XfrmLink | FilterTable | Nexthop | NexthopGroup | Route | Lane | Sysctl) -> KernelObjects:
     """Put objects where they belong."""
     clamps = [o for o in made if isinstance(o, FilterTable)]
     return KernelObjects(
@@ -66,6 +68,7 @@ def objects(*made: XfrmLink | FilterTable | Nexthop | NexthopGroup | Route | Sys
         nexthops={o.id: o for o in made if isinstance(o, Nexthop)},
         groups={o.id: o for o in made if isinstance(o, NexthopGroup)},
         routes={o.key: o for o in made if isinstance(o, Route)},
+        lanes={o.priority: o for o in made if isinstance(o, Lane)},
     )
 
 
@@ -85,12 +88,31 @@ def desired_objects(draw: st.DrawFn) -> KernelObjects:
     sources = st.sampled_from([None, IPv4Address("10.1.0.1")])
     routed = draw(st.sets(st.sampled_from(prefixes))) if prefixes and groups else set()
     routes = [
-        Route(prefix=prefix, group=draw(st.sampled_from(groups)).id, source=draw(sources))
+        Route(
+            prefix=prefix,
+            group=draw(st.sampled_from(groups)).id,
+            source=draw(sources),
+            metric=draw(st.sampled_from([0, 500])),
+        )
         for prefix in sorted(routed)
     ]
     clamp = [FilterTable(maximum=tuple((name, 1359) for name in sorted(names)))] if names else []
     guards = [Route(prefix=prefix, group=None, source=None) for prefix in prefixes]
-    return objects(*SYSCTLS, *links, *clamp, *nexthops, *groups, *routes, *guards, *draw(peer_routes()))
+    pinned, apart = draw(peer_routes()), draw(lanes())
+    return objects(*SYSCTLS, *links, *clamp, *nexthops, *groups, *routes, *guards, *pinned, *apart)
+
+
+@st.composite
+def lanes(draw: st.DrawFn) -> list[Lane]:
+    """Draw what is desired of lines that share a peer: the way, or only the guard."""
+    made = []
+    for priority in draw(st.lists(st.sampled_from(LANE_PRIORITIES[:3]), unique=True)):
+        interface = draw(st.sampled_from(["", *UPLINKS]))
+        gateway = IPv4Address("198.51.100.1") if interface and draw(st.booleans()) else None
+        local = IPv4Address("192.0.2.0") + priority % 100
+        peer = PEERS[0].network_address
+        made.append(Lane(priority=priority, local=local, remote=peer, interface=interface, gateway=gateway))
+    return made
 
 
 @st.composite

@@ -72,7 +72,7 @@ def test_our_routes_are_told_from_others_even_where_the_kernel_does_not_filter(
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_foreign_route_is_in_the_way_only_at_our_metric(kernel: str) -> None:
     wanted = (NETWORK, IPv4Network("192.0.2.0/24"), IPv4Network("203.0.113.0/24"))
-    places = {(n.network_address.packed, n.prefixlen): n for n in wanted}
+    places = {(n.network_address.packed, n.prefixlen, 0): n for n in wanted}
 
     found = [dumps.foreign_route(body, places) for body in recorded(kernel, "main_routes")]
 

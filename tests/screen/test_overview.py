@@ -51,6 +51,15 @@ def test_every_tunnel_and_every_route_has_a_line_before_anything_is_known() -> N
         assert word in text
 
 
+def test_what_is_not_used_says_so_and_who_carries_instead() -> None:
+    status: dict[str, Any] = document("healthy")
+    status["routes"][0] |= {"state": "unused", "by": "eth3"}
+    status["connections"][0] |= {"active": [], "carried_by": ["beijing"]}
+    text = "\n".join(plain(told) for told in overview(status, NOW["healthy"], Canvas(width=120)))
+    assert "not used: a route by eth3" in text
+    assert "by beijing" in text
+
+
 def test_what_a_peer_said_moves_no_cursor() -> None:
     evil: dict[str, Any] = document("outage")
     evil["warnings"][0]["text"] = evil["connections"][0]["tunnels"][0]["reason"] = "id \x1b]0;pwned\x07\x9b2J"

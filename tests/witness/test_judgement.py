@@ -25,6 +25,7 @@ from tests.witness.chains import (
 from vpnagent.checks.marking import Marking
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Severity
+from vpnagent.routing.objects import MAIN_TABLE
 from vpnagent.witness.values import Answer, Filtering, Link, Question
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
@@ -146,6 +147,36 @@ def test_whatever_the_networks_a_whole_chain_is_carried(
     said = chain.look()
     assert all(verdict.carried for verdict in said.verdicts)
     assert not said.findings
+
+
+LINE = Answer(interface="eth3", table=MAIN_TABLE, length=10)
+
+
+def by_a_line(chain: Chain) -> Chain:
+    chain.config = make_config(connection={"exits": ("eth3",), "route_metric": 500})
+    remotes = chain.config.connections[0].remote_networks
+    return chain.answers(lambda q: LINE if any(q.destination in n for n in remotes) else None)
+
+
+@pytest.mark.parametrize("also", [no_tunnel, no_route, narrowed, tunnel_does_not_forward])
+def test_what_a_line_carries_is_carried_whatever_the_tunnels_do(also: Break) -> None:
+    said = by_a_line(also(Chain())).look()
+    assert {(verdict.carried, verdict.by, verdict.reason) for verdict in said.verdicts} == {
+        (True, "eth3", "")
+    }
+
+
+@pytest.mark.parametrize(
+    ("also", "link"), [(no_lan, Link.SOURCE_NETWORK), (lan_does_not_forward, Link.FORWARDING)]
+)
+def test_what_hosts_cannot_send_no_line_carries(also: Break, link: Link) -> None:
+    assert {verdict.link for verdict in by_a_line(also(Chain())).look().verdicts} == {link}
+
+
+def test_by_an_interface_that_is_no_exit_nothing_is_carried() -> None:
+    chain = by_a_line(Chain())
+    chain.config = make_config()
+    assert {verdict.link for verdict in chain.look().verdicts} == {Link.WAY_OUT}
 
 
 def test_what_is_not_known_breaks_nothing() -> None:

@@ -109,6 +109,7 @@ def test_a_network_that_is_not_carried_takes_its_connection_down_whatever_the_tu
         "local": "10.1.0.0/16",
         "remote": "100.64.0.0/10",
         "carried": False,
+        "by": None,
         "reason": LOST.reason,
     }
     assert told["networks"][1]["carried"] is None

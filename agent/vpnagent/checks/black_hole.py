@@ -37,7 +37,7 @@ def black_hole(config: Config, seen: Observation) -> Iterator[Finding]:
     ways = {way.tunnel: way for way in seen.underlays or ()}
     for connection in config.connections:
         for tunnel in connection.tunnels:
-            if known_to_be_small(connection, ways.get(tunnel.key)):
+            if known_to_be_small(connection, tunnel, ways.get(tunnel.key)):
                 continue  # PathMtuTooSmall tells it
             if seen.large_packets is not None and len(targets(connection, tunnel)) > MOST_TARGETS:
                 yield _not_all(tunnel, targets(connection, tunnel))
@@ -48,9 +48,9 @@ def black_hole(config: Config, seen: Observation) -> Iterator[Finding]:
                 yield _finding(connection, tunnel, max(answering, key=lambda one: max(one.answered)))
 
 
-def known_to_be_small(connection: Connection, way: Underlay | None) -> bool:
+def known_to_be_small(connection: Connection, tunnel: Tunnel, way: Underlay | None) -> bool:
     """Return whether the kernel knows that full packets do not fit on the way to the peer."""
-    return way is not None and not way.error and full_size(connection) > way.mtu
+    return way is not None and not way.error and full_size(connection, tunnel) > way.mtu
 
 
 def swallowed(looked: LargePackets) -> bool:

@@ -128,14 +128,14 @@ def _trials(config: Config, seen: Observation) -> Iterator[Trial]:
             yield from _outside(connection, tunnel, source, uplink)
     # In rounds, so that where not all can be tried every network and every tunnel have been once.
     rounds = [
-        (local_number + remote_number, tunnel, local, remote)
+        (local_number + remote_number, connection, tunnel, local, remote)
         for connection in config.connections
         for tunnel in connection.tunnels
-        for local_number, local in enumerate(config.gateway.local_networks)
+        for local_number, local in enumerate(config.local_networks_of(connection))
         for remote_number, remote in enumerate(connection.remote_networks)
     ]
-    for _, tunnel, local, remote in sorted(rounds, key=lambda row: row[0]):
-        yield from _inside(config, tunnel, local, remote, lan_of(local, seen))
+    for _, connection, tunnel, local, remote in sorted(rounds, key=lambda row: row[0]):
+        yield from _inside(config.source_of(connection), tunnel, local, remote, lan_of(local, seen))
 
 
 def lan_of(network: IPv4Network, seen: Observation) -> str:
@@ -153,7 +153,7 @@ def _outside(
     kinds: list[tuple[str, str, Severity, Fields]] = [
         (f"IKE (UDP {port})", "IkeDropped", Severity.CRITICAL, _udp(port)) for port in IKE_PORTS
     ]
-    encapsulation = connection.udp_encapsulation
+    encapsulation = connection.udp_encapsulation_of(tunnel)
     if encapsulation is not UdpEncapsulation.ALWAYS:
         # With auto it is in UDP after all where there is a NAT.
         severity = Severity.CRITICAL if encapsulation is UdpEncapsulation.NEVER else Severity.WARNING
@@ -180,9 +180,10 @@ def _udp(port: int) -> Fields:
 
 def _probes(config: Config) -> Iterator[Trial]:
     """Probes of every tunnel and target, and their answers."""
-    for tunnel in config.tunnels():
-        own = tunnel.inside_address.ip if tunnel.inside_address else config.gateway.source_address
-        yield from _probed(tunnel, own)
+    for connection in config.connections:
+        for tunnel in connection.tunnels:
+            inside = tunnel.inside_address
+            yield from _probed(tunnel, inside.ip if inside else config.source_of(connection))
 
 
 def _probed(tunnel: Tunnel, source: IPv4Address | None) -> Iterator[Trial]:
@@ -221,11 +222,15 @@ def _kinds(probe: Probe) -> tuple[Fields, Fields]:
 
 
 def _inside(
-    config: Config, tunnel: Tunnel, local_network: IPv4Network, network: IPv4Network, lan: str
+    source: IPv4Address | None,
+    tunnel: Tunnel,
+    local_network: IPv4Network,
+    network: IPv4Network,
+    lan: str,
 ) -> Iterator[Trial]:
     """Answers to the gateway itself, and both ways between a local and a remote network."""
     remote, local = _a_host(network), _a_host(local_network)
-    own = config.gateway.source_address or (tunnel.inside_address.ip if tunnel.inside_address else None)
+    own = source or (tunnel.inside_address.ip if tunnel.inside_address else None)
     icmp: Fields = {"l4proto": PROTOCOLS["icmp"], "icmptype": ICMP_TYPES["echo-reply"]}
     tcp: Fields = {"l4proto": PROTOCOLS["tcp"], "sport": A_PORT, "dport": 443}
     answer: Fields = {"l4proto": PROTOCOLS["tcp"], "sport": 443, "dport": A_PORT}

@@ -7,6 +7,7 @@ from typing import Final
 
 from vpnagent.checks.observation import Listener, Observation
 from vpnagent.config.values import Config
+from vpnagent.config.wording import listed
 from vpnagent.desired import SYSCTLS
 from vpnagent.finding import Finding, Severity
 from vpnagent.routing.objects import Sysctl
@@ -137,18 +138,22 @@ def sysctl_differs(sysctl: Sysctl) -> Finding:
 
 def source_missing(config: Config, here: Collection[IPv4Address] | None) -> Iterator[Finding]:
     """Yield that the source address of the routes is not on this machine, as a VIP that has moved."""
-    source = config.gateway.source_address
-    if source is None or here is None or source in here or not config.connections:
-        return
-    yield Finding(
-        code="SourceAddressMissing",
-        subject=str(source),
-        severity=Severity.WARNING,
-        text=f"gateway.source_address {source} is on no interface of this machine that is up: the routes "
-        "stand without it, and this machine's own packets into the tunnels have another source",
-        hint="put the address back (it is taken up again at once), or set gateway.source_address to one that "
-        "stays; probes of shared targets need it",
-    )
+    sources = {
+        config.source_of(c): "connections[].source_address" if c.source_address else "gateway.source_address"
+        for c in config.connections
+    }
+    for source, key in sources.items():
+        if source is None or here is None or source in here:
+            continue
+        yield Finding(
+            code="SourceAddressMissing",
+            subject=str(source),
+            severity=Severity.WARNING,
+            text=f"{key} {source} is on no interface of this machine that is up: the routes "
+            "stand without it, and this machine's own packets into the tunnels have another source",
+            hint=f"put the address back (it is taken up again at once), or set {key} to one that "
+            "stays; probes of shared targets need it",
+        )
 
 
 def _settings(config: Config, sysctls: Mapping[str, str]) -> Iterator[Finding]:
@@ -208,13 +213,16 @@ def _taken(listener: Listener) -> Finding:
 def _aes(config: Config, seen: Observation) -> Iterator[Finding]:
     if seen.hardware_aes is not False:
         return
-    fast = [c for c in config.connections if c.esp.encryption.startswith("aes") and c.bandwidth >= FAST]
-    for connection in fast:
+    for connection in config.connections:
+        ciphers = {connection.esp_of(tunnel).encryption for tunnel in connection.tunnels}
+        aes = sorted(cipher for cipher in ciphers if cipher.startswith("aes"))
+        if connection.bandwidth < FAST or not aes:
+            continue
         yield Finding(
             code="NoHardwareAes",
             subject=connection.name,
             severity=Severity.INFO,
-            text=f"this processor has no instructions for AES: {connection.esp.encryption} may not "
+            text=f"this processor has no instructions for AES: {listed(aes, 'and')} may not "
             f"keep up with {connection.bandwidth / 1e6:g} Mbps",
             hint="in a virtual machine pass the host's processor model through; else measure it first",
         )

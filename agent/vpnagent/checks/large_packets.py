@@ -107,7 +107,7 @@ def _ways(config: Config, echo: Echo, open_sockets: contextlib.ExitStack) -> lis
             for target in targets(connection, tunnel)[:MOST_TARGETS]:
                 sock = open_sockets.enter_context(raw_socket(socket.IPPROTO_ICMP, echo.filter()))
                 with contextlib.suppress(OSError):
-                    _bind(sock, tunnel.interface, config.gateway.source_address)
+                    _bind(sock, tunnel.interface, config.source_of(connection))
                     ways.append(_Way(len(ways), tunnel.key, target, sock))
     return ways
 

@@ -111,7 +111,7 @@ async def _network(config: Config) -> Seen:
         links = await route.dump(dumps.LINKS, dumps.link_row)
         names = {link.index: link.name for link in links}
         addresses = await route.dump(dumps.ADDRESSES, dumps.address_row)
-        local = config.gateway.local_networks
+        local = config.local_networks()
         rows = await route.dump(
             fib_messages.ALL_ROUTES,
             lambda body: (
@@ -130,7 +130,7 @@ async def _network(config: Config) -> Seen:
             "lan_routes": tuple(row for _, row in rows if row is not None),
             "default_interfaces": frozenset(r.interface for r in routes if fib_messages.is_default(r)),
             "rules": tuple(sorted(rules, key=lambda rule: rule.priority)),
-            "local_ways": await local_ways(route, names, config.gateway.local_networks),
+            "local_ways": await local_ways(route, names, local),
             "nexthop_objects": await _knows_nexthops(route),
         }
     finally:

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
+from vpnagent import lines
 from vpnagent.checks.observation import TO_TABLE, Address, Interface, Observation, Route, Rule
 from vpnagent.config.values import Config
+from vpnagent.desired import route_metrics
 from vpnagent.finding import Finding, Severity
-from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL, ROUTE_METRIC
+from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL, Diversion
 
 SHARED_SPACE: Final = IPv4Network("100.64.0.0/10")
 CLOUD_RESOLVERS: Final = (IPv4Address("100.100.2.136"), IPv4Address("100.100.2.138"))
@@ -35,7 +37,7 @@ def occupancy(config: Config, seen: Observation) -> Iterator[Finding]:
         if address.interface not in ours:
             yield from _address(address, networks, kinds, seen)
     routes = [route for route in seen.routes or () if route.interface not in ours]
-    yield from _routes(routes, networks, seen)
+    yield from _routes(config, routes, networks, seen)
     yield from _rules(config, routes, networks, seen)
     for network in networks:
         for pool in seen.pools or ():
@@ -99,14 +101,24 @@ def _wan(address: Address, network: IPv4Network) -> Finding:
     )
 
 
-def _routes(routes: list[Route], networks: tuple[IPv4Network, ...], seen: Observation) -> Iterator[Finding]:
+def _routes(
+    config: Config, routes: list[Route], networks: tuple[IPv4Network, ...], seen: Observation
+) -> Iterator[Finding]:
     told = [a.address.network for a in seen.addresses or ()]
     by_interface: dict[str, list[Route]] = {}
+    by_exit: dict[IPv4Network, Diversion] = {}
+    metrics, ways_out = route_metrics(config), lines.exits(config)
     for route in routes:
         connected = route.protocol == RTPROT_KERNEL and route.prefix in told
-        whole = route.prefix in networks and route.metric != ROUTE_METRIC  # ours has the better metric
-        if route.table == MAIN_TABLE and route.prefix.prefixlen and not connected and not whole:
+        behind = route.prefix in networks and route.metric > metrics[route.prefix]
+        if route.table != MAIN_TABLE or not route.prefix.prefixlen or connected or behind:
+            continue
+        if any(route.prefix.subnet_of(n) and route.interface in ways for n, ways in ways_out.items()):
+            if route.prefix in networks and route.metric < metrics[route.prefix]:
+                by_exit[route.prefix] = Diversion(route.prefix, "", route.interface, route.table, meant=True)
+        else:
             by_interface.setdefault(route.interface, []).append(route)
+    yield from lines.not_used(config, by_exit)
     for interface, found in by_interface.items():
         prefixes = sorted({route.prefix for route in found})
         taken = [(prefix, n) for prefix in prefixes for n in networks if prefix.subnet_of(n)]
@@ -117,7 +129,8 @@ def _routes(routes: list[Route], networks: tuple[IPv4Network, ...], seen: Observ
             severity=max((_severity(prefix, n) for prefix, n in taken), key=list(Severity).index),
             text=f"{_counted('route', prefixes)} of others ({_some(prefixes)}), "
             f"{f'through {interface}' if interface else 'not through one interface'}, within the "
-            f"remote network {network}: more specific than ours, they keep that part out of the tunnels",
+            f"remote network {network}: more specific than ours, or of a better metric, they keep that part "
+            "out of the tunnels",
             hint=_hint(network, f"remove them if they are left over: ip route show root {network}"),
         )
 
@@ -153,9 +166,8 @@ def _concerns(rule: Rule, network: IPv4Network, config: Config) -> bool:
         return not rule.selective and rule.destination.overlaps(network) and _is_ours(rule, config)
     if rule.of_devices:
         return False
-    gateway = config.gateway
     within = network.subnet_of(rule.destination) and all(
-        local.subnet_of(rule.source) for local in gateway.local_networks
+        local.subnet_of(rule.source) for local in config.local_networks()
     )
     marked = bool(rule.mark & rule.mask)
     others = (rule.tos, rule.ip_protocol, rule.incoming, *rule.source_ports, *rule.destination_ports)
@@ -164,9 +176,9 @@ def _concerns(rule: Rule, network: IPv4Network, config: Config) -> bool:
 
 def _is_ours(rule: Rule, config: Config) -> bool:
     """Whether a rule may be about the traffic of the tunnels, by its source."""
-    gateway = config.gateway
-    own = gateway.source_address is not None and gateway.source_address in rule.source
-    return own or any(rule.source.overlaps(network) for network in gateway.local_networks)
+    sources = {config.gateway.source_address, *map(config.source_of, config.connections)}
+    own = any(source is not None and source in rule.source for source in sources)
+    return own or any(rule.source.overlaps(network) for network in config.local_networks())
 
 
 def _rule(rule: Rule, network: IPv4Network, routes: list[Route]) -> Iterator[Finding]:

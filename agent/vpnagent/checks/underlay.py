@@ -5,7 +5,7 @@ from typing import Final
 
 from vpnagent.checks.observation import Observation, Underlay
 from vpnagent.config.values import Config, Connection, Esp, Tunnel, UdpEncapsulation
-from vpnagent.desired import pin_of
+from vpnagent.desired import pins_of
 from vpnagent.finding import Finding, Severity
 from vpnagent.routing.objects import Peer
 from vpnagent.routing.uplinks import Pin, Steering
@@ -46,14 +46,14 @@ def largest_inner(outer: int, esp: Esp, *, udp: bool) -> int:
     return next((size for size in range(outer, 0, -1) if packet_size(size, esp, udp=udp) <= outer), 0)
 
 
-def in_udp(connection: Connection) -> bool:
-    """Return whether the connection's ESP travels in UDP, or may."""
-    return connection.udp_encapsulation is not UdpEncapsulation.NEVER
+def in_udp(connection: Connection, tunnel: Tunnel) -> bool:
+    """Return whether the tunnel's ESP travels in UDP, or may."""
+    return connection.udp_encapsulation_of(tunnel) is not UdpEncapsulation.NEVER
 
 
-def full_size(connection: Connection) -> int:
-    """Return the bytes on the wire of a packet of the connection's ``mtu``."""
-    return packet_size(connection.mtu, connection.esp, udp=in_udp(connection))
+def full_size(connection: Connection, tunnel: Tunnel) -> int:
+    """Return the bytes on the wire of a packet of the connection's ``mtu`` in one of its tunnels."""
+    return packet_size(connection.mtu, connection.esp_of(tunnel), udp=in_udp(connection, tunnel))
 
 
 def underlay(config: Config, seen: Observation) -> Iterator[Finding]:
@@ -79,8 +79,9 @@ def underlay(config: Config, seen: Observation) -> Iterator[Finding]:
 
 def no_gateway(config: Config, steering: Mapping[Pin, Steering]) -> Iterator[Finding]:
     """Yield tunnels of which it is not known how their uplink leads to their peer."""
+    pinned = pins_of(config)
     for tunnel in config.tunnels():
-        pin = pin_of(tunnel)
+        pin = pinned.get(tunnel.key)
         if not (pin and pin in steering and (problem := steering[pin].problem)):
             continue
         lost = steering[pin].route is None
@@ -135,9 +136,9 @@ def _through_a_tunnel(tunnel: Tunnel, interface: str) -> Finding:
 
 
 def _too_small(connection: Connection, tunnel: Tunnel, way: Underlay) -> Iterator[Finding]:
-    size = full_size(connection)
+    size = full_size(connection, tunnel)
     if size > way.mtu:
-        fitting = largest_inner(way.mtu, connection.esp, udp=in_udp(connection))
+        fitting = largest_inner(way.mtu, connection.esp_of(tunnel), udp=in_udp(connection, tunnel))
         advice = f"set its mtu: {fitting}" if fitting >= SMALLEST else "use another uplink"
         yield Finding(
             code="PathMtuTooSmall",

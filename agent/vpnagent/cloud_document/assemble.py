@@ -4,24 +4,34 @@ What must not be assumed is a problem where it is missing: the cloud's own pages
 defaults of the algorithms. What may be answered later is left out, and becomes a question in ``layout``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnagent.cloud_document.names import connection_names, tunnel_name
-from vpnagent.cloud_document.told import Facts, Source, Told, Value, merged
+from vpnagent.cloud_document.told import Facts, Source, Told, Value, merged, same
 from vpnagent.cloud_document.views import ConnectionView, View
 from vpnagent.config.file_models import MAX_TUNNELS
 from vpnagent.config.wording import listed
 from vpnagent.errors import Problem
 from vpnagent.secret import Secret
 
-IKE: Final = ("ike.version", "ike.mode", "ike.encryption", "ike.integrity", "ike.dh_group", "ike.lifetime")
+IKE: Final = (
+    "ike.version",
+    "ike.mode",
+    "ike.encryption",
+    "ike.integrity",
+    "ike.dh_group",
+    "ike.lifetime",
+    "ike.dpd",
+)
 ESP: Final = ("esp.encryption", "esp.integrity", "esp.pfs_group", "esp.lifetime")
 
-#: What the cloud sets for each tunnel, and the YAML once for the connection.
-_SHARED: Final = (*IKE, *ESP, "udp_encapsulation")
-_REQUIRED: Final = tuple(key for key in (*IKE, *ESP) if key != "ike.mode")
+NETWORKS: Final = ("local_networks", "remote_networks")
+
+#: What the cloud sets for each tunnel, and the YAML once for the connection where the tunnels agree.
+SHARED: Final = (*IKE, *ESP, "udp_encapsulation")
+_REQUIRED: Final = tuple(key for key in (*IKE, *ESP) if key not in ("ike.mode", "ike.dpd"))
 
 
 _Names = tuple[Value, Value]  #: of a connection and of a tunnel in it
@@ -32,14 +42,24 @@ class Answers:
     """What the command line tells, in the words of the YAML."""
 
     attachment: str | None = None
-    local_networks: tuple[str, ...] = ()
+    local_networks: tuple[str, ...] = ()  #: of all connections, or ``CONNECTION=NETWORK``, as the next
     remote_networks: tuple[str, ...] = ()
     active: tuple[str, ...] = ()  #: names or remote addresses of tunnels
+    only: tuple[str, ...] = ()  #: names or ids of connections; empty: all
 
-    def told(self, name: str) -> Facts:
-        """Return one answer as a fact, if it was given."""
+    def told(self, name: str, of: Collection[str] = ()) -> Facts:
+        """Return one answer as a fact, if it was given for all, or for a connection of one of these names."""
         value = getattr(self, name)
+        if isinstance(value, tuple):
+            halves = [text.rpartition("=") for text in value]
+            value = tuple(half[2] for half in halves if (half[0] in of if half[1] else not of))
         return {name: Told(value, (_option(name),))} if value else {}
+
+    def addressees(self) -> Iterator[tuple[str, Source]]:
+        """Yield whom an answer is for, as far as it is not for all, and the option."""
+        yield from ((word, _option("connection")) for word in self.only)
+        for name in NETWORKS:
+            yield from ((t.rpartition("=")[0], _option(name)) for t in getattr(self, name) if "=" in t)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +94,12 @@ class Connection:
         """What is told."""
         return self.view.facts
 
+    @property
+    def words(self) -> set[str]:
+        """What the command line may call it."""
+        told = self.facts.get("connection_id")
+        return {str(self.name.value), *([str(told.value)] if told else [])}
+
     def psk_file(self, tunnel: Tunnel) -> str:
         """Return the name of a tunnel's file in the directory of pre-shared keys."""
         return f"{self.name.value}.{tunnel.name.value}.psk"
@@ -100,30 +126,90 @@ def assemble(views: Sequence[ConnectionView], answers: Answers, problems: list[P
         )
         for name, view in zip(connection_names(views), views, strict=True)
     ]
+    problems += _unknown(connections, answers)
+    connections = [c for c in connections if not answers.only or c.words.intersection(answers.only)]
     active = _active(connections, answers.active, problems)
-    complete = tuple(_complete(connection, answers, active, problems) for connection in connections)
+    lacking = {key for key in NETWORKS if any(key not in c.facts for c in connections)}
+    complete = tuple(_complete(connection, answers, active, lacking, problems) for connection in connections)
     for connection in complete:
         problems += _gaps(connection)
-    networks = [_only(connection.facts, ("local_networks",)) for connection in complete]
-    rule = "a gateway has the same local networks in all connections"
-    gateway = merged([*networks, answers.told("local_networks")], problems, rule)
-    return Assembly(gateway, complete)
+    problems += _same_ends(complete)
+    return Assembly(_gateway(complete, answers), complete)
+
+
+def _unknown(connections: Sequence[Connection], answers: Answers) -> Iterator[Problem]:
+    """Yield answers that are for no connection there is."""
+    known = {word for connection in connections for word in connection.words}
+    for word, option in answers.addressees():
+        if word not in known:
+            there = listed([str(connection.name.value) for connection in connections], "and")
+            yield option.problem(f"{word} is the name of no connection: there are {there}")
+
+
+def _same_ends(connections: Sequence[Connection]) -> Iterator[Problem]:
+    """Yield connections between the same two ends, as IKEv1 needs them for several pairs of networks."""
+    first: dict[tuple[Value, ...], Connection] = {}
+    for connection in connections:
+        for tunnel in connection.tunnels:
+            keys = ("remote_address", "remote_id", "local_id")
+            if any(key not in tunnel.facts for key in keys):
+                continue
+            other = first.setdefault(tuple(tunnel.facts[key].value for key in keys), connection)
+            if other is not connection:
+                yield tunnel.view.where.problem(
+                    f"has the same two ends as connection {other.name.value}: one connection for each pair "
+                    "of networks cannot be expressed. In the cloud, use one connection in destination "
+                    "routing mode, or IKE version 2 with all networks; or take one with --connection"
+                )
+
+
+def _gateway(connections: Sequence[Connection], answers: Answers) -> Facts:
+    """Return the local networks: as answered, else all that connections tell."""
+    key = "local_networks"
+    told = [connection.facts[key] for connection in connections if key in connection.facts]
+    if answered := answers.told(key).get(key):
+        alike = (one for one in told if same(one.value, answered.value))
+        return {key: Told(answered.value, (*(s for one in alike for s in one.sources), *answered.sources))}
+    if not told:
+        return {}
+    networks = dict.fromkeys(n for one in told if isinstance(one.value, tuple) for n in one.value)
+    return {key: Told(tuple(networks), tuple(dict.fromkeys(s for one in told for s in one.sources)))}
 
 
 def _complete(
-    connection: Connection, answers: Answers, active: set[_Names], problems: list[Problem]
+    connection: Connection,
+    answers: Answers,
+    active: set[_Names],
+    lacking: Collection[str],
+    problems: list[Problem],
 ) -> Connection:
-    """Return the connection with the answers, its tunnels' roles, and what the tunnels share."""
-    given = [answers.told("attachment"), answers.told("remote_networks")]
+    """Return the connection with the answers, its tunnels' roles, and what the tunnels share.
+
+    An answer for all is for those that lack it, of which ``lacking`` tells whether there are any.
+    """
+    given = [answers.told("attachment")]
+    for key in NETWORKS:
+        own = answers.told(key, of=connection.words)
+        told = key in connection.facts
+        given.append(own)
+        if not own and ((told and key not in lacking) or (not told and key == "remote_networks")):
+            given.append(answers.told(key))
     facts = merged([connection.facts, *given], problems)
     connection = replace(connection, view=replace(connection.view, facts=facts))
     tunnels = _with_roles(connection, active, problems)
     if connection.says("traffic_selectors", "networks"):  # BGP is not among what they let through
         tunnels = [_without(tunnel, "inside_address", "inside_candidates") for tunnel in tunnels]
-    shared = [_only(tunnel.facts, _SHARED) for tunnel in tunnels]
-    merged(shared, problems, "the tunnels of a connection have one proposal in common")
-    view = replace(connection.view, facts={**facts, **shared[0]})
+    view = replace(connection.view, facts={**facts, **_in_common(tunnels)})
     return replace(connection, view=view, tunnels=tuple(tunnels))
+
+
+def _in_common(tunnels: Sequence[Tunnel]) -> Facts:
+    """Return what all tunnels tell alike of what may stand once; the rest stands in each of them."""
+    return {
+        key: tunnels[0].facts[key]
+        for key in SHARED
+        if all(key in t.facts and same(t.facts[key].value, tunnels[0].facts[key].value) for t in tunnels)
+    }
 
 
 def _active(connections: Sequence[Connection], named: Sequence[str], problems: list[Problem]) -> set[_Names]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vpnagent.cloud_document.assemble import ESP, IKE, Assembly, Connection, Tunnel
-from vpnagent.cloud_document.told import Facts, Value, same, written
+from vpnagent.cloud_document.assemble import SHARED, Assembly, Connection, Tunnel
+from vpnagent.cloud_document.told import Facts, Told, Value, same, written
 from vpnagent.config import units, values
 from vpnagent.config.wording import Path, key_path
 from vpnagent.config.yaml_positions import Document
@@ -23,9 +23,6 @@ _OF_CONNECTION: Final = (
     "bandwidth",
     "remote_networks",
     "traffic_selectors",
-    "udp_encapsulation",
-    *IKE,
-    *ESP,
 )
 _OF_TUNNEL: Final = ("role", "remote_address", "remote_id", "local_id", "inside_address")
 
@@ -45,9 +42,9 @@ class Present:
 
 def drift(assembly: Assembly, present: Present) -> list[Problem]:
     """Return every difference, in the order of the file. Raises nothing: both sides are valid."""
-    found = list(
-        _values(assembly.gateway, ("local_networks",), present, ("gateway",), present.config.gateway)
-    )
+    found: list[Problem] = []
+    if all("local_networks" not in connection.facts for connection in assembly.connections):
+        found += _values(assembly.gateway, ("local_networks",), present, ("gateway",), present.config.gateway)
     for connection in assembly.connections:
         index = _index(connection, present.config)
         if index is None:
@@ -55,7 +52,7 @@ def drift(assembly: Assembly, present: Present) -> list[Problem]:
             found.append(present.drift(("connections",), text))
         else:
             found += _connection(connection, present, index)
-    return sorted(found, key=lambda problem: problem.line)
+    return sorted(dict.fromkeys(found), key=lambda problem: problem.line)
 
 
 def not_compared(assembly: Assembly, config: values.Config) -> list[str]:
@@ -66,7 +63,11 @@ def not_compared(assembly: Assembly, config: values.Config) -> list[str]:
 
 def _index(connection: Connection, config: values.Config) -> int | None:
     """Return which of the present connections a document is about."""
-    remote = {_told(tunnel.facts, "remote_address") for tunnel in connection.tunnels}
+    ends = {(_told(t.facts, "remote_address"), _told(t.facts, "local_id")) for t in connection.tunnels}
+    for index, there in enumerate(config.connections):  # two lines may lead to one address
+        if any((str(tunnel.remote_address), tunnel.local_id) in ends for tunnel in there.tunnels):
+            return index
+    remote = {address for address, _ in ends}
     for index, there in enumerate(config.connections):
         if any(str(tunnel.remote_address) in remote for tunnel in there.tunnels):
             return index
@@ -78,7 +79,14 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
     here = ("connections", index)
     there = present.config.connections[index]
     yield from _values(connection.facts, _OF_CONNECTION, present, here, there)
+    if there.local_networks:
+        yield from _values(connection.facts, ("local_networks",), present, here, there)
+    else:
+        yield from _values(
+            connection.facts, ("local_networks",), present, ("gateway",), present.config.gateway
+        )
     left = dict(enumerate(there.tunnels))
+    matched: dict[int, Tunnel] = {}
     for tunnel in connection.tunnels:
         match = _match(tunnel, left)
         if match is None:
@@ -87,20 +95,51 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
             yield present.drift((*here, "tunnels"), text)
         else:
             path, old = (*here, "tunnels", match), left.pop(match)
+            matched[match] = tunnel
             yield from _tunnel(tunnel, present, path, old)
             if connection.says("bgp", "off") and old.inside_address:
                 text = f"{old.inside_address}, but BGP is off in {connection.facts['bgp'].sources[0]}"
                 text += ": the cloud has no address inside the tunnel"
                 yield present.drift((*path, "inside_address"), text)
+    yield from _settings(matched, present, here)
     for number, old in left.items():
         text = f"{old.name}, to {old.remote_address}, is not in {connection.view.where}"
         yield present.drift((*here, "tunnels", number), text)
+
+
+def _settings(matched: Mapping[int, Tunnel], present: Present, here: Path) -> Iterator[Problem]:
+    """Yield what differs of the settings that tunnels may share: once where all of them differ alike."""
+    there = present.config.connections[int(here[1])]
+    for key in SHARED:
+        differing: dict[int, tuple[Value, Told]] = {}
+        for number, tunnel in matched.items():
+            have = _as_written(key, _setting(there, there.tunnels[number], key))
+            if key in tunnel.facts and not _agrees(key, tunnel.facts[key].value, have):
+                differing[number] = have, tunnel.facts[key]
+        alike = len({(have, told.value) for have, told in differing.values()}) == 1
+        once = alike and len(differing) == len(there.tunnels)
+        for number, (have, told) in list(differing.items())[: 1 if once else None]:
+            place = here if once else (*here, "tunnels", number)
+            yield present.drift((*place, *key.split(".")), _difference(have, told))
+
+
+def _setting(connection: values.Connection, tunnel: values.Tunnel, key: str) -> object:
+    phase, _, name = key.partition(".")
+    match phase:
+        case "ike":
+            return getattr(connection.ike_of(tunnel), name)
+        case "esp":
+            return getattr(connection.esp_of(tunnel), name)
+        case _:
+            return connection.udp_encapsulation_of(tunnel)
 
 
 def _match(tunnel: Tunnel, present: Mapping[int, values.Tunnel]) -> int | None:
     """Return which of the present tunnels this one is: by its address, else by its name."""
     remote = _told(tunnel.facts, "remote_address")
     by_address = [number for number, old in present.items() if str(old.remote_address) == remote]
+    ours = _told(tunnel.facts, "local_id")
+    by_address.sort(key=lambda number: present[number].local_id != ours)
     by_name = [number for number, old in present.items() if old.name == tunnel.name.value]
     return next(iter(by_address + by_name), None)
 
@@ -121,10 +160,13 @@ def _values(
         value = there
         for part in parts:
             value = getattr(value, part)
-        told, have = facts[key].value, _as_written(key, value)
-        if not _agrees(key, told, have):
-            text = f"{written(have)}, but {written(told)} in {facts[key].sources[0]}"
-            yield present.drift((*path, *parts), text)
+        have = _as_written(key, value)
+        if not _agrees(key, facts[key].value, have):
+            yield present.drift((*path, *parts), _difference(have, facts[key]))
+
+
+def _difference(have: Value, told: Told) -> str:
+    return f"{written(have)}, but {written(told.value)} in {told.sources[0]}"
 
 
 def _agrees(key: str, told: Value, have: Value) -> bool:
@@ -148,6 +190,8 @@ def _as_written(key: str, value: object) -> Value:
             return str(value.value)
         case tuple():
             return tuple(map(str, value))
+        case bool():
+            return value
         case int() | float():
             return int(value)
         case None:

@@ -7,9 +7,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent.cloud import CLOUD_SERVICES
-from vpnagent.cloud_document.assemble import ESP, IKE, Assembly, Connection, Tunnel
+from vpnagent.cloud_document.assemble import ESP, IKE, SHARED, Assembly, Connection, Tunnel
 from vpnagent.cloud_document.outline import Entry, Item, Leaf, Question, Remark, Section, Sequence
-from vpnagent.cloud_document.told import Facts, Told, written
+from vpnagent.cloud_document.told import Facts, Told, Value, same, written
 from vpnagent.config.weaknesses import GUOMI
 from vpnagent.config.wording import listed
 from vpnagent.secret import Secret
@@ -72,24 +72,26 @@ def layout(assembly: Assembly, psk_directory: str | None) -> tuple[Entry, ...]:
         Sequence(
             "connections",
             tuple(
-                Item(connection.view.where, tuple(_connection(connection, psk_directory)))
+                Item(connection.view.where, tuple(_connection(connection, assembly, psk_directory)))
                 for connection in assembly.connections
             ),
         ),
     )
 
 
-def _connection(connection: Connection, psk_directory: str | None) -> Iterator[Entry]:
-    facts = connection.facts
+def _connection(connection: Connection, assembly: Assembly, psk_directory: str | None) -> Iterator[Entry]:
+    facts, gateway = connection.facts, assembly.gateway
     yield Leaf("name", str(connection.name.value), connection.name.sources)
     yield from _leaves(facts, "attachment") or [_ATTACHMENT]
     yield from _leaves(facts, "gateway_id", "network_type")
     yield from _leaves(facts, "bandwidth") or [_BANDWIDTH]
     yield from _leaves(facts, "remote_networks") or [_REMOTE_NETWORKS]
+    if "local_networks" in facts and not same(*(f["local_networks"].value for f in (facts, gateway))):
+        yield from _leaves(facts, "local_networks")
+    yield from _priority(connection, assembly.connections)
     yield from _leaves(facts, "traffic_selectors")
     yield from _leaves(facts, "udp_encapsulation")
-    yield Section("ike", tuple(_leaves(facts, *IKE)))
-    yield Section("esp", tuple(_leaves(facts, *ESP)))
+    yield from _sections(facts)
     yield from _guomi(connection)
     yield from _remarks(facts)
     if any("inside_address" not in tunnel.facts for tunnel in connection.tunnels):
@@ -105,9 +107,11 @@ def _connection(connection: Connection, psk_directory: str | None) -> Iterator[E
                     Leaf("name", str(tunnel.name.value), tunnel.name.sources),
                     *_leaves(tunnel.facts, "role"),
                     *([_ROLE] if asks_role and index == 0 else []),
+                    *_line(tunnel, assembly.connections),
                     *_tunnel(tunnel),
                     *_key(connection, tunnel, psk_directory),
                     *(_leaves(tunnel.facts, "inside_address") or _inside_address(tunnel.facts)),
+                    *_own_settings(connection, tunnel),
                 ),
             )
             for index, tunnel in enumerate(connection.tunnels)
@@ -164,6 +168,51 @@ def _guomi(connection: Connection) -> Iterator[Remark]:
             "in place of pre-shared keys. No strongSwan release can do that. Use a VPN gateway of the "
             "ordinary type, with aes and sha on both ends; see AlgorithmMissing in docs/check.md."
         )
+
+
+def _priority(connection: Connection, connections: tuple[Connection, ...]) -> Iterator[Entry]:
+    """Yield a rank for a connection that is not the first to its networks: weights of routes are not told."""
+    before = connections[: connections.index(connection)]
+    ours = set(_networks(connection.facts))
+    sharing = [c for c in before if ours.intersection(_networks(c.facts))]
+    if sharing and not connection.says("attachment", "transit-router"):
+        yield Remark(
+            f"it shares networks with {listed([str(c.name.value) for c in sharing], 'and')} and comes after: "
+            "the lowest priority goes first, as the weights of the cloud's routes should have it."
+        )
+        yield Leaf("priority", len(sharing))
+
+
+def _line(tunnel: Tunnel, connections: tuple[Connection, ...]) -> Iterator[Entry]:
+    """Yield what tells two lines to one address of the cloud apart."""
+    peer = _value(tunnel, "remote_address")
+    lines = [t for c in connections for t in c.tunnels if peer and _value(t, "remote_address") == peer]
+    if len({_value(line, "local_id") for line in lines}) > 1:
+        number = next(n for n, line in enumerate(lines) if line is tunnel)
+        yield Question(
+            "local_address",
+            f"192.0.2.{10 + number}",
+            "which address of this gateway is this line's? Tunnels to one address of the cloud are told "
+            "apart by it; uplink: INTERFACE holds each to its provider.",
+        )
+
+
+def _value(tunnel: Tunnel, key: str) -> Value | None:
+    return tunnel.facts[key].value if key in tunnel.facts else None
+
+
+def _sections(facts: Facts) -> Iterator[Section]:
+    asks = "ike.dpd" in facts and facts["ike.dpd"].value is True  # as everybody does: not worth a line
+    for phase, keys in (("ike", IKE[:-1] if asks else IKE), ("esp", ESP)):
+        if leaves := _leaves(facts, *keys):
+            yield Section(phase, tuple(leaves))
+
+
+def _own_settings(connection: Connection, tunnel: Tunnel) -> Iterator[Entry]:
+    """Yield what the tunnels of the connection do not have in common."""
+    own = {key: told for key, told in tunnel.facts.items() if key in SHARED and key not in connection.facts}
+    yield from _leaves(own, "udp_encapsulation")
+    yield from _sections(own)
 
 
 def _inside_address(facts: Facts) -> Iterator[Question]:

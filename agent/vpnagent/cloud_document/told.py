@@ -88,4 +88,6 @@ def _contradiction(key: str, known: Told, told: Told, rule: str) -> Problem:
 
 def written(value: Value) -> str:
     """Return a value as a message shows it."""
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -209,6 +209,7 @@ def _described_tunnel(tunnel: JsonObject, prefix: str, bgp: str, *, with_bgp: bo
     facts.add("remote_address", tunnel.text("InternetIp"), tunnel.source("InternetIp"))
     _add_identities(facts, ike, _DESCRIBE)
     facts.add("role", tunnel.word("Role", ROLE), tunnel.source("Role"))
+    facts.add("ike.dpd", tunnel.boolean("EnableDpd"), tunnel.source("EnableDpd"))
     if (traversal := tunnel.boolean("EnableNatTraversal")) is not None:
         word = "always" if traversal else "never"
         facts.add("udp_encapsulation", word, tunnel.source("EnableNatTraversal"))

@@ -78,7 +78,7 @@ def _origin(leaf: Leaf) -> str:
 def _value(leaf: Leaf) -> str:
     if isinstance(leaf.value, tuple):
         return f"[{', '.join(map(scalar, leaf.value))}]"
-    return str(leaf.value) if isinstance(leaf.value, int) else scalar(leaf.value)
+    return str(leaf.value).lower() if isinstance(leaf.value, int) else scalar(leaf.value)
 
 
 def scalar(text: str) -> str:

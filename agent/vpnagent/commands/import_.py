@@ -35,6 +35,7 @@ class Options:
     local_networks: tuple[str, ...]
     remote_networks: tuple[str, ...]
     active: tuple[str, ...]
+    connections: tuple[str, ...]
 
 
 @click.command("import")
@@ -63,21 +64,28 @@ class Options:
     "--local-network",
     "local_networks",
     multiple=True,
-    metavar="NETWORK",
-    help="A network of the data centre; may be repeated.",
+    metavar="[CONNECTION=]NETWORK",
+    help="A network of the data centre, of one connection or of all; may be repeated.",
 )
 @click.option(
     "--remote-network",
     "remote_networks",
     multiple=True,
-    metavar="NETWORK",
-    help="A network behind the cloud's end; may be repeated.",
+    metavar="[CONNECTION=]NETWORK",
+    help="A network behind the cloud's end, of one connection or of all that lack it; may be repeated.",
 )
 @click.option(
     "--active",
     multiple=True,
     metavar="TUNNEL",
     help="The active tunnel: its id or the cloud's address; may be repeated.",
+)
+@click.option(
+    "--connection",
+    "connections",
+    multiple=True,
+    metavar="ID",
+    help="Only this connection of the documents, by id or name; may be repeated. Default: all.",
 )
 def import_(files: tuple[str, ...], **options: Any) -> None:
     """Make a configuration of what DownloadVpnConnectionConfig and DescribeVpnConnection answer.
@@ -103,6 +111,7 @@ def import_(files: tuple[str, ...], **options: Any) -> None:
         local_networks=given.local_networks,
         remote_networks=given.remote_networks,
         active=given.active,
+        only=given.connections,
     )
     assembly = assembly_of(documents, answers)
     if given.present is None:

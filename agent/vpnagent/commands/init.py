@@ -112,6 +112,7 @@ def _import(documents: Sequence[str], output: str, given: dict[str, Any]) -> Non
         local_networks=tuple(map(str, given["local_networks"])),
         remote_networks=tuple(map(str, given["remote_networks"])),
         active=(),
+        connections=(),
     )
 
 

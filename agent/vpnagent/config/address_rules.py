@@ -4,6 +4,7 @@ Three spaces must not mix: the underlay (``remote_address``, ``local_address``),
 into a tunnel; the inside of the tunnels (``inside_address``); and what the tunnels carry.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
@@ -21,8 +22,12 @@ def prefixes_stand_once(config: Config) -> Iterator[Violation]:
     lists: list[tuple[Path, tuple[IPv4Network, ...]]] = [
         (("gateway", "local_networks"), config.gateway.local_networks),
         *(
-            ((*path, "remote_networks"), connection.remote_networks)
+            ((*path, key), networks)
             for path, connection in connections(config)
+            for key, networks in (
+                ("remote_networks", connection.remote_networks),
+                ("local_networks", connection.local_networks),
+            )
         ),
     ]
     for path, networks in lists:
@@ -33,7 +38,7 @@ def prefixes_stand_once(config: Config) -> Iterator[Violation]:
 def remote_and_local_are_apart(config: Config) -> Iterator[Violation]:
     """What is behind the cloud is not behind us."""
     for path, network in _remote_networks(config):
-        for local in config.gateway.local_networks:
+        for local in config.local_networks():
             if network.overlaps(local):
                 yield Violation(path, said("{} must not overlap the local network {}", network, local))
 
@@ -41,6 +46,7 @@ def remote_and_local_are_apart(config: Config) -> Iterator[Violation]:
 def underlay_stays_outside(config: Config) -> Iterator[Violation]:
     """IKE and ESP packets routed into a tunnel would never leave; nor may our own addresses be remote."""
     own = [("the source_address", config.gateway.source_address)]
+    own += [(f"the source_address of {c.name}", c.source_address) for c in config.connections]
     for place in tunnels(config):
         own.append((f"the remote_address of {place.tunnel.key}", place.tunnel.remote_address))
         own.append((f"the local_address of {place.tunnel.key}", place.tunnel.local_address))
@@ -63,7 +69,20 @@ def outer_addresses_are_apart(config: Config) -> Iterator[Violation]:
     """A pair of outer addresses is how charon tells peers apart; %any pairs with every local address."""
     for one, two in _pairs_to_one_address(config):
         locals_ = {one.tunnel.local_address, two.tunnel.local_address}
-        if len(locals_) == 1 or None in locals_:
+        if len(locals_) > 1 and None not in locals_:
+            continue
+        if one.tunnel.local_id and two.tunnel.local_id and one.tunnel.local_id != two.tunnel.local_id:
+            # Two lines: each is known to the cloud by an address of its own.
+            yield Violation(
+                two.key("local_address"),
+                said(
+                    "must be another than that of {}, and neither may be %any: tunnels to one "
+                    "remote_address, {}, are told apart by it",
+                    one.tunnel.key,
+                    two.tunnel.remote_address,
+                ),
+            )
+        else:
             yield Violation(
                 two.key("remote_address"),
                 said(
@@ -100,7 +119,7 @@ def inside_addresses_are_apart(config: Config) -> Iterator[Violation]:
     # A wider remote network is fine, and needed for selectors: the connected /30 is more specific.
     narrow = [network for _, network in _remote_networks(config) if network.prefixlen >= SLASH_30]
     for place, network in inside:
-        for local in config.gateway.local_networks:
+        for local in config.local_networks():
             if network.overlaps(local):
                 text = said("{} must not overlap the local network {}", network, local)
                 yield Violation(place.key("inside_address"), text)
@@ -130,17 +149,55 @@ def probes_fit_the_selectors(config: Config) -> Iterator[Violation]:
     narrow = [
         place for place in tunnels(config) if place.connection.traffic_selectors is TrafficSelectors.NETWORKS
     ]
-    source = config.gateway.source_address
-    if narrow and source and not _within(source, config.gateway.local_networks):
-        text = said(f"{{}} must be in a local network, as {_ONLY_NETWORKS}", source)
-        yield Violation(("gateway", "source_address"), text)
     for place in narrow:
+        yield from _source_outside(config, place)
         for target in place.tunnel.probe.targets:
             if not _within(target, place.connection.remote_networks):
                 text = said(
                     f"its probes' target {{}} must be in a remote network, as {_ONLY_NETWORKS}", target
                 )
                 yield Violation(place.path, text)
+
+
+def _source_outside(config: Config, place: Place) -> Iterator[Violation]:
+    connection, source = place.connection, config.source_of(place.connection)
+    if source is None or _within(source, config.local_networks_of(connection)):
+        return
+    path: Path = ("gateway", "source_address")
+    text = said(f"{{}} must be in a local network, as {_ONLY_NETWORKS}", source)
+    if connection.source_address:
+        path = (*place.path[:2], "source_address")
+    elif connection.local_networks:
+        path = (*place.path[:2], "source_address")
+        rule = f"is required: the gateway's, {{}}, is in none of its local_networks, and {_ONLY_NETWORKS}"
+        text = said(rule, source)
+    yield Violation(path, text)
+
+
+def sharers_have_one_route(config: Config) -> Iterator[Violation]:
+    """One route has one source and one metric."""
+    first: dict[IPv4Network, Connection] = {}
+    for path, connection in connections(config):
+        for network in connection.remote_networks:
+            other = first.setdefault(network, connection)
+            differing = [
+                (key, mine, its)
+                for key, mine, its in (
+                    ("source_address", config.source_of(connection), config.source_of(other)),
+                    ("route_metric", connection.route_metric, other.route_metric),
+                )
+                if mine != its
+            ]
+            for key, mine, its in differing:
+                rule = "must be that of {}, {}, not {}: they share {}, and one route leads there"
+                text = said(rule, other.name, _or_none(its), _or_none(mine), network)
+                yield Violation((*path, key), text)
+            if differing:
+                break
+
+
+def _or_none(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 _ONLY_NETWORKS = "traffic_selectors networks let nothing else through"
@@ -159,11 +216,10 @@ def shared_prefixes_are_ecmp(config: Config) -> Iterator[Violation]:
             sharing.setdefault(network, {}).setdefault(connection.name, (where, connection))
     for network, users in sharing.items():
         last, _ = [*users.values()][-1]
-        if len(users) > 1 and any(c.forwarding is not Forwarding.ECMP for _, c in users.values()):
-            text = said(
-                "{} is in {}: connections share a network only if all are ecmp", network, listed(users, "and")
-            )
-            yield Violation(last, text)
+        equal = Counter(connection.priority for _, connection in users.values())
+        if any(c.forwarding is not Forwarding.ECMP and equal[c.priority] > 1 for _, c in users.values()):
+            rule = "{} is in {}: connections share a network only if all are ecmp, or differ in priority"
+            yield Violation(last, said(rule, network, listed(users, "and")))
         if len(users) > MAX_ECMP_CONNECTIONS:
             text = said(
                 f"{{}} must not be in more than {MAX_ECMP_CONNECTIONS} connections, not {{}}",
@@ -188,4 +244,5 @@ ADDRESS_RULES = (
     probes_have_targets,
     probes_fit_the_selectors,
     shared_prefixes_are_ecmp,
+    sharers_have_one_route,
 )

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface
+from typing import TypeVar
 
 from vpnagent.config import hooks, values
 from vpnagent.config.address_kinds import PRIVATE
@@ -20,6 +21,7 @@ from vpnagent.config.file_models import (
     ConnectionSection,
     EspSection,
     GatewaySection,
+    IkeSection,
     MetricsTlsSection,
     ProbeSection,
     TunnelSection,
@@ -158,7 +160,11 @@ def _connection(section: ConnectionSection, folder: str, psks: Sequence[Secret |
         forwarding=_forwarding(section),
         network_type=section.network_type or _network_type(section.tunnels),
         remote_networks=section.remote_networks,
+        local_networks=section.local_networks or (),
+        source_address=section.source_address,
         exits=section.exits,
+        priority=section.priority,
+        route_metric=section.route_metric,
         traffic_selectors=section.traffic_selectors,
         ike=values.Ike(**dict(section.ike)),
         esp=_esp(section.esp),
@@ -201,6 +207,8 @@ def _tunnel(
     connection: ConnectionSection, section: TunnelSection, *, role: Role, folder: str, psk: Secret | None
 ) -> values.Tunnel:
     key = TunnelKey(connection.name, section.name)
+    ike, esp = merged(connection.ike, section.ike), merged(connection.esp, section.esp)
+    encapsulation = section.udp_encapsulation
     return values.Tunnel(
         key=key,
         role=role,
@@ -217,7 +225,18 @@ def _tunnel(
         if_id=section.if_id or if_id(key),
         weight=section.weight,
         probe=_probe(connection.probe, section),
+        ike=None if ike == connection.ike else values.Ike(**dict(ike)),
+        esp=None if esp == connection.esp else _esp(esp),
+        udp_encapsulation=None if encapsulation == connection.udp_encapsulation else encapsulation,
     )
+
+
+S = TypeVar("S", IkeSection, EspSection)
+
+
+def merged(base: S, override: S) -> S:
+    """Return a connection's section with what a tunnel's says instead, key by key."""
+    return base.model_copy(update={key: getattr(override, key) for key in override.model_fields_set})
 
 
 def _certificates(section: CertificateSection, folder: str) -> values.CertificateFiles:

@@ -29,6 +29,7 @@ ENCRYPTION: Final = ("aes128", "aes192", "aes256", "3des", "des", "aes128gcm16",
 INTEGRITY: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sm3")
 DH_GROUPS: Final = (1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 24, 31)  #: IANA numbers
 MAX_HOOKS: Final = 8
+MAX_ROUTE_METRIC: Final = 4278198271  #: just above the guards
 MAX_TUNNELS: Final = 2  #: the cloud gives a connection one or two
 
 _ENCRYPTION: Final = choice(*ENCRYPTION)
@@ -165,6 +166,10 @@ class IkeSection(Section):
     dpd_delay: Annotated[float, duration("1s", "1h")] = key(
         "Silence after which charon asks whether the peer is alive.", "10s"
     )
+    dpd: Annotated[bool, field_types.BOOLEAN] = key(
+        "Whether it asks at all, as the cloud's EnableDpd: the probes tell sooner whether a tunnel works.",
+        True,
+    )
 
 
 class EspSection(Section):
@@ -264,6 +269,11 @@ class TunnelSection(Section):
     inside_address: Annotated[IPv4Interface | None, address_kinds.INSIDE_ADDRESS] = key(
         "This gateway's address of the /30 inside the tunnel; the other one is the cloud's, and is probed."
     )
+    ike: IkeSection = key("What is different in this tunnel's phase 1: keys as in `connections[].ike`.", {})
+    esp: EspSection = key("What is different in this tunnel's phase 2: keys as in `connections[].esp`.", {})
+    udp_encapsulation: Annotated[UdpEncapsulation | None, member(UdpEncapsulation)] = key(
+        "This tunnel's. Default: the connection's."
+    )
     targets: Addresses = key(
         "Targets of this tunnel's probes, before any others.", [], title="list of IPv4 addresses"
     )
@@ -296,11 +306,28 @@ class ConnectionSection(Section):
         "need it. Default: private where every `remote_address` is a private one, else public."
     )
     remote_networks: Networks = required("Networks that are routed into the tunnels.")
+    local_networks: Annotated[
+        tuple[Annotated[IPv4Network, address_kinds.NETWORK], ...] | None,
+        Field(min_length=1, title="list of IPv4 networks"),
+    ] = key("What of the data centre this connection is for. Default: the gateway's.")
+    source_address: Annotated[IPv4Address | None, address_kinds.ADDRESS] = key(
+        "Source of the gateway's own packets to this connection's networks. Default: the gateway's."
+    )
     exits: Interfaces = key(
         "Interfaces by which the remote networks may be reached beside the tunnels, such as a leased line: "
         "`agent.leak_guard` lets it pass.",
         [],
         title="list of names of interfaces",
+    )
+    priority: Annotated[int, integer(0, 255)] = key(
+        "Rank among connections that share networks: those of the lowest number carry, the others are their "
+        "standby, as the cloud's destination routes with weights have it.",
+        0,
+    )
+    route_metric: Annotated[int, integer(0, MAX_ROUTE_METRIC)] = key(
+        "Metric of the routes into the tunnels. Routes of others to the same networks, such as a leased "
+        "line's, go before them with a lower one, and behind them with a higher one; the line is in `exits`.",
+        0,
     )
     traffic_selectors: Annotated[TrafficSelectors, member(TrafficSelectors)] = key(
         "`any`: 0.0.0.0/0 both ways, the cloud's destination routing mode. `networks`: the local and remote "

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
-from vpnagent.config.values import Config, Connection, Tunnel
+from vpnagent.config.values import Config, Connection, Esp, Ike, Tunnel
 from vpnagent.config.wording import Path
 
 
@@ -17,6 +17,27 @@ class Place(NamedTuple):
     def key(self, name: str) -> Path:
         """Return the path of one of the tunnel's keys."""
         return (*self.path, name)
+
+    def setting(self, *names: str) -> Path:
+        """Return the path of ``udp_encapsulation``, or of ``ike`` or ``esp`` and a key of it.
+
+        That is the tunnel's own where it differs from its connection's, which all others share.
+        """
+        own, shared = (getattr(holder, names[0]) for holder in (self.tunnel, self.connection))
+        for name in names[1:]:
+            own, shared = own and getattr(own, name), getattr(shared, name)
+        differs = getattr(self.tunnel, names[0]) is not None and own != shared
+        return (*(self.path if differs else self.path[:2]), *names)
+
+    @property
+    def ike(self) -> Ike:
+        """The tunnel's phase 1."""
+        return self.connection.ike_of(self.tunnel)
+
+    @property
+    def esp(self) -> Esp:
+        """The tunnel's phase 2."""
+        return self.connection.esp_of(self.tunnel)
 
 
 def connections(config: Config) -> Iterator[tuple[Path, Connection]]:

@@ -9,18 +9,20 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.address_rules import ADDRESS_RULES
-from vpnagent.config.places import Place, connections, repeated, tunnels
+from vpnagent.config.places import connections, repeated, tunnels
 from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
 from vpnagent.config.wording import Path, Violation, listed, said, shown
 
 IKEV1: Final = 1
+MAX_LANES: Final = 100  #: as many priorities as our ip rules have
 
 Rule = Callable[[Config], Iterator[Violation]]
 
 
 def violations(config: Config) -> list[Violation]:
     """Return everything that is wrong between the values; nothing for a configuration that can be used."""
-    return [violation for rule in RULES for violation in rule(config)]
+    # Tunnels that share what is wrong say so of one place.
+    return list(dict.fromkeys(violation for rule in RULES for violation in rule(config)))
 
 
 def names_are_unique(config: Config) -> Iterator[Violation]:
@@ -67,19 +69,17 @@ def sides_are_no_tunnels(config: Config) -> Iterator[Violation]:
 
 
 def uplinks_fit_together(config: Config) -> Iterator[Violation]:
-    """A host route tells packets apart by their destination only: one remote address, one way."""
-    first: dict[IPv4Address, Place] = {}
+    """A gateway is one of an uplink; for several uplinks to one address there are so many ip rules."""
+    ways: dict[IPv4Address, set[tuple[str | None, IPv4Address | None]]] = {}
     for place in tunnels(config):
         tunnel = place.tunnel
         if tunnel.uplink_gateway and not tunnel.uplink:
             yield Violation(place.key("uplink_gateway"), said("has no meaning without uplink"))
-        other = first.setdefault(tunnel.remote_address, place).tunnel
-        for key in ("uplink", "uplink_gateway"):
-            mine, its = getattr(tunnel, key), getattr(other, key)
-            if mine != its:
-                rule = "must be that of {}, {}, not {}: one route leads to {}"
-                text = said(rule, other.key, its or "none", mine or "none", tunnel.remote_address)
-                yield Violation(place.key(key), text)
+        ways.setdefault(tunnel.remote_address, set()).add((tunnel.uplink, tunnel.uplink_gateway))
+    apart = [p for p in tunnels(config) if len(ways[p.tunnel.remote_address]) > 1 and p.tunnel.uplink]
+    for place in apart[MAX_LANES:]:
+        text = said(f"must not be one of more than {MAX_LANES} to shared addresses")
+        yield Violation(place.key("uplink"), text)
 
 
 def one_tunnel_is_active(config: Config) -> Iterator[Violation]:
@@ -104,21 +104,22 @@ def weights_have_a_meaning(config: Config) -> Iterator[Violation]:
 
 def ike_fits_together(config: Config) -> Iterator[Violation]:
     """What the versions of IKE lack."""
-    for path, connection in connections(config):
-        ike = connection.ike
+    for place in tunnels(config):
+        ike, own = place.ike, place.path if place.tunnel.ike else place.path[:2]
         if ike.version != IKEV1 and ike.mode != "main":
             text = said("IKE version 2 has no modes: must be main, not {}", ike.mode)
-            yield Violation((*path, "ike", "mode"), text)
+            yield Violation((*own, "ike", "mode"), text)
         if ike.version == IKEV1 and "gcm" in ike.encryption:
             yield Violation(
-                (*path, "ike", "encryption"),
+                (*own, "ike", "encryption"),
                 said(
                     "{} needs IKE version 2: version 1 has no AES-GCM for itself (RFC 5282)", ike.encryption
                 ),
             )
-        networks = (config.gateway.local_networks, connection.remote_networks)
+    for path, connection in connections(config):
+        networks = (config.local_networks_of(connection), connection.remote_networks)
         if (
-            ike.version == IKEV1
+            any(connection.ike_of(tunnel).version == IKEV1 for tunnel in connection.tunnels)
             and connection.traffic_selectors is TrafficSelectors.NETWORKS
             and any(len(several) > 1 for several in networks)
         ):
@@ -136,7 +137,7 @@ def identities_are_known(config: Config) -> Iterator[Violation]:
     for place in tunnels(config):
         if not place.tunnel.local_id:
             yield Violation(place.key("local_id"), said("is required, as local_address is %any"))
-        ike = place.connection.ike
+        ike = place.ike
         if ike.version != IKEV1 or ike.mode != "main" or place.tunnel.certificates:
             continue
         for key in ("local_id", "remote_id"):
@@ -166,15 +167,16 @@ def ends_are_not_swapped(config: Config) -> Iterator[Violation]:
 
 
 def keys_are_told_apart(config: Config) -> Iterator[Violation]:
-    """Charon finds a pre-shared key by the peer's identity alone: one identity, one key."""
+    """Charon finds a pre-shared key by the identities of both ends: one pair, one key."""
     keyed = [place for place in tunnels(config) if place.tunnel.psk and place.tunnel.remote_id]
-    for place, _, other in repeated((place, place.tunnel.remote_id.casefold()) for place in keyed):
+    pairs = ((p, (p.tunnel.remote_id.casefold(), p.tunnel.local_id.casefold())) for p in keyed)
+    for place, _, other in repeated(pairs):
         if place.tunnel.psk != other.tunnel.psk:
             yield Violation(
                 place.key("remote_id"),
                 said(
-                    "{} is the remote_id of {} too, with another key: charon finds a pre-shared key by the "
-                    "remote id alone",
+                    "{} is the remote_id of {} too, with the same local_id and another key: charon finds a "
+                    "pre-shared key by the two ids",
                     shown(place.tunnel.remote_id),
                     other.tunnel.key,
                 ),

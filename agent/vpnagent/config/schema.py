@@ -55,21 +55,23 @@ def _reference(field: Json) -> str | None:
 
 
 def tables() -> str:
-    """Return a heading, a sentence and a table for each mapping of the file, in the order of the file."""
+    """Return a heading, a sentence and a table for each kind of mapping, in the order of the file."""
     found = schema()
-    return "\n\n".join(_tables("", found, found["$defs"])) + "\n"
+    return "\n\n".join(_tables("", found, dict(found["$defs"]))) + "\n"
 
 
 def _tables(path: str, section: Json, definitions: Json) -> Iterator[str]:
+    """Yield them; those that were, at another path, are taken out of ``definitions``."""
     fields = section["properties"]
     rows = [_row(name, field, required=name in section.get("required", ())) for name, field in fields.items()]
     heading = f"## `{path}`" if path else "## The file"
     table = ["| key | type | default | meaning |", "|---|---|---|---|", *rows]
     yield "\n".join([heading, "", section["description"], "", *table])
     for name, field in fields.items():
-        if reference := _reference(field):
+        reference = _reference(field)
+        if reference and (definition := definitions.pop(reference, None)):
             inner = f"{path}.{name}".removeprefix(".") + ("[]" if "items" in field else "")
-            yield from _tables(inner, definitions[reference], definitions)
+            yield from _tables(inner, definition, definitions)
 
 
 def _row(name: str, field: Json, *, required: bool) -> str:

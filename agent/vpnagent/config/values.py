@@ -150,6 +150,7 @@ class Ike:
     dh_group: int  #: IANA number
     lifetime: float  #: seconds; the cloud's hard limit
     dpd_delay: float  #: seconds
+    dpd: bool = True  #: whether charon asks at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +210,9 @@ class Tunnel:
     if_id: int  #: 1 to 2**32 - 1
     weight: int  #: 1 to 255; ecmp only
     probe: Probe
+    ike: Ike | None = None  #: None: the connection's, as with the next two; ``Connection.ike_of`` and so on
+    esp: Esp | None = None
+    udp_encapsulation: UdpEncapsulation | None = None
 
     @property
     def name(self) -> str:
@@ -236,7 +240,23 @@ class Connection:
     tunnels: tuple[Tunnel, ...]
     network_type: NetworkType = NetworkType.PUBLIC
     exits: tuple[str, ...] = ()  #: interfaces by which the remote networks may be reached too
+    priority: int = 0  #: among connections that share networks: the lowest goes first
+    route_metric: int = 0  #: of the routes into the tunnels: others' with a lower one go before them
     shared_targets: tuple[IPv4Address, ...] = ()  #: behind all tunnels, whether or not a tunnel is asked them
+    local_networks: tuple[IPv4Network, ...] = ()  #: empty: the gateway's; ``Config.local_networks_of``
+    source_address: IPv4Address | None = None  #: None: the gateway's; ``Config.source_of``
+
+    def ike_of(self, tunnel: Tunnel) -> Ike:
+        """Return phase 1 of one of the tunnels."""
+        return tunnel.ike or self.ike
+
+    def esp_of(self, tunnel: Tunnel) -> Esp:
+        """Return phase 2 of one of the tunnels."""
+        return tunnel.esp or self.esp
+
+    def udp_encapsulation_of(self, tunnel: Tunnel) -> UdpEncapsulation:
+        """Return whether one of the tunnels has its ESP in UDP."""
+        return tunnel.udp_encapsulation or self.udp_encapsulation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,3 +284,16 @@ class Config:
     def tunnels(self) -> tuple[Tunnel, ...]:
         """All tunnels of all connections, in the order of the file."""
         return tuple(tunnel for connection in self.connections for tunnel in connection.tunnels)
+
+    def local_networks_of(self, connection: Connection) -> tuple[IPv4Network, ...]:
+        """What of the data centre a connection is for."""
+        return connection.local_networks or self.gateway.local_networks
+
+    def local_networks(self) -> tuple[IPv4Network, ...]:
+        """All of the data centre that any connection is for, and the gateway's; each once."""
+        of_connections = (n for connection in self.connections for n in connection.local_networks)
+        return tuple(dict.fromkeys((*self.gateway.local_networks, *of_connections)))
+
+    def source_of(self, connection: Connection) -> IPv4Address | None:
+        """The source of the gateway's own packets to a connection's networks; None: the kernel picks."""
+        return connection.source_address or self.gateway.source_address

@@ -76,27 +76,33 @@ def weaknesses(config: Config) -> list[Finding]:
 
 
 def _algorithms(config: Config) -> Iterator[Finding]:
-    for path, connection in connections(config):
-        ike, esp = connection.ike, connection.esp
-        used: list[tuple[Path, str | int | None]] = [
-            (("ike", "encryption"), ike.encryption),
-            (("ike", "integrity"), ike.integrity),
-            (("ike", "dh_group"), ike.dh_group),
-            (("esp", "encryption"), esp.encryption),
-            (("esp", "integrity"), None if "gcm" in esp.encryption else esp.integrity),
-            (("esp", "pfs_group"), esp.pfs_group),
-        ]
-        for key, algorithm in used:
-            if algorithm in _WEAK:
-                code, severity, text, hint = _WEAK[algorithm]
-                subject = key_path((*path, *key))
-                yield Finding(code=code, subject=subject, severity=severity, text=text, hint=hint)
+    used: dict[Path, str | int | None] = {}  # what tunnels share is told once
+    for place in tunnels(config):
+        ike, esp = place.ike, place.esp
+        used |= {
+            place.setting("ike", "encryption"): ike.encryption,
+            place.setting("ike", "integrity"): ike.integrity,
+            place.setting("ike", "dh_group"): ike.dh_group,
+            place.setting("esp", "encryption"): esp.encryption,
+            place.setting("esp", "pfs_group"): esp.pfs_group,
+        }
+        if "gcm" not in esp.encryption:
+            used[place.setting("esp", "integrity")] = esp.integrity
+    for path, algorithm in used.items():
+        if algorithm in _WEAK:
+            code, severity, text, hint = _WEAK[algorithm]
+            yield Finding(code=code, subject=key_path(path), severity=severity, text=text, hint=hint)
 
 
 def _guomi(config: Config) -> Iterator[Finding]:
     for path, connection in connections(config):
-        ike, esp = connection.ike, connection.esp
-        if not {ike.encryption, ike.integrity, esp.encryption, esp.integrity}.isdisjoint(GUOMI):
+        ciphers = {
+            word
+            for tunnel in connection.tunnels
+            for phase in (connection.ike_of(tunnel), connection.esp_of(tunnel))
+            for word in (phase.encryption, phase.integrity)
+        }
+        if not ciphers.isdisjoint(GUOMI):
             yield Finding(
                 code="GuomiUnproven",
                 subject=key_path(path),
@@ -109,7 +115,7 @@ def _guomi(config: Config) -> Iterator[Finding]:
 
 def _ikev1(config: Config) -> Iterator[Finding]:
     for path, connection in connections(config):
-        if connection.ike.version == 1:
+        if any(connection.ike_of(tunnel).version == 1 for tunnel in connection.tunnels):
             yield Finding(
                 code="Ikev1GoingAway",
                 subject=key_path((*path, "ike", "version")),
@@ -123,23 +129,27 @@ def _ikev1(config: Config) -> Iterator[Finding]:
 
 
 def _slow(config: Config) -> Iterator[Finding]:
-    for path, connection in connections(config):
-        if connection.esp.encryption == "3des" and connection.bandwidth >= SLOW_3DES:
-            yield Finding(
-                code="Slow3des",
-                subject=key_path((*path, "esp", "encryption")),
-                severity=Severity.WARNING,
-                text=f"3DES does not keep up with {connection.bandwidth / 1e6:g} Mbps",
-                hint=f"from 200 Mbps on use AES {_ON_BOTH_ENDS}",
-            )
+    slow = {
+        place.setting("esp", "encryption"): place.connection.bandwidth
+        for place in tunnels(config)
+        if place.esp.encryption == "3des" and place.connection.bandwidth >= SLOW_3DES
+    }
+    for path, bandwidth in slow.items():
+        yield Finding(
+            code="Slow3des",
+            subject=key_path(path),
+            severity=Severity.WARNING,
+            text=f"3DES does not keep up with {bandwidth / 1e6:g} Mbps",
+            hint=f"from 200 Mbps on use AES {_ON_BOTH_ENDS}",
+        )
 
 
 def _aggressive(config: Config) -> Iterator[Finding]:
     for place in tunnels(config):
-        if place.connection.ike.mode == "aggressive" and not place.tunnel.certificates:
+        if place.ike.mode == "aggressive" and not place.tunnel.certificates:
             yield Finding(
                 code="AggressivePsk",
-                subject=key_path((*place.path[:2], "ike", "mode")),
+                subject=key_path(place.setting("ike", "mode")),
                 severity=Severity.WARNING,
                 text=f"aggressive mode shows whoever asks a hash of {place.tunnel.key}'s key, to guess from",
                 hint=f"use IKE version 2, or main mode with addresses as identities, {_ON_BOTH_ENDS}",

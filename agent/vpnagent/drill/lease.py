@@ -95,7 +95,7 @@ def stream_of(config: Config, tunnel: TunnelKey) -> dict[str, Any]:
     asked = (target for t in connection.tunnels for target in t.probe.targets)
     probed = dict.fromkeys((*connection.shared_targets, *asked))
     routed = [t for t in probed if any(t in network for network in connection.remote_networks)]
-    source = config.gateway.source_address
+    source = config.source_of(connection)
     return {
         "tunnel": str(tunnel),
         "source": None if source is None else str(source),

@@ -118,6 +118,11 @@ def _bypass(e: Explanation) -> Iterator[Finding]:
     route = e.seen.route
     if not isinstance(route, Route) or e.prefix is None or e.tunnel is not None:
         return
+    if any(route.interface in connection.exits for connection in e.connections):
+        text = f"leaves by {route.interface}, which is one of exits: {_origin(route)} goes before the tunnels"
+        hint = "as meant, if that is a leased line; the tunnels carry when its route goes"
+        yield _finding("by-exit", str(e.address), Severity.INFO, text, hint)
+        return
     if route.local:
         text, hint = f"is an address of this machine itself, of {route.interface}", "renumber it"
     else:
@@ -151,7 +156,8 @@ def _uncovered(e: Explanation) -> Iterator[Finding]:
         yield _finding("not-covered", str(e.address), Severity.CRITICAL, text, hint)
     if not selectors.source_covered and isinstance(e.seen.route, Route):
         text = f"the traffic selectors of {e.tunnel} do not cover the source {e.seen.route.source}"
-        hint = "this gateway's own packets need gateway.source_address in one of local_networks"
+        hint = "this gateway's own packets need gateway.source_address, or the connection's, "
+        hint += "in its local_networks"
         yield _finding("source-not-covered", str(e.address), Severity.WARNING, text, hint)
 
 

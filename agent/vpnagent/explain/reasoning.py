@@ -127,7 +127,7 @@ def kind_of(config: Config, address: IPv4Address, *, local: bool) -> Kind:
     """Return the kind; what the configuration says of an address goes before what the address looks like."""
     if local or address.is_loopback:
         return Kind.ON_PREMISES
-    lengths = [n.prefixlen for n in config.gateway.local_networks if address in n]
+    lengths = [n.prefixlen for n in config.local_networks() if address in n]
     remote = covering(config, address)
     if lengths and (remote is None or remote.prefixlen < max(lengths)):
         return Kind.ON_PREMISES

@@ -121,7 +121,8 @@ def _subnets(config: Config, connection: Connection) -> tuple[list[str], list[st
     """Return the cloud's networks and this data centre's, as phase 2 has them."""
     if connection.traffic_selectors is TrafficSelectors.ANY:
         return [str(ANY)], [str(ANY)]
-    return [str(n) for n in connection.remote_networks], [str(n) for n in config.gateway.local_networks]
+    here = config.local_networks_of(connection)
+    return [str(n) for n in connection.remote_networks], [str(n) for n in here]
 
 
 def _resource(connection: Connection, body: Items, tunnels: Items) -> Block:
@@ -161,15 +162,15 @@ def _switches(connection: Connection, tunnel: Tunnel) -> tuple[Attribute, ...]:
     gateway = f"alicloud_vpn_customer_gateway.{customer_gateway_label(tunnel)}.id"
     return attributes(
         customer_gateway_id=Expression(gateway),
-        enable_dpd=True,
-        enable_nat_traversal=connection.udp_encapsulation is not UdpEncapsulation.NEVER,
+        enable_dpd=connection.ike_of(tunnel).dpd,
+        enable_nat_traversal=connection.udp_encapsulation_of(tunnel) is not UdpEncapsulation.NEVER,
     )
 
 
 def _phases(
     connection: Connection, tunnel: Tunnel, *, prefix: str = "", id_prefix: str = ""
 ) -> Iterator[Block]:
-    ike, esp = connection.ike, connection.esp
+    ike, esp = connection.ike_of(tunnel), connection.esp_of(tunnel)
     phase1 = attributes(
         ike_version=f"ikev{ike.version}",
         ike_mode=ike.mode,

@@ -27,7 +27,7 @@ def to_here(config: Config, connection: Connection) -> Iterator[Block]:
     """Yield the VPN gateway's routes to this data centre; the cloud makes those of protected data flows."""
     if connection.traffic_selectors is TrafficSelectors.NETWORKS:
         return
-    for network in config.gateway.local_networks:
+    for network in config.local_networks_of(connection):
         yield Block(
             "resource",
             ("alicloud_vpn_route_entry", _label(connection, network)),
@@ -43,8 +43,8 @@ def to_here(config: Config, connection: Connection) -> Iterator[Block]:
 
 def _is_first(config: Config, connection: Connection) -> bool:
     """Return whether it is the active one of its VPN gateway: routes of one prefix share no traffic."""
-    sharing = [c.name for c in config.connections if c.gateway_id == connection.gateway_id]
-    return connection.gateway_id is None or sharing[0] == connection.name
+    sharing = [c for c in config.connections if c.gateway_id == connection.gateway_id]
+    return connection.gateway_id is None or min(sharing, key=lambda c: c.priority).name == connection.name
 
 
 def by_transit_router(config: Config, connection: Connection) -> Iterator[Block]:
@@ -74,7 +74,7 @@ def by_transit_router(config: Config, connection: Connection) -> Iterator[Block]
                 transit_router_attachment_id=Expression(f"{attached}.id"),
             ),
         )
-    for network in config.gateway.local_networks:
+    for network in config.local_networks_of(connection):
         via = Expression(f"{attached}.vpn_id")  # not before the attachment is attached
         body = attributes(vpn_connection_id=via, route_dest=str(network), next_hop=via, weight=PREFERRED)
         yield Block("resource", ("alicloud_vpn_gateway_vco_route", _label(connection, network)), body)

@@ -6,8 +6,8 @@ CreateVpnConnection and CreateVpnAttachment (2016-04-28), as the validation of t
 
 from collections.abc import Iterator
 
-from vpnagent.config.places import connections
-from vpnagent.config.values import Config, Connection, Esp, Ike
+from vpnagent.config.places import Place, tunnels
+from vpnagent.config.values import Config, Esp, Ike
 from vpnagent.config.wording import Violation, without_values
 
 ENCRYPTION = {"aes128": "aes", "aes192": "aes192", "aes256": "aes256", "des": "des", "3des": "3des"}
@@ -24,17 +24,16 @@ def group(number: int | None) -> str:
 
 def unspeakable(config: Config) -> list[Violation]:
     """Return what the provider cannot say, each with the key that says it here."""
-    return [found for path, connection in connections(config) for found in _in(connection, path)]
+    return list(dict.fromkeys(found for place in tunnels(config) for found in _in(place)))
 
 
-def _in(connection: Connection, path: tuple[str | int, ...]) -> Iterator[Violation]:
-    for phase, proposal in (("ike", connection.ike), ("esp", connection.esp)):
+def _in(place: Place) -> Iterator[Violation]:
+    for phase, proposal in (("ike", place.ike), ("esp", place.esp)):
         for key, text in _of_phase(proposal):
-            yield Violation((*path, phase, key), without_values(text))
-    for index, tunnel in enumerate(connection.tunnels):
-        if tunnel.certificates:
-            text = "the provider has no argument for certificates: make this connection in the console"
-            yield Violation((*path, "tunnels", index, "certificate"), without_values(text))
+            yield Violation(place.setting(phase, key), without_values(text))
+    if place.tunnel.certificates:
+        text = "the provider has no argument for certificates: make this connection in the console"
+        yield Violation(place.key("certificate"), without_values(text))
 
 
 def _of_phase(proposal: Ike | Esp) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ class Connection:
     if_id: int
     psk: Secret | None
     certificates: CertificateFiles | None
+    psk_by_pair: bool = False  #: the cloud's identity has another key for another identity of ours
 
     @property
     def name(self) -> str:

@@ -70,7 +70,7 @@ def load_conn(connection: Connection, credentials: Credentials | None = None) ->
             "encap": _yes(connection.udp_encapsulation is UdpEncapsulation.ALWAYS),
             # Addresses are configuration, and a tunnel that moves by itself is on no uplink of ours.
             "mobike": "no",
-            "dpd_delay": _seconds(connection.ike.dpd_delay),
+            "dpd_delay": _seconds(connection.ike.dpd_delay if connection.ike.dpd else 0),
             **_ike_lifetimes(connection.ike),
             # Attempts are ours to end; should we die meanwhile, charon goes on by itself.
             "keyingtries": "0",
@@ -87,7 +87,8 @@ def load_shared(connection: Connection) -> dict[str, object]:
 
     Owned by the cloud's identity alone. charon prefers the key of the peer's identity, but as responder
     it tries every key that is owned by either end: were ours an owner, the key of one tunnel would open
-    all that share our identity.
+    all that share our identity. Only where the cloud's identity has several keys, one for each identity of
+    ours (two lines to one address), are both owners: the key that matches both ends best is taken.
     """
     if connection.psk is None:
         raise ValueError(f"{connection.name} has no pre-shared key")
@@ -95,7 +96,7 @@ def load_shared(connection: Connection) -> dict[str, object]:
         "id": connection.name,
         "type": "IKE",
         "data": connection.psk.reveal(),
-        "owners": [connection.remote_id],
+        "owners": [connection.remote_id, *([connection.local_id] if connection.psk_by_pair else [])],
     }
 
 
@@ -105,7 +106,7 @@ def load_key(credentials: Credentials) -> dict[str, object]:
 
 
 def digest(connection: Connection, *, key: bytes) -> str:
-    """Return a keyed digest of all that charon would be told, the pre-shared key included.
+    """Return a keyed digest of all that charon is told, the pre-shared key included, but not its owners.
 
     Of certificates the paths, and the revision that they had when the configuration was read.
     """

@@ -86,6 +86,11 @@ class Loaded:
                     connections={**self.connections, name: connection},
                 )
                 return loaded if same else loaded._with_outdated(name, renewable=beside)
+            case LoadSecret(connection) if connection.name in self.connections:
+                # Whose key it is concerns no SA that stands.
+                was = self.connections[connection.name]
+                owned = replace(was, psk_by_pair=connection.psk_by_pair)
+                return replace(self, connections={**self.connections, connection.name: owned})
             case UnloadConnection(name):
                 kept = {other: digest for other, digest in self.digests.items() if other != name}
                 return replace(
@@ -201,7 +206,8 @@ def _loads(
 ) -> Iterator[Action]:
     for name, connection in desired.items():
         same = loaded.digests.get(name) == digest(connection)
-        if connection.psk is not None and not (same and name in state.secrets):
+        owned = loaded.connections.get(name, connection).psk_by_pair == connection.psk_by_pair
+        if connection.psk is not None and not (same and owned and name in state.secrets):
             yield LoadSecret(connection)
         if not (same and name in state.connections):
             yield LoadConnection(connection)

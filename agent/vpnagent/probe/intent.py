@@ -103,6 +103,7 @@ class ConnectionIntent:
     forwarding: Forwarding
     on_path_down: OnPathDown
     tunnels: tuple[TunnelIntent, ...]
+    priority: int = 0  #: among connections of a group; the lowest goes first
 
     def __post_init__(self) -> None:
         for tunnel in self.tunnels:

@@ -50,6 +50,7 @@ _IFLA_STATS_LINK_64 = 1
 _IFA_LOCAL = 2
 _NLMSGERR_ATTR_MSG = 1
 _RTA_DST = 1
+_RTA_PRIORITY = 6
 _RTA_PREFSRC = 7
 _RTA_NH_ID = 30
 _MAIN_TABLE = 254
@@ -155,7 +156,7 @@ def nexthop_delete(id_: int) -> bytearray:
     return _message(RTM_DELNEXTHOP, NLM_F_REQUEST | NLM_F_ACK, body)
 
 
-def route_add(prefix: bytes, length: int, group: int, source: bytes | None) -> bytearray:
+def route_add(prefix: bytes, length: int, group: int, source: bytes | None, metric: int = 0) -> bytearray:
     """Return the message that makes a route through a group, where nothing holds its place.
 
     Only a refusal is answered.
@@ -165,6 +166,8 @@ def route_add(prefix: bytes, length: int, group: int, source: bytes | None) -> b
         body += _attribute(_RTA_DST, prefix)
     if source:
         body += _attribute(_RTA_PREFSRC, source)
+    if metric:
+        body += _u32(_RTA_PRIORITY, metric)
     flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL
     return _message(RTM_NEWROUTE, flags, body + _u32(_RTA_NH_ID, group))
 

@@ -33,7 +33,7 @@ from vpnagent.record import dataclass
 
 __all__ = ["Assembler", "ProtocolError", "datagrams"]
 
-VERSION: Final = 3
+VERSION: Final = 4
 FRAGMENT: Final = 32 * 1024  #: octets of body in one datagram
 MAXIMUM: Final = 4 * 1024 * 1024  #: octets of body in one message; 256 tunnels need less than a tenth
 DATAGRAM: Final = 64 * 1024  #: octets to offer for one datagram
@@ -83,6 +83,7 @@ class GroupRoutes:
     group: int
     prefixes: str  #: as ``10.0.0.0/8``, a space between two: ten thousand of them are a value of one object
     source: IPv4Address | None
+    metric: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

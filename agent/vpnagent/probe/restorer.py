@@ -50,14 +50,15 @@ class Restorer:
         group, prefixes = self._due.popleft()
         routes = self._routes.get(group)
         source = routes.source.packed if routes and routes.source else None
-        if not self._kernel.add_routes(_requests(group, prefixes, source)) and source:
-            self._kernel.add_routes(_requests(group, prefixes, None))
+        metric = routes.metric if routes else 0
+        if not self._kernel.add_routes(_requests(group, prefixes, source, metric)) and source:
+            self._kernel.add_routes(_requests(group, prefixes, None, metric))
 
 
-def _requests(group: int, prefixes: list[str], source: bytes | None) -> list[bytearray]:
+def _requests(group: int, prefixes: list[str], source: bytes | None, metric: int) -> list[bytearray]:
     found = []
     for prefix in prefixes:
         address, _, length = prefix.partition("/")
         octets = bytes(int(octet) for octet in address.split("."))
-        found.append(message.route_add(octets, int(length), group, source))
+        found.append(message.route_add(octets, int(length), group, source, metric))
     return found

@@ -7,7 +7,18 @@ are nft's business), everything else is complete.
 
 from dataclasses import dataclass
 
-from vpnagent.routing.objects import FilterTable, KernelObject, Nexthop, NexthopGroup, Route, Sysctl, XfrmLink
+from vpnagent.routing.objects import (
+    GUARD_METRIC,
+    PROTOCOL,
+    FilterTable,
+    KernelObject,
+    Lane,
+    Nexthop,
+    NexthopGroup,
+    Route,
+    Sysctl,
+    XfrmLink,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +37,8 @@ class Add:
                 return f"nft add table {self.object}"
             case Nexthop() | NexthopGroup() | Route():
                 return f"{self.object.command} add {self.object}"
+            case Lane():
+                return f"{_ways(self.object, 'add')} && ip rule add {self.object}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,9 @@ class Replace:
             return _change_link(self.object, self.was)
         if isinstance(self.object, Sysctl):
             return f"sysctl -w {self.object}"
+        if isinstance(self.object, Lane):
+            new = "" if str(self.object) == str(self.was) else f" && ip rule add {self.object}"
+            return f"{_ways(self.object, 'replace')}{new}"
         return f"{self.object.command} replace {self.object}"
 
 
@@ -57,6 +73,8 @@ class Remove:
                 return f"ip nexthop delete id {self.object.id}"
             case Route():
                 return f"ip route delete {self.object}"
+            case Lane():
+                return f"ip rule delete {self.object} && ip route flush table {self.object.table}"
             case FilterTable():
                 return "nft delete table inet vpnagent"
             case Sysctl():
@@ -64,6 +82,14 @@ class Remove:
 
 
 Action = Add | Replace | Remove
+
+
+def _ways(lane: Lane, verb: str) -> str:
+    """Return the commands for what is in a lane's table."""
+    rest = f"table {lane.table} protocol {PROTOCOL}"
+    via = f"via {lane.gateway} dev {lane.interface} onlink" if lane.gateway else f"dev {lane.interface}"
+    way = f"ip route {verb} {lane.remote} {via} {rest} && " if lane.interface else ""
+    return f"{way}ip route {verb} unreachable {lane.remote} metric {GUARD_METRIC} {rest}"
 
 
 def _add_link(link: XfrmLink) -> str:
@@ -91,3 +117,19 @@ def _change_link(link: XfrmLink, was: XfrmLink) -> str:
         if was.address:
             commands.append(f"ip address delete {was.address} dev {link.name}")
     return " && ".join(commands)
+
+
+KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "rule", "filtertable", "sysctl")
+
+
+def kind_of(action: Action) -> str:
+    """Return the metric's word for the object that an action is about: one of KINDS."""
+    match action.object:
+        case Route(group=None):
+            return "guard"
+        case Lane():
+            return "rule"
+        case NexthopGroup():
+            return "group"
+        case _:
+            return type(action.object).__name__.lower()

@@ -68,19 +68,22 @@ async def diversions(
     route: NetlinkSocket,
     names: Mapping[int, str],
     askers: Sequence[Asker],
-    permitted: Mapping[IPv4Network, Collection[str]],
+    tunnels: Mapping[IPv4Network, Collection[str]],
+    exits: Mapping[IPv4Network, Collection[str]],
 ) -> dict[IPv4Network, Diversion]:
-    """Return the networks whose packets go elsewhere; ``permitted`` are the interfaces of each.
+    """Return the networks whose packets go elsewhere than into the tunnels; by their exits they may.
 
     Raises NetlinkError when the kernel cannot be asked.
     """
     found: dict[IPv4Network, Diversion] = {}
-    for prefix, interfaces in permitted.items():
-        host = first_host(prefix)
+    for prefix, interfaces in tunnels.items():
+        host, ways_out = first_host(prefix), exits.get(prefix, ())
         answers = {asker: await _way(route, host, asker) for asker in askers}
-        if (astray := diversion(prefix, answers, interfaces, names)) is not None:
+        if (astray := diversion(prefix, answers, {*interfaces, *ways_out}, names)) is not None:
             entry = await _entry(route, host, next(a for a in askers if str(a) == astray.asker))
             found[prefix] = astray._replace(entry=entry.prefix, protocol=entry.protocol) if entry else astray
+        elif ways_out and (meant := diversion(prefix, answers, interfaces, names)) is not None:
+            found[prefix] = meant._replace(meant=True)
     return found
 
 

@@ -4,7 +4,7 @@ No I/O. The answers come every second: they are read with struct, and only as fa
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -15,9 +15,9 @@ from vpnagent.routing.objects import (
     MAIN_TABLE,
     NEXTHOP_IDS,
     PROTOCOL,
-    ROUTE_METRIC,
     LinkCounters,
     Route,
+    RouteKey,
 )
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEXTHOP = 18, 22, 26, 106
@@ -39,6 +39,7 @@ RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH, RTA_TABLE = 6, 7, 8, 9, 1
 RTA_VIA, RTA_NH_ID = 18, 30
 RTN_UNICAST, RTN_UNREACHABLE = 1, 7
 RTM_F_CLONED = 0x200
+RTNH_F_DEAD, RTNH_F_LINKDOWN = 1, 16  #: of a route with one next hop
 
 NHMSG = struct.Struct("=BBBBI")  #: family, scope, protocol, reserved, flags
 NHA_ID, NHA_GROUP, NHA_GROUP_TYPE, NHA_BLACKHOLE, NHA_OIF, NHA_GATEWAY = 1, 2, 3, 4, 5, 6
@@ -55,7 +56,7 @@ OUR_ROUTES = message(
 MAIN_ROUTES = message(RTM_GETROUTE, NLM_F_DUMP, RTMSG.pack(AF_INET, 0, 0, 0, MAIN_TABLE, 0, 0, 0, 0))
 
 
-Place = tuple[bytes, int]  #: a prefix as the wire has it: address and length
+Place = tuple[bytes, int, int]  #: a prefix as the wire has it, address and length, and a metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +186,27 @@ def our_route(body: bytes) -> RouteRow | None:
 
 
 def foreign_route(body: bytes, places: Mapping[Place, IPv4Network]) -> IPv4Network | None:
-    """Read an RTM_NEWROUTE: the prefix, if a route of others holds one of these places at our metric."""
+    """Read an RTM_NEWROUTE: the prefix, if a route of others holds one of these places."""
     family, length, _, tos, _, protocol, _, _, flags = RTMSG.unpack_from(body)
     if family != AF_INET or protocol == PROTOCOL or tos or flags & RTM_F_CLONED:
         return None
     found = attributes(body, RTMSG.size)
-    if u32(found.get(RTA_TABLE)) != MAIN_TABLE or u32(found.get(RTA_PRIORITY)) != ROUTE_METRIC:
+    if u32(found.get(RTA_TABLE)) != MAIN_TABLE:
         return None
-    return places.get((found.get(RTA_DST, bytes(4)), length))
+    return places.get((found.get(RTA_DST, bytes(4)), length, u32(found.get(RTA_PRIORITY))))
+
+
+def beside_ours(body: bytes, networks: Collection[IPv4Network]) -> RouteKey | None:
+    """Read an RTM_NEWROUTE of others: to which of these networks, by which metric, if it can be used."""
+    family, length, _, tos, _, protocol, _, kind, flags = RTMSG.unpack_from(body)
+    unusable = flags & (RTM_F_CLONED | RTNH_F_DEAD | RTNH_F_LINKDOWN)
+    if family != AF_INET or protocol == PROTOCOL or tos or unusable or kind != RTN_UNICAST:
+        return None
+    found = attributes(body, RTMSG.size)
+    if u32(found.get(RTA_TABLE)) != MAIN_TABLE:
+        return None
+    prefix = IPv4Network((found.get(RTA_DST, bytes(4)), length))
+    return (prefix, u32(found.get(RTA_PRIORITY))) if prefix in networks else None
 
 
 def _members(found: dict[int, bytes]) -> tuple[tuple[int, int], ...]:

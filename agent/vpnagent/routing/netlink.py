@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.errors import NetlinkError
-from vpnagent.routing import dumps, filter_table
+from vpnagent.routing import dumps, filter_table, lane_message
 from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.diversions import askers, diversions
 from vpnagent.routing.failures import Failures
@@ -32,16 +32,18 @@ from vpnagent.routing.objects import (
     FilterTable,
     KernelObjects,
     KernelState,
+    Lane,
     LocalWays,
     Nexthop,
     NexthopGroup,
     Peer,
     Route,
+    RouteKey,
     Sysctl,
     XfrmLink,
 )
 from vpnagent.routing.outgoing import Place, outgoing
-from vpnagent.routing.steering import steering
+from vpnagent.routing.steering import beside, steering
 from vpnagent.routing.sysctl import write_sysctl
 from vpnagent.routing.uplinks import Pin, Steering
 
@@ -110,6 +112,12 @@ class Kernel:
         """Return how each peer can be held to its uplink. Raises NetlinkError."""
         return await steering(self._route, pins)
 
+    async def beside(
+        self, names: Collection[str], networks: Collection[IPv4Network]
+    ) -> dict[str, frozenset[RouteKey]]:
+        """Return others' routes to exactly these networks, by interface. Raises NetlinkError."""
+        return await beside(self._route, names, networks)
+
     async def local_ways(self, networks: Sequence[IPv4Network]) -> LocalWays:
         """Return by which interfaces, of the last observation, local networks are reached.
 
@@ -129,15 +137,16 @@ class Kernel:
         self,
         source: IPv4Address | None,
         local_networks: Sequence[IPv4Network],
-        permitted: Mapping[IPv4Network, Collection[str]],
+        tunnels: Mapping[IPv4Network, Collection[str]],
+        exits: Mapping[IPv4Network, Collection[str]],
     ) -> dict[IPv4Network, Diversion]:
-        """Return the remote networks whose packets leave by other interfaces than those permitted for each.
+        """Return the remote networks whose packets leave by other interfaces than the tunnels.
 
         Raises NetlinkError.
         """
         names = {index: name for name, index in self._indexes.items()}
         who = await askers(self._route, source, local_networks)
-        return await diversions(self._route, names, who, permitted)
+        return await diversions(self._route, names, who, tunnels, exits)
 
     async def apply(self, action: Action) -> None:
         """Carry out one action that was planned from the last observation. Raises NetlinkError."""
@@ -195,6 +204,8 @@ class Kernel:
                 await _execute(self._route, nexthop_requests(action, nexthop, self._indexes))
             case Route() as route:
                 await _execute(self._route, [route_request(action, route, self._indexes)])
+            case Lane() as lane:
+                await _execute(self._route, lane_message.requests(action, lane, self._indexes))
 
     async def _apply_table(self, action: Action, table: FilterTable) -> None:
         """Change the table in place, or make it anew where the kernel refuses that."""

@@ -13,16 +13,20 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 
 from vpnagent.errors import NetlinkError
+from vpnagent.routing.lane_message import RTM_DELRULE, RTM_NEWRULE, rule_row
 from vpnagent.routing.local_ways import Number, number, way_row
 from vpnagent.routing.message import Message, messages
 from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, RECEIVE_SIZE, open_socket
 from vpnagent.routing.nft_message import NFNL_SUBSYS_NFTABLES, TABLE
 from vpnagent.routing.objects import PROTOCOL
 
-RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_NEXTHOP = 1, 5, 7, 32
+RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_NEXTHOP = 1, 5, 7, 8, 32
 NFNLGRP_NFTABLES = 7
 GROUPS = (
-    (NETLINK_ROUTE, (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_NEXTHOP)),
+    (
+        NETLINK_ROUTE,
+        (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_NEXTHOP),
+    ),
     (NETLINK_NETFILTER, (NFNLGRP_NFTABLES,)),
 )
 
@@ -124,4 +128,6 @@ def concerns_us(event: Message, networks: Sequence[Number] = ()) -> bool:
         if event.type not in (RTM_NEWROUTE, RTM_DELROUTE):
             return False
         return not event.body[PREFIX_LENGTH_OFFSET] or way_row(event.body, networks) is not None
+    if event.type in (RTM_NEWRULE, RTM_DELRULE):
+        return rule_row(event.body) is not None
     return event.type in (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR)

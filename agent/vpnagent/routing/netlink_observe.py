@@ -15,15 +15,18 @@ from typing import NamedTuple, TypeVar
 from vpnagent.config.values import OWNER_PREFIX
 from vpnagent.diff import diff
 from vpnagent.errors import NetlinkError
-from vpnagent.routing import dumps
+from vpnagent.routing import dumps, lane_message
 from vpnagent.routing.dumps import LinkRow, NexthopRow, RouteRow
 from vpnagent.routing.filter_table_reader import FilterTableReader
 from vpnagent.routing.netlink_socket import NetlinkSocket
 from vpnagent.routing.objects import (
+    GUARD_METRIC,
+    LANE_PRIORITIES,
+    LANE_TABLES,
     PROTOCOL,
-    ROUTE_METRIC,
     KernelObjects,
     KernelState,
+    Lane,
     Nexthop,
     NexthopGroup,
     Route,
@@ -66,6 +69,7 @@ async def observe(
             nexthops=_nexthops(nexthops, names),
             groups=_groups(nexthops),
             routes=routes,
+            lanes=await _lanes(route, desired, names),
         ),
         foreign_links=frozenset(row.name for row in links) - {row.name for row in ours},
         foreign_routes=await _foreign_routes(route, desired.routes, routes),
@@ -124,6 +128,20 @@ def _routes(rows: Sequence[RouteRow], names: Mapping[int, str]) -> dict[RouteKey
     return routes
 
 
+async def _lanes(route: NetlinkSocket, desired: KernelObjects, names: Mapping[int, str]) -> dict[int, Lane]:
+    """Return the lanes that there are, in part too, and what is in the tables of those that should be."""
+    rules: dict[int, list[lane_message.RuleRow]] = {priority: [] for priority in desired.lanes}
+    for row in await route.dump(lane_message.RULES, lane_message.rule_row):
+        rules.setdefault(row.priority, []).append(row)
+    found = {}
+    for priority, rows in rules.items():
+        table = LANE_TABLES[priority - LANE_PRIORITIES[0]]
+        ways = await _main_table(route, lane_message.table_request(table), lane_message.way_row)
+        if lane := lane_message.lane_of(priority, rows, ways, names):
+            found[priority] = lane
+    return found
+
+
 async def _foreign_routes(
     route: NetlinkSocket, desired: Mapping[RouteKey, Route], ours: Mapping[RouteKey, Route]
 ) -> frozenset[IPv4Network]:
@@ -135,9 +153,9 @@ async def _foreign_routes(
     if not difference.missing and not difference.changed:
         return frozenset()
     places = {
-        (prefix.network_address.packed, prefix.prefixlen): prefix
+        (prefix.network_address.packed, prefix.prefixlen, metric): prefix
         for prefix, metric in desired
-        if metric == ROUTE_METRIC
+        if metric != GUARD_METRIC
     }
     decode = functools.partial(dumps.foreign_route, places=places)
     return frozenset(await _main_table(route, dumps.MAIN_ROUTES, decode))
@@ -147,6 +165,6 @@ async def _main_table(route: NetlinkSocket, request: bytes, decode: Callable[[by
     try:
         return await route.dump(request, decode)
     except NetlinkError as error:
-        if error.errno == errno.ENOENT:  # no route was ever made in this network namespace
+        if error.errno == errno.ENOENT:  # no route was ever made in that table
             return []
         raise

@@ -14,8 +14,10 @@ PROTOCOL = 86  #: rtm_protocol and nhm_protocol of what is ours; ``vpnagent`` in
 NEXTHOP_IDS = range(0x56500000, 0x56580000)  #: ids of our nexthops, one per tunnel
 GROUP_IDS = range(0x56580000, 0x56600000)  #: ids of our nexthop groups, one per set of connections
 GUARD_METRIC = 4278198272  #: of the unreachable guards: worse than any route that an operator would write
-ROUTE_METRIC = 0  #: of the routes into the tunnels, and of those to the peers
+ROUTE_METRIC = 0  #: of the routes into the tunnels unless configured, and of those to the peers
 MAIN_TABLE = 254
+LANE_PRIORITIES = range(8600, 8700)  #: of our ip rules
+LANE_TABLES = range(0x56500000, 0x56500000 + len(LANE_PRIORITIES))  #: of theirs, in the same order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,32 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """The way of one line's IKE and ESP to a peer that other lines reach too: an ip rule and its own table.
+
+    In the table is the way, and beneath it an unreachable guard: by this line or not at all.
+    """
+
+    command: ClassVar[str] = "ip rule"
+
+    priority: int  #: of the rule
+    local: IPv4Address
+    remote: IPv4Address
+    interface: str = ""  #: empty: no way is known
+    gateway: IPv4Address | None = None  #: None: the peer is a neighbour
+    whole: bool = True  #: False is only ever observed: a part of it is missing, or not as it should be
+
+    @property
+    def table(self) -> int:
+        """The table that the rule leads to."""
+        return LANE_TABLES[self.priority - LANE_PRIORITIES[0]]
+
+    def __str__(self) -> str:
+        rule = f"from {self.local} to {self.remote} lookup {self.table} priority {self.priority}"
+        return f"{rule} protocol {PROTOCOL}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeakGuard:
     """What of the cloud's traffic may leave by which interface; all else is stopped, or only counted."""
 
@@ -145,7 +173,7 @@ class Sysctl:
         return f"{self.key}={self.value}"
 
 
-KernelObject = XfrmLink | Nexthop | NexthopGroup | Route | FilterTable | Sysctl
+KernelObject = XfrmLink | Nexthop | NexthopGroup | Route | Lane | FilterTable | Sysctl
 
 RouteKey = tuple[IPv4Network, int]  #: prefix and metric
 
@@ -160,6 +188,7 @@ class KernelObjects:
     nexthops: Mapping[int, Nexthop] = field(default_factory=dict)
     groups: Mapping[int, NexthopGroup] = field(default_factory=dict)
     routes: Mapping[RouteKey, Route] = field(default_factory=dict)
+    lanes: Mapping[int, Lane] = field(default_factory=dict)  #: by priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +217,7 @@ class LocalWays(NamedTuple):
 
 
 class Diversion(NamedTuple):
-    """Packets for a remote network that go neither into a tunnel nor to the guard."""
+    """Packets for a remote network that go neither into a tunnel nor to the guard, by an exit or astray."""
 
     prefix: IPv4Network
     asker: str  #: whose packets, in words
@@ -196,6 +225,7 @@ class Diversion(NamedTuple):
     table: int  #: that decides so
     entry: IPv4Network | None = None  #: the route in it; None: not told
     protocol: int = 0  #: of that route
+    meant: bool = False  #: by one of the exits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +234,9 @@ class KernelState:
 
     objects: KernelObjects
     foreign_links: frozenset[str]  #: names of interfaces that are not ours
-    foreign_routes: frozenset[IPv4Network]  #: prefixes that a foreign route holds at our metric, main table
+    foreign_routes: frozenset[
+        IPv4Network
+    ]  #: prefixes that a foreign route holds at our own's metric, main table
     counters: Mapping[str, LinkCounters]  #: by name of our interfaces
     foreign_if_ids: Mapping[int, str] = field(
         default_factory=dict

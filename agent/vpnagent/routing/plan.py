@@ -1,7 +1,7 @@
 """From what there is to what there should be, in the order in which the kernel may be touched.
 
-    build        sysctls, routes by uplinks, guards, links, table, nexthops, groups, routes
-    tear down    routes, groups, nexthops, table, links, guards, routes by uplinks
+    build        sysctls, routes by uplinks, lanes, guards, links, table, nexthops, groups, routes
+    tear down    routes, groups, nexthops, table, links, guards, routes by uplinks, lanes
 
 Laws: a prefix that is guarded stays guarded; nothing is withdrawn before its replacement stands; a nexthop
 stays as long as a group that stays names it; a group takes its routes with it, so that withdrawing 10,000
@@ -19,7 +19,6 @@ from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.cascade import without_groups, without_links, without_nexthops
 from vpnagent.routing.objects import (
     GUARD_METRIC,
-    ROUTE_METRIC,
     FilterTable,
     KernelObject,
     KernelObjects,
@@ -59,6 +58,8 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     actions += [Replace(s, have.sysctls[s.key]) for s in differing if manage_sysctls or s.own]
     routes = diff(want.routes, have.routes)
     actions += [action for action in _built(routes) if _is_by_uplink(action.object)]
+    lanes = diff(want.lanes, have.lanes)
+    actions += _built(lanes)
     actions += [action for action in _built(routes) if _is_guard(action.object)]
     remade = _links_to_remake(want.links, have.links)
     if remade:
@@ -73,6 +74,7 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
         actions += _tear_down(want, have)
         actions += [Remove(route) for route in routes.surplus.values() if _is_guard(route)]
         actions += [Remove(route) for route in routes.surplus.values() if _is_by_uplink(route)]
+        actions += [Remove(lane) for lane in lanes.surplus.values()]
     return actions
 
 
@@ -94,11 +96,11 @@ def attainable(desired: KernelObjects, actual: KernelState) -> KernelObjects:
     standing = {name: have[name] for name in taken & have.keys() if have[name].if_id not in needed}
     want = replace(want, links={**want.links, **standing})
     routes = dict(want.routes)
-    for prefix in actual.foreign_routes:
-        key = prefix, ROUTE_METRIC
-        routes.pop(key, None)
-        if key in desired.routes and key in actual.objects.routes:
-            routes[key] = actual.objects.routes[key]
+    for key in desired.routes:
+        if key[0] in actual.foreign_routes and key[1] != GUARD_METRIC:
+            routes.pop(key, None)
+            if key in actual.objects.routes:
+                routes[key] = actual.objects.routes[key]
     return replace(want, routes=routes)
 
 
@@ -115,7 +117,7 @@ def conflicts(desired: KernelObjects, actual: KernelState) -> tuple[Conflict, ..
         *(
             Conflict(route, f"a route to {route.prefix} of the same metric exists and is not ours")
             for route in desired.routes.values()
-            if route.metric == ROUTE_METRIC and route.prefix in actual.foreign_routes
+            if route.metric != GUARD_METRIC and route.prefix in actual.foreign_routes
         ),
     )
 

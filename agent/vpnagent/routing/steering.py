@@ -1,12 +1,14 @@
-"""Ask the kernel how each pinned peer can be held to its uplink; what follows is decided in ``uplinks``."""
+"""Ask the kernel for others' routes by an interface; what follows is decided in ``uplinks`` and ``lines``."""
 
 import errno
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from ipaddress import IPv4Network
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing import dumps, uplinks
 from vpnagent.routing.netlink_socket import NetlinkSocket
+from vpnagent.routing.objects import RouteKey
 from vpnagent.routing.uplinks import Pin, Steering, UplinkRoute
 
 
@@ -24,6 +26,25 @@ async def steering(route: NetlinkSocket, pins: Iterable[Pin]) -> dict[Pin, Steer
         through = await _routes_through(route, link.index, remotes) if link and link.up and remotes else []
         for pin in here:
             found[pin] = uplinks.steer(pin, up=link.up if link else None, routes=through)
+    return found
+
+
+async def beside(
+    route: NetlinkSocket, names: Collection[str], networks: Collection[IPv4Network]
+) -> dict[str, frozenset[RouteKey]]:
+    """Return others' routes to exactly these networks, by interface. Raises NetlinkError."""
+    if not names:
+        return {}
+    links = {row.name: row for row in await route.dump(dumps.LINKS, dumps.link_row)}
+    decode = functools.partial(dumps.beside_ours, networks=networks)
+    found: dict[str, frozenset[RouteKey]] = {}
+    for name in names:
+        if (link := links.get(name)) is not None and link.up:
+            try:
+                found[name] = frozenset(await route.dump(uplinks.request(link.index), decode))
+            except NetlinkError as error:
+                if error.errno != errno.ENODEV:
+                    raise
     return found
 
 

@@ -35,7 +35,7 @@ from vpnagent.routing.dumps import (
     u32,
 )
 from vpnagent.routing.message import AF_INET, NLM_F_DUMP, attribute, attributes, message
-from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL, ROUTE_METRIC, Route
+from vpnagent.routing.objects import LANE_TABLES, MAIN_TABLE, PROTOCOL, ROUTE_METRIC, Route
 
 RTNH = struct.Struct("=HBBi")  #: rtnexthop: length, flags, weight - 1, interface index
 RTNH_F_DEAD = 1
@@ -48,6 +48,9 @@ class Pin(NamedTuple):
     remote: IPv4Address
     interface: str
     gateway: IPv4Address | None = None  #: None: as the uplink's own routes have it
+    local: IPv4Address | None = (
+        None  #: for the packets of this address only, as others take another way there
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +166,9 @@ def steer(pin: Pin, *, up: bool | None, routes: Iterable[UplinkRoute]) -> Steeri
     ways = sorted((route for route in routes if pin.remote in route.prefix), key=_preference)
     ours = [way for way in ways if _is_ours(way)]
     others = [way for way in ways if not _is_ours(way)]
-    if any((way.prefix, way.table, way.metric) == (host, MAIN_TABLE, ROUTE_METRIC) for way in others):
+    if pin.local is None and any(
+        (way.prefix, way.table, way.metric) == (host, MAIN_TABLE, ROUTE_METRIC) for way in others
+    ):
         return Steering(route=None)
     if others:
         return Steering(route=_host_route(pin, others[0].gateway, others[0].source))
@@ -185,7 +190,7 @@ def _preference(way: UplinkRoute) -> tuple[bool, int, int, int]:
 
 
 def _is_ours(way: UplinkRoute) -> bool:
-    return way.protocol == PROTOCOL and way.table == MAIN_TABLE
+    return way.protocol == PROTOCOL and (way.table == MAIN_TABLE or way.table in LANE_TABLES)
 
 
 def _address(value: bytes | None) -> IPv4Address | None:

@@ -42,6 +42,7 @@ FAILOVER = (
     Column("FIRST_REPLY", 4, right=True),
     Column("AT", 5),
 )
+UNUSED = "unused"
 NEXTHOPS = 2  #: of a route that a terminal names
 ROUTES_ALIKE = 8  #: routes of one state and way that a terminal shows one by one
 
@@ -54,12 +55,19 @@ def connections(status: Json, canvas: Canvas) -> Iterable[Line]:
                 Span(c["name"]),
                 word(c["state"]),
                 Span(c["forwarding"]),
-                Span(", ".join(c["active"])) if c["active"] else word("none"),
+                _traffic(c),
             )
         )
         for c in status["connections"]
     ]
     return grid(CONNECTION, rows, canvas.width)
+
+
+def _traffic(connection: Json) -> Span:
+    if connection["active"]:
+        return Span(", ".join(connection["active"]))
+    others = connection.get("carried_by")
+    return Span(f"by {', '.join(others)}") if others else word("none")
 
 
 def tunnels(status: Json, now: datetime, canvas: Canvas, more: Beneath = lambda _: ()) -> Iterable[Line]:
@@ -109,12 +117,14 @@ def routes(status: Json, canvas: Canvas) -> Iterable[Line]:
     names = {t["interface"]: f"{c['name']}/{t['name']}" for c in status["connections"] for t in c["tunnels"]}
     alike: dict[tuple[str, ...], list[str]] = {}
     for route in status["routes"]:
-        alike.setdefault((route["state"], *route["nexthops"]), []).append(route["prefix"])
+        way = [route["by"]] if route.get("by") else route["nexthops"]
+        alike.setdefault((route["state"], *way), []).append(route["prefix"])
     rows = []
     for (state, *interfaces), prefixes in alike.items():
         fold = len(prefixes) > ROUTES_ALIKE and not canvas.is_pipe
         most = len(interfaces) if canvas.is_pipe else NEXTHOPS
         via = some([names.get(i, i) for i in interfaces], most) or "unreachable"
+        via = f"not used: a route by {via}" if state == UNUSED else via
         rows += [
             Row(cells=(Span(prefix), word(state), Span(via), Span(some(interfaces, most))))
             for prefix in ([some(prefixes, 2)] if fold else prefixes)

@@ -103,7 +103,7 @@ def _lan(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
     """Yield local networks that are reached in part only, or where no tunnel carries them, not at all."""
     told = {v.pair.local for v in verdicts if v.link in (Link.SOURCE_NETWORK, Link.WAY_BACK)}
     facts, ours = court.facts, court.ours
-    for network in court.config.gateway.local_networks:
+    for network in court.config.local_networks():
         hosts = court.local_hosts(network)
         if network in told or not hosts:
             continue

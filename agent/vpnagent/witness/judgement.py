@@ -39,6 +39,10 @@ class Court(Survey):
 
     def verdict(self, pair: Pair) -> Verdict:
         """Return whether a pair is carried."""
+        if by := self.by_exit(pair):
+            # How answers come back by a line, and what else becomes of its packets, is not ours.
+            broken = self._lan(pair, []) or self._forwarding(pair, [], by)
+            return broken or Verdict(pair, by=by)
         tunnels = self.judged_tunnels(pair.remote)
         if not tunnels:
             names = (
@@ -60,6 +64,13 @@ class Court(Survey):
                 return broken
         return Verdict(pair)
 
+    def by_exit(self, pair: Pair) -> str:
+        """Return the exit by which all packets of a pair leave; empty: a tunnel's, or nowhere."""
+        asked = self.ways_out(pair, self.flow(pair)) if self.exits.get(pair.remote) else []
+        ways = {(answer.errno, answer.interface) for answer in map(self.answer, asked)}
+        [(code, name), *others] = ways or {(0, "")}
+        return name if not code and not others and name in self.exits.get(pair.remote, ()) else ""
+
     def _lan(self, pair: Pair, _tunnels: list[Tunnel]) -> Verdict | None:
         hosts = self.local_hosts(pair.local)
         if self.side(pair.local) is not None or not hosts:
@@ -77,11 +88,11 @@ class Court(Survey):
             return f"{host} is sought in the tunnel {taken.interface}{cause}"
         return f"only a default route leads to {host}, by {taken.interface}{cause}"
 
-    def _forwarding(self, pair: Pair, tunnels: list[Tunnel]) -> Verdict | None:
+    def _forwarding(self, pair: Pair, tunnels: list[Tunnel], *more: str) -> Verdict | None:
         side = self.side(pair.local)
         if side is None:
             return None
-        for name in (self.answer(side).interface, *(tunnel.interface for tunnel in tunnels)):
+        for name in (self.answer(side).interface, *(tunnel.interface for tunnel in tunnels), *more):
             if self.facts.forwarding.get(name, True):
                 continue
             key = FORWARDING.format(name.replace(".", "/"))

@@ -3,6 +3,7 @@
 It is read once a minute, by a process of its own, and goes to the daemon as JSON.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -37,15 +38,16 @@ def _filtering(config: Config, seen: Observation) -> list[tuple[Between, Filteri
     ruleset = seen.firewall
     if ruleset is None:
         return []
-    tunnels: dict[IPv4Network, list[Tunnel]] = {}
-    for connection in config.connections:
-        for network in connection.remote_networks:
-            tunnels.setdefault(network, []).extend(connection.tunnels)
-    between = [(local, remote) for local in config.gateway.local_networks for remote in tunnels]
+    tunnels: dict[Between, list[Tunnel]] = {}
+    for local in config.local_networks():
+        for connection in config.connections:
+            if local in config.local_networks_of(connection):
+                for remote in connection.remote_networks:
+                    tunnels.setdefault((local, remote), []).extend(connection.tunnels)
     affordable = max(LEAST_TRIALS, MOST_STEPS // max(ruleset.size, 1))
     return [
-        (pair, _between(ruleset, pair, tunnels[pair[1]], lan_of(pair[0], seen)))
-        for pair in between[:affordable]
+        (pair, _between(ruleset, pair, of_pair, lan_of(pair[0], seen)))
+        for pair, of_pair in itertools.islice(tunnels.items(), affordable)
     ]
 
 
@@ -60,7 +62,7 @@ def _between(ruleset: Ruleset, between: Between, tunnels: list[Tunnel], lan: str
 
 def _hosts(config: Config, seen: Observation) -> dict[IPv4Network, tuple[IPv4Address, ...]]:
     found = {}
-    for network in config.gateway.local_networks:
+    for network in config.local_networks():
         prefixes = [route.prefix for route in seen.lan_routes or () if route.prefix.overlaps(network)]
         inner = [max(prefix, network, key=lambda n: n.prefixlen) for prefix in prefixes[:MOST_HOSTS]]
         found[network] = tuple(n[1] if n.num_addresses > 1 else n[0] for n in inner)

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent.config.values import Config, Tunnel
+from vpnagent.lines import exits
 from vpnagent.routing.route_lookup import Flow
 from vpnagent.witness.policy import MOST_FLOWS, flows
 from vpnagent.witness.values import Answer, Answers, Facts, Pair, Question
@@ -25,7 +26,7 @@ VIRTUAL: Final = ("docker", "br-", "cni", "podman", "flannel", "cilium", "cali",
 def pairs(config: Config) -> Iterator[Pair]:
     """Yield every local network with every remote network of every connection."""
     for connection in config.connections:
-        for local in config.gateway.local_networks:
+        for local in config.local_networks_of(connection):
             for remote in connection.remote_networks:
                 yield Pair(connection.name, local, remote)
 
@@ -35,7 +36,7 @@ def lan_questions(config: Config, facts: Facts) -> list[Question]:
     survey = Survey(config, facts, {})
     return [
         Question(host, entry=entry)
-        for network in config.gateway.local_networks
+        for network in config.local_networks()
         for host in survey.local_hosts(network)
         for entry in (False, True)
     ]
@@ -64,7 +65,7 @@ class Survey:
         self.facts = facts
         self.answers = answers  #: of the first batch, or of both
         self.ours = frozenset(tunnel.interface for tunnel in config.tunnels())
-        self.exits = {n: frozenset(c.exits) for c in config.connections for n in c.remote_networks}
+        self.exits = exits(config)
         self.all_flows = _flows(facts)
         self.flows = self.all_flows[:MOST_FLOWS]
         self._here = {address.ip for _, address in facts.addresses}
@@ -94,7 +95,7 @@ class Survey:
     def _remote_hosts(self, network: IPv4Network) -> list[IPv4Address]:
         """Return what stands for a remote network: its first and last host, outside of inner networks."""
         inner = [n for c in self.config.connections for n in c.remote_networks]
-        inner = [n for n in (*inner, *self.config.gateway.local_networks) if n != network]
+        inner = [n for n in (*inner, *self.config.local_networks()) if n != network]
         inner = [n for n in inner if n.subnet_of(network)]
         first, *between, last = [*_ends(network)] * 2
         found = self._others([first, last, *between], network)
@@ -145,10 +146,10 @@ class Survey:
         side = self.side(local)
         if side is not None and self.answer(side).interface:
             found.append(Question(ANYWHERE, side.destination, self.answer(side).interface))
-        source = self.config.gateway.source_address
+        sources = dict.fromkeys(self.config.source_of(c) for c in self.config.connections)
         own = [address.ip for _, address in self.facts.addresses if address.ip in local]
-        if source in own:
-            found.append(Question(ANYWHERE, source))
+        if ours := [source for source in sources if source in own]:
+            found += [Question(ANYWHERE, source) for source in ours]
         elif own and not self.local_hosts(local):
             found.append(Question(ANYWHERE, own[0]))  # nobody but this machine is in that network
         return found

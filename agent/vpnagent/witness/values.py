@@ -69,10 +69,11 @@ class Verdict:
     link: Link | None = None  #: None: it is carried
     reason: str = ""  #: why it is not; where it is carried, which packets surely are not
     hint: str = ""
+    by: str = ""  #: the exit that carries it instead of a tunnel
 
     @property
     def carried(self) -> bool:
-        """Whether a host's packet goes into a tunnel of ours, and its answer back."""
+        """Whether a host's packet goes into a tunnel of ours, and its answer back; or by an exit."""
         return self.link is None
 
     @property
