@@ -38,6 +38,12 @@ MISTAKES = {
         "a full-width colon (U+FF1A): write ':'",
     ),
     "colon of a section": ("gateway:", "gateway\uff1a", 2, "a full-width colon (U+FF1A): write ':'"),
+    "colon and an empty line": (
+        "gateway:\n",
+        "gateway\uff1a\n\n  # \u7f51\uff1a\u5173\n\n",
+        2,
+        "a full-width colon (U+FF1A): write ':'",
+    ),
     "colon and space": (
         "    bandwidth: 200",
         "    bandwidth\uff1a 200",
@@ -105,6 +111,11 @@ HARMLESS = {
 @pytest.mark.parametrize("name", HARMLESS)
 def test_comments_may_hold_anything(name: str, problems: Problems) -> None:
     assert problems(EXAMPLE_YAML.replace(*HARMLESS[name], 1)) == []
+
+
+def test_a_comment_beside_a_mistake_is_not_blamed(problems: Problems) -> None:
+    [found] = problems(EXAMPLE_YAML.replace("if_id: 2", "if_id: 0  # 备用\uff1a二"))
+    assert "U+" not in found
 
 
 def test_a_mistake_elsewhere_does_not_blame_them(problems: Problems) -> None:

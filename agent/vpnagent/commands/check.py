@@ -87,8 +87,10 @@ def _tolerated(*, file_only: bool) -> "set[Absence]":
 
 
 def _fails(finding: Finding, least: Severity) -> bool:
-    """Whether a finding is a reason to fail. What could not be looked at was not found to be wrong."""
-    return finding.code != "NotLookedAt" and finding.severity.reaches(least)
+    """Whether a finding is a reason to fail: a figure is none, nor is what could not be looked at."""
+    if finding.severity is Severity.INFO and finding.code in ("NotLookedAt", "ProbeRate"):
+        return False
+    return finding.severity.reaches(least)
 
 
 def _print_json(config_path: str, found: list[Finding]) -> None:
