@@ -258,3 +258,16 @@ def test_what_is_said_is_in_the_order_of_severity(run: Run, tmp_path: pathlib.Pa
         f["severity"] for f in json.loads(run("--file-only", "--json", "--config", path)[1])["findings"]
     ]
     assert severities == sorted(severities, key=[s.value for s in command.COLOURS].index, reverse=True)
+
+
+def test_a_region_that_the_table_lacks_is_told_and_the_rest_too(run: Run, tmp_path: pathlib.Path) -> None:
+    path = written(tmp_path, ("    remote_networks", WEAK))
+    status, output, errors = run(
+        "--file-only", "--json", "--region", "cn-beijing-finance-1", "--config", path
+    )
+    assert (status, errors) == (1, "")
+    assert found(output).keys() >= {
+        "RegionUnknown cn-beijing-finance-1",
+        "WeakDes connections[0].ike.encryption",
+    }
+    assert "RegionUnknown" not in run("--file-only", "--region", "cn-beijing", "--config", path)[1]
