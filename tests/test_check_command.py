@@ -75,6 +75,14 @@ def test_what_could_not_be_looked_at_is_no_reason_to_fail(run: Run, tmp_path: pa
     assert keys == PSK_FILES
 
 
+def test_neither_is_a_figure_even_where_infos_are(run: Run, tmp_path: pathlib.Path) -> None:
+    strong = "    ike: {integrity: sha256, dh_group: 14}\n    esp: {integrity: sha256, pfs_group: 14}\n"
+    path = written(tmp_path, ("    remote_networks", f"{strong}    remote_networks"))
+    status, output, _ = run("--file-only", "--fail-on", "info", "--json", "--config", path)
+    assert status == 0
+    assert {f["code"] for f in found(output).values()} == {"NotLookedAt", "ProbeRate"}
+
+
 FILES = {
     "agent.metrics_tls.certificate": "agent: {metrics_tls: {certificate: a.pem, private_key: a.key}}\n",
     "agent.metrics_auth.password_file": "agent: {metrics_auth: {username: x, password_file: pass}}\n",
@@ -250,3 +258,16 @@ def test_what_is_said_is_in_the_order_of_severity(run: Run, tmp_path: pathlib.Pa
         f["severity"] for f in json.loads(run("--file-only", "--json", "--config", path)[1])["findings"]
     ]
     assert severities == sorted(severities, key=[s.value for s in command.COLOURS].index, reverse=True)
+
+
+def test_a_region_that_the_table_lacks_is_told_and_the_rest_too(run: Run, tmp_path: pathlib.Path) -> None:
+    path = written(tmp_path, ("    remote_networks", WEAK))
+    status, output, errors = run(
+        "--file-only", "--json", "--region", "cn-beijing-finance-1", "--config", path
+    )
+    assert (status, errors) == (1, "")
+    assert found(output).keys() >= {
+        "RegionUnknown cn-beijing-finance-1",
+        "WeakDes connections[0].ike.encryption",
+    }
+    assert "RegionUnknown" not in run("--file-only", "--region", "cn-beijing", "--config", path)[1]

@@ -251,3 +251,20 @@ def test_guomi_is_taken_by_name() -> None:
     tree["VpnConnectionConfig"]["IkeConfig"] |= {"IkeEncAlg": "sm4", "IkeAuthAlg": "sm3"}
     [connection] = loaded({"file": tree}).connections
     assert (connection.ike.encryption, connection.ike.integrity) == ("sm4", "sm3")
+
+
+def test_what_only_the_example_of_a_question_breaks_is_no_fault_of_the_document() -> None:
+    tree = copy.deepcopy(document("describe-dual-bgp.json"))
+    answers = Answers(remote_networks=("10.0.0.0/8", "172.16.0.0/12"))  # the example is 10.1.0.0/16
+    assert problems({"file": tree}, answers) == []
+
+
+def test_what_is_wrong_is_told_while_something_else_is_to_be_filled_in() -> None:
+    tree = copy.deepcopy(document("describe-single.json"))
+    tree |= {"InternetIp": "", "LocalSubnet": "172.16.0.1/16", "RemoteSubnet": "10.0.0.0/8"}
+    tree["IkeConfig"] |= {"IkeVersion": "ikev1", "RemoteId": "office.example.com"}
+    found = problems({"file": tree})
+    assert any(line.startswith("file: $.LocalSubnet: 172.16.0.1/16 has host bits set") for line in found)
+    tree["LocalSubnet"] = "172.16.0.0/16"
+    [line] = problems({"file": tree})
+    assert line.startswith("file: $.IkeConfig.RemoteId: must be an IPv4 address in IKE version 1, main mode")

@@ -4,6 +4,8 @@ import pytest
 from tests.config.conftest import Problems
 from tests.config_examples import EXAMPLE_YAML
 
+from vpnagent.config.yaml_positions import read
+
 LINES = EXAMPLE_YAML.splitlines()
 
 #: what is replaced, by what, the line of the mistake, and how it is said
@@ -38,6 +40,12 @@ MISTAKES = {
         "a full-width colon (U+FF1A): write ':'",
     ),
     "colon of a section": ("gateway:", "gateway\uff1a", 2, "a full-width colon (U+FF1A): write ':'"),
+    "colon and an empty line": (
+        "gateway:\n",
+        "gateway\uff1a\n\n  # \u7f51\uff1a\u5173\n\n",
+        2,
+        "a full-width colon (U+FF1A): write ':'",
+    ),
     "colon and space": (
         "    bandwidth: 200",
         "    bandwidth\uff1a 200",
@@ -107,6 +115,11 @@ def test_comments_may_hold_anything(name: str, problems: Problems) -> None:
     assert problems(EXAMPLE_YAML.replace(*HARMLESS[name], 1)) == []
 
 
+def test_a_comment_beside_a_mistake_is_not_blamed(problems: Problems) -> None:
+    [found] = problems(EXAMPLE_YAML.replace("if_id: 2", "if_id: 0  # 备用\uff1a二"))
+    assert "U+" not in found
+
+
 def test_a_mistake_elsewhere_does_not_blame_them(problems: Problems) -> None:
     text = EXAMPLE_YAML.replace("gateway:", "gateway:  # 网关\uff1a名称", 1).replace("if_id: 2", "if_id: 0")
     [found] = problems(text)
@@ -128,3 +141,21 @@ def test_chinese_text_that_is_a_value_is_let_be(problems: Problems) -> None:
 def test_lines_are_counted_as_the_parser_counts_them(end: str, problems: Problems) -> None:
     found = problems(EXAMPLE_YAML.replace("if_id: 2", "if_id: \uff12").replace("\n", end))
     assert "29: holds a full-width 2 (U+FF12): write '2'" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("gateway\uff1a\n\n\n  name: x\n", 1),
+        ("gateway\uff1a\n  # \u7f51\uff1a\u5173\n  name: x\n", 1),
+        ("connections:\n  - name\uff1ax\n\n    tunnels: []\n", 2),
+    ],
+)
+def test_what_the_parser_notices_late_is_told_where_it_is(text: str, line: int) -> None:
+    [fault] = read(text.encode()).faults
+    assert (fault.line, fault.text) == (line, "is not YAML: holds a full-width colon (U+FF1A): write ':'")
+
+
+def test_in_quotes_it_is_no_reason_that_a_parser_stumbles() -> None:
+    [fault] = read("a: '\uff1a'\nb: c: d\n".encode()).faults
+    assert (fault.line, fault.text) == (2, "is not YAML: mapping values are not allowed in this context")

@@ -2,7 +2,7 @@
 
 from vpnagent.checks.occupancy import CLOUD_RESOLVERS, NARROW_RANGES
 from vpnagent.explain.catalogue import Catalogue
-from vpnagent.finding import Finding
+from vpnagent.finding import Finding, Severity
 from vpnagent.record import replace
 
 
@@ -16,6 +16,18 @@ def with_ranges(finding: Finding, catalogue: Catalogue, region: str) -> Finding:
     if lacking := catalogue.services_without(region):
         ranges += f"; of {' and '.join(lacking)} the table has none there: see the service's page"
     return replace(finding, hint=finding.hint.replace(NARROW_RANGES, ranges))
+
+
+def region_unknown(catalogue: Catalogue, region: str) -> Finding:
+    """Return that the table has nothing of a region, which may exist all the same."""
+    return Finding(
+        code="RegionUnknown",
+        subject=region,
+        severity=Severity.WARNING,
+        text=f"the table of narrow ranges (as of {catalogue.read}) does not have {region}: "
+        "no hint names its ranges",
+        hint=f"it has {', '.join(regions(catalogue))}; of others see the cloud's page Regions and endpoints",
+    )
 
 
 def regions(catalogue: Catalogue) -> list[str]:

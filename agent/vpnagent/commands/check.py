@@ -42,9 +42,9 @@ def check(config_path: str, as_json: bool, file_only: bool, region: str | None, 
     config, found = _file(config_path, as_json=as_json, file_only=file_only)
     if not file_only:
         found += asyncio.run(_machine(config, config_path))
-    found.sort(key=lambda finding: list(COLOURS).index(finding.severity), reverse=True)
     if region is not None:
         found = _with_ranges(found, region)
+    found.sort(key=lambda finding: list(COLOURS).index(finding.severity), reverse=True)
     if as_json:
         _print_json(config_path, found)
     else:
@@ -87,8 +87,10 @@ def _tolerated(*, file_only: bool) -> "set[Absence]":
 
 
 def _fails(finding: Finding, least: Severity) -> bool:
-    """Whether a finding is a reason to fail. What could not be looked at was not found to be wrong."""
-    return finding.code != "NotLookedAt" and finding.severity.reaches(least)
+    """Whether a finding is a reason to fail: a figure is none, nor is what could not be looked at."""
+    if finding.severity is Severity.INFO and finding.code in ("NotLookedAt", "ProbeRate"):
+        return False
+    return finding.severity.reaches(least)
 
 
 def _print_json(config_path: str, found: list[Finding]) -> None:
@@ -106,14 +108,12 @@ async def _machine(config: "Config", config_path: str) -> list[Finding]:
 
 
 def _with_ranges(found: list[Finding], region: str) -> list[Finding]:
-    from vpnagent.checks.narrow import regions, with_ranges
+    from vpnagent.checks.narrow import region_unknown, regions, with_ranges
     from vpnagent.explain.observe import catalogue
 
     services = catalogue()
     if region not in regions(services):
-        known = ", ".join(regions(services))
-        text = f"the table of ranges (as of {services.read}) does not have {region}; it has {known}"
-        raise click.BadParameter(text, param_hint="--region")
+        return [region_unknown(services, region), *found]
     return [with_ranges(finding, services, region) for finding in found]
 
 

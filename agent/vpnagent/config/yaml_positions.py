@@ -157,10 +157,10 @@ def _in_words(error: yaml.MarkedYAMLError, text: str) -> _Unreadable:
     if mark is None:
         return _Unreadable(0, f"is not YAML: {_problem(error)}")
     first = mark.line
+    while first > 1 and lines[first - 1].partition("#")[0].strip() == "":
+        first -= 1  # over comments and empty lines, to what came before
     if error.context_mark and str(error.context).startswith(("while scanning", "while parsing a flow")):
-        first = error.context_mark.line  # of a block that would be the whole of it
-    while first > 0 and first >= mark.line - 1 and not lines[first - 1].strip():
-        first -= 1  # over empty lines, to what the parser took for the beginning
+        first = min(first, error.context_mark.line)  # of a block that would be the whole of it
     suspects = [odd for odd in odd_characters(text) if not odd.quoted and first <= odd.line <= mark.line + 1]
     if suspects:
         last = tuple(odd for odd in suspects if odd.line == suspects[-1].line)
