@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from vpnagent.control import USAGE
+from vpnagent.errors import ControlError
 from vpnagent.finding import Severity
 from vpnagent.own_files import MOST, of_operator, write_as_asked
 
@@ -80,11 +82,14 @@ def output_option(command: Command) -> Command:
 
 
 def write(output: str, text: str) -> None:
-    """Write what ``--output`` asks for: the whole file or none. Raises OSError."""
+    """Write what ``--output`` asks for: the whole file or none. Raises click.UsageError or OSError."""
     if output == "-":
         click.echo(text, nl=False)
-    else:
+        return
+    try:
         write_as_asked(output, text.encode())
+    except OSError as error:
+        raise ControlError(f"{output}: cannot be written: {error.strerror or error}", USAGE) from error
 
 
 def socket_for(socket_path: str | None, config_path: str) -> str:

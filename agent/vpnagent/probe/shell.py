@@ -30,7 +30,7 @@ Event = PathChanged | FailedOver | FirstReply
 _Told = Callable[..., None]  # Core.terminated or Core.initiated
 
 BURST: Final = 2048  #: packets that are taken at one wake-up; half of it is more than is ever under way
-RATE: Final = 50_000.0  #: packets a second: a quarter of a core, and more than all probes together
+RATE: Final = 50_000.0  #: packets a second: more than all probes together, and what a core can look at
 
 RENEWAL: Final = (
     3.0  #: seconds in which a secret asks; as long again may be answered, and then no record helps
