@@ -2,10 +2,11 @@
 
 prometheus-client's own server runs in threads and, with TLS, is blocked by one idle client. Here a
 connection has a deadline, from its first byte to its last, handshake and all. Of too many the oldest goes
-that has not asked yet, and one that has only when all have: those that say nothing are in nobody's way. An
-exposition serves all who ask within a second, and few connections are taken before the loop has its turn: so
-no number of clients keeps Prometheus out. Each is served with what the files of certificates and password
-said last, so that a new certificate needs no restart.
+that has not asked yet, and one that has only when all have: those that say nothing are in nobody's way. Who
+scrapes now and then gets what is so now; of many scrapes those beyond a few share one exposition a second.
+And few connections are taken before the loop has its turn: so no number of clients keeps Prometheus out. Each
+is served with what the files of certificates and password said last, so that a new certificate needs no
+restart.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from typing import Final
 
 from vpnagent.control_server import drop, streams
 from vpnagent.errors import AgentError
+from vpnagent.events.damping import Bucket
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Knowledge
 from vpnagent.metrics import histograms, samples
@@ -34,7 +36,8 @@ CONNECTIONS: Final = 64  #: at a time
 ACCEPTS: Final = 8  #: taken at a time: one that asks has asked before it is the oldest
 REST: Final = 0.002  #: seconds until more are taken: the loop has other things to do
 PAUSE: Final = 0.1  #: seconds without accepting where there are no descriptors
-FRESH: Final = 1.0  #: seconds for which an exposition serves all
+FRESH: Final = 1.0  #: expositions a second, in the long run
+FRESH_BURST: Final = 5.0  #: expositions that may be made at once
 HEADER_LIMIT: Final = 8192  #: bytes
 PERIOD: Final = 5.0  #: seconds between looks whether the files changed
 BACKLOG: Final = 1024
@@ -51,7 +54,9 @@ class Endpoint:
         self._read: State | None = None  #: of the files, when they were last read
         self._connections: dict[asyncio.Task[None], bool] = {}  #: oldest first: whether it has asked
         self._accepting = False
-        self._expositions: dict[tuple[bool, bool], tuple[float, bytes]] = {}  #: with when they were made
+        self._fresh = Bucket(FRESH_BURST, FRESH, time.monotonic())
+        self._expositions: dict[bool, bytes] = {}  #: the last ones, by whether they are OpenMetrics
+        self._compressed: dict[bool, tuple[bytes, bytes]] = {}  #: likewise, and of what
 
     async def serve(self) -> None:
         """Answer scrapes until cancelled. Raises AgentError while it cannot."""
@@ -166,16 +171,19 @@ class Endpoint:
                 drop(writer)
 
     def _expose(self, openmetrics: bool, compressed: bool) -> bytes:
-        """Return the metrics as they are now, or were within ``FRESH``."""
-        made_at, made = self._expositions.get((openmetrics, compressed), (-FRESH, b""))
-        now = time.monotonic()
-        if now - made_at >= FRESH:
-            if compressed:
-                made = gzip.compress(self._expose(openmetrics, False), 1)
-            else:
-                made = text(samples(self._known), histograms(self._known), openmetrics=openmetrics)
-            self._expositions[openmetrics, compressed] = now, made
-        return made
+        """Return the metrics as they are now, or where too many ask, as they were a moment ago."""
+        made = self._expositions.get(openmetrics)
+        if made is None or self._fresh.level(time.monotonic()) >= 1.0:
+            self._fresh.take()
+            made = text(samples(self._known), histograms(self._known), openmetrics=openmetrics)
+            self._expositions[openmetrics] = made
+        if not compressed:
+            return made
+        source, packed = self._compressed.get(openmetrics, (b"", b""))
+        if source is not made:
+            packed = gzip.compress(made, 1)
+            self._compressed[openmetrics] = made, packed
+        return packed
 
 
 def _refused(error: AgentError, standing: Access | None) -> Finding:

@@ -19,7 +19,7 @@ if os.geteuid() != 0:
 
 PATIENCE = 60.0  #: seconds
 HANGS_FOR = 15.0  #: seconds: a command's deadline, and that of an attempt to connect again
-SCRAPES = 5.0  #: seconds: all scrapes of one second get the same exposition
+SCRAPES = 5.0  #: seconds: of many scrapes, those of one second get the same exposition
 RETRIES = 12.0  #: seconds in which the disk is tried again twice
 METRICS = "http://127.0.0.1:9786/metrics"
 
