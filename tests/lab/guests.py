@@ -36,6 +36,7 @@ EMULATED_DEADLINE = 3000
 NOTHING_COLLECTED = 5
 JUDGED = {0, 1, NOTHING_COLLECTED}  # pytest came to its end: what failed is in its junit file
 HUNG = {124, 125}  # what `run` says of a guest that did not end by itself, or ended before its tests did
+OWN_DEADLINE = "mark.deadline("
 SMP = re.compile(r"\bmark\.smp\b")
 ALL_OF_IT = re.compile(r"^pytestmark = .*\bmark\.smp\b", re.MULTILINE)
 
@@ -67,15 +68,23 @@ def kinds() -> tuple[str, ...]:
 
 
 def divide(paths: list[str], there: tuple[str, ...]) -> list[Guest]:
-    """Sort the scenarios into guests, the largest module first: a long one must not begin last."""
+    """Sort the scenarios into guests: those with a deadline of their own first, then the largest modules.
+
+    A long one must not begin last.
+    """
     if there == ("machine",):  # half a minute's boot: all in one
         return [Guest("machine", "machine", tuple(paths))]
     modules: dict[str, list[str]] = {}
     for path in paths:
         for module in sorted(map(str, Path(path).rglob("test_*.py"))) if Path(path).is_dir() else [path]:
             modules.setdefault(module.partition("::")[0], []).append(module)
-    ordered = sorted(modules, key=lambda module: -Path(module).stat().st_size)
+    ordered = sorted(modules, key=_haste)
     return [guest for module in ordered for guest in _guests(module, tuple(modules[module]), there)]
+
+
+def _haste(module: str) -> tuple[bool, int]:
+    text = Path(module).read_text()
+    return OWN_DEADLINE not in text, -len(text)
 
 
 def _guests(module: str, tests: tuple[str, ...], there: tuple[str, ...]) -> Iterator[Guest]:
