@@ -1,7 +1,7 @@
 """Runs scenarios: each module in a guest of its own, as many guests side by side as there are processors.
 
 Where a scenario runs is its own to say: in simulated time, unless it is marked ``smp`` (load, more than one
-processor). A guest that hangs, or does not come up, is ended, its logs are kept, and its scenarios run once
+processor): those have the machine for themselves. A guest that hangs, or does not come up, is ended, its logs are kept, and its scenarios run once
 more in a new one, which is told. Results are left in build/lab: a folder for each guest, and for all of them
 one junit file and one list of what failed; those of the run before in build/lab.before.
 """
@@ -109,9 +109,11 @@ class Runner:
         self._output = Lock()
 
     def all(self, guests: list[Guest]) -> list[Outcome]:
-        """Run them; what became of each."""
+        """Run them; what became of each. Whose figures are about load has the machine for itself, at the end."""
+        alone = [guest for guest in guests if guest.kind == "smp"]
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as side_by_side:
-            return list(side_by_side.map(self.one, guests))
+            outcomes = list(side_by_side.map(self.one, (g for g in guests if g not in alone)))
+        return outcomes + [self.one(guest) for guest in alone]
 
     def one(self, guest: Guest) -> Outcome:
         """Run one guest, and if it hangs another in its place."""
