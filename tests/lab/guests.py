@@ -1,9 +1,10 @@
 """Runs scenarios: each module in a guest of its own, as many guests side by side as there are processors.
 
 Where a scenario runs is its own to say: in simulated time, unless it is marked ``smp`` (load, more than one
-processor): those have the machine for themselves. A guest that hangs, or does not come up, is ended, its logs are kept, and its scenarios run once
-more in a new one, which is told. Results are left in build/lab: a folder for each guest, and for all of them
-one junit file and one list of what failed; those of the run before in build/lab.before.
+processor): those have the machine for themselves. A guest that hangs, or does not come up, is ended, its logs
+are kept, and its scenarios run once more in a new one, which is told. Results are left in build/lab: a folder
+for each guest, and for all of them one junit file and one list of what failed; those of the run before in
+build/lab.before.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Runner:
         self._output = Lock()
 
     def all(self, guests: list[Guest]) -> list[Outcome]:
-        """Run them; what became of each. Whose figures are about load has the machine for itself, at the end."""
+        """Run them; what became of each. Those with several processors go last, each by itself."""
         alone = [guest for guest in guests if guest.kind == "smp"]
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as side_by_side:
             outcomes = list(side_by_side.map(self.one, (g for g in guests if g not in alone)))
