@@ -63,7 +63,11 @@ class Situation:
 
         It is not while an active/standby cloud returns on another tunnel, which is heard.
         """
-        if path.own or self.hashed or self.remedies[path.key].phase is Phase.PROBING:
+        if self.remedies[path.key].phase is Phase.PROBING:
+            return False
+        if path.own:  # its own target's limit, if probes were lost before it fell silent: traffic has moved
+            return path.limit.suspect(path.evidence.heard_at or now, now, new=False)
+        if self.hashed:
             return False
         returns = [p.evidence.returns_on == p.key for p in self.in_service() if p is not path and p.alive]
         return any(returns) and path.limit.suspect(now, now, new=True)
