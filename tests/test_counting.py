@@ -12,7 +12,7 @@ from vpnagent.desired import desired
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.meter import LATENESS_BOUNDS, RTT_BOUNDS
 from vpnagent.probe.outlook import PathReport
-from vpnagent.probe.protocol import Report, TunnelMeter
+from vpnagent.probe.protocol import ProberReport, TunnelMeter
 from vpnagent.routing.objects import KernelObjects, KernelState, LinkCounters, XfrmLink
 from vpnagent.selection import PathState
 
@@ -71,7 +71,7 @@ def test_a_tunnel_without_an_interface_keeps_its_count() -> None:
     assert traffic.of(PRIMARY).rx_bytes == 1000
 
 
-def report(sent: int, lost: int, answered: int = 0) -> Report:
+def report(sent: int, lost: int, answered: int = 0) -> ProberReport:
     path = PathReport(
         tunnel=PRIMARY,
         state=PathState.UP,
@@ -93,7 +93,7 @@ def report(sent: int, lost: int, answered: int = 0) -> Report:
         next_trial=None,
         waiting_for_peer=False,
     )
-    return Report(
+    return ProberReport(
         at=0.0,
         generation=1,
         paths=(path,),

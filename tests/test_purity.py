@@ -70,7 +70,6 @@ SHELL = {
     "probe/inbox.py",
     "probe/socket_filter.py",
     "probe/sockets.py",
-    "probe/switch.py",
     "probe/tap.py",
     "probe/vici_stream.py",
     "routing/netlink.py",

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from vpnagent.accumulator import Accumulator, Counts, Reading
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.meter import LATENESS_BOUNDS, RTT_BOUNDS
-from vpnagent.probe.protocol import Report
+from vpnagent.probe.protocol import ProberReport
 from vpnagent.routing.objects import KernelState, LinkCounters
 
 LATELY: Final = 300.0  #: seconds for which packets that were stopped are told of
@@ -87,7 +87,7 @@ class Probes:
         self._lateness: Accumulator[None] = Accumulator()
         self._troubles: Accumulator[None] = Accumulator()
 
-    def update(self, report: Report, prober: int) -> None:
+    def update(self, report: ProberReport, prober: int) -> None:
         """Take in a report of the prober with that process id."""
         self._probes.update(
             Reading(path.tunnel, (prober, path.tunnel), (path.sent, path.lost)) for path in report.paths

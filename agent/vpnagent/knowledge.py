@@ -17,7 +17,7 @@ from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.probe.meter import Histogram
 from vpnagent.probe.outlook import BLAMELESS, PathReport
-from vpnagent.probe.protocol import Report
+from vpnagent.probe.protocol import ProberReport
 from vpnagent.rates import Rates
 from vpnagent.routing.objects import Diversion, KernelState
 from vpnagent.selection import PathState, Verdict, Verdicts
@@ -144,11 +144,11 @@ class ProbeKnowledge:
     connected: bool = False  #: one lives and has an intent: it alone writes the groups
     reported: bool = False  #: the paths are those of the prober that lives
     lost_at: float | None = None  #: monotonic; None: never lost
-    report: Report | None = None  #: the last one
+    report: ProberReport | None = None  #: the last one
     paths: Mapping[TunnelKey, PathReport] = field(default_factory=dict)
     counted: Probes = field(default_factory=Probes)
 
-    def take(self, report: Report, prober: int = 0) -> None:
+    def take(self, report: ProberReport, prober: int = 0) -> None:
         """Take in what the prober with that process id knows now."""
         self.counted.update(report, prober)
         self.report = report

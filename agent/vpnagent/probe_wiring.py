@@ -14,7 +14,7 @@ from vpnagent.config.values import Config, Connection, ProbeMethod, Tunnel, Tunn
 from vpnagent.desired import group_ids, ipsec_connections, nexthop_ids, sharers
 from vpnagent.ipsec import connection as ipsec
 from vpnagent.ipsec import messages
-from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Target, TunnelIntent
+from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, ProbeTarget, TunnelIntent
 from vpnagent.probe.outlook import PathReport
 from vpnagent.probe.protocol import GroupRoutes, ViciRequests
 from vpnagent.routing.objects import KernelState, Peer
@@ -107,11 +107,11 @@ def group_routes(config: Config) -> tuple[GroupRoutes, ...]:
     )
 
 
-def targets(tunnel: Tunnel) -> tuple[Target, ...]:
+def targets(tunnel: Tunnel) -> tuple[ProbeTarget, ...]:
     """Return the tunnel's targets; the other host of its /30 is known to answer through it."""
     inside = tunnel.inside_address
     peers = {host for host in inside.network.hosts() if host != inside.ip} if inside else set()
-    return tuple(Target(address=t, inside_peer=t in peers) for t in tunnel.probe.targets)
+    return tuple(ProbeTarget(address=t, inside_peer=t in peers) for t in tunnel.probe.targets)
 
 
 def vici_requests(config: Config, former: Mapping[TunnelKey, str] = NONE) -> tuple[ViciRequests, ...]:

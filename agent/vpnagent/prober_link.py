@@ -25,8 +25,8 @@ from vpnagent.probe.protocol import (
     FailedOver,
     FirstReply,
     PathChanged,
+    ProberReport,
     Refused,
-    Report,
     ToDaemon,
 )
 from vpnagent.probe_wiring import group_routes, intent, vici_requests
@@ -143,7 +143,7 @@ class ProberLink:
 
     def _take(self, message: ToDaemon) -> None:
         match message:
-            case Report():
+            case ProberReport():
                 self._report(message)
             case PathChanged():
                 self._path_changed(message)
@@ -159,7 +159,7 @@ class ProberLink:
             case _:
                 log.debug("prober-said %s", type(message).__name__)
 
-    def _report(self, report: Report) -> None:
+    def _report(self, report: ProberReport) -> None:
         probe = self._known.probe
         before = (probe.report.groups, probe.report.selected) if probe.report else None
         held = {path.tunnel for path in probe.paths.values() if path.held}

@@ -30,7 +30,7 @@ from tests.native.test_prober import Requests
 from tests.native.two_tunnels import SOURCE, TwoTunnels, inside, ip, two_tunnels
 
 from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
-from vpnagent.probe.intent import ConnectionIntent, Intent, Target
+from vpnagent.probe.intent import ConnectionIntent, Intent, ProbeTarget
 from vpnagent.probe.meter import LATENESS_BOUNDS
 from vpnagent.probe.protocol import Configure
 
@@ -65,7 +65,7 @@ def many_tunnels(interval: float, count: int, multiplier: int) -> Configure:
             nexthop_id=n + 1,
             interval=interval,
             detect_multiplier=multiplier,
-            targets=(Target(address=address, inside_peer=True),),
+            targets=(ProbeTarget(address=address, inside_peer=True),),
         )
         for n, address in enumerate(targets(count))
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from tests.bench.figures import at, bench, judged
 from tests.native.two_tunnels import GROUP, NEXTHOPS, inside, ip
 
-from vpnagent.probe.kernel import Kernel
+from vpnagent.probe.kernel import KernelRequests
 
 COUNTS = (1, 100, 10_000)
 PER_TURN = 20
@@ -28,7 +28,7 @@ class Routes:
 
     namespace: str
     count: int
-    kernel: Kernel
+    kernel: KernelRequests
     seconds: list[float] = field(default_factory=list)
 
     def switch(self, leg: int) -> None:
@@ -67,7 +67,7 @@ def routes(count: int) -> Iterator[Routes]:
             *(f"route add {prefix} nhid {GROUP}" for prefix in prefixes(count)),
             namespace=name,
         )
-        with contextlib.closing(inside(name, Kernel)) as kernel:
+        with contextlib.closing(inside(name, KernelRequests)) as kernel:
             yield Routes(name, count, kernel)
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=False)

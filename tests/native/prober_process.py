@@ -17,10 +17,10 @@ from tests.native.two_tunnels import GROUP, INSIDE, NEXTHOPS, SHARED, SOURCE, Tw
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
 from vpnagent.probe.client import ProberClient, Start
-from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Target, TunnelIntent
-from vpnagent.probe.kernel import Kernel, Members
+from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, ProbeTarget, TunnelIntent
+from vpnagent.probe.kernel import KernelRequests, Members
 from vpnagent.probe.lifecycle import acquire_lock
-from vpnagent.probe.protocol import Configure, Crafted, Report, ToDaemon, ViciRequests
+from vpnagent.probe.protocol import Configure, Crafted, ProberReport, ToDaemon, ViciRequests
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def tunnel_intent(number: int, **changes: Any) -> TunnelIntent:
         "interface": f"t{number}",
         "outer_interface": None,
         "source": IPv4Address(SOURCE),
-        "targets": (Target(address=IPv4Address(INSIDE[number]), inside_peer=True),),
+        "targets": (ProbeTarget(address=IPv4Address(INSIDE[number]), inside_peer=True),),
         "method": ProbeMethod.ICMP,
         "port": 0,
         "interval": 0.1,
@@ -73,8 +73,8 @@ def configure(
     return Configure(intent=intent, crafted=CRAFTED, vici_socket=vici_socket, vici=vici)
 
 
-def shared_targets() -> tuple[Target, ...]:
-    return (Target(address=IPv4Address(SHARED), inside_peer=False),)
+def shared_targets() -> tuple[ProbeTarget, ...]:
+    return (ProbeTarget(address=IPv4Address(SHARED), inside_peer=False),)
 
 
 def installed_environment() -> dict[str, str]:
@@ -148,8 +148,8 @@ class ControlDaemon:
         return [message for message in self.messages if isinstance(message, kind)]
 
     @property
-    def report(self) -> Report | None:
-        return next((m for m in reversed(self.messages) if isinstance(m, Report)), None)
+    def report(self) -> ProberReport | None:
+        return next((m for m in reversed(self.messages) if isinstance(m, ProberReport)), None)
 
     def quit(self) -> None:
         asyncio.run_coroutine_threadsafe(self.client.quit(), self._loop).result(6)
@@ -180,7 +180,7 @@ class Group:
     """The group in a namespace, as the kernel has it at the moment of the call."""
 
     def __init__(self, namespace: str) -> None:
-        self._kernel = inside(namespace, Kernel)
+        self._kernel = inside(namespace, KernelRequests)
 
     def __call__(self) -> Members:
         have = self._kernel.nexthop(GROUP)

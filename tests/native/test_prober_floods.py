@@ -26,7 +26,7 @@ from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, inside, ip, two
 from vpnagent.config.values import ProbeMethod
 from vpnagent.probe import dns
 from vpnagent.probe.inbox import Allowance, Inbox
-from vpnagent.probe.intent import Target
+from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.packet import MOST_RANGES, between
 from vpnagent.probe.protocol import PathChanged
 from vpnagent.probe.shell import RENEWAL
@@ -247,7 +247,7 @@ def test_an_answer_to_the_question_of_before_a_reload_ends_nothing(
     world: TwoTunnels, directory: Path
 ) -> None:
     def wanted(peer: bool) -> Any:
-        target = Target(address=IPv4Address(INSIDE[0]), inside_peer=peer)
+        target = ProbeTarget(address=IPv4Address(INSIDE[0]), inside_peer=peer)
         return configure(**PACE, method=ProbeMethod.DNS, port=53, first={"targets": (target,)})
 
     with resolvers(world, delay=0.05), ControlDaemon(world, directory / "prober.sock") as daemon:

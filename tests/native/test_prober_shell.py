@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.native.prober_process import configure, tunnel_intent
 
-from vpnagent.probe.actions import Terminate
+from vpnagent.probe.actions import TerminateTunnel
 from vpnagent.probe.core import Core
 from vpnagent.probe.interfaces import Interfaces
-from vpnagent.probe.kernel import Kernel
+from vpnagent.probe.kernel import KernelRequests
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import ViciRequests
 from vpnagent.probe.shell import Shell
@@ -28,13 +28,13 @@ def test_the_daemon_is_told_before_charon_is_asked_to_terminate(tmp_path: Path) 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        kernel, core = Kernel(), Core(wanted.intent, now=0.0, random=lambda: 0.5)
+        kernel, core = KernelRequests(), Core(wanted.intent, now=0.0, random=lambda: 0.5)
         poller = Poller()
         shell = Shell(poller, kernel, lambda _: None, lambda: heard.append(pending(charon)))
         shell.configure(wanted, Interfaces())
         charon, _ = listener.accept()  # opened in advance
 
-        shell.perform([Terminate(tunnel=tunnel, reason="it is dead")], core)
+        shell.perform([TerminateTunnel(tunnel=tunnel, reason="it is dead")], core)
 
         with charon:
             assert pending(charon).endswith(b"end")

@@ -8,9 +8,8 @@ import pytest
 from tests.native.prober_process import Group
 from tests.native.two_tunnels import GROUP, SHARED, TwoTunnels, inside, ip, two_tunnels, udp_socket
 
-from vpnagent.probe.kernel import Kernel
+from vpnagent.probe.kernel import GroupWriter, KernelRequests
 from vpnagent.probe.netlink_message import PROTOCOL
-from vpnagent.probe.switch import Switch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, nexthops")
 
@@ -25,8 +24,8 @@ def world() -> Iterator[TwoTunnels]:
 
 
 @pytest.fixture
-def kernel(world: TwoTunnels) -> Iterator[Kernel]:
-    made = inside(world.gw, Kernel)
+def kernel(world: TwoTunnels) -> Iterator[KernelRequests]:
+    made = inside(world.gw, KernelRequests)
     yield made
     made.close()
     for number, nexthop in enumerate((101, 102)):
@@ -40,25 +39,25 @@ def group(world: TwoTunnels) -> Iterator[Group]:
     made.close()
 
 
-def test_a_group_is_written_and_the_times_of_it_told(kernel: Kernel, group: Group) -> None:
-    written = Switch(kernel).write(GROUP, BOTH)
+def test_a_group_is_written_and_the_times_of_it_told(kernel: KernelRequests, group: Group) -> None:
+    written = GroupWriter(kernel).write(GROUP, BOTH)
     assert group() == BOTH
     assert written.error == ""
     assert written.acknowledged is not None
     assert 0 < written.acknowledged - written.sent < 1
 
 
-def test_an_empty_one_is_deleted_and_deleting_twice_is_fine(kernel: Kernel, group: Group) -> None:
-    switch = Switch(kernel)
+def test_an_empty_one_is_deleted_and_deleting_twice_is_fine(kernel: KernelRequests, group: Group) -> None:
+    switch = GroupWriter(kernel)
     for _ in range(2):
         assert switch.write(GROUP, ()).error == ""
     assert group() == ()
 
 
 def test_a_missing_member_does_not_keep_the_others_out(
-    world: TwoTunnels, kernel: Kernel, group: Group
+    world: TwoTunnels, kernel: KernelRequests, group: Group
 ) -> None:
-    switch = Switch(kernel)
+    switch = GroupWriter(kernel)
     switch.write(GROUP, ((101, 1),))
     ip("nexthop delete id 102", namespace=world.gw)
     written = switch.write(GROUP, BOTH)
@@ -75,9 +74,9 @@ def test_a_missing_member_does_not_keep_the_others_out(
 
 
 def test_what_others_changed_or_removed_is_put_back_and_counted(
-    world: TwoTunnels, kernel: Kernel, group: Group
+    world: TwoTunnels, kernel: KernelRequests, group: Group
 ) -> None:
-    switch = Switch(kernel)
+    switch = GroupWriter(kernel)
     switch.write(GROUP, BOTH)
     ip(f"nexthop delete id {GROUP}", namespace=world.gw)
     assert switch.verify({GROUP: BOTH}) == [GROUP]
@@ -88,9 +87,9 @@ def test_what_others_changed_or_removed_is_put_back_and_counted(
 
 
 def test_a_write_without_any_member_left_is_an_error_and_changes_nothing(
-    world: TwoTunnels, kernel: Kernel, group: Group
+    world: TwoTunnels, kernel: KernelRequests, group: Group
 ) -> None:
-    switch = Switch(kernel)
+    switch = GroupWriter(kernel)
     switch.write(GROUP, ((101, 1),))
     ip("nexthop delete id 102", namespace=world.gw)
     written = switch.write(GROUP, ((102, 1),))
@@ -100,9 +99,9 @@ def test_a_write_without_any_member_left_is_an_error_and_changes_nothing(
 
 
 def test_what_the_kernel_took_out_with_a_link_is_put_back(
-    world: TwoTunnels, kernel: Kernel, group: Group
+    world: TwoTunnels, kernel: KernelRequests, group: Group
 ) -> None:
-    switch = Switch(kernel)
+    switch = GroupWriter(kernel)
     switch.write(GROUP, BOTH)
     ip("link set t1 down", namespace=world.gw)
     assert group() == ((101, 1),)
@@ -111,10 +110,10 @@ def test_what_the_kernel_took_out_with_a_link_is_put_back(
     assert group() == BOTH
 
 
-def test_a_resilient_group_stays_resilient(world: TwoTunnels, kernel: Kernel) -> None:
+def test_a_resilient_group_stays_resilient(world: TwoTunnels, kernel: KernelRequests) -> None:
     made = f"nexthop add id {RESILIENT} group 101 type resilient buckets 8 proto {PROTOCOL}"
     ip(made, namespace=world.gw)
-    for switch in (Switch(kernel), Switch(kernel)):
+    for switch in (GroupWriter(kernel), GroupWriter(kernel)):
         assert switch.write(RESILIENT, BOTH).error == ""
         have = kernel.nexthop(RESILIENT)
         assert have is not None
@@ -123,7 +122,7 @@ def test_a_resilient_group_stays_resilient(world: TwoTunnels, kernel: Kernel) ->
         switch.write(RESILIENT, ((102, 1),))
 
 
-def test_counters_of_an_interface_are_read(world: TwoTunnels, kernel: Kernel) -> None:
+def test_counters_of_an_interface_are_read(world: TwoTunnels, kernel: KernelRequests) -> None:
     index = inside(world.gw, lambda: socket.if_nametoindex("t0"))
     before = kernel.counters(index)
     udp = udp_socket(world.gw)

@@ -20,7 +20,7 @@ from ipaddress import IPv4Address
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
 from vpnagent.probe import actions
 from vpnagent.probe.core import Core
-from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits, Target, TunnelIntent
+from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits, ProbeTarget, TunnelIntent
 from vpnagent.probe.prober import SLACK
 from vpnagent.probe.tap import GRACE
 
@@ -216,7 +216,7 @@ class World:
     def _policed(self, wire: Wire) -> bool:
         return self.full == wire.key and self.random.random() < self.bandwidth_drop
 
-    def probe(self, key: TunnelKey, target: Target, sequence: int) -> None:
+    def probe(self, key: TunnelKey, target: ProbeTarget, sequence: int) -> None:
         """A probe of ours leaves now."""
         wire = self.wires[key]
         if not self.leaves(wire):
@@ -445,7 +445,7 @@ class Shell:
                 self.groups[action.group_id] = action.members
             case actions.DeleteGroup():
                 self.groups.pop(action.group_id, None)
-            case actions.SendIkePing() | actions.Terminate() | actions.Initiate():
+            case actions.SendIkePing() | actions.TerminateTunnel() | actions.InitiateTunnel():
                 self._speak_ike(action)
             case _:
                 pass
@@ -473,13 +473,15 @@ class Shell:
             at=now,
         )
 
-    def _speak_ike(self, action: actions.SendIkePing | actions.Terminate | actions.Initiate) -> None:
+    def _speak_ike(
+        self, action: actions.SendIkePing | actions.TerminateTunnel | actions.InitiateTunnel
+    ) -> None:
         match action:
             case actions.SendIkePing():
                 self.world.ike_ping(action.tunnel)
-            case actions.Terminate():
+            case actions.TerminateTunnel():
                 self.world.terminate(action.tunnel)
-            case actions.Initiate():
+            case actions.InitiateTunnel():
                 self.world.initiate(action.tunnel, force_encapsulation=action.force_encapsulation)
 
 
@@ -491,7 +493,7 @@ def _tapped(
 
 def make_tunnel(name: str, number: int, *, own: bool, **changes: object) -> TunnelIntent:
     """Return a tunnel with a target of its own, or with the shared one."""
-    inside = Target(address=IPv4Address(f"169.254.{number}.1"), inside_peer=True)
+    inside = ProbeTarget(address=IPv4Address(f"169.254.{number}.1"), inside_peer=True)
     tunnel = TunnelIntent(
         key=TunnelKey("hangzhou", name),
         role=Role.ACTIVE if number == 1 else Role.STANDBY,
@@ -500,7 +502,7 @@ def make_tunnel(name: str, number: int, *, own: bool, **changes: object) -> Tunn
         interface=f"vpn-{number}",
         outer_interface="eth0",
         source=None,
-        targets=(inside,) if own else (Target(address=SHARED, inside_peer=False),),
+        targets=(inside,) if own else (ProbeTarget(address=SHARED, inside_peer=False),),
         method=ProbeMethod.ICMP,
         port=0,
         interval=0.1,

@@ -14,7 +14,7 @@ from tests.probe.simulation import GROUP, SHARED, make_intent
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe import actions
 from vpnagent.probe.core import Core
-from vpnagent.probe.intent import Target
+from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.prober import SLACK
 from vpnagent.probe.silence import COVER, JITTER
 from vpnagent.selection import PathState
@@ -61,7 +61,7 @@ def test_the_first_advance_writes_every_group_once() -> None:
     core = begin()
     [write] = [a for a in core.advance(10.0) if isinstance(a, actions.WriteGroup)]
     assert (write.group_id, write.members, write.cause) == (GROUP, ((IDS[PRIMARY], 1),), actions.Cause.START)
-    assert not [a for a in drive(core, 12.0) if isinstance(a, actions.WriteGroup | actions.FailedOver)]
+    assert not [a for a in drive(core, 12.0) if isinstance(a, actions.WriteGroup | actions.TrafficMoved)]
     assert core.groups() == {GROUP: ((IDS[PRIMARY], 1),)}
     assert core.selected() == {"hangzhou": ("primary",)}
 
@@ -104,7 +104,7 @@ def test_writes_come_first_and_what_is_told_comes_last() -> None:
     done = drive(core, 11.85, answering=(BACKUP,))
     asked = actions.SendProbe | actions.ReadTraffic | actions.SendIkePing
     kinds = [type(a) for a in done if not isinstance(a, asked)]
-    assert kinds[:3] == [actions.WriteGroup, actions.PathChanged, actions.FailedOver]
+    assert kinds[:3] == [actions.WriteGroup, actions.PathChanged, actions.TrafficMoved]
 
 
 def looks(done: list[actions.Action]) -> int:
@@ -139,7 +139,7 @@ def test_probes_that_could_not_be_sent_prove_nothing() -> None:
         for action in core.advance(now):
             if isinstance(action, actions.SendProbe):
                 core.probe_failed(action.tunnel, action.sequence, errno.ENOBUFS, at=now)
-            assert not isinstance(action, actions.WriteGroup | actions.Terminate)
+            assert not isinstance(action, actions.WriteGroup | actions.TerminateTunnel)
         now = max(now + 0.001, core.deadline() or 0.0)
     assert {p.state for p in core.paths()} == {PathState.UNPROBED}
     assert {f.code for f in core.findings()} == {"PathUnprobed"}
@@ -205,7 +205,7 @@ def test_an_intent_that_repeats_itself_is_no_news_of_a_tunnel_that_was_reset_sin
     core = begin()
     drive(core, 11.5)
     done = drive(core, 12.0, answering=(BACKUP,))
-    assert any(isinstance(a, actions.Terminate) for a in done)
+    assert any(isinstance(a, actions.TerminateTunnel) for a in done)
     core.terminated(PRIMARY, at=12.01)
     core.replace_intent(replace(INTENT, generation=2), now=12.02)  # made before, and late
     done = drive(core, 13.0)
@@ -275,7 +275,7 @@ def test_wake_ups_that_wait_for_the_next_send_a_tenth_of_all_probes_at_most(seed
 
 def test_an_own_target_is_preferred_and_a_shared_one_outvotes_it() -> None:
     inside = INTENT.tunnels()[0].targets[0]
-    shared = Target(address=SHARED, inside_peer=False)
+    shared = ProbeTarget(address=SHARED, inside_peer=False)
     core = begin(make_intent(targets=(inside, shared)))
     assert core.paths()[0].target == inside.address
 
@@ -289,7 +289,7 @@ def test_reports_of_a_flapping_tunnel_are_bounded() -> None:
         flapping = make_intent(hold_down=0.0, child_sa_installed=installed)
         core.replace_intent(replace(flapping, generation=generation), now=now)
         for action in drive(core, now + 0.05):
-            if isinstance(action, actions.FailedOver):
+            if isinstance(action, actions.TrafficMoved):
                 told += 1
                 suppressed += action.suppressed
     assert told <= 10 + 80 / 10 + 1

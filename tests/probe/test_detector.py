@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.probe.actions import Cause
-from vpnagent.probe.detector import TRANSITIONS, Detector, Event, Transition
+from vpnagent.probe.detector import TRANSITIONS, Detector, PathEvent, StateChange
 from vpnagent.probe.hold_down import CAP, HoldDown
 from vpnagent.selection import PathState
 
@@ -21,7 +21,7 @@ happenings = st.lists(
 )
 
 
-def run(happened: list[Happening]) -> list[Transition]:
+def run(happened: list[Happening]) -> list[StateChange]:
     detector, now, log = Detector(HOLD_DOWN, GAP, 0.0), 0.0, []
     for what, gap in happened:
         now += gap
@@ -38,7 +38,7 @@ def run(happened: list[Happening]) -> list[Transition]:
     return log
 
 
-def hear(detector: Detector, start: float, seconds: float) -> list[Transition]:
+def hear(detector: Detector, start: float, seconds: float) -> list[StateChange]:
     log, steps = [], round(seconds / 0.1)
     for step in range(steps + 1):
         log += detector.heard(start + step * 0.1, start + step * 0.1)
@@ -155,4 +155,4 @@ def test_the_rate_of_flaps_is_bounded(up: float, down: float) -> None:
 @pytest.mark.parametrize("state", PathState)
 def test_every_state_can_be_left(state: PathState) -> None:
     assert TRANSITIONS[state]
-    assert Event.LOST in TRANSITIONS[state] or state is PathState.DOWN
+    assert PathEvent.LOST in TRANSITIONS[state] or state is PathState.DOWN

@@ -12,7 +12,7 @@ from scapy.layers.inet import IP, TCP
 from tests.probe.test_icmp import run_filter
 
 from vpnagent.probe import craft, dns, ike_ping, tcp_syn
-from vpnagent.probe.dns import HEADER, IDS, Query, answers, id_of
+from vpnagent.probe.dns import HEADER, IDS, DnsQuery, answers, id_of
 from vpnagent.probe.packet import between
 from vpnagent.probe.tcp_syn import PORTS, Syn, answered, answers_filter, initial_number
 
@@ -86,7 +86,7 @@ def test_any_bytes_are_read_by_all(data: bytes) -> None:
 
 
 def response(**changes: object) -> bytes:
-    message = DNS(bytes(Query(CRAFTED.dns_query).request(0x1234)))
+    message = DNS(bytes(DnsQuery(CRAFTED.dns_query).request(0x1234)))
     for name, value in {"qr": 1, **changes}.items():
         setattr(message, name, value)
     return bytes(message)
@@ -109,7 +109,7 @@ def test_a_query_or_the_answer_to_another_question_is_no_answer() -> None:
 
 
 def test_the_case_of_every_letter_of_a_name_is_random_and_must_be_repeated() -> None:
-    query = Query(bytes(DNS(id=0, rd=1, qd=DNSQR(qname="ns1.example.", qtype="A"))))
+    query = DnsQuery(bytes(DNS(id=0, rd=1, qd=DNSQR(qname="ns1.example.", qtype="A"))))
     asked = {bytes(query.request(7))[HEADER:] for _ in range(200)}
     assert len(asked) > 100
     assert {question.lower() for question in asked} == {b"\x03ns1\x07example\0\0\x01\0\x01"}
@@ -174,7 +174,7 @@ def test_a_template_that_is_too_short_is_refused() -> None:
     with pytest.raises(ValueError, match="TCP header"):
         Syn(bytes(19), SOURCE, TARGET, 443)
     with pytest.raises(ValueError, match="DNS query"):
-        Query(bytes(12))
+        DnsQuery(bytes(12))
     with pytest.raises(ValueError, match="IKE ping"):
         ike_ping.request(bytes(27), bytes(8))
     assert tcp_syn.IPPROTO_TCP == 6

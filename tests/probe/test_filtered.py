@@ -33,7 +33,7 @@ def codes(world: World) -> set[str]:
 
 
 def moved(world: World) -> list[object]:
-    kinds = (actions.Terminate, actions.Initiate, actions.WriteGroup, actions.DeleteGroup)
+    kinds = (actions.TerminateTunnel, actions.InitiateTunnel, actions.WriteGroup, actions.DeleteGroup)
     return [a for _, a in world.shell.log if isinstance(a, kinds)]
 
 
@@ -70,7 +70,7 @@ def test_a_filter_that_stands_at_the_start_is_told(own: bool) -> None:
     world.filtered = set(BOTH)
     world.run(10.0)
     assert codes(world) == {CODE}
-    assert not any(isinstance(a, actions.Terminate) for _, a in world.shell.log)
+    assert not any(isinstance(a, actions.TerminateTunnel) for _, a in world.shell.log)
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -107,10 +107,10 @@ def test_one_tunnel_is_reset_at_a_time_and_never_the_last_one_that_carries(
                 being_reset.pop(path.tunnel, None)  # heard again, or given up
             elif path.next_trial is not None:
                 being_reset.pop(path.tunnel, None)  # it rests
-        if isinstance(action, actions.Terminate | actions.Initiate):
+        if isinstance(action, actions.TerminateTunnel | actions.InitiateTunnel):
             assert set(being_reset) <= {action.tunnel}
             being_reset[action.tunnel] = now
-        if isinstance(action, actions.Terminate):
+        if isinstance(action, actions.TerminateTunnel):
             check_not_the_last(world, action.tunnel)
 
     world.shell.watch = watch
@@ -179,7 +179,7 @@ def test_flapping_is_bounded(intent: Intent, good: float, bad: float) -> None:
     log = world.shell.log
     writes = [(at, a.cause) for at, a in log if isinstance(a, actions.WriteGroup)]
     moves = [at for at, _ in writes]
-    resets = [at for at, a in log if isinstance(a, actions.Terminate)]
+    resets = [at for at, a in log if isinstance(a, actions.TerminateTunnel)]
     reports = [at for at, a in log if isinstance(a, actions.PathChanged)]
     assert len(moves) <= 14
     assert len(resets) <= 20

@@ -21,7 +21,7 @@ def test_where_marked_packets_are_dropped_probes_go_unmarked_and_nobody_is_reset
     world.shell.log.clear()
     world.run(10.0)
     assert {p.state for p in world.shell.core.paths()} == {PathState.UP}
-    assert not [a for _, a in world.shell.log if isinstance(a, actions.Terminate | actions.PathChanged)]
+    assert not [a for _, a in world.shell.log if isinstance(a, actions.TerminateTunnel | actions.PathChanged)]
     assert {f.code for f in world.shell.core.findings()} == {"ProbeMarkDropped"}
     seen = probes(world)
     world.run(20.0)

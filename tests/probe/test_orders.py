@@ -24,7 +24,7 @@ from tests.probe.simulation import make_tunnel
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
 from vpnagent.probe import actions
 from vpnagent.probe.core import Core
-from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits, Target, TunnelIntent
+from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits, ProbeTarget, TunnelIntent
 
 EXAMPLES = int(os.environ.get("VPNAGENT_FUZZ_EXAMPLES", "0")) or 300
 STEPS = 50  #: happenings of one order
@@ -82,7 +82,7 @@ class Order:
             interface=draw.choice([f"t-{key.connection}-{key.tunnel}", "t-shared"]),
             outer_interface=draw.choice([None, "eth0", "eth1"]),
             targets=tuple(
-                Target(address=address, inside_peer=draw.random() < 0.5)
+                ProbeTarget(address=address, inside_peer=draw.random() < 0.5)
                 for address in draw.sample(ADDRESSES, draw.randint(1, 3))
             ),
             method=draw.choice(list(ProbeMethod)),
@@ -203,9 +203,9 @@ class Order:
                     self._later(lambda core: core.ike_ping_answered(tunnel, at=self.now))
             case actions.ReadTraffic():
                 self._traffic(action.tunnel)
-            case actions.Terminate() | actions.Initiate():
+            case actions.TerminateTunnel() | actions.InitiateTunnel():
                 error = draw.choice([None, None, "not found"])
-                key, ends = action.tunnel, isinstance(action, actions.Terminate)
+                key, ends = action.tunnel, isinstance(action, actions.TerminateTunnel)
                 self._later(
                     lambda core: (core.terminated if ends else core.initiated)(key, at=self.now, error=error)
                 )
@@ -281,7 +281,7 @@ def test_an_answer_to_a_former_intent_is_none_to_this_one() -> None:
     order = Order(1)
     tunnel = replace(
         order.intent.tunnels()[0],
-        targets=(Target(address=ADDRESSES[0], inside_peer=False),),
+        targets=(ProbeTarget(address=ADDRESSES[0], inside_peer=False),),
         child_sa_installed=True,
         failed_trials=None,
     )
@@ -295,7 +295,7 @@ def test_an_answer_to_a_former_intent_is_none_to_this_one() -> None:
     core = Core(before, now=0.0, random=lambda: 0.5)
     sent = [a for a in core.advance(0.0) if isinstance(a, actions.SendProbe)]
     core.probe_sent(tunnel.key, sent[0].sequence, at=0.0)
-    now_the_peer = replace(tunnel, targets=(Target(address=ADDRESSES[0], inside_peer=True),))
+    now_the_peer = replace(tunnel, targets=(ProbeTarget(address=ADDRESSES[0], inside_peer=True),))
     after = replace(before, generation=2, connections=(replace(connection, tunnels=(now_the_peer,)),))
     core.replace_intent(after, now=0.01)
 

@@ -1,6 +1,6 @@
 """A blind forger is believed by nobody: one hit is a doubt, and a live path is never doubted."""
 
-from vpnagent.probe.outstanding import LATEST, MOST, STEADY, Doubt, Outstanding
+from vpnagent.probe.outstanding import LATEST, MOST, STEADY, Outstanding, Unproven
 
 TUNNEL, OTHER, LAN = 7, 8, 3  # indexes of interfaces
 
@@ -12,7 +12,7 @@ class Asking:
         self.known: Outstanding[int, str] = Outstanding()
         self.now = 100.0
         self.sequence = 0
-        self.doubt: Doubt | None = None
+        self.doubt: Unproven | None = None
 
     def ask(self, times: int = 1) -> int:
         for _ in range(times):
@@ -25,8 +25,8 @@ class Asking:
         """Return the sequence that is told; None: nothing is."""
         assert self.known.find(key, self.now + 0.01)
         told = self.known.answered(key, interface, self.now + 0.01, in_tunnel=interface != LAN)
-        self.doubt = told if isinstance(told, Doubt) else None
-        return None if told is None or isinstance(told, Doubt) else told[1]
+        self.doubt = told if isinstance(told, Unproven) else None
+        return None if told is None or isinstance(told, Unproven) else told[1]
 
     def settle(self, interface: int = TUNNEL) -> int | None:
         """Ask once more, and hear the answer."""

@@ -11,23 +11,23 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.budget import Budget
 from vpnagent.probe.detector import Detector
-from vpnagent.probe.evidence import IkeDaemon, Reading, Traffic
-from vpnagent.probe.grade import Change, Grade
+from vpnagent.probe.evidence import CounterReading, IkeDaemon, TunnelTraffic
+from vpnagent.probe.grade import Grade, GradeStep
 from vpnagent.probe.groups import Groups
 from vpnagent.probe.intent import Limits
-from vpnagent.probe.suspicion import Stage, Suspicion
+from vpnagent.probe.suspicion import Suspicion, SuspicionStage
 from vpnagent.probe.window import Window
 from vpnagent.selection import PathState, Verdict
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 
 
-def reading(at: float, packets: int) -> Reading:
-    return Reading(at, packets, 1000 * packets, packets, 1000 * packets)
+def reading(at: float, packets: int) -> CounterReading:
+    return CounterReading(at, packets, 1000 * packets, packets, 1000 * packets)
 
 
 def test_packets_of_others_are_traffic_and_replies_are_not() -> None:
-    traffic = Traffic()
+    traffic = TunnelTraffic()
     traffic.read(reading(0.0, 1000))
     traffic.begin()
     found = []
@@ -40,7 +40,7 @@ def test_packets_of_others_are_traffic_and_replies_are_not() -> None:
 
 
 def test_a_tunnel_is_full_near_its_bandwidth_or_packet_rate() -> None:
-    traffic = Traffic()
+    traffic = TunnelTraffic()
     assert not traffic.full(8e6, 0)
     traffic.read(reading(0.0, 0))
     assert not traffic.full(8e6, 0)
@@ -78,15 +78,15 @@ def test_two_looks_at_the_counters_come_before_worse_and_a_window_before_better(
     grade(bad, 8, 8)
     grade(good, 1, 15)
     assert [judge.judge(bad, detector, at) for at in (1.0, 2.0, 3.0)] == [
-        Change.LOOK,
-        Change.LOOK,
-        Change.WORSE,
+        GradeStep.LOOK,
+        GradeStep.LOOK,
+        GradeStep.WORSE,
     ]
 
     detector.worse(Cause.QUALITY, "lossy", 3.0)
     assert judge.judge(good, detector, 12.9) is None
     assert judge.judge(bad, detector, 13.1) is None
-    assert judge.judge(good, detector, 13.1) is Change.BETTER
+    assert judge.judge(good, detector, 13.1) is GradeStep.BETTER
 
 
 def test_between_the_limits_nothing_changes() -> None:
@@ -102,7 +102,7 @@ def test_rtt_has_limits_of_its_own() -> None:
     detector.heard(0.0, 0.0)
     window = Window(16, 0.3)
     grade(window, 0, 16)
-    assert judge.judge(window, detector, 1.0) is Change.LOOK
+    assert judge.judge(window, detector, 1.0) is GradeStep.LOOK
 
 
 def test_a_wrong_guess_blocks_the_next_ones_for_longer_and_longer() -> None:
@@ -124,7 +124,7 @@ def test_a_question_is_repeated_once_to_those_who_did_not_answer() -> None:
     suspicion.answer(BACKUP, 1.01)
     assert suspicion.repeat(suspicion.until) == frozenset({PRIMARY})
     assert suspicion.repeat(suspicion.until) == frozenset()
-    assert suspicion.stage is Stage.ASKING
+    assert suspicion.stage is SuspicionStage.ASKING
 
 
 def test_what_was_asked_ahead_of_a_verdict_is_not_asked_again() -> None:
@@ -135,7 +135,11 @@ def test_what_was_asked_ahead_of_a_verdict_is_not_asked_again() -> None:
     assert suspicion.repeat(suspicion.until) == frozenset()
     assert not suspicion.stale(1.1)
     suspicion.accuse(PRIMARY, 1.1)
-    assert (suspicion.stage, suspicion.until, suspicion.answered) == (Stage.ASKING, 1.1, {PRIMARY, BACKUP})
+    assert (suspicion.stage, suspicion.until, suspicion.answered) == (
+        SuspicionStage.ASKING,
+        1.1,
+        {PRIMARY, BACKUP},
+    )
     assert suspicion.stale(3.0)
 
 

@@ -23,16 +23,16 @@ from vpnagent.probe.protocol import (
     VERSION,
     Accepted,
     Assembler,
-    Change,
     Configure,
     FailedOver,
     GroupReport,
     Hello,
+    IntentUpdate,
     Message,
+    ProberReport,
     ProtocolError,
     Quit,
     Refused,
-    Report,
     TunnelMeter,
     ViciRequests,
     datagrams,
@@ -61,7 +61,7 @@ PATH = PathReport(
     waiting_for_peer=True,
 )
 FINDING = Finding(code="c", subject="s", severity=Severity.WARNING, text="täxt", hint="")
-REPORT = Report(
+REPORT = ProberReport(
     at=1.5,
     generation=3,
     paths=(PATH,),
@@ -107,7 +107,7 @@ MESSAGES: tuple[Message, ...] = (
     Hello(version=VERSION, pid=1, generation=2),
     Quit(),
     configure(vici_socket="/run/charon.vici", vici=(REQUESTS,)),
-    Change(generation=4, base=3, tunnels=(flags_of(tunnel_intent(0)),)),
+    IntentUpdate(generation=4, base=3, tunnels=(flags_of(tunnel_intent(0)),)),
     Accepted(generation=4),
     Refused(generation=4, in_force=5, reason="stale"),
     REPORT,
@@ -231,7 +231,7 @@ def test_flags_alone_make_a_change_that_leads_to_the_new_intent(
     changed = change_between(old, new)
     assert changed is not None
     assert len(changed) <= 1
-    assert with_flags(old, Change(generation=0, base=0, tunnels=changed)) == new
+    assert with_flags(old, IntentUpdate(generation=0, base=0, tunnels=changed)) == new
 
 
 def test_anything_else_needs_the_whole_intent() -> None:

@@ -172,7 +172,7 @@ class Resets:
     wrong: list[str] = field(default_factory=list)
 
     def watch(self, action: actions.Action) -> None:
-        if not isinstance(action, actions.Terminate | actions.Initiate):
+        if not isinstance(action, actions.TerminateTunnel | actions.InitiateTunnel):
             return
         now, paths = self.world.clock.now, {p.tunnel: p for p in self.world.shell.core.paths()}
         for path in paths.values():
@@ -183,7 +183,7 @@ class Resets:
         self.being_reset[action.tunnel] = now
         path = paths[action.tunnel]
         if (
-            isinstance(action, actions.Terminate)
+            isinstance(action, actions.TerminateTunnel)
             and path.last_heard is not None
             and now - path.last_heard < 0.3 - 1e-6
         ):

@@ -24,7 +24,7 @@ from tests.probe.simulation import (
 from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
 from vpnagent.probe import actions
 from vpnagent.probe.actions import Cause
-from vpnagent.probe.intent import GroupIntent, Intent, Target
+from vpnagent.probe.intent import GroupIntent, Intent, ProbeTarget
 from vpnagent.probe.recovery import BRISK, TRIAL
 from vpnagent.selection import PathState
 
@@ -58,11 +58,11 @@ def changes(world: World) -> list[str]:
 
 
 def resets(world: World) -> list[str]:
-    return [a.tunnel.tunnel for _, a in world.shell.log if isinstance(a, actions.Terminate)]
+    return [a.tunnel.tunnel for _, a in world.shell.log if isinstance(a, actions.TerminateTunnel)]
 
 
 def moves(world: World) -> list[tuple[tuple[str, ...], tuple[str, ...], Cause]]:
-    return [(a.old, a.new, a.cause) for _, a in world.shell.log if isinstance(a, actions.FailedOver)]
+    return [(a.old, a.new, a.cause) for _, a in world.shell.log if isinstance(a, actions.TrafficMoved)]
 
 
 def states(world: World) -> dict[str, PathState]:
@@ -145,7 +145,7 @@ def test_a_tunnel_that_was_reset_is_left_down_and_tried_at_growing_intervals() -
     world.fault("primary", ESP)
     world.run(90.0)
 
-    trials = [at for at, a in world.shell.log if isinstance(a, actions.Initiate)]
+    trials = [at for at, a in world.shell.log if isinstance(a, actions.InitiateTunnel)]
     rests = [b - a for a, b in zip([start, *trials], trials, strict=False)]
     assert [round(math.log2(rest / 5.0)) for rest in rests] == list(range(len(rests)))
     assert len(trials) == 4
@@ -164,7 +164,9 @@ def test_a_tunnel_that_dies_during_the_trial_of_another_waits_for_its_reset() ->
     start = world.clock.now
     world.fault("backup", ESP)
     world.run(8.0)
-    story = [(a.tunnel.tunnel, at - start) for at, a in world.shell.log if isinstance(a, actions.Terminate)]
+    story = [
+        (a.tunnel.tunnel, at - start) for at, a in world.shell.log if isinstance(a, actions.TerminateTunnel)
+    ]
     assert [name for name, _ in story] == ["primary", "primary", "backup"]
     assert story[1][1] < story[2][1] < story[1][1] + 1.2
 
@@ -215,7 +217,7 @@ def test_esp_that_was_native_is_forced_into_udp_at_the_first_trial() -> None:
     world = begin(make_intent(own=False, encapsulated=False))
     world.fault("primary", ESP)
     world.run(12.0)
-    initiates = [a for _, a in world.shell.log if isinstance(a, actions.Initiate)]
+    initiates = [a for _, a in world.shell.log if isinstance(a, actions.InitiateTunnel)]
     assert [i.force_encapsulation for i in initiates] == [True]
     assert states(world)["primary"] is PathState.UP
 
@@ -266,7 +268,7 @@ def test_a_dead_target_in_an_idle_network_has_bounded_and_restored_consequences(
 
 
 def test_a_second_target_outvotes_a_dead_one() -> None:
-    targets = tuple(Target(address=a, inside_peer=False) for a in (SHARED, SECOND))
+    targets = tuple(ProbeTarget(address=a, inside_peer=False) for a in (SHARED, SECOND))
     world = begin(make_intent(own=False, targets=targets))
     world.cloud.dead_targets = {SHARED}
     world.run(20.0)
@@ -298,7 +300,7 @@ def test_when_both_are_dead_they_are_tried_in_turn_and_the_way_out_is_found() ->
     assert moves(world) == []
     world.fault("primary", ESP)
     world.run(9.0)
-    tried = [(a.tunnel.tunnel, at) for at, a in world.shell.log if isinstance(a, actions.Initiate)]
+    tried = [(a.tunnel.tunnel, at) for at, a in world.shell.log if isinstance(a, actions.InitiateTunnel)]
     assert [name for name, _ in tried[-4:]] in (["backup", "primary"] * 2, ["primary", "backup"] * 2)
     assert all(b[1] - a[1] <= TRIAL + 0.1 for a, b in pairwise(tried[-4:]))
     world.fault("backup", frozenset())
@@ -336,7 +338,7 @@ def test_while_everything_is_dead_rounds_without_rest_become_rounds_with_rests_u
     for name in ("primary", "backup"):
         world.fault(name, ESP)
     world.run(180.0)
-    tried = [at - 104.0 for at, a in world.shell.log if isinstance(a, actions.Initiate)]
+    tried = [at - 104.0 for at, a in world.shell.log if isinstance(a, actions.InitiateTunnel)]
     gaps = [(a, b - a) for a, b in pairwise(tried)]
     assert max(gap for at, gap in gaps if 1 < at < BRISK - TRIAL) <= TRIAL + 0.1
     rests = [gap - TRIAL for at, gap in gaps if at > BRISK and gap > TRIAL + 0.5]
@@ -433,7 +435,7 @@ def test_a_restarted_prober_moves_nothing_and_goes_on_with_its_trials() -> None:
     world.run(15.0)
     writes = [a.members for _, a in world.shell.log if isinstance(a, actions.WriteGroup)]
     assert writes == [((up.nexthop_id, 1),)]
-    assert not of(world, actions.Initiate)
+    assert not of(world, actions.InitiateTunnel)
     world.run(10.0)
-    assert len(of(world, actions.Initiate)) == 1
+    assert len(of(world, actions.InitiateTunnel)) == 1
     assert resets(world) == ["primary"]

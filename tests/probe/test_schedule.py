@@ -5,15 +5,17 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.probe.intent import Target
+from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.schedule import SPARE_EVERY, Schedule, Timetable
 from vpnagent.probe.silence import COVER
 
 INTERVAL = 0.1
-FIRST, SECOND, THIRD = (Target(address=IPv4Address(f"172.16.0.{n}"), inside_peer=False) for n in (10, 11, 12))
+FIRST, SECOND, THIRD = (
+    ProbeTarget(address=IPv4Address(f"172.16.0.{n}"), inside_peer=False) for n in (10, 11, 12)
+)
 
 
-def probes(schedule: Schedule, randoms: list[float]) -> list[tuple[float, list[tuple[Target, bool]]]]:
+def probes(schedule: Schedule, randoms: list[float]) -> list[tuple[float, list[tuple[ProbeTarget, bool]]]]:
     sent = []
     for random in randoms:
         now = schedule.due

@@ -5,7 +5,7 @@ from tests.probe.simulation import ESP, World, longest_gap, make_intent
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe import actions
-from vpnagent.probe.target_limit import SLOWEST, Stage, TargetLimit
+from vpnagent.probe.target_limit import SLOWEST, LimitStage, TargetLimit
 from vpnagent.selection import PathState
 
 LIMITS = [5.0, 10.0, 15.0, 18.0]
@@ -26,7 +26,7 @@ def done(world: World, kind: type) -> int:
 def test_a_target_that_limits_its_answers_resets_nobody_and_is_told(limit: float, seed: int) -> None:
     world = limited(limit, seed)
     world.run(120.0)
-    assert done(world, actions.Terminate) == 0
+    assert done(world, actions.TerminateTunnel) == 0
     assert {p.state for p in world.shell.core.paths()} <= {PathState.UP, PathState.DEGRADED}
     assert {f.code for f in world.shell.core.findings()} == {"ProbeTargetLimits"}
 
@@ -38,7 +38,7 @@ def test_a_target_that_begins_to_limit_its_answers_resets_nobody(limit: float, s
     world.run(10.0 + 1.3 * seed)
     world.cloud.limit = limit
     world.run(60.0)
-    assert done(world, actions.Terminate) == 0
+    assert done(world, actions.TerminateTunnel) == 0
     assert {f.code for f in world.shell.core.findings()} == {"ProbeTargetLimits"}
 
 
@@ -63,7 +63,9 @@ def test_a_fault_is_no_proof_that_there_is_no_limit_and_resets_nobody_else(seed:
     world.run(1.0)
     assert {f.code for f in world.shell.core.findings()} >= {"ProbeTargetLimits"}
     world.run(10.0)
-    ended = {action.tunnel.tunnel for _, action in world.shell.log if isinstance(action, actions.Terminate)}
+    ended = {
+        action.tunnel.tunnel for _, action in world.shell.log if isinstance(action, actions.TerminateTunnel)
+    }
     assert ended == {"primary"}
 
 
@@ -91,21 +93,21 @@ def ask(limit: TargetLimit, now: float, seconds: float, rate: float, answered: f
 def test_a_limit_is_found_and_left_when_it_is_none_any_more() -> None:
     limit = TargetLimit()
     now = ask(limit, 0.0, 4.6, 20.0, 10.0)
-    assert (limit.stage, limit.slower) == (Stage.TESTING, 2)
+    assert (limit.stage, limit.slower) == (LimitStage.TESTING, 2)
     now = ask(limit, now, 4.0, 10.0, 9.99)
-    assert (limit.stage, limit.slower) == (Stage.LIMITED, 4)
+    assert (limit.stage, limit.slower) == (LimitStage.LIMITED, 4)
     assert limit.rate == pytest.approx(10.0, abs=0.7)
     ask(limit, now, 610.0, 5.0, 5.0)
-    assert (limit.stage, limit.slower) == (Stage.NORMAL, 1)
+    assert (limit.stage, limit.slower) == (LimitStage.NORMAL, 1)
 
 
 def test_a_share_that_is_lost_at_half_the_rate_too_is_the_lines() -> None:
     limit = TargetLimit()
     now = ask(limit, 0.0, 4.6, 20.0, 10.0)
     now = ask(limit, now, 4.0, 10.0, 5.0)
-    assert (limit.stage, limit.slower) == (Stage.NORMAL, 1)
+    assert (limit.stage, limit.slower) == (LimitStage.NORMAL, 1)
     ask(limit, now, 30.0, 20.0, 10.0)
-    assert limit.stage is Stage.NORMAL  # and not tested again for a minute
+    assert limit.stage is LimitStage.NORMAL  # and not tested again for a minute
 
 
 def test_the_probe_never_becomes_slower_than_its_bound() -> None:

@@ -40,7 +40,7 @@ def test_a_tunnel_that_cannot_be_probed_is_told_at_once_and_left_for_one_that_is
     assert "EPERM" in world.shell.core.paths()[0].reason
     assert world.shell.group() == [BACKUP]
     world.run(30.0)
-    assert not of(world, actions.Terminate)
+    assert not of(world, actions.TerminateTunnel)
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -51,7 +51,7 @@ def test_tunnels_none_of_which_can_be_probed_move_and_reset_nothing(own: bool) -
     assert states(world) == [PathState.UNPROBED] * 2
     world.fault("primary", ALL)
     world.run(30.0)
-    assert not of(world, actions.Terminate, actions.WriteGroup)
+    assert not of(world, actions.TerminateTunnel, actions.WriteGroup)
     assert world.shell.group() == [PRIMARY]
 
 
@@ -61,7 +61,7 @@ def test_a_silent_tunnel_beside_one_that_cannot_be_probed_is_not_reset() -> None
     world.run(1.0)
     world.fault("primary", ESP)
     world.run(0.29)
-    assert not of(world, actions.Terminate)
+    assert not of(world, actions.TerminateTunnel)
 
 
 def test_what_is_heard_again_after_it_could_not_be_probed_proves_itself() -> None:
@@ -96,7 +96,7 @@ def test_replies_that_return_elsewhere_prove_the_way_out_and_move_nothing() -> N
     assert states(world) == [PathState.ELSEWHERE] * 2
     assert {f.code for f in world.shell.core.findings()} == {"HeardElsewhere"}
     world.run(30.0)
-    assert not of(world, actions.Terminate, actions.WriteGroup)
+    assert not of(world, actions.TerminateTunnel, actions.WriteGroup)
     world.elsewhere = False
     world.run(1.0)
     assert states(world) == [PathState.UP] * 2

@@ -15,7 +15,7 @@ from vici.protocol import Message, Packet
 from vpnagent.probe import vici_stream
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.vici_message import Frames, framed
-from vpnagent.probe.vici_stream import Charon
+from vpnagent.probe.vici_stream import ViciStreams
 
 YES = bytes([Packet.CMD_RESPONSE]) + bytes(Message.serialize({"success": "yes"}))
 NO = bytes([Packet.CMD_RESPONSE]) + bytes(Message.serialize({"success": "no", "errmsg": "not found"}))
@@ -71,8 +71,8 @@ def poller() -> Poller:
 
 
 @pytest.fixture
-def charon(poller: Poller, server: Server) -> Iterator[Charon]:
-    made = Charon(poller)
+def charon(poller: Poller, server: Server) -> Iterator[ViciStreams]:
+    made = ViciStreams(poller)
     made.use(server.path)
     yield made
     made.close()
@@ -90,13 +90,13 @@ def packets(connection: socket.socket) -> list[bytes]:
     return Frames().feed(connection.recv(65536))
 
 
-def test_a_connection_is_open_before_it_is_needed(charon: Charon, server: Server) -> None:
+def test_a_connection_is_open_before_it_is_needed(charon: ViciStreams, server: Server) -> None:
     assert server.accept()
     assert charon
 
 
 def test_a_request_is_sent_at_once_and_its_success_told(
-    charon: Charon, server: Server, poller: Poller
+    charon: ViciStreams, server: Server, poller: Poller
 ) -> None:
     told: list[str | None] = []
     charon.ask((b"terminate",), told.append, now=0.0)
@@ -108,7 +108,7 @@ def test_a_request_is_sent_at_once_and_its_success_told(
 
 
 def test_each_packet_waits_for_the_success_of_the_one_before(
-    charon: Charon, server: Server, poller: Poller
+    charon: ViciStreams, server: Server, poller: Poller
 ) -> None:
     told: list[str | None] = []
     charon.ask((b"load-conn", b"initiate"), told.append, now=0.0)
@@ -123,7 +123,7 @@ def test_each_packet_waits_for_the_success_of_the_one_before(
     assert told == ["not found"]
 
 
-def test_a_failure_ends_the_request(charon: Charon, server: Server, poller: Poller) -> None:
+def test_a_failure_ends_the_request(charon: ViciStreams, server: Server, poller: Poller) -> None:
     told: list[str | None] = []
     charon.ask((b"load-conn", b"initiate"), told.append, now=0.0)
     connection = server.accept()
@@ -135,7 +135,7 @@ def test_a_failure_ends_the_request(charon: Charon, server: Server, poller: Poll
         connection.recv(1)
 
 
-def test_a_request_does_not_wait_behind_another(charon: Charon, server: Server, poller: Poller) -> None:
+def test_a_request_does_not_wait_behind_another(charon: ViciStreams, server: Server, poller: Poller) -> None:
     told: list[str] = []
     charon.ask((b"initiate",), lambda _: told.append("initiate"), now=0.0)
     charon.ask((b"terminate",), lambda _: told.append("terminate"), now=0.0)
@@ -147,7 +147,7 @@ def test_a_request_does_not_wait_behind_another(charon: Charon, server: Server, 
 
 
 def test_a_charon_that_dies_fails_the_request_and_the_next_one_is_used(
-    charon: Charon, server: Server, poller: Poller
+    charon: ViciStreams, server: Server, poller: Poller
 ) -> None:
     told: list[str | None] = []
     charon.ask((b"terminate",), told.append, now=0.0)
@@ -161,7 +161,7 @@ def test_a_charon_that_dies_fails_the_request_and_the_next_one_is_used(
 
 
 def test_an_idle_connection_that_charon_closes_is_opened_anew(
-    charon: Charon, server: Server, poller: Poller
+    charon: ViciStreams, server: Server, poller: Poller
 ) -> None:
     server.accept().close()
     for fd in poller.wait(time.monotonic() + 2):
@@ -170,7 +170,9 @@ def test_an_idle_connection_that_charon_closes_is_opened_anew(
     assert server.accept()
 
 
-def test_a_charon_that_never_answers_fails_the_request_in_the_end(charon: Charon, server: Server) -> None:
+def test_a_charon_that_never_answers_fails_the_request_in_the_end(
+    charon: ViciStreams, server: Server
+) -> None:
     told: list[str | None] = []
     charon.ask((b"terminate",), told.append, now=0.0)
     charon.tidy(vici_stream.DEADLINE - 1)
@@ -181,7 +183,7 @@ def test_a_charon_that_never_answers_fails_the_request_in_the_end(charon: Charon
 
 def test_a_charon_that_cannot_be_reached_fails_the_request_at_once(poller: Poller) -> None:
     told: list[str | None] = []
-    charon = Charon(poller)
+    charon = ViciStreams(poller)
     charon.use("/nonexistent/charon.vici")
     charon.ask((b"terminate",), told.append, now=0.0)
     assert told == ["/nonexistent/charon.vici cannot be reached"]

@@ -4,14 +4,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.probe.intent import Target
-from vpnagent.probe.window import SEQUENCES, RoundTrip, Slot, Window
+from vpnagent.probe.intent import ProbeTarget
+from vpnagent.probe.window import SEQUENCES, ProbeRecord, RoundTrip, Window
 
-TARGET = Target(address=IPv4Address("169.254.1.1"), inside_peer=True)
+TARGET = ProbeTarget(address=IPv4Address("169.254.1.1"), inside_peer=True)
 SIZE, LOSS_INTERVAL = 16, 0.5
 
 
-def send(window: Window, at: float, *, spare: bool = False) -> Slot:
+def send(window: Window, at: float, *, spare: bool = False) -> ProbeRecord:
     slot = window.open(TARGET, spare=spare)
     slot.sent_at = at
     return slot

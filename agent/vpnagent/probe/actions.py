@@ -7,7 +7,7 @@ Every ``at`` is seconds on the monotonic clock.
 import enum
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.probe.intent import Member, Target
+from vpnagent.probe.intent import Member, ProbeTarget
 from vpnagent.record import dataclass
 from vpnagent.selection import PathState
 
@@ -59,7 +59,7 @@ class SendProbe:
     """Send one probe; report ``Core.probe_sent`` or ``Core.probe_failed``."""
 
     tunnel: TunnelKey
-    target: Target
+    target: ProbeTarget
     sequence: int  #: 0 to 65535, of this tunnel, over all its targets; wraps
     marked: bool = True  #: with the tunnel's DSCP
 
@@ -83,7 +83,7 @@ class ReadTraffic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terminate:
+class TerminateTunnel:
     """Terminate the tunnel's IKE_SA(s), so that the peer is told; report ``Core.terminated``.
 
     From here on nobody but the core brings the tunnel up again (``PathReport.held``).
@@ -94,7 +94,7 @@ class Terminate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Initiate:
+class InitiateTunnel:
     """Bring the tunnel up; report ``Core.initiated`` when its CHILD_SA is installed or the attempt failed."""
 
     tunnel: TunnelKey
@@ -118,7 +118,7 @@ class PathChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailedOver:
+class TrafficMoved:
     """A connection's traffic was moved: the group writes for it come earlier in the same list."""
 
     connection: str
@@ -142,5 +142,5 @@ class FirstReply:
 
 
 GroupAction = WriteGroup | DeleteGroup
-Report = PathChanged | FailedOver | FirstReply
-Action = GroupAction | SendProbe | SendIkePing | ReadTraffic | Terminate | Initiate | Report
+CoreEvent = PathChanged | TrafficMoved | FirstReply
+Action = GroupAction | SendProbe | SendIkePing | ReadTraffic | TerminateTunnel | InitiateTunnel | CoreEvent

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from vpnagent.probe.intent import Intent, TunnelIntent
-from vpnagent.probe.protocol import Change, TunnelFlags
+from vpnagent.probe.protocol import IntentUpdate, TunnelFlags
 from vpnagent.record import replace
 
 
@@ -22,7 +22,7 @@ def with_addresses(intent: Intent) -> Intent:
     )
 
 
-def with_flags(intent: Intent, change: Change) -> Intent:
+def with_flags(intent: Intent, change: IntentUpdate) -> Intent:
     """Return the intent of the change's generation."""
     flags = {flags.tunnel: flags for flags in change.tunnels}
 
@@ -58,7 +58,7 @@ def change_between(old: Intent, new: Intent) -> tuple[TunnelFlags, ...] | None:
     changed = tuple(
         flags_of(tunnel) for tunnel in new.tunnels() if before.get(tunnel.key) != flags_of(tunnel)
     )
-    change = Change(generation=new.generation, base=old.generation, tunnels=changed)
+    change = IntentUpdate(generation=new.generation, base=old.generation, tunnels=changed)
     return changed if _bare(with_flags(old, change)) == _bare(new) else None
 
 

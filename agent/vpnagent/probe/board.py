@@ -10,10 +10,10 @@ from math import inf
 
 from vpnagent.config.values import Forwarding, TunnelKey
 from vpnagent.probe.actions import Cause
-from vpnagent.probe.detector import Transition
+from vpnagent.probe.detector import StateChange
 from vpnagent.probe.domain import Domain
 from vpnagent.probe.intent import Intent, TunnelIntent
-from vpnagent.probe.outbox import Change, Outbox
+from vpnagent.probe.outbox import Outbox, PathTransition
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import Remedy
 from vpnagent.probe.schedule import Timetable
@@ -111,16 +111,16 @@ class Board:
 
         Else traffic would be moved to one of which the same will be known in a moment.
         """
-        changes = [Change(path, transition) for transition in path.failed(sequence, error, at)]
+        changes = [PathTransition(path, transition) for transition in path.failed(sequence, error, at)]
         if changes:
             domain = self._domains[path.key]
             for other in domain.situation.paths.values():
-                changes += [Change(other, transition) for transition in other.unprobed(at)]
+                changes += [PathTransition(other, transition) for transition in other.unprobed(at)]
             self._outbox.changes.extend(changes)
             self._touch_all(domain)
 
     def heard(
-        self, path: Path, heard_on: TunnelKey | None, transitions: Iterable[Transition], at: float
+        self, path: Path, heard_on: TunnelKey | None, transitions: Iterable[StateChange], at: float
     ) -> None:
         """A reply to a probe of the path arrived."""
         domain = self._domains[path.key]
@@ -174,7 +174,7 @@ class Board:
                 self.dirty[item] = None
                 continue
             for transition in item.advance(now, self._random, actions):
-                changes.append(Change(item, transition))
+                changes.append(PathTransition(item, transition))
             self.touch(item)
             if item.silence.quiet:
                 self._quiet(item, now)

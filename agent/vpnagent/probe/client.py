@@ -27,17 +27,17 @@ from vpnagent.probe.protocol import (
     VERSION,
     Accepted,
     Assembler,
-    Change,
     Configure,
     FailedOver,
     FirstReply,
     Hello,
+    IntentUpdate,
     Message,
     PathChanged,
+    ProberReport,
     ProtocolError,
     Quit,
     Refused,
-    Report,
     ToDaemon,
     TunnelFlags,
     datagrams,
@@ -169,7 +169,7 @@ class ProberClient:
                 self._on_message(message)
             case Refused():
                 self._refused(message)
-            case Report() | PathChanged() | FailedOver() | FirstReply():
+            case ProberReport() | PathChanged() | FailedOver() | FirstReply():
                 self._on_message(message)
             case _:
                 log.error("prober-speaks-out-of-turn kind=%s", type(message).__name__)
@@ -212,7 +212,7 @@ class ProberClient:
             intent = replace(wanted.intent, generation=self._generation)
             self._link.send(replace(wanted, intent=intent))
         else:
-            self._link.send(Change(generation=self._generation, base=base, tunnels=flags))
+            self._link.send(IntentUpdate(generation=self._generation, base=base, tunnels=flags))
 
 
 class _Link:

@@ -22,14 +22,14 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
 from vpnagent.probe.actions import Action, Cause
 from vpnagent.probe.board import Board
-from vpnagent.probe.evidence import Reading
+from vpnagent.probe.evidence import CounterReading
 from vpnagent.probe.intent import Intent, Member
 from vpnagent.probe.meter import Histogram
 from vpnagent.probe.outbox import Outbox, Trigger
 from vpnagent.probe.outlook import PathReport, findings, limit_finding, path_report
 from vpnagent.probe.path import Path
 from vpnagent.probe.switchover import Switchover
-from vpnagent.probe.target_limit import Stage
+from vpnagent.probe.target_limit import LimitStage
 
 __all__ = ["Core", "PathReport"]
 
@@ -126,7 +126,7 @@ class Core:
         """The counters of the tunnel's interface, as ``ReadTraffic`` asks for (more often does no harm)."""
         path = self._board.paths.get(tunnel)
         if path is not None:
-            path.evidence.traffic.read(Reading(at, rx_packets, rx_bytes, tx_packets, tx_bytes))
+            path.evidence.traffic.read(CounterReading(at, rx_packets, rx_bytes, tx_packets, tx_bytes))
 
     def overflowed(self, tunnels: Iterable[TunnelKey], *, at: float) -> None:
         """A receive queue of ours dropped packets: what these tunnels missed was perhaps our own fault."""
@@ -196,7 +196,7 @@ class Core:
     def findings(self) -> tuple[Finding, ...]:
         """What an operator should know now."""
         paths = self._in_order()
-        limited = {p.schedule.usual.address: p for p in paths if p.limit.stage is Stage.LIMITED}
+        limited = {p.schedule.usual.address: p for p in paths if p.limit.stage is LimitStage.LIMITED}
         told = [f for path in paths for f in findings(path, self._board.remedy_of(path.key))]
         return (*told, *(limit_finding(path) for path in limited.values()))
 

@@ -27,7 +27,7 @@ from vpnagent.selection import PathState
 FILTERED = "replies arrive at the interface, and something on this machine drops them"
 
 
-class Event(enum.Enum):
+class PathEvent(enum.Enum):
     """What can happen to a path."""
 
     HEARD = enum.auto()
@@ -39,29 +39,29 @@ class Event(enum.Enum):
     ELSEWHERE = enum.auto()
 
 
-_UNKNOWN = {Event.UNSENT: PathState.UNPROBED, Event.ELSEWHERE: PathState.ELSEWHERE}
+_UNKNOWN = {PathEvent.UNSENT: PathState.UNPROBED, PathEvent.ELSEWHERE: PathState.ELSEWHERE}
 TRANSITIONS = {
     PathState.INIT: {
         **_UNKNOWN,
-        Event.HEARD: PathState.UP,
-        Event.LOST: PathState.DOWN,
-        Event.WORSE: PathState.DEGRADED,
+        PathEvent.HEARD: PathState.UP,
+        PathEvent.LOST: PathState.DOWN,
+        PathEvent.WORSE: PathState.DEGRADED,
     },
-    PathState.UP: {**_UNKNOWN, Event.LOST: PathState.DOWN, Event.WORSE: PathState.DEGRADED},
-    PathState.DEGRADED: {**_UNKNOWN, Event.LOST: PathState.DOWN, Event.BETTER: PathState.UP},
-    PathState.UNPROBED: {Event.HEARD: PathState.HOLD_DOWN, Event.LOST: PathState.DOWN},
+    PathState.UP: {**_UNKNOWN, PathEvent.LOST: PathState.DOWN, PathEvent.WORSE: PathState.DEGRADED},
+    PathState.DEGRADED: {**_UNKNOWN, PathEvent.LOST: PathState.DOWN, PathEvent.BETTER: PathState.UP},
+    PathState.UNPROBED: {PathEvent.HEARD: PathState.HOLD_DOWN, PathEvent.LOST: PathState.DOWN},
     PathState.ELSEWHERE: {
-        Event.BETTER: PathState.UP,
-        Event.LOST: PathState.DOWN,
-        Event.UNSENT: PathState.UNPROBED,
+        PathEvent.BETTER: PathState.UP,
+        PathEvent.LOST: PathState.DOWN,
+        PathEvent.UNSENT: PathState.UNPROBED,
     },
-    PathState.HOLD_DOWN: {**_UNKNOWN, Event.LOST: PathState.DOWN, Event.PROVED: PathState.UP},
-    PathState.DOWN: {Event.HEARD: PathState.HOLD_DOWN, Event.WORSE: PathState.DEGRADED},
+    PathState.HOLD_DOWN: {**_UNKNOWN, PathEvent.LOST: PathState.DOWN, PathEvent.PROVED: PathState.UP},
+    PathState.DOWN: {PathEvent.HEARD: PathState.HOLD_DOWN, PathEvent.WORSE: PathState.DEGRADED},
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Transition:
+class StateChange:
     """A path changed its state."""
 
     at: float
@@ -91,7 +91,7 @@ class Detector:
         self.hold_down.base = hold_down
         self._gap = gap
 
-    def heard(self, sent_at: float, at: float) -> list[Transition]:
+    def heard(self, sent_at: float, at: float) -> list[StateChange]:
         """Note a reply. One to a probe that was sent before the verdict comes too late to change it."""
         if self.state is PathState.DOWN and sent_at < self.since:
             return []
@@ -101,13 +101,13 @@ class Detector:
             case PathState.UP | PathState.DEGRADED | PathState.ELSEWHERE:
                 return []
             case PathState.INIT:
-                return [self._take(Event.HEARD, Cause.START, "heard", at)]
+                return [self._take(PathEvent.HEARD, Cause.START, "heard", at)]
             case PathState.HOLD_DOWN:
                 if unheard > self._gap:
                     self.hold_down.postpone(unheard)
                 return self._prove(at)
             case PathState.DOWN | PathState.UNPROBED:
-                transition = self._take(Event.HEARD, Cause.RECOVERED, "heard again", at)
+                transition = self._take(PathEvent.HEARD, Cause.RECOVERED, "heard again", at)
                 self.hold_down.begin(at)
                 return [transition, *self._prove(at)]
 
@@ -116,15 +116,15 @@ class Detector:
         if self.state is PathState.HOLD_DOWN:
             self.hold_down.begin(at)
 
-    def lost(self, cause: Cause, reason: str, at: float) -> list[Transition]:
+    def lost(self, cause: Cause, reason: str, at: float) -> list[StateChange]:
         """The path is down: nothing is heard any more, or a signal says so."""
         if self.state is PathState.DOWN:
             return []
         if self.state is not PathState.INIT:
             self.hold_down.fell(at)
-        return [self._take(Event.LOST, cause, reason, at)]
+        return [self._take(PathEvent.LOST, cause, reason, at)]
 
-    def worse(self, cause: Cause, reason: str, at: float) -> list[Transition]:
+    def worse(self, cause: Cause, reason: str, at: float) -> list[StateChange]:
         """The path is degraded. A path that is down is so only by a verdict that turned out to be wrong."""
         if self.state is PathState.DEGRADED:
             self.cause, self.reason = cause, reason
@@ -133,55 +133,55 @@ class Detector:
             return []
         if self.state is PathState.DOWN:
             self.hold_down.take_back()
-        return [self._take(Event.WORSE, cause, reason, at)]
+        return [self._take(PathEvent.WORSE, cause, reason, at)]
 
-    def better(self, reason: str, at: float) -> list[Transition]:
+    def better(self, reason: str, at: float) -> list[StateChange]:
         """The path is no longer degraded."""
         if self.state is not PathState.DEGRADED:
             return []
-        return [self._take(Event.BETTER, Cause.RECOVERED, reason, at)]
+        return [self._take(PathEvent.BETTER, Cause.RECOVERED, reason, at)]
 
-    def unsent(self, reason: str, at: float) -> list[Transition]:
+    def unsent(self, reason: str, at: float) -> list[StateChange]:
         """No probe could be sent for the detection time: nothing is known of the path."""
-        if Event.UNSENT not in TRANSITIONS[self.state]:
+        if PathEvent.UNSENT not in TRANSITIONS[self.state]:
             return []
         self.hold_down.ends = None
-        return [self._take(Event.UNSENT, Cause.UNSENT, reason, at)]
+        return [self._take(PathEvent.UNSENT, Cause.UNSENT, reason, at)]
 
-    def elsewhere(self, at: float) -> list[Transition]:
+    def elsewhere(self, at: float) -> list[StateChange]:
         """For the detection time replies came by an interface that is none of our tunnels'."""
-        if Event.ELSEWHERE not in TRANSITIONS[self.state]:
+        if PathEvent.ELSEWHERE not in TRANSITIONS[self.state]:
             return []
         self.hold_down.ends = None
         reason = "replies return by an interface that is no tunnel: only the way out is proven"
-        return [self._take(Event.ELSEWHERE, Cause.ELSEWHERE, reason, at)]
+        return [self._take(PathEvent.ELSEWHERE, Cause.ELSEWHERE, reason, at)]
 
-    def returned(self, at: float) -> list[Transition]:
+    def returned(self, at: float) -> list[StateChange]:
         """A reply came by a tunnel."""
         if self.state is not PathState.ELSEWHERE:
             return []
-        return [self._take(Event.BETTER, Cause.RECOVERED, "replies return by a tunnel", at)]
+        return [self._take(PathEvent.BETTER, Cause.RECOVERED, "replies return by a tunnel", at)]
 
-    def filtered(self, at: float) -> list[Transition]:
+    def filtered(self, at: float) -> list[StateChange]:
         """For the detection time replies arrived, and something on this machine dropped them."""
         if self.state not in (PathState.UP, PathState.DEGRADED):
             return []
         return self.worse(Cause.FILTERED, FILTERED, at)
 
-    def unfiltered(self, at: float) -> list[Transition]:
+    def unfiltered(self, at: float) -> list[StateChange]:
         """A reply was received as it should be."""
         if self.cause is not Cause.FILTERED:
             return []
         return self.better("replies are received again", at)
 
-    def _prove(self, at: float) -> list[Transition]:
+    def _prove(self, at: float) -> list[StateChange]:
         ends = self.hold_down.ends
         if ends is None or at < ends:
             return []
         self.hold_down.up(at)
-        return [self._take(Event.PROVED, Cause.RECOVERED, f"heard for {self.hold_down.length:g} s", at)]
+        return [self._take(PathEvent.PROVED, Cause.RECOVERED, f"heard for {self.hold_down.length:g} s", at)]
 
-    def _take(self, event: Event, cause: Cause, reason: str, at: float) -> Transition:
-        transition = Transition(at, self.state, TRANSITIONS[self.state][event], cause, reason)
+    def _take(self, event: PathEvent, cause: Cause, reason: str, at: float) -> StateChange:
+        transition = StateChange(at, self.state, TRANSITIONS[self.state][event], cause, reason)
         self.state, self.cause, self.reason, self.since = transition.new, cause, reason, at
         return transition

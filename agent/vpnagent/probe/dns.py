@@ -31,7 +31,7 @@ _UDP_HEADER = 8
 _CASE = 0x20
 
 
-class Query:
+class DnsQuery:
     """The queries to one target."""
 
     def __init__(self, template: bytes) -> None:

@@ -14,9 +14,9 @@ from collections import deque
 from typing import Final
 
 from vpnagent.probe import dns
-from vpnagent.probe.dns import Query
+from vpnagent.probe.dns import DnsQuery
 from vpnagent.probe.inbox import Allowance, Inbox, Received
-from vpnagent.probe.outstanding import LATEST, Answer, Doubt, Outstanding
+from vpnagent.probe.outstanding import LATEST, Outstanding, ProbeAnswer, Unproven
 from vpnagent.probe.sockets import Control, Expected, Slot, confine, is_from
 
 LASTS: Final = 0.05  #: seconds in which a port asks
@@ -84,8 +84,8 @@ class DnsSocket:
         """Send one query with an id of its own."""
         self._ask(slot, sequence, slot.control if marked else slot.unmarked)
 
-    def _ask(self, slot: Slot, asks: int | Doubt, control: Control) -> None:
-        assert isinstance(slot.packet, Query)  # noqa: S101 - for the type checker
+    def _ask(self, slot: Slot, asks: int | Unproven, control: Control) -> None:
+        assert isinstance(slot.packet, DnsQuery)  # noqa: S101 - for the type checker
         now = time.monotonic()
         port = self._port(now)
         id_ = port.take_id()
@@ -120,16 +120,16 @@ class DnsSocket:
             del self._by_fd[port.inbox.socket.fileno()]
             port.inbox.socket.close()
 
-    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[ProbeAnswer]:
         """Return the answers that wait, each probe's first only."""
-        answers: list[Answer] = []
+        answers: list[ProbeAnswer] = []
         for fd, _ in self._epoll.poll(0):
             for packet in self._by_fd[fd].inbox.drain(monotonic, wall, allowance):
                 if (answer := self._answer(fd, packet)) is not None:
                     answers.append(answer)
         return answers
 
-    def _answer(self, fd: int, packet: Received) -> Answer | None:
+    def _answer(self, fd: int, packet: Received) -> ProbeAnswer | None:
         message, sender, _, interface, at = packet
         id_ = dns.id_of(message)
         if id_ is None or (probe := self._outstanding.find((fd, id_), at)) is None:
@@ -139,7 +139,7 @@ class DnsSocket:
             return None
         in_tunnel = interface in self._expected.tunnels
         told = self._outstanding.answered((fd, id_), interface, at, in_tunnel=in_tunnel)
-        if not isinstance(told, Doubt):
+        if not isinstance(told, Unproven):
             return told
         with contextlib.suppress(OSError):  # then the next answer is one
             self._ask(slot, told, slot.unmarked)

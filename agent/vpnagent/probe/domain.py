@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.blame import Judgement, judge
-from vpnagent.probe.detector import Transition
+from vpnagent.probe.detector import StateChange
 from vpnagent.probe.inquiry import Inquiry
 from vpnagent.probe.measures import TARGET_DEAD, WAITING_FOR_PEER, Measures, ike_rtt, silence_of
 from vpnagent.probe.outbox import Outbox, Trigger
@@ -18,7 +18,7 @@ from vpnagent.probe.path import Path
 from vpnagent.probe.recovery import Recovery
 from vpnagent.probe.remedy import DISTURBING, Phase, Step
 from vpnagent.probe.situation import Situation
-from vpnagent.probe.suspicion import Stage
+from vpnagent.probe.suspicion import SuspicionStage
 from vpnagent.selection import PathState
 
 
@@ -57,7 +57,7 @@ class Domain:
     # Facts
 
     def heard(
-        self, path: Path, heard_on: TunnelKey | None, transitions: Iterable[Transition], at: float
+        self, path: Path, heard_on: TunnelKey | None, transitions: Iterable[StateChange], at: float
     ) -> bool:
         """A reply to a probe of ``path`` arrived, and ``transitions`` came of it. Return whether more did."""
         if heard_on is not None:
@@ -80,7 +80,7 @@ class Domain:
             told = True
             self._recovery.end(at)
             self.situation.suspicion.helped()
-        unsure = self.situation.judged or self.situation.suspicion.stage is not Stage.CLEAR
+        unsure = self.situation.judged or self.situation.suspicion.stage is not SuspicionStage.CLEAR
         if unsure and detector.state is not PathState.DOWN:
             told = True
             self._inquiry.resolve(path, at)
@@ -184,7 +184,7 @@ class Domain:
         if not looked:
             self._measures.look([p for p in self.situation.in_service() if p.silence.quiet])
             return
-        if self.situation.suspicion.stage is Stage.TARGET:
+        if self.situation.suspicion.stage is SuspicionStage.TARGET:
             for path in silent:
                 self._measures.degrade(path, Cause.TARGET, TARGET_DEAD, now)
             return

@@ -12,7 +12,7 @@ _SHORTEST = 0.005  #: seconds: over less, a rate means nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CounterReading:
     """The counters of a tunnel's interface."""
 
     at: float
@@ -22,7 +22,7 @@ class Reading:
     tx_bytes: int
 
 
-class Traffic:
+class TunnelTraffic:
     """What the interface's own counters say about a silence."""
 
     __slots__ = ("_before", "_begin", "_last", "_probes", "_probes_then", "_replies", "_replies_then")
@@ -30,9 +30,9 @@ class Traffic:
     def __init__(self) -> None:
         self._probes = self._probes_then = 0  #: likewise, that were sent
         self._replies = self._replies_then = 0  #: to probes: ever, and when the silence began
-        self._before: Reading | None = None  #: the last but one
-        self._last: Reading | None = None
-        self._begin: Reading | None = None  #: the first after the first miss
+        self._before: CounterReading | None = None  #: the last but one
+        self._last: CounterReading | None = None
+        self._begin: CounterReading | None = None  #: the first after the first miss
 
     def begin(self) -> None:
         """A probe was missed: from the next reading on it is seen whether anything arrives."""
@@ -46,7 +46,7 @@ class Traffic:
         """A reply to some probe arrived through the tunnel: that packet is no other's traffic."""
         self._replies += 1
 
-    def read(self, reading: Reading) -> None:
+    def read(self, reading: CounterReading) -> None:
         """Take in the counters; the interface may have been made anew since."""
         if self._last is not None and reading.rx_packets < self._last.rx_packets:
             self._begin = self._before = self._last = None
@@ -139,7 +139,7 @@ class Evidence:
         self.returns_on: TunnelKey | None = None  #: where the last reply to a probe of this tunnel arrived
         self.heard_at: float | None = None  #: the last reply to a probe of this tunnel
         self.last_in: float | None = None  #: the last reply that arrived on this tunnel, whoever asked
-        self.traffic = Traffic()
+        self.traffic = TunnelTraffic()
         self.ike = IkeDaemon()
 
     @property

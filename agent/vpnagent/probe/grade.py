@@ -18,7 +18,7 @@ FEWEST = 10  #: probes that make a loss ratio
 _LOOKS = 2  #: readings of the counters that make a rate
 
 
-class Change(enum.Enum):
+class GradeStep(enum.Enum):
     """What follows from the window."""
 
     LOOK = enum.auto()  #: read the counters first
@@ -36,22 +36,22 @@ class Grade:
         self._damping = HoldDown(limits.window)
         self.looks = 0  #: times that the counters were asked for since the window became bad
 
-    def judge(self, window: Window, detector: Detector, now: float) -> Change | None:
+    def judge(self, window: Window, detector: Detector, now: float) -> GradeStep | None:
         """Return what is to be done, if anything; ``WORSE`` and ``BETTER`` are taken as done."""
         state = detector.state
         if state is PathState.UP and self._bad(window):
             if self.looks < _LOOKS:
                 self.looks += 1
-                return Change.LOOK
+                return GradeStep.LOOK
             self.worse(now)
-            return Change.WORSE
+            return GradeStep.WORSE
         self.looks = 0
         if state is not PathState.DEGRADED or detector.cause not in (Cause.QUALITY, Cause.CONGESTION):
             return None
         if now < (self._damping.ends or now) or not self._good(window):
             return None
         self._damping.up(now)
-        return Change.BETTER
+        return GradeStep.BETTER
 
     def worse(self, now: float) -> None:
         """The path is now degraded for its quality."""

@@ -13,9 +13,9 @@ from vpnagent.probe.blame import Judgement
 from vpnagent.probe.budget import Budget
 from vpnagent.probe.measures import TARGET_DEAD, Measures, ike_rtt, silence_of
 from vpnagent.probe.path import Path
-from vpnagent.probe.remedy import Question
+from vpnagent.probe.remedy import IkeQuestion
 from vpnagent.probe.situation import Situation
-from vpnagent.probe.suspicion import Stage
+from vpnagent.probe.suspicion import SuspicionStage
 from vpnagent.selection import PathState
 
 _WARNINGS, _EVERY = 5, 10.0  #: questions ahead of a verdict: at once, and seconds between further ones
@@ -55,7 +55,7 @@ class Inquiry:
     def _shared(self) -> list[Path]:
         """Quiet paths whose silence nothing explains; none while one is heard or suspected."""
         service, untold = self._situation.in_service(), self._situation.untold()
-        asked = self._situation.suspicion.stage is not Stage.CLEAR or self._situation.busy(None)
+        asked = self._situation.suspicion.stage is not SuspicionStage.CLEAR or self._situation.busy(None)
         if asked or any(p.alive for p in service):
             return []
         return [p for p in service if not (p.own or p.evidence.returns_on in untold)]
@@ -77,12 +77,12 @@ class Inquiry:
         self._situation.judged[culprit.key] = Judgement.ASK
         suspicion = self._situation.suspicion
         if (
-            suspicion.stage is Stage.FOREWARNED
+            suspicion.stage is SuspicionStage.FOREWARNED
             and culprit.key in suspicion.asked
             and not suspicion.stale(now)
         ):
             suspicion.accuse(culprit.key, now)
-        elif suspicion.stage in (Stage.CLEAR, Stage.FOREWARNED):
+        elif suspicion.stage in (SuspicionStage.CLEAR, SuspicionStage.FOREWARNED):
             self._question(culprit.key, now)
 
     def _question(self, culprit: TunnelKey | None, now: float) -> None:
@@ -99,18 +99,18 @@ class Inquiry:
         if suspicion.until > now:
             return
         match suspicion.stage:
-            case Stage.ASKING | Stage.FOREWARNED:
+            case SuspicionStage.ASKING | SuspicionStage.FOREWARNED:
                 self._ask_again(now)
-            case Stage.TARGET:
+            case SuspicionStage.TARGET:
                 self._recheck(now)
-            case Stage.CLEAR:
+            case SuspicionStage.CLEAR:
                 pass
 
     def _ask_again(self, now: float) -> None:
         again = self._situation.suspicion.repeat(now)
         for key in sorted(again):
             self._measures.ping(key, now)
-        if not again and self._situation.suspicion.stage is Stage.ASKING:
+        if not again and self._situation.suspicion.stage is SuspicionStage.ASKING:
             self._conclude(now)
 
     def _conclude(self, now: float) -> None:
@@ -149,9 +149,9 @@ class Inquiry:
 
     def resolve(self, path: Path, at: float) -> None:
         """Something is heard while there is a suspicion, or while a silence is excused."""
-        if self._situation.suspicion.stage is Stage.FOREWARNED:
+        if self._situation.suspicion.stage is SuspicionStage.FOREWARNED:
             self._situation.suspicion.clear()
-        elif self._situation.suspicion.stage is not Stage.CLEAR:
+        elif self._situation.suspicion.stage is not SuspicionStage.CLEAR:
             self._situation.suspicion.clear()
             self._measures.listen_again(at)
         if self._situation.judged.pop(path.key, None) is not None:
@@ -188,4 +188,4 @@ class Inquiry:
 def _ahead_of(paths: Sequence[Path]) -> float:
     """Return when to ask so that the answers are there when the first silence is complete."""
     due = [p.silence.expected_at for p in paths if p.intent.ike_ping and not p.silence.complete]
-    return min(due) - Question.length(ike_rtt(paths)) if due else inf
+    return min(due) - IkeQuestion.length(ike_rtt(paths)) if due else inf

@@ -19,7 +19,7 @@ def _require(holds: bool, rule: str, value: object) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class ProbeTarget:
     """An address that is asked through the tunnel."""
 
     address: IPv4Address
@@ -57,7 +57,7 @@ class TunnelIntent:
     interface: str  #: XFRM interface: probes leave by it
     outer_interface: str | None  #: what its ESP leaves by, if known: its loss is the tunnel's
     source: IPv4Address | None  #: of the probes; None: the kernel picks
-    targets: tuple[Target, ...]  #: never empty; the first is the usual one
+    targets: tuple[ProbeTarget, ...]  #: never empty; the first is the usual one
     method: ProbeMethod
     port: int  #: tcp and dns only
     interval: float  #: seconds between probes

@@ -1,18 +1,32 @@
-"""The prober's rtnetlink sockets: one that writes, one that listens.
+"""The nexthop groups in the kernel: what writes them, keeps them as decided, and hears of changes.
 
 A request is executed by the kernel within ``send``, so its answer is in the queue when ``send`` returns:
 nothing here waits for a reply, only (within the kernel) for others who hold the RTNL lock.
+
+The prober is the one writer of groups while it lives. The kernel refuses a whole group when one member
+is gone, and takes legs out of it without a word when their link goes: so a refused write is tried again
+with the members that exist, and ``verify`` compares from time to time. With a group the kernel deletes its
+routes, and the control daemon, who has made them, may be stopped: ``RouteRestorer`` puts them back.
 """
 
 import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from vpnagent.errors import NetlinkError
+from vpnagent.finding import Finding, Severity
 from vpnagent.probe import netlink_message as message
-from vpnagent.probe.netlink_message import Ack, Counters, Done, NexthopObject
+from vpnagent.probe.netlink_message import PROTOCOL, Ack, Counters, Done, NexthopObject
+from vpnagent.probe.protocol import GroupRoutes
+
+FOREIGN = "a nexthop object of others has this id"
+SLICE = 256  #: routes put back in one wake-up: some two milliseconds
+_MEMBER_MISSING = (errno.EINVAL, errno.ENOENT)
 
 _NETLINK_ROUTE = 0
 _SOL_NETLINK = 270
@@ -28,7 +42,7 @@ _EVENTS = message.RTMGRP_LINK | message.RTMGRP_IPV4_IFADDR | message.RTMGRP_NEXT
 Members = tuple[tuple[int, int], ...]  # nexthop id and weight
 
 
-class Kernel:
+class KernelRequests:
     """Writes nexthop groups and asks for single objects; NetlinkError says what the kernel refused."""
 
     def __init__(self) -> None:
@@ -165,3 +179,189 @@ def _netlink(*, groups: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+class RouteRestorer:
+    """Puts back the routes that went with a group, when the group is made again.
+
+    Only what the control daemon told, only after a group that was there had gone, and never over what others
+    have put in its place. A slice at a time: probing goes on meanwhile. Drive it with ``restore`` and, while
+    there is more, ``advance``.
+    """
+
+    def __init__(self, kernel: KernelRequests) -> None:
+        self._kernel = kernel
+        self._routes: dict[int, GroupRoutes] = {}
+        self._due: deque[tuple[int, list[str]]] = deque()  #: group and prefixes
+
+    def use(self, routes: tuple[GroupRoutes, ...]) -> None:
+        """Take what the daemon tells."""
+        self._routes = {of_group.group: of_group for of_group in routes}
+
+    @property
+    def more(self) -> bool:
+        """Whether there is something left to be done."""
+        return bool(self._due)
+
+    def restore(self, group: int) -> None:
+        """The group was made again."""
+        if group in self._routes:
+            prefixes = self._routes[group].prefixes.split()
+            self._due = deque(due for due in self._due if due[0] != group)
+            self._due.extend((group, prefixes[at : at + SLICE]) for at in range(0, len(prefixes), SLICE))
+            self.advance()
+
+    def gone(self, group: int) -> None:
+        """The group is gone, and with it the routes."""
+        self._due = deque(due for due in self._due if due[0] != group)
+
+    def advance(self) -> None:
+        """Put the next slice back; without the source address where the kernel refuses that."""
+        if not self._due:
+            return
+        group, prefixes = self._due.popleft()
+        routes = self._routes.get(group)
+        source = routes.source.packed if routes and routes.source else None
+        metric = routes.metric if routes else 0
+        if not self._kernel.add_routes(_requests(group, prefixes, source, metric)) and source:
+            self._kernel.add_routes(_requests(group, prefixes, None, metric))
+
+
+def _requests(group: int, prefixes: list[str], source: bytes | None, metric: int) -> list[bytearray]:
+    found = []
+    for prefix in prefixes:
+        address, _, length = prefix.partition("/")
+        octets = bytes(int(octet) for octet in address.split("."))
+        found.append(message.route_add(octets, int(length), group, source, metric))
+    return found
+
+
+class Written(NamedTuple):
+    """A group as it was last written."""
+
+    members: Members  #: empty: deleted
+    sent: float  #: monotonic seconds
+    acknowledged: float | None  #: None: the kernel refused
+    error: str  #: empty: the kernel holds what was decided
+
+
+class GroupWriter:
+    """Moves traffic: writes groups, and puts right what others did to them."""
+
+    def __init__(self, kernel: KernelRequests) -> None:
+        self._kernel = kernel
+        self._gone: set[int] = set()  #: groups that were there
+        self.foreign: set[int] = set()  #: ids of ours under which somebody else has an object
+        self.restorer = RouteRestorer(kernel)
+        self._resilient: set[int] = set()
+        self.written: dict[int, Written] = {}
+        self._stood: set[int] = set()  #: groups that held what was decided when they were last looked at
+        self.repaired = 0  #: of these, how often one was changed or removed by others, and put right
+
+    def read(self, group: int) -> Members:
+        """Return what the kernel has in the group; empty when there is none."""
+        have = self._kernel.nexthop(group)
+        if have is None:
+            self.foreign.discard(group)
+            if group in self.written:
+                self._gone.add(group)
+            return ()
+        if have.protocol != PROTOCOL:
+            self.foreign.add(group)
+            return ()
+        self.foreign.discard(group)
+        if have.resilient:
+            self._resilient.add(group)
+        return have.members
+
+    def write(self, group: int, members: Members) -> Written:
+        """Make the group hold the members, or those of them that exist; an empty one is deleted."""
+        sent = time.monotonic()
+        error = ""
+        acknowledged = None
+        try:
+            members, error = self._write(group, members)
+            acknowledged = time.monotonic()
+            self._settle(group, members)
+        except NetlinkError as refusal:
+            error = refusal.reason
+        self.written[group] = Written(members, sent, acknowledged, error)
+        (self._stood.discard if error or not members else self._stood.add)(group)
+        return self.written[group]
+
+    def _settle(self, group: int, members: Members) -> None:
+        """See to the routes: they went with the group, and come back with it."""
+        if not members:
+            self._gone.add(group)
+            self.restorer.gone(group)
+        elif group in self._gone:
+            self._gone.discard(group)
+            self.restorer.restore(group)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what stands in the way."""
+        return tuple(
+            Finding(
+                code="ForeignObject",
+                subject=f"nexthop {group}",
+                severity=Severity.CRITICAL,
+                text=f"{FOREIGN}: traffic cannot be moved",
+                hint=f"ip nexthop show id {group}; whoever made it is to take another id",
+            )
+            for group in sorted(self.foreign)
+        )
+
+    def _write(self, group: int, members: Members) -> tuple[Members, str]:
+        if group not in self.written:
+            self.read(group)
+        if group in self.foreign:
+            raise NetlinkError(f"nexthop replace id {group}", errno.EEXIST, FOREIGN)
+        if not members:
+            self._kernel.delete_group(group)
+            return members, ""
+        try:
+            self._replace(group, members)
+        except NetlinkError as error:
+            if error.errno not in _MEMBER_MISSING:
+                raise
+        else:
+            return members, ""
+        return self._write_existing(group, members)
+
+    def _replace(self, group: int, members: Members) -> None:
+        there = self._kernel.write_group(group, members, resilient=group in self._resilient)
+        if not there and group in self.written:
+            self._gone.add(group)
+
+    def _write_existing(self, group: int, members: Members) -> tuple[Members, str]:
+        self._resilient.discard(group)
+        self.read(group)  # its type: the kernel refuses to turn one into the other
+        existing = self._kernel.existing(members)
+        if not existing:
+            raise NetlinkError(f"nexthop replace id {group}", errno.ENOENT, "none of its members exists")
+        self._replace(group, existing)
+        missing = sorted({id_ for id_, _ in members} - {id_ for id_, _ in existing})
+        return existing, f"without nexthop {', '.join(map(str, missing))}: there is none" if missing else ""
+
+    def verify(self, groups: Mapping[int, Members]) -> list[int]:
+        """Put right what is not as it should be; return the groups that were written."""
+        return [group for group, members in groups.items() if self._repaired(group, members)]
+
+    def _repaired(self, group: int, members: Members) -> bool:
+        try:
+            have = sorted(self.read(group))
+            if group in self.foreign:
+                return False
+            if have == sorted(members):
+                if group in self.written:
+                    self.written[group] = self.written[group]._replace(error="")
+                return False
+            if have and have == sorted(self._kernel.existing(members)):
+                self._stood.discard(group)  # the kernel took out what went with its link
+                return False
+        except NetlinkError:
+            return False
+        stood = group in self._stood
+        written = self.write(group, members)
+        self.repaired += stood and not written.error
+        return written.acknowledged is not None

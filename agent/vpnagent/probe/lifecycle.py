@@ -18,7 +18,7 @@ from vpnagent import own_files
 from vpnagent.errors import AgentError
 from vpnagent.namespace_lock import open_lock
 from vpnagent.probe.journal import line
-from vpnagent.probe.protocol import Assembler, Change, Configure, ProtocolError, Quit, datagrams
+from vpnagent.probe.protocol import Assembler, Configure, IntentUpdate, ProtocolError, Quit, datagrams
 
 GRACE = 1.0  #: seconds that another prober has to end when it is asked to
 REALTIME_PRIORITY = 10
@@ -116,7 +116,7 @@ class StateFile:
         """Note a whole configuration, in place of all before."""
         own_files.replace_file(self._path, _record(configure), sync=False)
 
-    def append(self, change: Change) -> None:
+    def append(self, change: IntentUpdate) -> None:
         """Note a change."""
         directory, name = os.path.split(self._path)
         with own_files.folder(directory) as opened:
@@ -126,7 +126,7 @@ class StateFile:
         finally:
             os.close(fd)
 
-    def read(self) -> list[Configure | Change]:
+    def read(self) -> list[Configure | IntentUpdate]:
         """Return the messages; none when there is no file, or from the first that cannot be read on."""
         try:
             return _messages(own_files.read(self._path, _MAXIMUM_STATE))
@@ -143,12 +143,12 @@ class StateFile:
         own_files.remove(self._path)
 
 
-def _record(message: Configure | Change) -> bytes:
+def _record(message: Configure | IntentUpdate) -> bytes:
     return b"".join(_LENGTH.pack(len(datagram)) + datagram for datagram in datagrams(message))
 
 
-def _messages(data: bytes) -> list[Configure | Change]:
-    messages: list[Configure | Change] = []
+def _messages(data: bytes) -> list[Configure | IntentUpdate]:
+    messages: list[Configure | IntentUpdate] = []
     assembler = Assembler()
     at = 0
     while at + _LENGTH.size <= len(data):
@@ -159,6 +159,6 @@ def _messages(data: bytes) -> list[Configure | Change]:
         except ProtocolError:  # of another version, or cut off
             break
         at += length
-        if isinstance(message, Configure | Change):
+        if isinstance(message, Configure | IntentUpdate):
             messages.append(message)
     return messages

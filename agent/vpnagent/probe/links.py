@@ -5,7 +5,7 @@ from vpnagent.probe.amend import outer_name
 from vpnagent.probe.core import Core
 from vpnagent.probe.intent import Intent
 from vpnagent.probe.interfaces import Interfaces
-from vpnagent.probe.kernel import Kernel, KernelEvents
+from vpnagent.probe.kernel import KernelEvents, KernelRequests
 from vpnagent.probe.netlink_message import NexthopGone, NexthopObject
 from vpnagent.probe.poller import Poller
 
@@ -13,7 +13,7 @@ from vpnagent.probe.poller import Poller
 class Links:
     """The interfaces as of the last event."""
 
-    def __init__(self, kernel: Kernel, poller: Poller) -> None:
+    def __init__(self, kernel: KernelRequests, poller: Poller) -> None:
         self._kernel = kernel
         self._events = KernelEvents()
         self.interfaces = Interfaces(kernel.interfaces())

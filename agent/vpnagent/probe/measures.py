@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.probe.actions import Cause, Initiate, SendIkePing, Terminate
+from vpnagent.probe.actions import Cause, InitiateTunnel, SendIkePing, TerminateTunnel
 from vpnagent.probe.blame import Judgement
-from vpnagent.probe.detector import Transition
-from vpnagent.probe.outbox import Change, Outbox
+from vpnagent.probe.detector import StateChange
+from vpnagent.probe.outbox import Outbox, PathTransition
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import Phase, Step
 from vpnagent.probe.situation import Permit, Situation
@@ -73,14 +73,14 @@ class Measures:
             case Permit.YES:
                 remedy.reset(now)
                 reason = f"path down ({path.detector.reason}) while its IKE daemon lives"
-                self.outbox.actions.append(Terminate(tunnel=path.key, reason=reason))
+                self.outbox.actions.append(TerminateTunnel(tunnel=path.key, reason=reason))
 
     def _initiate(self, path: Path) -> None:
         """Bring the tunnel up; a first trial puts ESP that was native into UDP, which IKE got through by."""
         remedy = self.situation.remedies[path.key]
         first = remedy.phase is Phase.INITIATING and not remedy.trials
         force = first and not path.intent.encapsulated
-        self.outbox.actions.append(Initiate(tunnel=path.key, force_encapsulation=force))
+        self.outbox.actions.append(InitiateTunnel(tunnel=path.key, force_encapsulation=force))
 
     def recovered(self, path: Path, state: PathState, at: float) -> None:
         """The path is heard again, or up."""
@@ -125,9 +125,9 @@ class Measures:
         self.situation.judged[path.key] = Judgement.TARGET
         self.note(path, path.detector.worse(cause, reason, now))
 
-    def note(self, path: Path, transitions: Iterable[Transition]) -> None:
+    def note(self, path: Path, transitions: Iterable[StateChange]) -> None:
         """Pass transitions on."""
-        self.outbox.changes.extend(Change(path, transition) for transition in transitions)
+        self.outbox.changes.extend(PathTransition(path, transition) for transition in transitions)
 
     def underlay_dead(self, path: Path, now: float) -> None:
         """Keep the SAs: they work again the moment it returns."""

@@ -4,15 +4,15 @@ from typing import NamedTuple
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Action, Cause
-from vpnagent.probe.detector import Transition
+from vpnagent.probe.detector import StateChange
 from vpnagent.probe.path import Path
 
 
-class Change(NamedTuple):
+class PathTransition(NamedTuple):
     """A path of the domain changed its state."""
 
     path: Path
-    transition: Transition
+    transition: StateChange
 
 
 class Trigger(NamedTuple):
@@ -27,5 +27,5 @@ class Outbox(NamedTuple):
     """Where a domain leaves what follows from facts and time; the core empties it."""
 
     actions: list[Action]
-    changes: list[Change]
+    changes: list[PathTransition]
     triggers: list[Trigger]

@@ -10,14 +10,14 @@ from math import ceil, inf
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Action, Cause, ReadTraffic, SendProbe
-from vpnagent.probe.detector import Detector, Transition
-from vpnagent.probe.evidence import Evidence, IkeDaemon, Reading
-from vpnagent.probe.grade import Change, Grade
-from vpnagent.probe.intent import Target, TunnelIntent
+from vpnagent.probe.detector import Detector, StateChange
+from vpnagent.probe.evidence import CounterReading, Evidence, IkeDaemon
+from vpnagent.probe.grade import Grade, GradeStep
+from vpnagent.probe.intent import ProbeTarget, TunnelIntent
 from vpnagent.probe.schedule import Schedule
 from vpnagent.probe.silence import COVER, Silence
-from vpnagent.probe.target_limit import Stage, TargetLimit
-from vpnagent.probe.window import SEQUENCES, RoundTrip, Slot, Window
+from vpnagent.probe.target_limit import LimitStage, TargetLimit
+from vpnagent.probe.window import SEQUENCES, ProbeRecord, RoundTrip, Window
 from vpnagent.selection import PathState
 
 _NEW = 8  #: replies
@@ -28,7 +28,7 @@ _EXCUSE_EVERY = (
 )
 _MARK_EVERY = 100  #: probes without a mark to one with it, to see whether that passes again
 
-Limits = Mapping[IPv4Address, TargetLimit]
+TargetLimits = Mapping[IPv4Address, TargetLimit]
 
 
 class Signals:
@@ -69,7 +69,7 @@ class Path:
         "window",
     )
 
-    def __init__(self, intent: TunnelIntent, limits: Limits, *, at: float, first_probe: float) -> None:
+    def __init__(self, intent: TunnelIntent, limits: TargetLimits, *, at: float, first_probe: float) -> None:
         self.intent = intent
         self._limits = limits
         self._excused_at = -inf  #: when a silence was last put down to a full buffer of ours
@@ -171,7 +171,7 @@ class Path:
         if not slot.spare:
             self.silence.sent(slot.number, at)
 
-    def failed(self, sequence: int, error: str, at: float) -> list[Transition]:
+    def failed(self, sequence: int, error: str, at: float) -> list[StateChange]:
         """The probe could not be sent: it counts neither as sent nor as lost, but not for long."""
         slot = self.window.find(sequence)
         if slot is None or slot.sent_at is not None:
@@ -184,7 +184,7 @@ class Path:
         self._error = error
         return self.unprobed(at) if at - self._unsent_since >= self.detection_time else []
 
-    def unprobed(self, at: float) -> list[Transition]:
+    def unprobed(self, at: float) -> list[StateChange]:
         """Nothing is known of the path any more, if the last probe could not be sent."""
         if self._unsent_since is None:
             return []
@@ -193,7 +193,7 @@ class Path:
             self.silence.restart(at)  # a silence is one of probes that are sent: nothing is known of this one
         return transitions
 
-    def arrived(self, heard_on: TunnelKey | None, at: float) -> list[Transition]:
+    def arrived(self, heard_on: TunnelKey | None, at: float) -> list[StateChange]:
         """The reply that was just answered came by that tunnel; None: by an interface of others."""
         if heard_on is not None:
             self._elsewhere_since = None
@@ -204,7 +204,7 @@ class Path:
             return []
         return self.detector.elsewhere(at)
 
-    def filtered(self, at: float) -> list[Transition]:
+    def filtered(self, at: float) -> list[StateChange]:
         """The reply that was just answered arrived, and something on this machine dropped it."""
         if self._filtered_since is None:
             self._filtered_since = at
@@ -212,7 +212,7 @@ class Path:
             return []
         return self.detector.filtered(at)
 
-    def received(self, at: float) -> list[Transition]:
+    def received(self, at: float) -> list[StateChange]:
         """The reply that was just answered reached the socket."""
         if self._filtered_since is None:
             return []
@@ -233,7 +233,7 @@ class Path:
             return self.is_filtered
         return now < max(silence.quiet_at, self.detector.since) + _DOUBT
 
-    def slot(self, target: IPv4Address, sequence: int) -> Slot | None:
+    def slot(self, target: IPv4Address, sequence: int) -> ProbeRecord | None:
         """Return the probe that a reply belongs to, if it is one of ours and was not answered before."""
         slot = self.window.find(sequence)
         if slot is None or slot.sent_at is None or slot.rtt is not None:
@@ -241,7 +241,7 @@ class Path:
         asked = slot.target.address
         return slot if asked is target or asked == target else None
 
-    def answered(self, slot: Slot, at: float) -> list[Transition]:
+    def answered(self, slot: ProbeRecord, at: float) -> list[StateChange]:
         """A reply to that probe arrived."""
         sent_at = slot.sent_at if slot.sent_at is not None else at
         self.window.answer(slot, max(0.0, at - sent_at))
@@ -260,7 +260,7 @@ class Path:
             self.window.clear()
         return transitions
 
-    def advance(self, now: float, random: Callable[[], float], actions: list[Action]) -> list[Transition]:
+    def advance(self, now: float, random: Callable[[], float], actions: list[Action]) -> list[StateChange]:
         """Apply the passage of time."""
         if not self.signals.usable:
             return []
@@ -272,7 +272,7 @@ class Path:
             self.evidence.traffic.begin()
             self.read_traffic(actions)
             self._send(self.schedule.everyone(), actions)
-            if self.marked and self.limit.stage is Stage.NORMAL and not self.new:
+            if self.marked and self.limit.stage is LimitStage.NORMAL and not self.new:
                 self._ask(self.schedule.usual, actions, spare=True, marked=False)
         transitions = self._known_again(now)
         if self.schedule.due <= now:
@@ -281,7 +281,7 @@ class Path:
             transitions += self._grade(now, actions)
         return transitions
 
-    def _known_again(self, now: float) -> list[Transition]:
+    def _known_again(self, now: float) -> list[StateChange]:
         """Probes can be sent again, and none is answered: of an unprobed path nobody else is a witness."""
         if self.state is not PathState.UNPROBED or not self.silence.complete:
             return []
@@ -314,7 +314,7 @@ class Path:
         self.silence.restart(at)
         self.schedule.start(at)
 
-    def signal(self, cause: Cause, reason: str, at: float, *, was_usable: bool) -> list[Transition]:
+    def signal(self, cause: Cause, reason: str, at: float, *, was_usable: bool) -> list[StateChange]:
         """Something changed in ``signals``: take the path down, or begin to listen anew."""
         if not self.signals.usable:
             if self.state is PathState.INIT:
@@ -328,35 +328,35 @@ class Path:
         """Ask for the interface's counters."""
         actions.append(ReadTraffic(tunnel=self.key, interface=self.intent.interface))
 
-    def traffic(self, reading: Reading) -> None:
+    def traffic(self, reading: CounterReading) -> None:
         """Take them in."""
         self.evidence.traffic.read(reading)
 
-    def _grade(self, now: float, actions: list[Action]) -> list[Transition]:
+    def _grade(self, now: float, actions: list[Action]) -> list[StateChange]:
         if self.silence.complete or self.limit.undecided:
             return []  # not a matter of the path's quality
         change = self.grade.judge(self.window, self.detector, now)
         if change is None:
             return []
-        if change is Change.LOOK:
+        if change is GradeStep.LOOK:
             if not self.silence.quiet and self.grade.looks == 1:
                 self.evidence.traffic.begin()
             self.read_traffic(actions)
-        elif change is Change.WORSE:
+        elif change is GradeStep.WORSE:
             full = self.evidence.traffic.full(self.intent.bandwidth, self.intent.packet_rate)
             cause = Cause.CONGESTION if full else Cause.QUALITY
             return self.detector.worse(cause, self.grade.reason(self.window), now)
-        elif change is Change.BETTER:
+        elif change is GradeStep.BETTER:
             return self.detector.better(self.grade.reason(self.window), now)
         return []
 
-    def _send(self, targets: Iterable[tuple[Target, bool]], actions: list[Action]) -> None:
+    def _send(self, targets: Iterable[tuple[ProbeTarget, bool]], actions: list[Action]) -> None:
         for target, spare in targets:
             slot = self._ask(target, actions, spare=spare, marked=self.marked)
             if not self.marked and self.intent.dscp and slot.number % _MARK_EVERY == 0:
                 self._ask(target, actions, spare=True, marked=True)
 
-    def _ask(self, target: Target, actions: list[Action], *, spare: bool, marked: bool) -> Slot:
+    def _ask(self, target: ProbeTarget, actions: list[Action], *, spare: bool, marked: bool) -> ProbeRecord:
         slot = self.window.open(target, spare=spare, marked=marked)
         actions.append(SendProbe(self.key, target, slot.number % SEQUENCES, marked))
         return slot
@@ -366,11 +366,11 @@ class Path:
         """Whether probes carry the tunnel's DSCP."""
         return bool(self.intent.dscp) and self._unmarked_only < _MARK_DROPPED
 
-    def _note_mark(self, slot: Slot) -> None:
+    def _note_mark(self, slot: ProbeRecord) -> None:
         """Count replies to unmarked probes between replies to marked ones."""
         if slot.marked:
             self._unmarked_only = 0
-        elif self.limit.stage is Stage.NORMAL and not self.limit.undecided:
+        elif self.limit.stage is LimitStage.NORMAL and not self.limit.undecided:
             self._unmarked_only += 1
 
 

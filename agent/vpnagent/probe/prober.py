@@ -16,7 +16,7 @@ from vpnagent.probe.amend import with_addresses, with_flags
 from vpnagent.probe.core import Core
 from vpnagent.probe.intent import Intent
 from vpnagent.probe.journal import say
-from vpnagent.probe.kernel import Kernel
+from vpnagent.probe.kernel import KernelRequests
 from vpnagent.probe.lifecycle import StateFile
 from vpnagent.probe.links import Links
 from vpnagent.probe.meter import LATENESS_BOUNDS, Histogram
@@ -24,18 +24,18 @@ from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import (
     VERSION,
     Accepted,
-    Change,
     Configure,
     GroupReport,
     Hello,
+    IntentUpdate,
     Message,
+    ProberReport,
     Quit,
     Refused,
-    Report,
     TunnelMeter,
 )
 from vpnagent.probe.server import Server
-from vpnagent.probe.shell import Event, Shell
+from vpnagent.probe.shell import ProberEvent, Shell
 from vpnagent.record import replace
 
 SLACK = 0.06  #: of the shortest interval, by which a probe may be late to save wake-ups: what COVER leaves
@@ -49,7 +49,7 @@ class Prober:
     def __init__(self, socket_path: str, state: StateFile) -> None:
         self._poller = Poller()
         self._lateness = Histogram(LATENESS_BOUNDS)
-        self._kernel = Kernel()
+        self._kernel = KernelRequests()
         self._links = Links(self._kernel, self._poller)
         self._shell = Shell(self._poller, self._kernel, self._tell, self._announce)
         self._state = state
@@ -64,7 +64,7 @@ class Prober:
         self._slack = 0.0  #: seconds that a wake-up may wait for the next
         self._quit = False
 
-    def restore(self, messages: Iterable[Configure | Change]) -> None:
+    def restore(self, messages: Iterable[Configure | IntentUpdate]) -> None:
         """Go on with what a predecessor was told, and note it for a successor."""
         for message in messages:
             self._on_message(message)
@@ -94,8 +94,8 @@ class Prober:
         self._advance()
         if now >= self._housekeeping:
             self._housekeep(now)
-        self._shell.switch.restorer.advance()
-        self._due = now if self._shell.switch.restorer.more else self._next_wake_up(now)
+        self._shell.groups.restorer.advance()
+        self._due = now if self._shell.groups.restorer.more else self._next_wake_up(now)
 
     def _next_wake_up(self, now: float) -> float:
         if self._core is None:
@@ -141,12 +141,12 @@ class Prober:
         answer: Accepted | Refused | None = None
         if isinstance(message, Configure):
             answer = self._take_configure(message)
-        elif isinstance(message, Change):
+        elif isinstance(message, IntentUpdate):
             answer = self._take_change(message)
         elif isinstance(message, Quit):
             self._quit = True
             self._state.remove()
-        if isinstance(message, Configure | Change) and isinstance(answer, Accepted):
+        if isinstance(message, Configure | IntentUpdate) and isinstance(answer, Accepted):
             self._advance()  # whoever waits for the answer finds it done
             self._note(message)
         return answer
@@ -158,7 +158,7 @@ class Prober:
             self._shell.tap(self._core, self._now)
             self._shell.perform(asked, self._core)
 
-    def _note(self, message: Configure | Change) -> None:
+    def _note(self, message: Configure | IntentUpdate) -> None:
         with contextlib.suppress(OSError):  # without it a successor waits for the daemon: no harm now
             if isinstance(message, Configure):
                 self._state.replace(message)
@@ -184,7 +184,7 @@ class Prober:
         self._links.tell(self._core, configure.intent, now)
         return Accepted(generation=generation)
 
-    def _take_change(self, change: Change) -> Accepted | Refused:
+    def _take_change(self, change: IntentUpdate) -> Accepted | Refused:
         if self._core is None or self._configure is None:
             return self._refused(change.generation, "nothing to change")
         if change.generation <= self._generation or change.base != self._generation:
@@ -203,27 +203,27 @@ class Prober:
     def _with_members(self, intent: Intent) -> Intent:
         """Tell a new core what the kernel has in the groups now: nobody knows better."""
         groups = tuple(
-            replace(g, members=tuple(sorted(self._shell.switch.read(g.id)))) for g in intent.groups
+            replace(g, members=tuple(sorted(self._shell.groups.read(g.id)))) for g in intent.groups
         )
         return replace(intent, groups=groups)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: ProberEvent) -> None:
         if not self._server.controlled:  # else the control daemon logs it
             say(event)
         self._server.tell(event)
 
-    def _report(self, core: Core, now: float) -> Report:
+    def _report(self, core: Core, now: float) -> ProberReport:
         shell = self._shell
-        return Report(
+        return ProberReport(
             at=now,
             generation=self._generation,
             paths=core.paths(),
             selected=tuple(core.selected().items()),
             groups=tuple(
                 GroupReport(id=id_, members=group.members, error=group.error)
-                for id_, group in shell.switch.written.items()
+                for id_, group in shell.groups.written.items()
             ),
-            findings=(*core.findings(), *shell.switch.findings()),
+            findings=(*core.findings(), *shell.groups.findings()),
             rtt=tuple(
                 TunnelMeter(tunnel=key, counts=tuple(rtt.counts), total=rtt.total)
                 for key, rtt in core.round_trips()
@@ -232,6 +232,6 @@ class Prober:
             lateness_total=self._lateness.total,
             overflows=shell.overflows,
             send_errors=shell.send_errors,
-            groups_repaired=self._shell.switch.repaired,
+            groups_repaired=self._shell.groups.repaired,
             events_lost=self._server.events_lost,
         )

@@ -108,7 +108,7 @@ class TunnelFlags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class IntentUpdate:
     """The intent in force with other flags: small, as signalled failures must be acted on in milliseconds."""
 
     generation: int
@@ -151,7 +151,7 @@ class TunnelMeter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ProberReport:
     """Everything that is known, now."""
 
     at: float  #: monotonic seconds, the same clock in both processes
@@ -189,18 +189,18 @@ class FailedOver:
 PathChanged = actions.PathChanged
 FirstReply = actions.FirstReply
 
-ToProber = Hello | Quit | Configure | Change
-ToDaemon = Hello | Accepted | Refused | Report | PathChanged | FailedOver | FirstReply
+ToProber = Hello | Quit | Configure | IntentUpdate
+ToDaemon = Hello | Accepted | Refused | ProberReport | PathChanged | FailedOver | FirstReply
 Message = ToProber | ToDaemon
 
 KINDS: Final[dict[int, type[Message]]] = {
     1: Hello,
     2: Quit,
     3: Configure,
-    4: Change,
+    4: IntentUpdate,
     5: Accepted,
     6: Refused,
-    7: Report,
+    7: ProberReport,
     8: PathChanged,
     9: FailedOver,
     10: FirstReply,

@@ -20,10 +20,10 @@ from collections.abc import Iterable
 from math import inf
 
 from vpnagent.config.values import OnPathDown, TunnelKey
-from vpnagent.probe.actions import Cause, Initiate, Terminate
+from vpnagent.probe.actions import Cause, InitiateTunnel, TerminateTunnel
 from vpnagent.probe.measures import TARGET_DEAD, WAITING_FOR_PEER, Measures, ike_rtt, silence_of
 from vpnagent.probe.path import Path
-from vpnagent.probe.remedy import DISTURBING, HELD, Phase, Question
+from vpnagent.probe.remedy import DISTURBING, HELD, IkeQuestion, Phase
 from vpnagent.probe.situation import Situation
 from vpnagent.selection import PathState
 
@@ -40,7 +40,7 @@ _INITIATING = (Phase.INITIATING, Phase.RESTORING)
 _EVICTIONS = 3  #: tunnels that come up by themselves and are terminated again, in one trial
 
 
-class Stage(enum.Enum):
+class RecoveryStage(enum.Enum):
     """Where the recovery stands."""
 
     IDLE = "idle"
@@ -91,13 +91,13 @@ class Recovery:
         self._wanted = False  #: somebody misses what does not carry
         self._refresh = _REFRESH
         self._rest = FIRST_REST
-        self.stage = Stage.IDLE
+        self.stage = RecoveryStage.IDLE
         self.until = inf
 
     @property
     def active(self) -> bool:
         """Whether tunnels are being tried because nothing carries."""
-        return self.stage is not Stage.IDLE
+        return self.stage is not RecoveryStage.IDLE
 
     # Beginning and end
 
@@ -134,7 +134,7 @@ class Recovery:
 
     def end(self, now: float) -> None:
         """Something is heard: what is left goes at the pace of tunnels that others stand in for."""
-        self.stage, self.until = Stage.IDLE, inf
+        self.stage, self.until = RecoveryStage.IDLE, inf
         self._tried = self._clearing = None
         for key, remedy in self._situation.remedies.items():
             if remedy.phase in HELD and not self._situation.paths[key].signals.usable:
@@ -162,18 +162,22 @@ class Recovery:
         self._listened.discard(key)
         if key == self._clearing:
             self._clearing = None
-            if self.stage is Stage.CLEARING:
+            if self.stage is RecoveryStage.CLEARING:
                 self.until = now
 
     def child_sa_came(self, path: Path, now: float) -> None:
         """A tunnel was brought up: by us, by its peer, or by the control daemon a moment ago."""
-        if path.key == self._tried and self.stage is not Stage.CLEARING:
+        if path.key == self._tried and self.stage is not RecoveryStage.CLEARING:
             self._situation.remedies[path.key].listen(now)
             self._listen(path, now)
-        elif self.stage is Stage.TRYING and self._in_the_way(path, now) and self._evictions < _EVICTIONS:
+        elif (
+            self.stage is RecoveryStage.TRYING
+            and self._in_the_way(path, now)
+            and self._evictions < _EVICTIONS
+        ):
             self._evictions += 1
             self._left.add(path.key)
-            self.stage, self.until = Stage.CLEARING, now
+            self.stage, self.until = RecoveryStage.CLEARING, now
 
     def child_sa_went(self, key: TunnelKey, now: float) -> None:
         """A tunnel's CHILD_SA or interface went, by itself or as we had it."""
@@ -182,12 +186,12 @@ class Recovery:
         if remedy.phase is Phase.RESETTING or self._situation.policies[key] is OnPathDown.KEEP:
             return
         remedy.park(now + TRIAL)
-        if key == self._tried and self.stage is Stage.TRYING:
+        if key == self._tried and self.stage is RecoveryStage.TRYING:
             self.until = min(self.until, max(now, self._trial_began + _SHORTEST))
 
     def ike_answered(self, now: float) -> None:
         """An IKE daemon answered: perhaps there is somebody to be tried now."""
-        if self.stage is Stage.TRYING and self._tried is None:
+        if self.stage is RecoveryStage.TRYING and self._tried is None:
             self.until = now
 
     # Time
@@ -197,16 +201,16 @@ class Recovery:
         if now < self.until:
             return False
         match self.stage:
-            case Stage.CLEARING:
+            case RecoveryStage.CLEARING:
                 self._clear(now)
-            case Stage.TRYING if self._tried is None:
+            case RecoveryStage.TRYING if self._tried is None:
                 self._turn(now)
-            case Stage.TRYING | Stage.PAUSED:
-                self.stage = Stage.LOOKING
+            case RecoveryStage.TRYING | RecoveryStage.PAUSED:
+                self.stage = RecoveryStage.LOOKING
                 self._measures.look(p for p in self._situation.paths.values() if p.signals.usable)
-            case Stage.LOOKING:
+            case RecoveryStage.LOOKING:
                 return self._over(now)
-            case Stage.IDLE:
+            case RecoveryStage.IDLE:
                 pass
         return False
 
@@ -221,7 +225,7 @@ class Recovery:
         if self._wanted or absent:
             self._turn(now)
         elif now < self._trial_began + IDLE_TRIAL:
-            self.stage, self.until = Stage.TRYING, now + TRIAL
+            self.stage, self.until = RecoveryStage.TRYING, now + TRIAL
         else:
             self._acquit(now)
             self._situation.suspicion.failed(now)
@@ -237,7 +241,7 @@ class Recovery:
         if not ready:
             self._leave(now)
             self._tried = None
-            self.stage, self.until = Stage.TRYING, now + _ASK_AGAIN
+            self.stage, self.until = RecoveryStage.TRYING, now + _ASK_AGAIN
             return
         others = [key for key in ready if key != self._tried] or ready
         if (
@@ -245,7 +249,10 @@ class Recovery:
             and self._drawn_away(others[0])
             and now < self._trial_began + self._refresh
         ):
-            self.stage, self.until = Stage.TRYING, min(now + _MOVING, self._trial_began + self._refresh)
+            self.stage, self.until = (
+                RecoveryStage.TRYING,
+                min(now + _MOVING, self._trial_began + self._refresh),
+            )
             return
         if self._left.isdisjoint(others):
             self._left = set(self._order)
@@ -255,12 +262,12 @@ class Recovery:
         self._try(next(key for key in others if key in self._left), now)
 
     def _pause(self, now: float) -> None:
-        self.stage, self.until = Stage.PAUSED, now + self._rest
+        self.stage, self.until = RecoveryStage.PAUSED, now + self._rest
         self._rest = min(2 * self._rest, LONGEST_REST)
 
     def _beyond_reach(self, path: Path | None, now: float) -> bool:
         """Whether the peer of a tunnel is known not to be told anything now."""
-        return path is not None and path.evidence.ike.silent(now, Question.length(ike_rtt([path])))
+        return path is not None and path.evidence.ike.silent(now, IkeQuestion.length(ike_rtt([path])))
 
     def _ready(self, path: Path, now: float) -> bool:
         """Whether the tunnel can be tried: its IKE daemon is not known to be silent."""
@@ -294,7 +301,7 @@ class Recovery:
 
     def _clear(self, now: float) -> None:
         """Terminate what is in the way, one after the other; then begin the trial."""
-        self.stage = Stage.CLEARING
+        self.stage = RecoveryStage.CLEARING
         if self._clearing is not None:  # charon does not say
             self._situation.remedies[self._clearing].park(now + TRIAL)
             self._listened.discard(self._clearing)
@@ -339,18 +346,18 @@ class Recovery:
             self._measures.take_down(path, Cause.SILENT, silence_of(path), now)
         remedy.clear_away(now)
         reason = f"nothing carries; path down ({path.detector.reason}) while its IKE daemon lives"
-        self._measures.outbox.actions.append(Terminate(tunnel=path.key, reason=reason))
+        self._measures.outbox.actions.append(TerminateTunnel(tunnel=path.key, reason=reason))
 
     def _start(self, path: Path, now: float) -> None:
         remedy = self._situation.remedies[path.key]
-        self.stage, self.until = Stage.TRYING, now + TRIAL
+        self.stage, self.until = RecoveryStage.TRYING, now + TRIAL
         if path.signals.child_sa:
             self._listen(path, now)
             self.until = now + min(_MOVING + path.detection_time, TRIAL)
         else:
             force = not path.intent.encapsulated and not remedy.trials
             remedy.initiate(now + TRIAL)
-            self._measures.outbox.actions.append(Initiate(tunnel=path.key, force_encapsulation=force))
+            self._measures.outbox.actions.append(InitiateTunnel(tunnel=path.key, force_encapsulation=force))
         usable = [p for p in self._situation.paths.values() if p.signals.usable or p is path]
         for other in usable:
             other.evidence.traffic.begin()

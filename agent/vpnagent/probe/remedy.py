@@ -72,14 +72,14 @@ class Step(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class IkeQuestion:
     """How long the IKE daemon may take: one repetition, then silence is an answer too."""
 
     again: float  #: when to repeat the question
     until: float  #: when to give up
 
     @classmethod
-    def at(cls, now: float, rtt: float) -> "Question":
+    def at(cls, now: float, rtt: float) -> "IkeQuestion":
         """Return the times of a question that is asked now."""
         return cls(now + 1.5 * rtt + 0.02, now + cls.length(rtt))
 
@@ -106,7 +106,7 @@ class Remedy:
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
-        self._question: Question | None = None
+        self._question: IkeQuestion | None = None
         self._baselines = 0  #: questions in time of peace
         self._rests = 0  #: questions and waits since the path went down
         self._maintenance_until = -inf
@@ -136,7 +136,7 @@ class Remedy:
 
     def begin(self, now: float, rtt: float) -> list[Step]:
         """The path is down: ask."""
-        self._question = Question.at(now, rtt)
+        self._question = IkeQuestion.at(now, rtt)
         self._enter(Phase.ASKING, self._question.again)
         return [Step.PING]
 

@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from math import inf
 from typing import Generic, TypeVar
 
-from vpnagent.probe.intent import Target
+from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.silence import JITTER
 
 SPARE_EVERY = 10  #: probes to the usual target for one to another
@@ -28,7 +28,7 @@ class Schedule:
 
     __slots__ = ("_grid", "_interval", "_missed", "_sent", "_targets", "_usual", "due", "hurried")
 
-    def __init__(self, interval: float, targets: tuple[Target, ...], at: float) -> None:
+    def __init__(self, interval: float, targets: tuple[ProbeTarget, ...], at: float) -> None:
         self._interval = interval
         self._targets = targets
         self._usual = 0  #: index of the target that is asked every time
@@ -38,7 +38,7 @@ class Schedule:
         self._grid = self.due = at
 
     @property
-    def usual(self) -> Target:
+    def usual(self) -> ProbeTarget:
         """The target that is asked every time."""
         return self._targets[self._usual]
 
@@ -51,7 +51,7 @@ class Schedule:
         self._grid += interval - self._interval
         self._interval = interval
 
-    def take(self, now: float, random: float) -> list[tuple[Target, bool]]:
+    def take(self, now: float, random: float) -> list[tuple[ProbeTarget, bool]]:
         """Return whom to ask now, and whether that is a spare one; the next probe is one interval later."""
         if now - self._grid > self._interval / 2:
             self._grid = now
@@ -66,7 +66,7 @@ class Schedule:
             asked.append((self._targets[(self._usual + turn) % len(self._targets)], True))
         return asked
 
-    def everyone(self) -> Iterator[tuple[Target, bool]]:
+    def everyone(self) -> Iterator[tuple[ProbeTarget, bool]]:
         """Return whom to ask at the first miss: the usual target again, and all others."""
         for target in self._targets:
             yield target, target is not self.usual
@@ -76,7 +76,7 @@ class Schedule:
         self.hurried = True
         self.start(now)
 
-    def answered(self, target: Target) -> None:
+    def answered(self, target: ProbeTarget) -> None:
         """Note who answered, and choose the usual target anew."""
         self.hurried = False
         if target is self._targets[self._usual]:

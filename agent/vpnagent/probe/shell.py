@@ -16,16 +16,15 @@ from vpnagent.probe.ike_socket import IkeSockets
 from vpnagent.probe.inbox import Allowance, Noise
 from vpnagent.probe.intent import TunnelIntent
 from vpnagent.probe.interfaces import Interfaces
-from vpnagent.probe.kernel import Kernel
+from vpnagent.probe.kernel import GroupWriter, KernelRequests, Written
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import Configure, FailedOver, FirstReply, PathChanged, ViciRequests
 from vpnagent.probe.slots import Slots
 from vpnagent.probe.sockets import EchoSocket, ProbeSocket, SynSocket
-from vpnagent.probe.switch import Switch, Written
 from vpnagent.probe.taps import Taps
-from vpnagent.probe.vici_stream import Charon, Done
+from vpnagent.probe.vici_stream import OnAnswer, ViciStreams
 
-Event = PathChanged | FailedOver | FirstReply
+ProberEvent = PathChanged | FailedOver | FirstReply
 
 _Told = Callable[..., None]  # Core.terminated or Core.initiated
 
@@ -54,8 +53,8 @@ class Shell:
     def __init__(
         self,
         poller: Poller,
-        kernel: Kernel,
-        tell: Callable[[Event], None],
+        kernel: KernelRequests,
+        tell: Callable[[ProberEvent], None],
         announce: Callable[[], None],
     ) -> None:
         self._poller = poller
@@ -67,7 +66,7 @@ class Shell:
         self._taps = Taps(poller)
         self._slots = Slots(self._socket_of)
         self._ike = IkeSockets(poller)
-        self._charon = Charon(poller)
+        self._charon = ViciStreams(poller)
         self._vici: dict[TunnelKey, ViciRequests] = {}
         self._tunnels: dict[TunnelKey, TunnelIntent] = {}
         self._ike_ping = b""
@@ -76,7 +75,7 @@ class Shell:
         self._noise = Noise()
         self._renewed_at = 0.0
         self._interfaces = Interfaces()
-        self.switch = Switch(kernel)
+        self.groups = GroupWriter(kernel)
         self.send_errors = 0
 
     @property
@@ -92,7 +91,7 @@ class Shell:
         self._vici = {requests.tunnel: requests for requests in configure.vici}
         self._ike_ping = configure.crafted.ike_ping
         self._charon.use(configure.vici_socket)
-        self.switch.restorer.use(configure.routes)
+        self.groups.restorer.use(configure.routes)
         self.rebuild(configure, interfaces)
 
     def rebuild(self, configure: Configure, interfaces: Interfaces) -> None:
@@ -192,10 +191,10 @@ class Shell:
                 case SendProbe():
                     self._send_probe(action, core)
                 case actions.WriteGroup():
-                    written.append(self.switch.write(action.group_id, action.members))
+                    written.append(self.groups.write(action.group_id, action.members))
                 case actions.DeleteGroup():
-                    written.append(self.switch.write(action.group_id, ()))
-                case actions.FailedOver():
+                    written.append(self.groups.write(action.group_id, ()))
+                case actions.TrafficMoved():
                     self._tell(_failed_over(action, written))
                 case actions.PathChanged() | actions.FirstReply():
                     self._tell(action)
@@ -204,7 +203,7 @@ class Shell:
 
     def _perform_rare(
         self,
-        action: actions.SendIkePing | actions.ReadTraffic | actions.Terminate | actions.Initiate,
+        action: actions.SendIkePing | actions.ReadTraffic | actions.TerminateTunnel | actions.InitiateTunnel,
         core: Core,
     ) -> None:
         match action:
@@ -212,11 +211,11 @@ class Shell:
                 self._send_ike_ping(action.tunnel)
             case actions.ReadTraffic():
                 self._read_traffic(action, core)
-            case actions.Terminate():
+            case actions.TerminateTunnel():
                 self._announce()
                 requests = self._vici.get(action.tunnel)
                 self._ask_charon(action.tunnel, requests.terminate if requests else (), core.terminated)
-            case actions.Initiate():
+            case actions.InitiateTunnel():
                 self._announce()
                 requests = self._vici.get(action.tunnel)
                 packets = () if requests is None else requests.initiate
@@ -276,7 +275,7 @@ class Shell:
         if not packets:
             told("the control daemon gave no request for it")
             return
-        finish: Done = told
+        finish: OnAnswer = told
         self._charon.ask(packets, finish, now=time.monotonic())
 
     def housekeep(self, core: Core, now: float) -> None:
@@ -286,7 +285,7 @@ class Shell:
             for sock in self._sockets.values():
                 sock.renew()
             self._follow_with_tap()
-        self.switch.verify(core.groups())
+        self.groups.verify(core.groups())
         self._charon.tidy(now)
 
     def _socket_of(self, method: ProbeMethod) -> ProbeSocket:
@@ -296,7 +295,7 @@ class Shell:
         return self._sockets[method]
 
 
-def _failed_over(action: actions.FailedOver, written: list[Written]) -> FailedOver:
+def _failed_over(action: actions.TrafficMoved, written: list[Written]) -> FailedOver:
     """Return the event with the times of the group writes that came with it."""
     acknowledged = [group.acknowledged for group in written if group.acknowledged is not None]
     return FailedOver(

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 from vpnagent.config.values import ProbeMethod, TunnelKey
 from vpnagent.probe import sockets
-from vpnagent.probe.dns import Query
+from vpnagent.probe.dns import DnsQuery
 from vpnagent.probe.intent import TunnelIntent
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.protocol import Configure, Crafted
@@ -100,12 +100,14 @@ class Slots:
         return self._sources[index, target]
 
 
-def _packet(tunnel: TunnelIntent, target: IPv4Address, source: bytes, crafted: Crafted) -> Syn | Query | None:
+def _packet(
+    tunnel: TunnelIntent, target: IPv4Address, source: bytes, crafted: Crafted
+) -> Syn | DnsQuery | None:
     """Return what the method patches per send."""
     match tunnel.method:
         case ProbeMethod.ICMP:
             return None
         case ProbeMethod.DNS:
-            return Query(crafted.dns_query)
+            return DnsQuery(crafted.dns_query)
         case ProbeMethod.TCP:
             return Syn(crafted.tcp_syn, source, target.packed, tunnel.port)

@@ -20,10 +20,10 @@ import time
 from typing import NamedTuple, Protocol
 
 from vpnagent.probe import tcp_syn
-from vpnagent.probe.dns import Query
+from vpnagent.probe.dns import DnsQuery
 from vpnagent.probe.icmp import Echo
 from vpnagent.probe.inbox import IP_PKTINFO, PKTINFO, Allowance, Inbox, Received
-from vpnagent.probe.outstanding import Answer, Doubt, Outstanding
+from vpnagent.probe.outstanding import Outstanding, ProbeAnswer, Unproven
 from vpnagent.probe.packet import REJECT, assembled, between
 from vpnagent.probe.socket_filter import attach
 from vpnagent.probe.tap import Tap
@@ -46,7 +46,7 @@ class Slot(NamedTuple):
     address: tuple[str, int]
     control: Control
     unmarked: Control  #: the same without a DSCP
-    packet: Syn | Query | None = None  #: what the method patches; None for ICMP
+    packet: Syn | DnsQuery | None = None  #: what the method patches; None for ICMP
     source: bytes | None = None  #: the address that it is asked from, four octets; None: the kernel's choice
 
     @property
@@ -101,7 +101,7 @@ class ProbeSocket(Protocol):
     def send(self, slot: Slot, sequence: int, *, marked: bool = True) -> None:
         """Send one probe; OSError when it did not leave."""
 
-    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[ProbeAnswer]:
         """Return the answers that wait; the two clocks, in ns, were read one right after the other."""
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class EchoSocket:
         request = self._echo.request(slot.number, sequence)
         self._inbox.socket.sendmsg((request,), slot.control if marked else slot.unmarked, 0, slot.address)
 
-    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[ProbeAnswer]:
         """Return the echo replies that wait."""
         reply, ends = self._echo.reply, self._ends
         return [
@@ -225,7 +225,7 @@ class SynSocket:
         """Send one SYN from the next port."""
         self._ask(slot, sequence, slot.control if marked else slot.unmarked)
 
-    def _ask(self, slot: Slot, asks: int | Doubt, control: Control) -> None:
+    def _ask(self, slot: Slot, asks: int | Unproven, control: Control) -> None:
         assert isinstance(slot.packet, Syn)  # noqa: S101 - for the type checker
         self._turn = (self._turn + 1) % tcp_syn.PORTS
         port = self._first_port + self._turn
@@ -233,9 +233,9 @@ class SynSocket:
         self._inbox.socket.sendmsg((slot.packet.request(port, number),), control, 0, slot.address)
         self._outstanding.sent((port, number), slot.number, asks, slot, time.monotonic())
 
-    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Answer]:
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[ProbeAnswer]:
         """Return the answers that wait, each probe's first only."""
-        answers: list[Answer] = []
+        answers: list[ProbeAnswer] = []
         for packet in self._inbox.drain(monotonic, wall, allowance):
             data, _, _, interface, at = packet
             key = tcp_syn.answered(data)
@@ -244,7 +244,7 @@ class SynSocket:
                 continue
             in_tunnel = interface in self._tunnels
             told = self._outstanding.answered(key, interface, at, in_tunnel=in_tunnel)
-            if isinstance(told, Doubt):
+            if isinstance(told, Unproven):
                 with contextlib.suppress(OSError):  # then the next answer is one
                     self._ask(probe.what, told, probe.what.unmarked)
             elif told is not None:

@@ -15,14 +15,14 @@ import enum
 from math import inf
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.probe.remedy import Question
+from vpnagent.probe.remedy import IkeQuestion
 
 _FRESH = 1.0  #: seconds
 _RECHECK = 2.0  #: seconds between looks whether packets still arrive
 _FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another guess after one that did not help
 
 
-class Stage(enum.Enum):
+class SuspicionStage(enum.Enum):
     """Where the suspicion stands."""
 
     CLEAR = "clear"
@@ -43,23 +43,23 @@ class Suspicion:
 
     def clear(self) -> None:
         """Something was heard: all is open again."""
-        self.stage = Stage.CLEAR
+        self.stage = SuspicionStage.CLEAR
         self.culprit: TunnelKey | None = None
         self.asked: frozenset[TunnelKey] = frozenset()
         self.answered: set[TunnelKey] = set()
-        self._question: Question | None = None
+        self._question: IkeQuestion | None = None
         self.until = inf
 
     def ask(self, culprit: TunnelKey | None, suspects: frozenset[TunnelKey], now: float, rtt: float) -> None:
         """The IKE daemons of ``suspects`` are being asked; without a culprit, ahead of a verdict."""
-        self.stage = Stage.FOREWARNED if culprit is None else Stage.ASKING
+        self.stage = SuspicionStage.FOREWARNED if culprit is None else SuspicionStage.ASKING
         self.culprit, self.asked, self.answered = culprit, suspects, set()
-        self._question = Question.at(now, rtt)
+        self._question = IkeQuestion.at(now, rtt)
         self.until = self._question.again
 
     def accuse(self, culprit: TunnelKey, now: float) -> None:
         """The verdict is due of which this was the warning: what was asked need not be asked again."""
-        self.stage = Stage.ASKING
+        self.stage = SuspicionStage.ASKING
         self.culprit = culprit
         if self.until == inf or self.asked <= self.answered:
             self.until = now
@@ -79,7 +79,7 @@ class Suspicion:
 
     def answer(self, tunnel: TunnelKey, now: float) -> None:
         """A tunnel's IKE daemon answered."""
-        if self.stage in (Stage.ASKING, Stage.FOREWARNED) and tunnel in self.asked:
+        if self.stage in (SuspicionStage.ASKING, SuspicionStage.FOREWARNED) and tunnel in self.asked:
             self.answered.add(tunnel)
             if self.asked <= self.answered:
                 self.until = now
@@ -101,5 +101,5 @@ class Suspicion:
     def suspect_target(self, now: float) -> None:
         """The target is probably dead."""
         self.clear()
-        self.stage = Stage.TARGET
+        self.stage = SuspicionStage.TARGET
         self.until = now + _RECHECK

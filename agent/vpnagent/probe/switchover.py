@@ -11,18 +11,18 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import (
     Action,
     Cause,
+    CoreEvent,
     DeleteGroup,
-    FailedOver,
     FirstReply,
     GroupAction,
     PathChanged,
-    Report,
+    TrafficMoved,
     WriteGroup,
 )
 from vpnagent.probe.budget import Budget
 from vpnagent.probe.groups import Groups
 from vpnagent.probe.intent import Intent
-from vpnagent.probe.outbox import Change, Trigger
+from vpnagent.probe.outbox import PathTransition, Trigger
 from vpnagent.probe.outlook import blameless
 from vpnagent.probe.path import Path
 from vpnagent.selection import Verdict
@@ -34,7 +34,7 @@ class Decision(NamedTuple):
     """What follows from the changes."""
 
     writes: list[GroupAction]
-    reports: list[Report]
+    reports: list[CoreEvent]
 
 
 class _Why(NamedTuple):
@@ -70,7 +70,7 @@ class Switchover:
     def decide(
         self,
         paths: Mapping[TunnelKey, Path],
-        changes: Iterable[Change],
+        changes: Iterable[PathTransition],
         triggers: Iterable[Trigger],
         now: float,
     ) -> Decision:
@@ -101,7 +101,7 @@ class Switchover:
             )
         return DeleteGroup(group_id=group, cause=why.cause, tunnel=why.tunnel, reason=why.reason)
 
-    def _report_path(self, change: Change, reports: list[Report]) -> None:
+    def _report_path(self, change: PathTransition, reports: list[CoreEvent]) -> None:
         path, transition = change
         suppressed = self._budgets.setdefault(path.key, Budget(_BURST, _EVERY)).take(transition.at)
         if suppressed is None:
@@ -128,7 +128,7 @@ class Switchover:
         new: tuple[str, ...],
         why: _Why,
         now: float,
-        reports: list[Report],
+        reports: list[CoreEvent],
     ) -> None:
         gained = frozenset(TunnelKey(name, tunnel) for tunnel in set(new) - set(old))
         if gained:
@@ -137,7 +137,7 @@ class Switchover:
         if suppressed is None:
             return
         reports.append(
-            FailedOver(
+            TrafficMoved(
                 connection=name,
                 old=old,
                 new=new,
@@ -160,7 +160,7 @@ def _verdict(path: Path) -> Verdict:
     )
 
 
-def _why(change: Change) -> _Why:
+def _why(change: PathTransition) -> _Why:
     path, transition = change
     signalled = transition.cause in (Cause.CHILD_SA, Cause.LINK)
     return _Why(

@@ -21,9 +21,9 @@ from vpnagent.probe.stamp import ReceiveTime
 GRACE: Final = 0.005  #: seconds that a packet may take from its interface to the ICMP socket
 
 #: Tells of an IPv4 packet which slot and sequence it answers; None: none.
-Reply = Callable[[bytes], tuple[int, int] | None]
+ReadReply = Callable[[bytes], tuple[int, int] | None]
 #: Slot and sequence that are answered, name of the arrival interface, monotonic seconds.
-Seen = tuple[int, int, str, float]
+TappedReply = tuple[int, int, str, float]
 
 _ETH_P_IP: Final = 0x0800
 _PACKET_HOST: Final = 0  #: addressed to us: what is not, no filter of ours need drop
@@ -36,11 +36,11 @@ _TIMESPEC = struct.Struct("@qq")
 class Tap:
     """Open from its making until ``close``; OSError if it cannot be."""
 
-    def __init__(self, reply: Reply, program: bytes) -> None:
+    def __init__(self, reply: ReadReply, program: bytes) -> None:
         """Take what ``program`` passes and ``reply`` knows."""
         self._reply = reply
         self._program = program
-        self._waiting: deque[Seen] = deque(maxlen=_MOST)
+        self._waiting: deque[TappedReply] = deque(maxlen=_MOST)
         # What comes in before the filter stands is told apart by its nonce.
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_IP))
@@ -68,7 +68,7 @@ class Tap:
             self._program = program
             attach(self._socket, program)
 
-    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Seen]:
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[TappedReply]:
         """Return what arrived long enough ago for the ICMP socket to have it, if nothing drops it.
 
         To be called after that socket was drained at the same time; clocks and allowance as there.

@@ -10,7 +10,7 @@ from typing import Final
 from vpnagent.probe.inbox import Allowance
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.sockets import EchoSocket, ProbeSocket
-from vpnagent.probe.tap import Seen, Tap
+from vpnagent.probe.tap import Tap, TappedReply
 
 LINGER: Final = 10.0  #: seconds that it stays open
 REFUSED: Final = 60.0  #: seconds after which one that could not be opened is tried again
@@ -59,7 +59,7 @@ class Taps:
         if self._tap is not None:
             self._tap.expect(program)
 
-    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[Seen]:
+    def drain(self, monotonic: int, wall: int, allowance: Allowance) -> list[TappedReply]:
         """Return what was seen, as ``Tap`` says."""
         return self._tap.drain(monotonic, wall, allowance) if self._tap is not None else []
 

@@ -36,7 +36,7 @@ _SHORT_BLOCK = 10.0  #: seconds, when nothing was lost in the first place
 _FIRST_STAY, _LONGEST_STAY = 600.0, 7200.0  #: seconds before the configured rate is tried again
 
 
-class Stage(enum.Enum):
+class LimitStage(enum.Enum):
     """What is known of the limit."""
 
     NORMAL = "normal"
@@ -45,7 +45,7 @@ class Stage(enum.Enum):
     LIMITED = "limited"
 
 
-_EXPERIMENTS = (Stage.MEASURING, Stage.TESTING)
+_EXPERIMENTS = (LimitStage.MEASURING, LimitStage.TESTING)
 
 
 class TargetLimit:
@@ -73,7 +73,7 @@ class TargetLimit:
         self._until = inf
         self.rate = 0.0  #: replies a second, of a target that is limited
         self.slower = 1  #: times slower than configured is it to be asked
-        self.stage = Stage.NORMAL
+        self.stage = LimitStage.NORMAL
 
     def sent(self, at: float) -> bool:
         """A probe left for it; return whether it is to be asked at another rate from now on."""
@@ -89,7 +89,7 @@ class TargetLimit:
     @property
     def undecided(self) -> bool:
         """Whether what is lost may be due to a limit, and will be known in a moment."""
-        if self.stage is not Stage.NORMAL or self._bucket_ends < self._blocked_until:
+        if self.stage is not LimitStage.NORMAL or self._bucket_ends < self._blocked_until:
             return self.stage in _EXPERIMENTS
         buckets = self._complete()
         begun = len(buckets) < _WINDOW or not _lossy(buckets)
@@ -103,13 +103,13 @@ class TargetLimit:
         """
         if self.stage in _EXPERIMENTS:
             return True
-        if self.stage is Stage.LIMITED or now < self._blocked_until:
+        if self.stage is LimitStage.LIMITED or now < self._blocked_until:
             return False
         before = [b for b in self._buckets if b.began + _BUCKET <= since]
         if not new and not _lossy(before[-_WINDOW:]):
             return False
         if new:
-            self.stage = Stage.MEASURING
+            self.stage = LimitStage.MEASURING
             self._begin(now, max(now, self._bucket_ends))
         else:
             self._test(now)
@@ -128,21 +128,21 @@ class TargetLimit:
 
     def _judge(self, now: float) -> None:
         match self.stage:
-            case Stage.NORMAL:
+            case LimitStage.NORMAL:
                 open_to_test = len(self._buckets) > _WINDOW and now >= self._blocked_until
                 if open_to_test and _lossy(self._complete()) and self._steady():
                     self._test(now)
-            case Stage.MEASURING:
+            case LimitStage.MEASURING:
                 self._measure(now)
-            case Stage.TESTING:
+            case LimitStage.TESTING:
                 if now >= self._until:
                     self._conclude(now)
-            case Stage.LIMITED:
+            case LimitStage.LIMITED:
                 self._review(now)
 
     def _measure(self, now: float) -> None:
         if len(self._buckets) > _GLANCE:
-            self.stage = Stage.NORMAL
+            self.stage = LimitStage.NORMAL
             if _lossy(self._complete()):
                 self._test(now)
             else:
@@ -171,7 +171,7 @@ class TargetLimit:
 
     def _test(self, now: float) -> None:
         _, self._was = self._rates()
-        self.stage, self.slower = Stage.TESTING, 2
+        self.stage, self.slower = LimitStage.TESTING, 2
         self._until = now + _SETTLING + _EXPERIMENT
         self._begin(now, now + _SETTLING)
 
@@ -182,7 +182,7 @@ class TargetLimit:
         sent, answered = self._rates()
         below = sent < _SAME * self._was
         if answered and answered >= (_ALL * sent if below else _SAME * min(sent, self._was)):
-            self.stage, self.rate = Stage.LIMITED, max(self._was, answered)
+            self.stage, self.rate = LimitStage.LIMITED, max(self._was, answered)
             asked = 2 * sent
             while self.slower < SLOWEST and asked / self.slower > _SPARE * self.rate:
                 self.slower *= 2
@@ -198,7 +198,7 @@ class TargetLimit:
         self._normal(now)
 
     def _normal(self, now: float) -> None:
-        self.stage, self.slower, self._until = Stage.NORMAL, 1, inf
+        self.stage, self.slower, self._until = LimitStage.NORMAL, 1, inf
         self._begin(now, self._bucket_ends)
 
     def _begin(self, now: float, ends: float) -> None:

@@ -16,7 +16,7 @@ DEADLINE = 60.0  #: seconds for an answer; a negotiation has ended by then, or c
 MAXIMUM = 64  #: connections
 _READ = 64 * 1024  #: bytes
 
-Done = Callable[[str | None], None]  #: told why the request failed, or None
+OnAnswer = Callable[[str | None], None]  #: told why the request failed, or None
 
 
 class _Stream:
@@ -28,11 +28,11 @@ class _Stream:
         self.socket = sock
         self.frames = Frames()
         self.waiting: list[bytes] = []  #: packets of the request not yet sent
-        self.done: Done | None = None  #: None: idle
+        self.done: OnAnswer | None = None  #: None: idle
         self.deadline = 0.0
 
 
-class Charon:
+class ViciStreams:
     """Carries out requests through VICI."""
 
     def __init__(self, poller: Poller) -> None:
@@ -48,7 +48,7 @@ class Charon:
                 self._close(stream)
         self._open_one_in_advance()
 
-    def ask(self, packets: tuple[bytes, ...], done: Done, *, now: float) -> None:
+    def ask(self, packets: tuple[bytes, ...], done: OnAnswer, *, now: float) -> None:
         """Send the packets one after the other, each when the one before succeeded; then call ``done``."""
         idle = [stream for stream in self._streams if stream.done is None]
         stream = idle[0] if idle else self._open()

@@ -9,19 +9,19 @@ answered only its round-trip time is kept.
 from array import array
 from math import inf, isnan, nan
 
-from vpnagent.probe.intent import Target
+from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.meter import RTT_BOUNDS, Histogram
 
 SEQUENCES = 65536  #: of ICMP (RFC 792)
 _SMALLEST, _LARGEST = 16, 4096  #: probes in view
 
 
-class Slot:
+class ProbeRecord:
     """One probe. ``number`` counts all probes of the tunnel and never wraps."""
 
     __slots__ = ("lost", "marked", "number", "rtt", "sent_at", "spare", "target")
 
-    def __init__(self, number: int, target: Target, *, spare: bool, marked: bool) -> None:
+    def __init__(self, number: int, target: ProbeTarget, *, spare: bool, marked: bool) -> None:
         self.number = number
         self.target = target
         self.spare = spare  #: to a target that is not the usual one: its silence proves nothing
@@ -52,7 +52,7 @@ class Window:
         self._size = _SMALLEST
         while self._size < min(slots, _LARGEST):
             self._size *= 2
-        self._open: dict[int, Slot] = {}  #: in view and not answered, or not settled, by number
+        self._open: dict[int, ProbeRecord] = {}  #: in view and not answered, or not settled, by number
         self._rtts = array("d", [nan]) * self._size  #: of those that count as answered; a ring
         self._next = 0  #: number of the next probe
         self._settled = 0  #: every earlier one is known to be answered or lost
@@ -62,21 +62,21 @@ class Window:
         self.rtt = RoundTrip(patience)
         self.totals = Totals()
 
-    def open(self, target: Target, *, spare: bool, marked: bool = True) -> Slot:
+    def open(self, target: ProbeTarget, *, spare: bool, marked: bool = True) -> ProbeRecord:
         """Return the slot of the next probe; it does not count before it is sent."""
         number = self._next
         if number >= self._size:
             self._forget(number - self._size)
-        slot = self._open[number] = Slot(number, target, spare=spare, marked=marked)
+        slot = self._open[number] = ProbeRecord(number, target, spare=spare, marked=marked)
         self._next += 1
         return slot
 
-    def find(self, sequence: int) -> Slot | None:
+    def find(self, sequence: int) -> ProbeRecord | None:
         """Return the probe of that sequence, if it is still in view and an answer to it means anything."""
         last = self._next - 1
         return self._open.get(last - (last - sequence) % SEQUENCES)
 
-    def answer(self, slot: Slot, rtt: float) -> None:
+    def answer(self, slot: ProbeRecord, rtt: float) -> None:
         """Note a reply to a probe that was sent; a second one to the same probe is ignored."""
         if slot.rtt is not None:
             return
@@ -101,7 +101,7 @@ class Window:
                 self._count(slot)
             self._settled += 1
 
-    def void(self, slot: Slot) -> None:
+    def void(self, slot: ProbeRecord) -> None:
         """The probe was never sent."""
         self._open.pop(slot.number, None)
 
@@ -135,7 +135,7 @@ class Window:
         self._open.clear()
         self._settled = self._next
 
-    def _count(self, slot: Slot) -> None:
+    def _count(self, slot: ProbeRecord) -> None:
         """A probe's fate is known, for now."""
         if slot.rtt is not None:
             del self._open[slot.number]
