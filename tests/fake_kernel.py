@@ -13,7 +13,6 @@ from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing.actions import Action, Add, Remove, Replace
-from vpnagent.routing.cascade import without_groups, without_links, without_nexthops
 from vpnagent.routing.failures import Failures
 from vpnagent.routing.objects import (
     GUARD_METRIC,
@@ -36,6 +35,7 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
+from vpnagent.routing.plan import without_groups, without_links, without_nexthops
 from vpnagent.routing.uplinks import Pin, Steering, UplinkRoute, steer
 
 EMPTY = KernelObjects()

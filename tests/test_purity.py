@@ -72,10 +72,10 @@ SHELL = {
     "probe/sockets.py",
     "probe/tap.py",
     "probe/vici_stream.py",
-    "routing/netlink.py",
-    "routing/netlink_monitor.py",
-    "routing/netlink_socket.py",
-    "routing/sysctl.py",
+    "routing/kernel.py",
+    "routing/monitor.py",
+    "netlink/socket.py",
+    "routing/observe.py",
     "reloading.py",
     "screen/viewer.py",
     "standing.py",
@@ -88,8 +88,7 @@ SHELL = {
     "witness/watch.py",
 }
 ENCODERS = {
-    "routing/nexthop_message.py",
-    "routing/netlink_requests.py",
+    "routing/requests.py",
 }  # pyroute2's message classes: bytes in, bytes out
 IMPURE = {"asyncio", "socket", "subprocess", "threading", "time", "pyroute2", "prometheus_client", "select"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -11,9 +11,8 @@ from tests.routing.kernel_states import link, objects
 
 from vpnagent.config.values import Config
 from vpnagent.routes import AT_ONCE, diverted, in_turn, route_state
-from vpnagent.routing.diversions import Asker, diversion, first_host
 from vpnagent.routing.objects import Diversion, KernelObjects
-from vpnagent.routing.route_lookup import Way
+from vpnagent.routing.ways import Asker, Way, diversion, first_host
 
 OSS = IPv4Network("100.64.0.0/10")
 NAMES = {1: "lo", 2: "eth0", 3: "vpn-hz-1", 4: "lan0"}

@@ -38,11 +38,12 @@ with atheris.instrument_imports(include=["vpnagent"]) if HERE in sys.argv else c
     from vpnagent.errors import AgentError
     from vpnagent.events.query import query_of
     from vpnagent.events.store import Store
+    from vpnagent.netlink import message, nft
+    from vpnagent.netlink.socket import UNREADABLE
     from vpnagent.probe import dns, icmp, ike_ping, netlink_message, tcp_syn, vici_message
     from vpnagent.probe.lifecycle import StateFile
     from vpnagent.probe.protocol import Assembler
-    from vpnagent.routing import dumps, message, route_lookup, rule_row
-    from vpnagent.routing.netlink_socket import UNREADABLE
+    from vpnagent.routing import dumps, ways
     from vpnagent.standing import Standing
 
 ANSWERS = Answers(
@@ -56,9 +57,9 @@ ROWS: tuple[Callable[[bytes], Any], ...] = (
     dumps.nexthop_row,
     dumps.our_route,
     fib_messages.rule_row,
-    rule_row.rule_row,
-    route_lookup.way,
-    route_lookup.found,
+    nft.rule_row,
+    ways.way,
+    ways.found,
 )
 
 

@@ -31,7 +31,7 @@ from vpnagent.prober_link import ProberLink, socket_beside
 from vpnagent.reconcile_charon import CharonReconciler
 from vpnagent.reconcile_kernel import KernelReconciler
 from vpnagent.reloading import Reloader, confirm_within, weak_points
-from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.kernel import Kernel
 from vpnagent.standing import Loaded, Standing
 from vpnagent.status import status
 from vpnagent.supervisor import Task, supervise

@@ -14,7 +14,7 @@ from vpnagent.ipsec.charon import Charon
 from vpnagent.naming import tunnel_key
 from vpnagent.probe.client import ProberClient
 from vpnagent.prober_link import socket_beside
-from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.kernel import Kernel
 from vpnagent.routing.objects import KernelObjects
 from vpnagent.routing.plan import plan
 from vpnagent.selection import Verdict, Verdicts

@@ -34,9 +34,9 @@ from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.actions import Cause
-from vpnagent.refusals import conflict_finding, refused_finding, root_causes
 from vpnagent.routes import carries, diverted, in_turn
 from vpnagent.routing.actions import Action, Remove, kind_of
+from vpnagent.routing.failures import conflict_finding, refused_finding, root_causes
 from vpnagent.routing.objects import (
     Diversion,
     FilterTable,

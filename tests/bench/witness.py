@@ -16,7 +16,7 @@ from tests.config_examples import make_config
 from tests.native.namespaces import Namespace, namespace
 
 from vpnagent.config.values import Config
-from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
+from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from vpnagent.witness.look import Eyes
 
 TARGET = 1.0  #: per cent of a core

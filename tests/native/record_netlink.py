@@ -12,9 +12,9 @@ import subprocess
 import sys
 from ipaddress import IPv4Interface, IPv4Network
 
+from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing import dumps, filter_table
-from vpnagent.routing.netlink import Kernel
-from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from vpnagent.routing.kernel import Kernel
 from vpnagent.routing.objects import (
     GROUP_IDS,
     NEXTHOP_IDS,
@@ -47,7 +47,7 @@ DUMPS = {
     "our_routes": (NETLINK_ROUTE, dumps.OUR_ROUTES),
     "main_routes": (NETLINK_ROUTE, dumps.MAIN_ROUTES),
     "table": (NETLINK_NETFILTER, filter_table.GET_TABLE),
-    "chain": (NETLINK_NETFILTER, filter_table.GET_BASE_CHAIN),
+    "chain": (NETLINK_NETFILTER, filter_table.get_chain(filter_table.BASE_CHAIN)),
     "rules": (NETLINK_NETFILTER, filter_table.DUMP_RULES),
 }
 

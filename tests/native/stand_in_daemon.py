@@ -19,7 +19,7 @@ from vpnagent.config.values import Config
 from vpnagent.errors import AgentError
 from vpnagent.ipsec.events import Event
 from vpnagent.ipsec.sa import CharonState
-from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.kernel import Kernel
 from vpnagent.routing.objects import XfrmLink
 from vpnagent.standing import Standing
 

@@ -20,7 +20,7 @@ from tests.native.two_links import GROUP, NAMES, NETWORK, Keeper, kept, link_kin
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing.actions import Add, Remove, Replace
-from vpnagent.routing.netlink import LINK_INDEXES, Kernel
+from vpnagent.routing.kernel import LINK_INDEXES, Kernel
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     NEXTHOP_IDS,
@@ -342,7 +342,7 @@ def test_the_guard_of_a_boot_needs_no_key_and_no_good_file(there: Namespace, tmp
 
 def test_one_clear_line_without_the_capability(there: Namespace) -> None:
     program = (
-        "import asyncio; from vpnagent.routing.netlink import Kernel;"
+        "import asyncio; from vpnagent.routing.kernel import Kernel;"
         "asyncio.run(Kernel(on_change=print).open())"
     )
 
@@ -353,7 +353,7 @@ def test_one_clear_line_without_the_capability(there: Namespace) -> None:
 
 def test_observation_needs_no_privilege_and_says_what_it_could_not_read(there: Namespace) -> None:
     program = (
-        "import asyncio; from vpnagent.routing.netlink import Kernel;"
+        "import asyncio; from vpnagent.routing.kernel import Kernel;"
         "from vpnagent.routing.objects import KernelObjects;"
         f"state = asyncio.run(Kernel(on_change=print, link_kind={link_kind()!r}).observe(KernelObjects()));"
         "print(sorted(state.objects.links), len(state.objects.routes), state.filter_table_readable)"

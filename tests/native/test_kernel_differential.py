@@ -16,7 +16,7 @@ from tests.routing.kernel_states import GROUPS, NAMES, NEXTHOPS, PEERS, by_uplin
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing.actions import Action, Add, Remove, Replace
-from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.kernel import Kernel
 from vpnagent.routing.objects import (
     FilterTable,
     KernelObject,

@@ -9,11 +9,11 @@ from tests.config_examples import make_config
 from tests.native.two_providers import SECOND, World, two_providers
 
 from vpnagent.config.values import Config
+from vpnagent.netlink.message import Message, attribute
 from vpnagent.routing.actions import Action
 from vpnagent.routing.dumps import RTMSG
 from vpnagent.routing.lane_message import FRA_PRIORITY, FRA_PROTOCOL, RTM_DELRULE
-from vpnagent.routing.message import Message, attribute
-from vpnagent.routing.netlink_monitor import concerns_us
+from vpnagent.routing.monitor import concerns_us
 from vpnagent.routing.objects import LANE_PRIORITIES
 
 PEER = IPv4Address(SECOND)

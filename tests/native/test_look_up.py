@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.native.namespaces import Namespace, namespace
 
-from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
-from vpnagent.routing.route_lookup import PLAIN, Flow
+from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
+from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.witness.look import Eyes
 from vpnagent.witness.policy import deciding
 from vpnagent.witness.values import Answer, Facts, Question

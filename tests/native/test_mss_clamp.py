@@ -11,7 +11,7 @@ import pytest
 from tests.native.namespaces import Namespace, namespace
 
 from vpnagent.routing.actions import Add, Remove
-from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.kernel import Kernel
 from vpnagent.routing.objects import FilterTable, KernelObjects
 
 if os.geteuid() != 0:

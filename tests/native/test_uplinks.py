@@ -13,7 +13,7 @@ from tests.native.two_providers import FIRST, PINNED, SECOND, World, compared, o
 from vpnagent.desired import pins_of
 from vpnagent.planning import planned
 from vpnagent.routing.actions import Add
-from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.kernel import Kernel
 from vpnagent.routing.objects import KernelObjects, Peer
 from vpnagent.routing.plan import Conflict, conflicts, plan
 
@@ -247,7 +247,7 @@ def test_where_a_rule_leads_a_pinned_peer_is_known(world: World) -> None:
 def test_the_way_is_known_without_privilege(world: World) -> None:
     pin = pins_of(PINNED)[PINNED.tunnels()[1].key]
     program = (
-        "import asyncio; from ipaddress import IPv4Address; from vpnagent.routing.netlink import Kernel;"
+        "import asyncio; from ipaddress import IPv4Address; from vpnagent.routing.kernel import Kernel;"
         "from vpnagent.routing.uplinks import Pin;"
         f"[found] = asyncio.run(Kernel(on_change=print).steering([{pin!r}])).values(); print(found.route)"
     )

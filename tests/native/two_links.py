@@ -11,7 +11,7 @@ from tests.native.namespaces import namespace
 
 from vpnagent.desired import SYSCTLS
 from vpnagent.errors import NetlinkError
-from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.kernel import Kernel
 from vpnagent.routing.objects import (
     GROUP_IDS,
     NEXTHOP_IDS,

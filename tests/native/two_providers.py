@@ -18,7 +18,7 @@ from tests.native.namespaces import Namespace, namespace
 from vpnagent.config.values import Config
 from vpnagent.desired import desired, pins
 from vpnagent.routing.actions import Action
-from vpnagent.routing.netlink import Kernel
+from vpnagent.routing.kernel import Kernel
 from vpnagent.routing.objects import KernelObjects, KernelState
 from vpnagent.routing.plan import plan
 

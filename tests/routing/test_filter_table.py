@@ -5,17 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.routing.recorded import KERNELS, recorded
 
-from vpnagent.routing.actions import Add, Remove
-from vpnagent.routing.filter_table import is_dormant, is_hooked, requests, table_of
-from vpnagent.routing.message import HEADER, Message, attributes, messages, string
-from vpnagent.routing.nft_message import (
+from vpnagent.netlink.message import HEADER, Message, attributes, messages, string
+from vpnagent.netlink.nft import (
     NFGENMSG,
     NFNL_MSG_BATCH_BEGIN,
     NFNL_MSG_BATCH_END,
     NFT_MSG_NEWRULE,
+    NftRule,
+    rule_row,
 )
+from vpnagent.routing.actions import Add, Remove
+from vpnagent.routing.filter_table import is_dormant, is_hooked, requests, table_of
 from vpnagent.routing.objects import FilterTable
-from vpnagent.routing.rule_row import RuleRow, rule_row
 
 CLAMP = FilterTable(maximum=(("vpn-hz-1", 1359), ("vpn-hz-2", 1359)))
 NO_CLAMP = FilterTable(maximum=())
@@ -30,11 +31,11 @@ def sent(clamp: FilterTable) -> list[Message]:
     return list(messages(b"".join(r.data for r in requests(Add(clamp), clamp))))
 
 
-def clamp_of(rows: Iterable[RuleRow]) -> FilterTable:
+def clamp_of(rows: Iterable[NftRule]) -> FilterTable:
     return table_of(list(rows), {})
 
 
-def rules(clamp: FilterTable) -> list[RuleRow]:
+def rules(clamp: FilterTable) -> list[NftRule]:
     return [rule_row(m.body) for m in sent(clamp) if m.type & 0xFF == NFT_MSG_NEWRULE and m.type >> 8]
 
 
@@ -62,7 +63,7 @@ def test_a_missing_rule_is_seen(clamp: FilterTable, data: st.DataObject) -> None
     clamps, st.sampled_from([("maxseg", "by hand"), ("maxseg", ""), ("forward", ""), ("maxseg", "in x 1")])
 )
 def test_a_rule_that_is_not_ours_is_seen(clamp: FilterTable, extra: tuple[str, str]) -> None:
-    assert clamp_of([*rules(clamp), RuleRow(*extra)]) == NO_CLAMP
+    assert clamp_of([*rules(clamp), NftRule(*extra)]) == NO_CLAMP
 
 
 def test_a_rule_that_stands_twice_is_seen() -> None:

@@ -8,12 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.routing import leak_guard
-from vpnagent.routing.actions import Add, Remove, Replace
-from vpnagent.routing.filter_table import ODD_TABLE, requests, table_of
-from vpnagent.routing.leak_guard import SetKey, set_keys, set_names, sets
-from vpnagent.routing.message import Message, attributes, messages, string
-from vpnagent.routing.nft_message import (
+from vpnagent.netlink.message import Message, attributes, messages, string
+from vpnagent.netlink.nft import (
     NFGENMSG,
     NFNL_SUBSYS_NFTABLES,
     NFT_MSG_DELRULE,
@@ -22,9 +18,14 @@ from vpnagent.routing.nft_message import (
     NFT_MSG_NEWOBJ,
     NFT_MSG_NEWRULE,
     NFT_MSG_NEWSETELEM,
+    NftRule,
+    rule_row,
 )
+from vpnagent.routing import leak_guard
+from vpnagent.routing.actions import Add, Remove, Replace
+from vpnagent.routing.filter_table import ODD_TABLE, requests, table_of
+from vpnagent.routing.leak_guard import SetKey, set_keys, set_names, sets
 from vpnagent.routing.objects import FilterTable, LeakGuard
-from vpnagent.routing.rule_row import RuleRow, rule_row
 
 MAXIMUM = (("vpn-hz-1", 1359),)
 GUARD = LeakGuard(
@@ -71,7 +72,7 @@ def kinds(sent_: list[Message]) -> set[int]:
     return {message.type & 0xFF for message in sent_}
 
 
-def rules(made: FilterTable) -> list[RuleRow]:
+def rules(made: FilterTable) -> list[NftRule]:
     return [rule_row(m.body) for m in sent(of=made) if m.type & 0xFF == NFT_MSG_NEWRULE]
 
 

@@ -36,7 +36,18 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
-from vpnagent.routing.plan import RP_FILTER, attainable, conflicts, plan, sysctl_differences
+from vpnagent.routing.plan import (
+    RP_FILTER,
+    Difference,
+    attainable,
+    conflicts,
+    diff,
+    plan,
+    sysctl_differences,
+    without_groups,
+    without_links,
+    without_nexthops,
+)
 
 A, B, C = NEXTHOPS
 G, H = GROUPS
@@ -524,3 +535,86 @@ def test_sysctls_that_are_not_managed_are_told_and_left() -> None:
 
 def test_a_sysctl_that_the_kernel_lacks_is_not_asked_for() -> None:
     assert planned(objects(*SYSCTLS), FakeKernel()) == []
+
+
+WHOLE = objects(
+    link("vpn-a", 1), link("vpn-b", 2),
+    Nexthop(id=A, interface="vpn-a"), Nexthop(id=B, interface="vpn-b"),
+    NexthopGroup(id=G, members=((A, 1), (B, 2))), NexthopGroup(id=H, members=((A, 1),)),
+    route("100.64.0.0/10", G), route("172.16.0.0/12", H), route("192.0.2.0/24", A), guard("172.16.0.0/12"),
+)  # fmt: skip
+
+
+def test_an_interface_takes_along_all_that_rests_on_it_alone() -> None:
+    left = objects(
+        link("vpn-b", 2),
+        Nexthop(id=B, interface="vpn-b"),
+        NexthopGroup(id=G, members=((B, 2),)),
+        route("100.64.0.0/10", G),
+        guard("172.16.0.0/12"),
+    )
+
+    assert render(without_links(WHOLE, ["vpn-a"])) == render(left)
+
+
+def test_a_nexthop_takes_along_the_same_but_its_interface() -> None:
+    left = without_nexthops(WHOLE, [A])
+
+    assert left.links == WHOLE.links
+    assert (left.groups, left.routes) == (
+        without_links(WHOLE, ["vpn-a"]).groups,
+        without_links(WHOLE, ["vpn-a"]).routes,
+    )
+
+
+def test_a_group_takes_along_its_routes_and_uncovers_the_guard() -> None:
+    left = without_groups(WHOLE, [H])
+
+    assert left.groups.keys() == {G}
+    assert {str(r.prefix) for r in left.routes.values() if r.group} == {"100.64.0.0/10", "192.0.2.0/24"}
+    assert guard("172.16.0.0/12").key in left.routes
+
+
+def test_nothing_goes_with_nothing() -> None:
+    assert without_links(WHOLE, []) is WHOLE
+    assert without_nexthops(WHOLE, []) is WHOLE
+    assert without_groups(WHOLE, []) is WHOLE
+
+
+tables = st.dictionaries(st.integers(0, 9), st.integers(0, 3))
+Table = dict[int, int]
+
+
+def applied(difference: Difference[int, int], table: Table) -> Table:
+    changed = {key: value for key, (value, _) in difference.changed.items()}
+    table = table | dict(difference.missing) | changed
+    return {key: value for key, value in table.items() if key not in difference.surplus}
+
+
+@given(tables, tables)
+def test_applying_the_difference_leads_to_the_desired(desired: Table, actual: Table) -> None:
+    assert applied(diff(desired, actual), actual) == desired
+
+
+@given(tables)
+def test_equal_tables_do_not_differ(table: Table) -> None:
+    assert not diff(table, dict(table))
+    assert not diff(table, table)
+
+
+@given(tables, tables)
+def test_tables_that_differ_are_told_apart(desired: Table, actual: Table) -> None:
+    assert bool(diff(desired, actual)) is (desired != actual)
+
+
+@given(tables, tables)
+def test_a_key_is_in_one_of_the_three_at_most(desired: Table, actual: Table) -> None:
+    difference = diff(desired, actual)
+    keys = [*difference.missing, *difference.changed, *difference.surplus]
+    assert len(keys) == len(set(keys))
+
+
+@given(tables, tables)
+def test_what_was_there_is_told_with_what_changes(desired: Table, actual: Table) -> None:
+    for key, (value, was) in diff(desired, actual).changed.items():
+        assert (value, was) == (desired[key], actual[key])

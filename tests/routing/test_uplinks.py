@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.routing.message import AF_INET, attribute
+from vpnagent.netlink.message import AF_INET, attribute
 from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL, Route
 from vpnagent.routing.uplinks import (
     RTNH,

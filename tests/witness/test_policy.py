@@ -7,7 +7,7 @@ import pytest
 from tests.witness.chains import PLAIN_RULES, rule
 
 from vpnagent.checks.observation import Rule
-from vpnagent.routing.route_lookup import Flow
+from vpnagent.routing.ways import Flow
 from vpnagent.witness.policy import deciding, flows, matches, unasked
 from vpnagent.witness.values import Answer, Question
 

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 from typing import Final
 
 from vpnagent.checks.observation import Route, Rule
+from vpnagent.netlink.message import AF_INET, NLM_F_DUMP, attributes, message, string
 from vpnagent.routing.dumps import (
     RTA_DST,
     RTA_OIF,
@@ -21,7 +22,6 @@ from vpnagent.routing.dumps import (
     RTN_UNICAST,
     u32,
 )
-from vpnagent.routing.message import AF_INET, NLM_F_DUMP, attributes, message, string
 from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL
 
 RTM_GETRULE: Final = 34

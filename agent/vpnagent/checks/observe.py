@@ -21,11 +21,10 @@ from vpnagent.desired import pins
 from vpnagent.errors import AgentError, NetlinkError
 from vpnagent.ipsec import messages, vici
 from vpnagent.ipsec.section import texts
+from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing import dumps
-from vpnagent.routing.local_ways import local_ways
-from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
-from vpnagent.routing.steering import steering
-from vpnagent.routing.uplinks import Pin, Steering
+from vpnagent.routing.uplinks import Pin, Steering, steering
+from vpnagent.routing.ways import local_ways
 
 DEADLINE: Final = 12.0  #: seconds for one reading; they run side by side
 VICI_DEADLINE: Final = 3.0

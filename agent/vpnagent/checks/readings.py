@@ -27,7 +27,7 @@ from vpnagent.config.secret_files import SecretFileError, revision
 from vpnagent.config.values import CertificateFiles, Config
 from vpnagent.desired import SYSCTLS
 from vpnagent.record import replace
-from vpnagent.routing.sysctl import read_sysctls
+from vpnagent.routing.observe import read_sysctls
 
 ROOT: Final = Path("/")
 NET: Final = Path("/proc/thread-self/net")

@@ -23,10 +23,10 @@ import yaml
 from vpnagent.errors import NetlinkError
 from vpnagent.explain.catalogue import Catalogue, catalogue_of
 from vpnagent.explain.seen import Answer, NoRoute, Outcome, Route, Seen
+from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from vpnagent.probe.icmp import ECHO_REPLY, Echo
-from vpnagent.routing import dumps, route_lookup
+from vpnagent.routing import dumps, ways
 from vpnagent.routing.dumps import LinkRow
-from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
 
 RESOLVE_DEADLINE = 6.0  #: seconds; resolv.conf(5) gives a server 5
 ANSWER_DEADLINE = 3.0  #: seconds
@@ -80,8 +80,8 @@ async def _route(
     kernel: NetlinkSocket, links: Mapping[int, LinkRow], address: IPv4Address
 ) -> Route | NoRoute:
     try:
-        [way] = await kernel.dump(route_lookup.request(address), route_lookup.way)
-        [entry] = await kernel.dump(route_lookup.request(address, fib_match=True), route_lookup.way)
+        [way] = await kernel.dump(ways.request(address), ways.way)
+        [entry] = await kernel.dump(ways.request(address, fib_match=True), ways.way)
     except NetlinkError as error:
         if error.errno not in NO_WAY:
             raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from vpnagent.routing.message import AF_INET, AF_UNSPEC, NLM_F_DUMP, attributes, message, string
+from vpnagent.netlink.message import AF_INET, AF_UNSPEC, NLM_F_DUMP, attributes, message, string
 from vpnagent.routing.objects import (
     GROUP_IDS,
     MAIN_TABLE,

@@ -8,6 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
+from vpnagent.netlink.message import (
+    AF_INET,
+    GONE,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_REPLACE,
+    Request,
+    attribute,
+    attributes,
+    message,
+)
 from vpnagent.routing.actions import Add, Remove, Replace
 from vpnagent.routing.dumps import (
     RTA_DST,
@@ -20,18 +32,6 @@ from vpnagent.routing.dumps import (
     RTN_UNICAST,
     RTN_UNREACHABLE,
     u32,
-)
-from vpnagent.routing.message import (
-    AF_INET,
-    GONE,
-    NLM_F_ACK,
-    NLM_F_CREATE,
-    NLM_F_DUMP,
-    NLM_F_REPLACE,
-    Request,
-    attribute,
-    attributes,
-    message,
 )
 from vpnagent.routing.objects import GUARD_METRIC, LANE_PRIORITIES, PROTOCOL, ROUTE_METRIC, Lane
 

@@ -21,55 +21,15 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses, summarize_address_range
 
-from vpnagent.routing.message import Request, attribute, attributes, string
-from vpnagent.routing.nft_message import (
-    IFNAMSIZ,
-    NF_ACCEPT,
-    NF_DROP,
-    NF_INET_FORWARD,
-    NF_INET_POST_ROUTING,
-    NFGENMSG,
-    NFPROTO_IPV4,
-    NFT_CMP_EQ,
-    NFT_META_IIFNAME,
-    NFT_META_NFPROTO,
-    NFT_META_OIFNAME,
-    NFT_PAYLOAD_NETWORK_HEADER,
-    NFT_REG_1,
-    NFT_RT_XFRM,
-    NFT_SET_ELEM_INTERVAL_END,
-    NFT_SET_INTERVAL,
-    NFTA_DATA_VALUE,
-    NFTA_SET_ELEM_FLAGS,
-    NFTA_SET_ELEM_KEY,
-    NFTA_SET_ELEM_LIST_ELEMENTS,
-    PRIORITY_FILTER,
-    TYPE_IFNAME,
-    TYPE_IPADDR,
-    be32,
-    chain,
-    compare,
-    count,
-    counter,
-    elements,
-    expression,
-    hook,
-    interface_name,
-    lookup,
-    meta,
-    new_set,
-    payload,
-    repeated,
-    rule,
-    verdict,
-)
+from vpnagent.netlink import nft
+from vpnagent.netlink.message import Request, attribute, attributes, string
+from vpnagent.netlink.nft import NftRule
 from vpnagent.routing.objects import LeakGuard
-from vpnagent.routing.rule_row import RuleRow
 
 OUTWARD_CHAIN, INWARD_CHAIN = "outward", "inward"
 HOOKS = {
-    OUTWARD_CHAIN: (NF_INET_POST_ROUTING, PRIORITY_FILTER),
-    INWARD_CHAIN: (NF_INET_FORWARD, PRIORITY_FILTER),
+    OUTWARD_CHAIN: (nft.NF_INET_POST_ROUTING, nft.PRIORITY_FILTER),
+    INWARD_CHAIN: (nft.NF_INET_FORWARD, nft.PRIORITY_FILTER),
 }
 COUNTERS = {"clear_text_out": "out", "clear_text_in": "in"}  #: the metric's word for the direction
 TUNNELS, REMOTE_NETWORKS, LOCAL_SIDE = "tunnels", "remote_networks", "local_side"
@@ -84,23 +44,23 @@ Networks = tuple[IPv4Network, ...]
 
 def requests(guard: LeakGuard) -> Iterator[Request]:
     """Yield what makes counters, sets, chains and rules; the counters and chains may be there."""
-    yield from (counter(name) for name in COUNTERS)
+    yield from (nft.counter(name) for name in COUNTERS)
     for number, (name, keys) in enumerate(sets(guard).items(), 1):
         yield _set(name, number)
-        yield from elements(name, keys)
-    yield from (chain(name, *hook(*hooked)) for name, hooked in HOOKS.items())
-    yield rule(OUTWARD_CHAIN, "loopback", [*_leaves_by(LOOPBACK), verdict(NF_ACCEPT)])
-    tunnels = [meta(NFT_META_OIFNAME), lookup(TUNNELS), verdict(NF_ACCEPT)]
-    yield rule(OUTWARD_CHAIN, "tunnels", tunnels)
+        yield from nft.elements(name, keys)
+    yield from (nft.chain(name, *nft.hook(*hooked)) for name, hooked in HOOKS.items())
+    yield nft.rule(OUTWARD_CHAIN, "loopback", [*_leaves_by(LOOPBACK), nft.verdict(nft.NF_ACCEPT)])
+    tunnels = [nft.meta(nft.NFT_META_OIFNAME), nft.lookup(TUNNELS), nft.verdict(nft.NF_ACCEPT)]
+    yield nft.rule(OUTWARD_CHAIN, "tunnels", tunnels)
     for number, (name, _) in enumerate(guard.exits, 1):
-        permitted = [*_leaves_by(name), *_is_for(_exit(number)), verdict(NF_ACCEPT)]
-        yield rule(OUTWARD_CHAIN, f"exit {name}", permitted)
-    yield rule(OUTWARD_CHAIN, _word(guard), [*_is_for(REMOTE_NETWORKS), *_stop("clear_text_out", guard)])
+        permitted = [*_leaves_by(name), *_is_for(_exit(number)), nft.verdict(nft.NF_ACCEPT)]
+        yield nft.rule(OUTWARD_CHAIN, f"exit {name}", permitted)
+    yield nft.rule(OUTWARD_CHAIN, _word(guard), [*_is_for(REMOTE_NETWORKS), *_stop("clear_text_out", guard)])
     if guard.local_side is not None:
-        came = [meta(NFT_META_IIFNAME), lookup(TUNNELS)]
-        leaves = [meta(NFT_META_OIFNAME), lookup(LOCAL_SIDE, inverted=True)]
+        came = [nft.meta(nft.NFT_META_IIFNAME), nft.lookup(TUNNELS)]
+        leaves = [nft.meta(nft.NFT_META_OIFNAME), nft.lookup(LOCAL_SIDE, inverted=True)]
         comment = _word(guard) + BY_DEFAULT * guard.local_by_default
-        yield rule(INWARD_CHAIN, comment, [*came, *leaves, *_stop("clear_text_in", guard)])
+        yield nft.rule(INWARD_CHAIN, comment, [*came, *leaves, *_stop("clear_text_in", guard)])
 
 
 def sets(guard: LeakGuard) -> dict[str, list[SetKey]]:
@@ -113,7 +73,7 @@ def sets(guard: LeakGuard) -> dict[str, list[SetKey]]:
     return made | {_exit(n): _intervals(networks) for n, (_, networks) in enumerate(guard.exits, 1)}
 
 
-def set_names(rules: Iterable[RuleRow]) -> list[str]:
+def set_names(rules: Iterable[NftRule]) -> list[str]:
     """Return the sets that rules of ours, as they stand, rest on."""
     exits = [row for row in rules if row.chain == OUTWARD_CHAIN and EXIT.fullmatch(row.comment)]
     return [TUNNELS, REMOTE_NETWORKS, LOCAL_SIDE, *(_exit(n) for n in range(1, len(exits) + 1))]
@@ -121,11 +81,11 @@ def set_names(rules: Iterable[RuleRow]) -> list[str]:
 
 def set_keys(body: bytes) -> list[SetKey]:
     """Read an NFT_MSG_NEWSETELEM."""
-    listed = attributes(body, NFGENMSG.size).get(NFTA_SET_ELEM_LIST_ELEMENTS, b"")
-    return [_set_key(element) for element in repeated(listed)]
+    listed = attributes(body, nft.NFGENMSG.size).get(nft.NFTA_SET_ELEM_LIST_ELEMENTS, b"")
+    return [_set_key(element) for element in nft.repeated(listed)]
 
 
-def guard_of(rules: Collection[RuleRow], found: Mapping[str, Collection[SetKey]]) -> LeakGuard | None:
+def guard_of(rules: Collection[NftRule], found: Mapping[str, Collection[SetKey]]) -> LeakGuard | None:
     """Return the guard that rules (in their order) and sets make; None if they are not as we make them."""
     outward = [row.comment for row in rules if row.chain == OUTWARD_CHAIN]
     inward = [row.comment for row in rules if row.chain == INWARD_CHAIN]
@@ -158,23 +118,23 @@ def _word(guard: LeakGuard) -> str:
 
 def _stop(name: str, guard: LeakGuard) -> Iterator[bytes]:
     # rt: destination register, key; what another policy is about to encrypt is not in clear.
-    yield expression("rt", attribute(1, be32(NFT_REG_1)), attribute(2, be32(NFT_RT_XFRM)))
-    yield compare(NFT_CMP_EQ, bytes(1))
-    yield count(name)
+    yield nft.expression("rt", attribute(1, nft.be32(nft.NFT_REG_1)), attribute(2, nft.be32(nft.NFT_RT_XFRM)))
+    yield nft.compare(nft.NFT_CMP_EQ, bytes(1))
+    yield nft.count(name)
     if guard.drops:
-        yield verdict(NF_DROP)
+        yield nft.verdict(nft.NF_DROP)
 
 
 def _leaves_by(name: str) -> Iterator[bytes]:
-    yield meta(NFT_META_OIFNAME)
-    yield compare(NFT_CMP_EQ, interface_name(name))
+    yield nft.meta(nft.NFT_META_OIFNAME)
+    yield nft.compare(nft.NFT_CMP_EQ, nft.interface_name(name))
 
 
 def _is_for(networks: str) -> Iterator[bytes]:
-    yield meta(NFT_META_NFPROTO)
-    yield compare(NFT_CMP_EQ, bytes([NFPROTO_IPV4]))
-    yield payload(NFT_PAYLOAD_NETWORK_HEADER, *DESTINATION)
-    yield lookup(networks)
+    yield nft.meta(nft.NFT_META_NFPROTO)
+    yield nft.compare(nft.NFT_CMP_EQ, bytes([nft.NFPROTO_IPV4]))
+    yield nft.payload(nft.NFT_PAYLOAD_NETWORK_HEADER, *DESTINATION)
+    yield nft.lookup(networks)
 
 
 def _exit(number: int) -> str:
@@ -183,12 +143,12 @@ def _exit(number: int) -> str:
 
 def _set(name: str, number: int) -> Request:
     if name in (TUNNELS, LOCAL_SIDE):
-        return new_set(name, number, key_type=TYPE_IFNAME, key_length=IFNAMSIZ)
-    return new_set(name, number, key_type=TYPE_IPADDR, key_length=4, flags=NFT_SET_INTERVAL)
+        return nft.new_set(name, number, key_type=nft.TYPE_IFNAME, key_length=nft.IFNAMSIZ)
+    return nft.new_set(name, number, key_type=nft.TYPE_IPADDR, key_length=4, flags=nft.NFT_SET_INTERVAL)
 
 
 def _names(names: Iterable[str]) -> list[SetKey]:
-    return [(interface_name(name), 0) for name in sorted(names)]
+    return [(nft.interface_name(name), 0) for name in sorted(names)]
 
 
 def _names_of(keys: Iterable[SetKey]) -> tuple[str, ...]:
@@ -202,7 +162,7 @@ def _intervals(networks: Networks) -> list[SetKey]:
         keys.append((network.network_address.packed, 0))
         after = int(network.broadcast_address) + 1
         if after < 1 << 32:
-            keys.append((after.to_bytes(4), NFT_SET_ELEM_INTERVAL_END))
+            keys.append((after.to_bytes(4), nft.NFT_SET_ELEM_INTERVAL_END))
     return keys
 
 
@@ -220,5 +180,5 @@ def _networks_of(keys: Iterable[SetKey]) -> Networks:
 
 def _set_key(element: bytes) -> SetKey:
     found = attributes(element)
-    key = attributes(found.get(NFTA_SET_ELEM_KEY, b"")).get(NFTA_DATA_VALUE, b"")
-    return key, int.from_bytes(found.get(NFTA_SET_ELEM_FLAGS, b""))
+    key = attributes(found.get(nft.NFTA_SET_ELEM_KEY, b"")).get(nft.NFTA_DATA_VALUE, b"")
+    return key, int.from_bytes(found.get(nft.NFTA_SET_ELEM_FLAGS, b""))

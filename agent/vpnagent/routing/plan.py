@@ -12,11 +12,9 @@ whatever would need its place is left out, so that the rest works.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from vpnagent.diff import Difference, K, diff
 from vpnagent.routing.actions import Action, Add, Remove, Replace
-from vpnagent.routing.cascade import without_groups, without_links, without_nexthops
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     FilterTable,
@@ -33,7 +31,9 @@ from vpnagent.routing.objects import (
 RP_FILTER = "net.ipv4.conf.all.rp_filter"
 STRICT = "1"
 
-Kind = TypeVar("Kind", bound=KernelObject)
+K = TypeVar("K")
+V = TypeVar("V")
+Made = TypeVar("Made", bound=KernelObject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,18 @@ class Conflict:
 
     object: KernelObject  #: ours, that cannot be made
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Generic[K, V]):
+    """What turns one table into another; no key stands in two of the three."""
+
+    missing: Mapping[K, V]  #: desired, and not there
+    changed: Mapping[K, tuple[V, V]]  #: there, and not as desired: (desired, actual)
+    surplus: Mapping[K, V]  #: there, and not desired
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.changed or self.surplus)
 
 
 def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sysctls: bool) -> list[Action]:
@@ -170,7 +182,7 @@ def _tear_down(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
     yield from (Remove(link) for link in diff(want.links, have.links).surplus.values())
 
 
-def _built(difference: Difference[K, Kind]) -> Iterator[Action]:
+def _built(difference: Difference[K, Made]) -> Iterator[Action]:
     yield from (Add(missing) for missing in difference.missing.values())
     yield from (Replace(value, was) for value, was in difference.changed.values())
 
@@ -215,3 +227,68 @@ def _stands_apart(object_: KernelObject) -> bool:
 
 def _tables(objects: KernelObjects) -> dict[str, FilterTable]:
     return {"inet vpnagent": objects.filter_table} if objects.filter_table else {}
+
+
+def diff(desired: Mapping[K, V], actual: Mapping[K, V]) -> Difference[K, V]:
+    """Return what turns ``actual`` into ``desired``, the same for every kind.
+
+    What there must not be is decided elsewhere: ``actual`` holds only what we own, so that the keys it has
+    beyond ``desired`` may go.
+    """
+    if desired is actual:  # 10,000 routes that are as they should be are compared once, by who read them
+        return Difference({}, {}, {})
+    missing: dict[K, V] = {}
+    changed: dict[K, tuple[V, V]] = {}
+    for key, value in desired.items():
+        there = actual.get(key)
+        if there is None:
+            missing[key] = value
+        elif there != value:
+            changed[key] = value, there
+    surplus = {}
+    if len(actual) > len(desired) - len(missing):
+        surplus = {key: value for key, value in actual.items() if key not in desired}
+    return Difference(missing, changed, surplus)
+
+
+# What the kernel takes away by itself, and mostly without a word, when one object goes: a nexthop with its
+# interface (also when that is set down or loses its carrier), a leg of a group with its nexthop, a group with
+# its last leg, and a route with its group. The fake kernel of the tests behaves so; that the real one does
+# is tested against it (tests/native).
+
+
+def without_links(objects: KernelObjects, names: Collection[str]) -> KernelObjects:
+    """Return what is left when these interfaces are gone."""
+    if not names:
+        return objects
+    links = {name: link for name, link in objects.links.items() if name not in names}
+    left = without_nexthops(objects, [n.id for n in objects.nexthops.values() if n.interface in names])
+    return replace(left, links=links)
+
+
+def without_nexthops(objects: KernelObjects, ids: Collection[int]) -> KernelObjects:
+    """Return what is left when these nexthops are gone."""
+    if not ids:
+        return objects
+    nexthops = {id_: nexthop for id_, nexthop in objects.nexthops.items() if id_ not in ids}
+    groups = {}
+    emptied = []
+    for group in objects.groups.values():
+        members = tuple(member for member in group.members if member[0] not in ids)
+        if members or not group.members:
+            groups[group.id] = replace(group, members=members)
+        else:
+            emptied.append(group.id)
+    left = replace(objects, nexthops=nexthops, groups=groups)
+    return without_groups(left, [*emptied, *ids])  # a route may also name a nexthop
+
+
+def without_groups(objects: KernelObjects, ids: Collection[int]) -> KernelObjects:
+    """Return what is left when these groups are gone."""
+    if not ids:
+        return objects
+    return replace(
+        objects,
+        groups={id_: group for id_, group in objects.groups.items() if id_ not in ids},
+        routes={key: route for key, route in objects.routes.items() if route.group not in ids},
+    )

@@ -6,12 +6,18 @@ before any other: what the kernel would take if the uplink were all it had. Our 
 nothing else does, so that a default route that flaps costs nothing. No I/O.
 """
 
+import errno
+import functools
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
+from vpnagent.errors import NetlinkError
+from vpnagent.netlink.message import AF_INET, NLM_F_DUMP, attribute, attributes, message
+from vpnagent.netlink.socket import NetlinkSocket
+from vpnagent.routing import dumps
 from vpnagent.routing.dumps import (
     NEXTHOP_GRP,
     NHA_GATEWAY,
@@ -34,8 +40,7 @@ from vpnagent.routing.dumps import (
     RTN_UNICAST,
     u32,
 )
-from vpnagent.routing.message import AF_INET, NLM_F_DUMP, attribute, attributes, message
-from vpnagent.routing.objects import LANE_TABLES, MAIN_TABLE, PROTOCOL, ROUTE_METRIC, Route
+from vpnagent.routing.objects import LANE_TABLES, MAIN_TABLE, PROTOCOL, ROUTE_METRIC, Route, RouteKey
 
 RTNH = struct.Struct("=HBBi")  #: rtnexthop: length, flags, weight - 1, interface index
 RTNH_F_DEAD = 1
@@ -195,3 +200,58 @@ def _is_ours(way: UplinkRoute) -> bool:
 
 def _address(value: bytes | None) -> IPv4Address | None:
     return IPv4Address(value) if value else None
+
+
+# Ask the kernel for others' routes by an interface; what follows is decided in ``uplinks`` and ``lines``.
+
+
+async def steering(route: NetlinkSocket, pins: Iterable[Pin]) -> dict[Pin, Steering]:
+    """Return the way of each pin. Raises NetlinkError when the kernel cannot be asked; needs no privilege."""
+    wanted = set(pins)
+    if not wanted:
+        return {}
+    links = {row.name: row for row in await route.dump(dumps.LINKS, dumps.link_row)}
+    found: dict[Pin, Steering] = {}
+    for name in {pin.interface for pin in wanted}:
+        link = links.get(name)
+        here = [pin for pin in wanted if pin.interface == name]
+        remotes = [int(pin.remote) for pin in here if pin.gateway is None]
+        through = await _routes_through(route, link.index, remotes) if link and link.up and remotes else []
+        for pin in here:
+            found[pin] = steer(pin, up=link.up if link else None, routes=through)
+    return found
+
+
+async def beside(
+    route: NetlinkSocket, names: Collection[str], networks: Collection[IPv4Network]
+) -> dict[str, frozenset[RouteKey]]:
+    """Return others' routes to exactly these networks, by interface. Raises NetlinkError."""
+    if not names:
+        return {}
+    links = {row.name: row for row in await route.dump(dumps.LINKS, dumps.link_row)}
+    decode = functools.partial(dumps.beside_ours, networks=networks)
+    found: dict[str, frozenset[RouteKey]] = {}
+    for name in names:
+        if (link := links.get(name)) is not None and link.up:
+            try:
+                found[name] = frozenset(await route.dump(request(link.index), decode))
+            except NetlinkError as error:
+                if error.errno != errno.ENODEV:
+                    raise
+    return found
+
+
+async def _routes_through(route: NetlinkSocket, index: int, remotes: Sequence[int]) -> list[UplinkRoute]:
+    """Return the routes through an interface to any of these peers."""
+    decode = functools.partial(uplink_route, index=index, remotes=remotes)
+    try:
+        rows = await route.dump(request(index), decode)
+    except NetlinkError as error:
+        if error.errno == errno.ENODEV:  # it has gone meanwhile
+            return []
+        raise
+    if not any(row.nexthop for row in rows):
+        return rows
+    legs = dict(await route.dump(dumps.NEXTHOPS, nexthop_leg))
+    whole = (resolved(row, legs, index) for row in rows)
+    return [row for row in whole if row]

@@ -6,7 +6,7 @@ from typing import Final
 
 from vpnagent.config.values import Config
 from vpnagent.finding import Finding, Severity
-from vpnagent.routing.route_lookup import Flow
+from vpnagent.routing.ways import Flow
 from vpnagent.witness import selectors
 from vpnagent.witness.judgement import FORWARDING, NARROWED, NO_LAN, Court
 from vpnagent.witness.policy import MOST_FLOWS, unasked

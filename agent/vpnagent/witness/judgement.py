@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnagent.config.values import Tunnel
 from vpnagent.routing.objects import MAIN_TABLE
-from vpnagent.routing.route_lookup import PLAIN, Flow
+from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.witness import selectors
 from vpnagent.witness.policy import deciding
 from vpnagent.witness.questions import Survey, backward

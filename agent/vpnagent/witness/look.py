@@ -7,9 +7,9 @@ from typing import Final, NamedTuple, TypeVar
 
 from vpnagent.checks import fib_messages
 from vpnagent.config.values import Config
-from vpnagent.routing import dumps, route_lookup
-from vpnagent.routing.message import AF_UNSPEC, NLM_F_DUMP, attribute, message
-from vpnagent.routing.netlink_socket import NetlinkSocket
+from vpnagent.netlink.message import AF_UNSPEC, NLM_F_DUMP, attribute, message
+from vpnagent.netlink.socket import NetlinkSocket
+from vpnagent.routing import dumps, ways
 from vpnagent.witness.findings import judged, statement_of
 from vpnagent.witness.judgement import Court
 from vpnagent.witness.questions import lan_questions, pairs, way_questions
@@ -112,7 +112,7 @@ async def in_turns(items: Iterable[T]) -> list[T]:
 
 
 def _request(question: Question, indexes: Mapping[str, int]) -> bytes:
-    return route_lookup.question(
+    return ways.question(
         question.destination,
         source=question.source,
         incoming=indexes.get(question.incoming, 0),
@@ -145,4 +145,4 @@ LINKS: Final = message(
 _forwarding = lru_cache(REMEMBERED)(dumps.forwarding_row)
 _address = lru_cache(REMEMBERED)(dumps.address_row)
 _rule = lru_cache(REMEMBERED)(fib_messages.rule_row)
-_found = lru_cache(REMEMBERED)(route_lookup.found)
+_found = lru_cache(REMEMBERED)(ways.found)

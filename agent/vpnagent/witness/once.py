@@ -14,7 +14,7 @@ from vpnagent.desired import desired
 from vpnagent.errors import NetlinkError, ViciError
 from vpnagent.finding import Finding
 from vpnagent.ipsec.charon import Charon
-from vpnagent.routing.netlink_socket import NETLINK_ROUTE, NetlinkSocket
+from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing.objects import KernelObjects
 from vpnagent.tunnels import Selectors, sa_statuses
 from vpnagent.walls import walled

@@ -7,7 +7,7 @@ from typing import Final
 from vpnagent.checks.fib_messages import LOCAL_TABLE
 from vpnagent.checks.observation import TO_TABLE, Rule
 from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL
-from vpnagent.routing.route_lookup import PLAIN, Flow
+from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.witness.values import Answer, Question
 
 MOST_FLOWS: Final = 32  #: besides the plain packet

@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnagent.config.values import Config, Tunnel
 from vpnagent.lines import exits
-from vpnagent.routing.route_lookup import Flow
+from vpnagent.routing.ways import Flow
 from vpnagent.witness.policy import MOST_FLOWS, flows
 from vpnagent.witness.values import Answer, Answers, Facts, Pair, Question
 

@@ -10,7 +10,7 @@ from vpnagent.checks.marking import UNTOUCHED, Marking
 from vpnagent.checks.observation import Rule
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
-from vpnagent.routing.route_lookup import PLAIN, Flow
+from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.tunnels import Selectors
 
 

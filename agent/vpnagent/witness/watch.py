@@ -14,8 +14,8 @@ from vpnagent.bell import rung
 from vpnagent.config.values import TunnelKey
 from vpnagent.errors import NetlinkError
 from vpnagent.knowledge import Knowledge
-from vpnagent.routing import nft_generation
-from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from vpnagent.netlink import nft
+from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing.objects import KernelObjects
 from vpnagent.tunnels import Selectors
 from vpnagent.witness.findings import not_seen
@@ -75,12 +75,12 @@ class Watch:
     async def _look_at_the_filter(self) -> None:
         """Have the packet filter read again when it was changed: by the patrol, in a process of its own."""
         try:
-            [rules] = await self._netfilter.look_up([nft_generation.QUESTION], lambda body: body)
+            [rules] = await self._netfilter.look_up([nft.GENERATION], lambda body: body)
         except NetlinkError:
             return
         if isinstance(rules, int):  # an errno: not permitted, or there is no nftables
             return
-        generation, now = nft_generation.generation(rules), time.monotonic()
+        generation, now = nft.generation(rules), time.monotonic()
         if generation == self._rules or now - self._had_read < FILTER_PERIOD:
             return
         if self._rules is not None:

@@ -7,18 +7,18 @@ router has.
 
 import errno
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from vpnagent.config.values import OWNER_PREFIX
-from vpnagent.diff import diff
 from vpnagent.errors import NetlinkError
+from vpnagent.netlink.socket import NetlinkSocket
 from vpnagent.routing import dumps, lane_message
 from vpnagent.routing.dumps import LinkRow, NexthopRow, RouteRow
-from vpnagent.routing.filter_table_reader import FilterTableReader
-from vpnagent.routing.netlink_socket import NetlinkSocket
+from vpnagent.routing.filter_table import FilterTableReader
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     LANE_PRIORITIES,
@@ -29,27 +29,35 @@ from vpnagent.routing.objects import (
     Lane,
     Nexthop,
     NexthopGroup,
+    Peer,
     Route,
     RouteKey,
+    Sysctl,
     XfrmLink,
 )
-from vpnagent.routing.outgoing import Place
-from vpnagent.routing.sysctl import read_sysctls
+from vpnagent.routing.plan import RP_FILTER, STRICT, diff
+from vpnagent.routing.ways import request, way
+
+PROC_SYS = Path("/proc/sys")
+OFF = "0"
+SWAPPED = str.maketrans("./", "/.")  #: sysctl(8): a slash stands for a dot within a name
 
 T = TypeVar("T")
 
+InterfaceAddress = tuple[int, IPv4Address]  #: an interface's index and one of its addresses
 
-class Observation(NamedTuple):
+
+class ObservedKernel(NamedTuple):
     """What was read."""
 
     state: KernelState
     indexes: Mapping[str, int]  #: of all interfaces, by name
-    places: frozenset[Place]  #: of all addresses
+    places: frozenset[InterfaceAddress]  #: of all addresses
 
 
 async def observe(
     route: NetlinkSocket, filter_table: FilterTableReader, desired: KernelObjects, *, link_kind: str
-) -> Observation:
+) -> ObservedKernel:
     """Return what there is. Raises NetlinkError. Unprivileged, all but our nftables table can be read."""
     links = await route.dump(dumps.LINKS, dumps.link_row)
     ours = [row for row in links if row.alias.startswith(OWNER_PREFIX) and row.kind == link_kind]
@@ -81,7 +89,7 @@ async def observe(
         addresses=frozenset(interface.ip for index, interface in addresses if index in up),
     )
     places = frozenset((index, interface.ip) for index, interface in addresses)
-    return Observation(state, {row.name: row.index for row in links}, places)
+    return ObservedKernel(state, {row.name: row.index for row in links}, places)
 
 
 def _links(rows: Iterable[LinkRow], addresses: Iterable[tuple[int, IPv4Interface]]) -> dict[str, XfrmLink]:
@@ -168,3 +176,62 @@ async def _main_table(route: NetlinkSocket, request: bytes, decode: Callable[[by
         if error.errno == errno.ENOENT:  # no route was ever made in that table
             return []
         raise
+
+
+async def outgoing(
+    route: NetlinkSocket, names: Mapping[int, str], places: Set[InterfaceAddress], peers: Iterable[Peer]
+) -> dict[Peer, str]:
+    """Return the interface by which each peer is reached: its loss is the tunnel's, before a probe is missed.
+
+    The kernel is asked, so that policy routing and the operator's own routes count. Left out are those of
+    which it would prove nothing: no route, and an address of ours that is on another interface (a loopback
+    address survives the loss of any). ``names`` are the interfaces by index. Raises NetlinkError when the
+    kernel cannot be asked.
+    """
+    found: dict[Peer, str] = {}
+    for peer in peers:
+        try:
+            [taken] = await route.dump(request(peer.remote, source=peer.local), way)
+        except NetlinkError as error:
+            if not error.errno:
+                raise
+            continue
+        index = taken.interface_index
+        if index in names and (peer.local is None or (index, peer.local) in places):
+            found[peer] = names[index]
+    return found
+
+
+def read_sysctls(keys: Iterable[str], *, proc_sys: Path = PROC_SYS) -> dict[str, Sysctl]:
+    """Return the settings that this kernel has."""
+    found = {}
+    for key in keys:
+        value = rp_filter(proc_sys) if key == RP_FILTER else _read(sysctl_path(key, proc_sys))
+        if value is not None:
+            found[key] = Sysctl(key=key, value=value)
+    return found
+
+
+def rp_filter(proc_sys: Path) -> str | None:
+    """Return strict if any interface filters strictly, else what is set for all.
+
+    The kernel takes the larger of conf.all and conf.<interface>: loose, 2, for all beats strict, 1, for one.
+    """
+    conf = proc_sys / "net/ipv4/conf"
+    general = _read(conf / "all/rp_filter")
+    if general != OFF:
+        return general
+    names = [path.name for path in conf.iterdir() if path.name not in ("all", "default", "lo")]
+    return STRICT if STRICT in (_read(conf / name / "rp_filter") for name in names) else general
+
+
+def sysctl_path(key: str, proc_sys: Path) -> Path:
+    """Return the file of a setting, of the network namespace that we are in."""
+    return proc_sys / key.translate(SWAPPED)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

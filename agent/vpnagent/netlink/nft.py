@@ -6,8 +6,9 @@ No I/O; linux/netfilter/nf_tables.h. pyroute2's expressions were not fit (no max
 
 import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from vpnagent.routing.message import (
+from vpnagent.netlink.message import (
     ATTRIBUTE,
     GONE,
     NLA_TYPE_MASK,
@@ -15,8 +16,10 @@ from vpnagent.routing.message import (
     NLM_F_CREATE,
     Request,
     attribute,
+    attributes,
     message,
     nested,
+    string,
     text,
 )
 
@@ -271,3 +274,27 @@ def _change(kind: int, flags: int, *parts: bytes) -> Request:
     body = NFGENMSG.pack(NFPROTO_INET, 0, 0) + b"".join(parts)
     harmless = GONE if kind == NFT_MSG_DELTABLE else frozenset[int]()
     return Request(message(NFNL_SUBSYS_NFTABLES << 8 | kind, NLM_F_ACK | flags, body), harmless)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NftRule:
+    """A rule of our table as one dump tells it: where it stands, and what its comment says it does."""
+
+    chain: str
+    comment: str
+
+
+def rule_row(body: bytes) -> NftRule:
+    """Read an NFT_MSG_NEWRULE."""
+    found = attributes(body, NFGENMSG.size)
+    userdata = found.get(NFTA_RULE_USERDATA, b"")
+    commented = userdata[:1] == bytes([NFTNL_UDATA_RULE_COMMENT])
+    return NftRule(string(found.get(NFTA_RULE_CHAIN, b"")), string(userdata[2:]) if commented else "")
+
+
+GENERATION = question(NFT_MSG_GETGEN, 0)  #: answered without an acknowledgement
+
+
+def generation(body: bytes) -> int:
+    """Read an NFT_MSG_NEWGEN: a number that grows with every change of the packet filter, whosever."""
+    return int.from_bytes(attributes(body, NFGENMSG.size).get(NFTA_GEN_ID, b""))

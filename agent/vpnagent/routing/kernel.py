@@ -8,24 +8,21 @@ done over netlink.
 
 import errno
 import itertools
+import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 from vpnagent.errors import NetlinkError
+from vpnagent.netlink.message import NLM_F_ACK, Answer, Request, message, wants_answer
+from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing import dumps, filter_table, lane_message
 from vpnagent.routing.actions import Action, Add, Remove, Replace
-from vpnagent.routing.diversions import askers, diversions
 from vpnagent.routing.failures import Failures
-from vpnagent.routing.filter_table_reader import UNPRIVILEGED, FilterTableReader
-from vpnagent.routing.local_ways import local_ways
-from vpnagent.routing.message import NLM_F_ACK, Answer, Request, message, wants_answer
-from vpnagent.routing.netlink_monitor import monitor
-from vpnagent.routing.netlink_observe import observe
-from vpnagent.routing.netlink_requests import link_requests, nexthop_requests, route_request
-from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from vpnagent.routing.nexthop_message import RTM_DELNEXTHOP
+from vpnagent.routing.filter_table import UNPRIVILEGED, FilterTableReader
+from vpnagent.routing.monitor import monitor
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     Diversion,
@@ -42,10 +39,10 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
-from vpnagent.routing.outgoing import Place, outgoing
-from vpnagent.routing.steering import beside, steering
-from vpnagent.routing.sysctl import write_sysctl
-from vpnagent.routing.uplinks import Pin, Steering
+from vpnagent.routing.observe import PROC_SYS, InterfaceAddress, observe, outgoing, sysctl_path
+from vpnagent.routing.requests import RTM_DELNEXTHOP, link_requests, nexthop_requests, route_request
+from vpnagent.routing.uplinks import Pin, Steering, beside, steering
+from vpnagent.routing.ways import askers, diversions, local_ways
 
 LINK_INDEXES = range(0x56000000, 0x57000000)  #: of the interfaces that we make; the kernel counts from 1
 QUICK = 0.05  #: seconds in which all routes of an ordinary router are read
@@ -70,7 +67,7 @@ class Kernel:
         self._ways = LocalWays()
         self._ways_to: tuple[IPv4Network, ...] = ()
         self._ways_read_again = 0.0  #: monotonic
-        self._places: frozenset[Place] = frozenset()
+        self._places: frozenset[InterfaceAddress] = frozenset()
 
     async def open(self) -> None:
         """Check that the kernel can do what we need and lets us. Raises NetlinkError.
@@ -250,3 +247,11 @@ async def _execute(socket: NetlinkSocket, requests: Sequence[Request], *, togeth
     for request, answered in zip(wanted, answers, strict=True):
         if answered.errno and answered.errno not in request.harmless:
             raise NetlinkError("request", answered.errno, answered.reason)
+
+
+def write_sysctl(sysctl: Sysctl, *, proc_sys: Path = PROC_SYS) -> None:
+    """Change a setting. Raises NetlinkError."""
+    try:
+        sysctl_path(sysctl.key, proc_sys).write_text(sysctl.value)
+    except OSError as error:
+        raise NetlinkError(f"sysctl -w {sysctl}", error.errno or 0, os.strerror(error.errno or 0)) from error

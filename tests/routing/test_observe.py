@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from vpnagent.errors import NetlinkError
+from vpnagent.routing.kernel import write_sysctl
 from vpnagent.routing.objects import Sysctl
+from vpnagent.routing.observe import read_sysctls
 from vpnagent.routing.plan import RP_FILTER
-from vpnagent.routing.sysctl import read_sysctls, write_sysctl
 
 
 def set_rp_filter(proc_sys: Path, **values: str) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 
 from vpnagent.errors import NetlinkError
+from vpnagent.netlink.message import Message, messages
+from vpnagent.netlink.nft import NFNL_SUBSYS_NFTABLES, TABLE
+from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, RECEIVE_SIZE, open_socket
 from vpnagent.routing.lane_message import RTM_DELRULE, RTM_NEWRULE, rule_row
-from vpnagent.routing.local_ways import Number, number, way_row
-from vpnagent.routing.message import Message, messages
-from vpnagent.routing.netlink_socket import NETLINK_NETFILTER, NETLINK_ROUTE, RECEIVE_SIZE, open_socket
-from vpnagent.routing.nft_message import NFNL_SUBSYS_NFTABLES, TABLE
 from vpnagent.routing.objects import PROTOCOL
+from vpnagent.routing.ways import Number, number, way_row
 
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_NEXTHOP = 1, 5, 7, 8, 32
 NFNLGRP_NFTABLES = 7

@@ -4,7 +4,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.routing.message import (
+from vpnagent.netlink.message import (
     HEADER,
     NLM_F_ACK,
     NLM_F_ACK_TLVS,

@@ -1,12 +1,12 @@
 import pytest
 from tests.routing.kernel_states import GROUPS, guard, link, route
 
+from vpnagent.netlink.message import Message, Request, messages
 from vpnagent.routing.actions import Add
 from vpnagent.routing.filter_table import requests as clamp_requests
-from vpnagent.routing.message import Message, Request, messages
-from vpnagent.routing.netlink_monitor import concerns_us
-from vpnagent.routing.netlink_requests import link_requests, nexthop_requests, route_request
+from vpnagent.routing.monitor import concerns_us
 from vpnagent.routing.objects import FilterTable, NexthopGroup, Route
+from vpnagent.routing.requests import link_requests, nexthop_requests, route_request
 
 GROUP = NexthopGroup(id=GROUPS[0], members=((1, 1),))
 LINK = link("vpn-a", 1)

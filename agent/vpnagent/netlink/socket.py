@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TypeVar
 
 from vpnagent.errors import NetlinkError
-from vpnagent.routing.message import (
+from vpnagent.netlink.message import (
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,

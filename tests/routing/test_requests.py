@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.routing.kernel_states import GROUPS, NEXTHOPS, by_uplink, guard, link, route
+from tests.routing.recorded import KERNELS, recorded
 
-from vpnagent.routing import dumps
-from vpnagent.routing.actions import Add, Remove, Replace
-from vpnagent.routing.message import (
+from vpnagent.netlink.message import (
+    HEADER,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
@@ -20,18 +20,23 @@ from vpnagent.routing.message import (
     attributes,
     messages,
 )
-from vpnagent.routing.netlink_requests import (
+from vpnagent.routing import dumps
+from vpnagent.routing.actions import Add, Remove, Replace
+from vpnagent.routing.objects import GROUP_IDS, MAIN_TABLE, NEXTHOP_IDS, Nexthop, NexthopGroup, Route
+from vpnagent.routing.requests import (
+    NEXTHOP_GRP_TYPE_RES,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEXTHOP,
     RTM_SETLINK,
     link_requests,
     nexthop_requests,
+    nhmsg,
     route_request,
 )
-from vpnagent.routing.objects import MAIN_TABLE, Nexthop, NexthopGroup, Route
 
 A, B, C = NEXTHOPS
 INDEX = 0x56000007
@@ -162,3 +167,39 @@ def test_a_group_is_read_as_it_was_written(weights: dict[int, int]) -> None:
     [message] = sent(*nexthop_requests(Add(wanted), wanted, {}))
 
     assert dumps.nexthop_row(message.body) == dumps.NexthopRow(GROUPS[0], 86, 0, wanted.members)
+
+
+def decoded(body: bytes) -> nhmsg:
+    message = nhmsg(HEADER.pack(HEADER.size + len(body), RTM_NEWNEXTHOP, 0, 1, 0) + body)
+    message.decode()
+    return message
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_what_kernels_sent_is_decoded(kernel: str) -> None:
+    by_id = {message.get_attr("NHA_ID"): message for message in map(decoded, recorded(kernel, "nexthops"))}
+
+    group = by_id[GROUP_IDS[0]]
+    assert group.get_attr("NHA_GROUP") == [(NEXTHOP_IDS[0], 1), (NEXTHOP_IDS[1], 2)]
+    assert by_id[NEXTHOP_IDS[0]]["protocol"] == 86
+    assert by_id[NEXTHOP_IDS[8]].get_attr("NHA_BLACKHOLE") is not None
+    assert by_id[NEXTHOP_IDS[9]].get_attr("NHA_GATEWAY") == "192.0.2.2"
+
+
+def test_a_resilient_group_is_decoded_as_it_was_encoded() -> None:
+    message = nhmsg()
+    message["header"] = {"type": RTM_NEWNEXTHOP, "flags": 0, "sequence_number": 0, "pid": 0}
+    message["attrs"] = [
+        ("NHA_ID", 9),
+        ("NHA_GROUP", [(1, 256), (2, 1)]),
+        ("NHA_GROUP_TYPE", NEXTHOP_GRP_TYPE_RES),
+        ("NHA_RES_GROUP", {"attrs": [("NHA_RES_GROUP_BUCKETS", 32), ("NHA_RES_GROUP_IDLE_TIMER", 6000)]}),
+    ]
+    message.encode()
+
+    again = nhmsg(bytes(message.data))
+    again.decode()
+
+    assert again.get_attr("NHA_GROUP") == [(1, 256), (2, 1)]
+    assert again.get_attr("NHA_GROUP_TYPE") == NEXTHOP_GRP_TYPE_RES
+    assert again.get_attr("NHA_RES_GROUP").get_attr("NHA_RES_GROUP_BUCKETS") == 32

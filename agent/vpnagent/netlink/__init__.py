@@ -1,0 +1,1 @@
+"""Netlink as bytes and over sockets: one codec for the daemon and the prober."""
