@@ -1,7 +1,7 @@
 """The pictures of docs/screens are those that ./dev screens draws."""
 
 import pytest
-from tests.screens import PICTURES, pictures
+from tools.screens import PICTURES, pictures
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in pictures()))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.screens import NOW, document
+from tools.screens import NOW, document
 
 from vpnagent.config.values import Forwarding
 from vpnagent.probe.actions import Cause

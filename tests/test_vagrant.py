@@ -10,8 +10,8 @@ import sys
 
 import pytest
 import yaml
-from tests.lab import topology
 
+from lab import topology
 from vpnagent.config.load import load
 
 VAGRANT = pathlib.Path(__file__).parents[1] / "vagrant"

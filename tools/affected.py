@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 PROGRAM = "agent/vpnagent/"
+ROOTS = ("agent", "lab", "bench", "tools", "tests")
 PROCESSES = ("tests/native/", "tests/lab/")
 EVERYTHING = {"pyproject.toml", "packaging/requirements.txt", "tests/conftest.py"}
 
@@ -30,7 +31,7 @@ def changed(since: str) -> list[str]:
 
 def touched(paths: Collection[str]) -> set[str]:
     """Return the test files that a change of these paths can touch."""
-    sources = {str(path) for root in ("agent", "tests", "tools") for path in Path(root).rglob("*.py")}
+    sources = {str(path) for root in ROOTS for path in Path(root).rglob("*.py")}
     reach = _reach(sources)
     every = [path for path in sources if is_test(path)]
     return {test for test in every if any(_touches(path, test, reach) for path in paths)}
@@ -46,7 +47,7 @@ def _touches(path: str, test: str, reach: Callable[[str], frozenset[str]]) -> bo
         return True
     if path.endswith(".py") and path.startswith(PROGRAM):
         return test.startswith(PROCESSES)
-    if path.startswith("tests/lab/") and not path.endswith(".py"):
+    if path.startswith("lab/") and not path.endswith(".py"):
         return test.startswith("tests/lab/")  # what boots the guests
     return not path.endswith(".py") and names(_text(test), path)
 

@@ -91,7 +91,7 @@ def stages() -> list[Stage]:
     """Return all of them, in the order in which they tell most the soonest."""
     pytest = (sys.executable, "-m", "pytest", "-q")
     side_by_side = ("-n", str(min(2, os.cpu_count() or 1)))
-    lab = (sys.executable, "-m", "tests.lab.guests")
+    lab = (sys.executable, "-m", "lab.guests")
     unit = (*pytest, *side_by_side, "--dist", "worksteal")
     return [
         Stage("check", ("./dev", "check")),

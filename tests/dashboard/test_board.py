@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.dashboard.__main__ import COMMITTED
-from tests.dashboard.board import board, text
-from tests.dashboard.promql import UP, labels_of
-from tests.dashboard.queries import Query, queries
+from tools.dashboard.__main__ import COMMITTED
+from tools.dashboard.board import board, text
+from tools.dashboard.promql import UP, labels_of
+from tools.dashboard.queries import Query, queries
 
 from vpnagent.metrics import METRICS
 

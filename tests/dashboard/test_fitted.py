@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.dashboard.board import board
+from tools.dashboard.board import board
 
 from vpnagent.dashboard import fitted
 

@@ -1,8 +1,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.dashboard.board import board
-from tests.dashboard.queries import queries, substituted
+from tools.dashboard.board import board
+from tools.dashboard.queries import queries, substituted
 
 NAMES = ("job", "instance", "connection", "tunnel")
 

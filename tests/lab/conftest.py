@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 import pytest
-from tests.lab.deadline import EMULATED
-from tests.lab.gateway import Gateway
-from tests.lab.lab import Lab
+from lab.deadline import EMULATED
+from lab.gateway import Gateway
+from lab.world import Lab
 
 SCENARIO_DEADLINE = 240 if EMULATED else 60
 

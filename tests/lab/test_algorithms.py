@@ -10,15 +10,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import is_up, tunnel
-from tests.lab.topology import ECS_HOST, PRIMARY
+from lab.deadline import PATIENCE, eventually
+from lab.gateway import is_up, tunnel
+from lab.topology import ECS_HOST, PRIMARY
 
 from vpnagent.ipsec.algorithms import CIPHERS, DH_GROUPS, GUOMI, HASHES
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 
 OWNER = "vpnagent.hangzhou.primary"

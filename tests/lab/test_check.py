@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.lab.topology import PRIMARY
+from lab.topology import PRIMARY
 
 from vpnagent.checks.black_hole import black_hole
 from vpnagent.checks.large_packets import PATIENT, large_packets
@@ -13,8 +13,8 @@ from vpnagent.checks.observation import Observation
 from vpnagent.config.load import load
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
     from vpnagent.finding import Finding
 

@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import Gateway, paths_are_up
-from tests.lab.lab import RUNTIME
-from tests.lab.sequences import told_codes
-from tests.lab.test_failover import start
-from tests.lab.topology import (
+from lab.deadline import PATIENCE, eventually
+from lab.gateway import Gateway, paths_are_up
+from lab.sequences import told_codes
+from lab.topology import (
     BACKUP,
     ECS_HOST,
     IDC_NETWORK,
@@ -27,12 +25,14 @@ from tests.lab.topology import (
     TUNNELS,
     VPC_NETWORK,
 )
+from lab.world import RUNTIME
+from tests.lab.test_failover import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.gateway import Status
-    from tests.lab.lab import Lab
+    from lab.gateway import Status
+    from lab.world import Lab
 
 TABLE = 100
 LEADS_OUT = (

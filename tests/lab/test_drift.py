@@ -9,12 +9,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.topology import PRIMARY, SERVICE_HOST, SERVICE_NETWORK
+from lab.deadline import PATIENCE, eventually
+from lab.topology import PRIMARY, SERVICE_HOST, SERVICE_NETWORK
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 
 HOLD_DOWN = 1.0  # seconds

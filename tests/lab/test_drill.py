@@ -7,16 +7,16 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.lab.deadline import EMULATED, PATIENCE, eventually
-from tests.lab.gateway import PROGRAM, paths_are_up, tunnel
-from tests.lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS
+from lab.deadline import EMULATED, PATIENCE, eventually
+from lab.gateway import PROGRAM, paths_are_up, tunnel
+from lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS
 
 if TYPE_CHECKING:
     import subprocess
 
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
-    from tests.lab.zygote import Agent
+    from lab.gateway import Gateway, Status
+    from lab.world import Lab
+    from lab.zygote import Agent
 
 LEASE = 5.0
 # A starting process stalls an emulated machine for most of a second, and one that sees every packet there

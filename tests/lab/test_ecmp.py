@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.lab.charon import connection
-from tests.lab.counters import packets
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import is_up
-from tests.lab.topology import BACKUP, ECS_HOST, IDC_NETWORK, PRIMARY, TUNNELS, VPC_NETWORK
+from lab.charon import connection
+from lab.counters import packets
+from lab.deadline import PATIENCE, eventually
+from lab.gateway import is_up
+from lab.topology import BACKUP, ECS_HOST, IDC_NETWORK, PRIMARY, TUNNELS, VPC_NETWORK
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway, Status
+    from lab.world import Lab
 
 PORTS = range(7000, 7256)  # one flow each
 RATE = 15  # packets per second of each stream: they are many, and run before everything else

@@ -13,17 +13,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.lab.counters import packets
-from tests.lab.deadline import EMULATED, PATIENCE, eventually
-from tests.lab.gateway import paths_are_up, tunnel
-from tests.lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST
+from lab.counters import packets
+from lab.deadline import EMULATED, PATIENCE, eventually
+from lab.gateway import paths_are_up, tunnel
+from lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
-    from tests.lab.faults import Direction, What
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
-    from tests.lab.stream import Result
-    from tests.lab.topology import Tunnel
+    from lab.faults import Direction, What
+    from lab.gateway import Gateway, Status
+    from lab.stream import Result
+    from lab.topology import Tunnel
+    from lab.world import Lab
 
 DEAF = """table ip deaf {
     chain input { type filter hook input priority 0; icmp type echo-request drop; }

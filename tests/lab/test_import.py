@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from lab.deadline import PATIENCE
+from lab.gateway import PROGRAM, is_up
+from lab.topology import ECS_HOST, IDC_NETWORK, REMOTE_NETWORKS, SERVICE_HOST, TUNNELS
 from tests.cloud_document.importing import DATA, document
-from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import PROGRAM, is_up
-from tests.lab.topology import ECS_HOST, IDC_NETWORK, REMOTE_NETWORKS, SERVICE_HOST, TUNNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 VIEWS = ("download-dual-bgp.json", "describe-dual-bgp.json")
 ANSWERS = ("--local-network", IDC_NETWORK, *(w for n in REMOTE_NETWORKS for w in ("--remote-network", n)))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import is_up, tunnel
-from tests.lab.pluto import Pluto
-from tests.lab.topology import ECS_HOST, PRIMARY, SERVICE_HOST
+from lab.deadline import PATIENCE
+from lab.gateway import is_up, tunnel
+from lab.pluto import Pluto
+from lab.topology import ECS_HOST, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway, Status
+    from lab.world import Lab
 
 OWNER = "vpnagent.hangzhou.primary"
 

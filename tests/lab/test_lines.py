@@ -11,15 +11,15 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import is_up, paths_are_up, prefers
-from tests.lab.topology import ECS_HOST, REMOTE_NETWORKS, TUNNELS
+from lab.deadline import PATIENCE
+from lab.gateway import is_up, paths_are_up, prefers
+from lab.topology import ECS_HOST, REMOTE_NETWORKS, TUNNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway, Status
+    from lab.world import Lab
 
 HERE, THERE = "10.255.0.1", "10.255.0.2"
 BACK = f"route replace 10.1.0.0/17 via {HERE} dev line"

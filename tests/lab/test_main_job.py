@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import CONNECTION, tunnel
-from tests.lab.topology import BACKUP, ECS_HOST, IDC_HOST, PRIMARY, REMOTE_NETWORKS, SERVICE_HOST, TUNNELS
+from lab.deadline import PATIENCE, eventually
+from lab.gateway import CONNECTION, tunnel
+from lab.topology import BACKUP, ECS_HOST, IDC_HOST, PRIMARY, REMOTE_NETWORKS, SERVICE_HOST, TUNNELS
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 
 def test_both_tunnels_come_up_and_carry_traffic_both_ways(lab: Lab, gateway: Gateway) -> None:

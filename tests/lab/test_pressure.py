@@ -10,14 +10,14 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import paths_are_up, tunnel
+from lab.deadline import PATIENCE
+from lab.gateway import paths_are_up, tunnel
+from lab.topology import ECS_HOST, PRIMARY
 from tests.lab.test_failover import last_failover, on_backup, start
-from tests.lab.topology import ECS_HOST, PRIMARY
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 POLICED = 60  # packets per second: one by bytes lets small probes pass while it drops large packets
 BURST, PAUSE = 6, 0.02  # packets, seconds: several times what passes

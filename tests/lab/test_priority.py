@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import paths_are_up
-from tests.lab.topology import BACKUP, PRIMARY
+from lab.deadline import PATIENCE
+from lab.gateway import paths_are_up
+from lab.topology import BACKUP, PRIMARY
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway, Status
+    from lab.world import Lab
 
 
 def two_connections(gateway: Gateway) -> dict[str, Any]:

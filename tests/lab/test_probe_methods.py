@@ -9,15 +9,15 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.counters import PROC
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import paths_are_up, tunnel
+from lab.counters import PROC
+from lab.deadline import PATIENCE, eventually
+from lab.gateway import paths_are_up, tunnel
+from lab.topology import BACKUP, ECS_HOST, PRIMARY
 from tests.lab.test_failover import last_failover, on_backup
-from tests.lab.topology import BACKUP, ECS_HOST, PRIMARY
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 PORT = 5353
 ANSWERS = b"\x81\x80"  # a response, recursion desired and available, no error (RFC 1035 §4.1.1)

@@ -9,15 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.dashboard.queries import queries
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import CHECKOUT, METRICS, PROGRAM, tunnel
-from tests.lab.topology import PRIMARY
+from lab.deadline import PATIENCE, eventually
+from lab.gateway import CHECKOUT, METRICS, PROGRAM, tunnel
+from lab.topology import PRIMARY
 from tests.native.prometheus import Prometheus, running
+from tools.dashboard.queries import queries
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 DASHBOARD = CHECKOUT / "agent" / "vpnagent" / "dashboard" / "dashboard.json"
 CHOSEN = {"job": "vpnagent", "instance": ".*", "connection": ".*", "tunnel": ".*"}

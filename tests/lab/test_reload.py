@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import is_up, tunnel
-from tests.lab.topology import BACKUP, PRIMARY, TUNNELS
+from lab.deadline import PATIENCE, eventually
+from lab.gateway import is_up, tunnel
+from lab.topology import BACKUP, PRIMARY, TUNNELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
-    from tests.lab.topology import Tunnel
+    from lab.gateway import Gateway, Status
+    from lab.topology import Tunnel
+    from lab.world import Lab
 
 NEW = {"encryption": "aes256", "integrity": "sha256"}
 NEW_IKE, NEW_ESP = "aes256-sha256-modp1024", "aes256-sha256-modp1024"

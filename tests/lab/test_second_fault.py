@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab import sequences
-from tests.lab.sequences import BOUND, Course
+from lab.sequences import BOUND, Course
+from lab.topology import BACKUP, PRIMARY, Tunnel
 from tests.lab.test_failover import start
-from tests.lab.topology import BACKUP, PRIMARY, Tunnel
+
+from lab import sequences
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 pytestmark = [
     pytest.mark.deadline(400),

@@ -12,15 +12,15 @@ from multiprocessing.context import ForkProcess
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import EMULATED, GUEST, PATIENCE
-from tests.lab.gateway import paths_are_up
-from tests.lab.lab import RESULTS
-from tests.lab.topology import BACKUP, PRIMARY
+from lab.deadline import EMULATED, GUEST, PATIENCE
+from lab.gateway import paths_are_up
+from lab.topology import BACKUP, PRIMARY
+from lab.world import RESULTS
 
 if TYPE_CHECKING:
-    from tests.lab.charon import What
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.charon import What
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 # One for each processor under emulation: with more, the kernel's own ksoftirqd falls a second behind there,
 # packets are reordered beyond the peer's replay window, and the path is bad indeed.

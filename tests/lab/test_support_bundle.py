@@ -6,13 +6,13 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.lab.gateway import PROGRAM
-from tests.lab.topology import PRIMARY, TUNNELS
+from lab.gateway import PROGRAM
+from lab.topology import PRIMARY, TUNNELS
 from tests.support.unpacking import unpacked
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 KEY = re.compile(r"(?:enc|auth|auth-trunc|aead) \S+ (0x[0-9a-f]{16,})")
 

@@ -7,13 +7,13 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import paths_are_up, tunnel
-from tests.lab.topology import PRIMARY, SERVICE_HOST, TUNNELS
+from lab.deadline import PATIENCE
+from lab.gateway import paths_are_up, tunnel
+from lab.topology import PRIMARY, SERVICE_HOST, TUNNELS
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway, Status
+    from lab.world import Lab
 
 
 def test_charon_killed_and_started_again_has_its_tunnels_back(lab: Lab, gateway: Gateway) -> None:

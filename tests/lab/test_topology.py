@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.charon import connection
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.observer import decoded
-from tests.lab.topology import (
+from lab.charon import connection
+from lab.deadline import PATIENCE, eventually
+from lab.observer import decoded
+from lab.topology import (
     BACKUP,
     ECS_HOST,
     GATEWAY_LAN,
@@ -20,7 +20,7 @@ from tests.lab.topology import (
 )
 
 if TYPE_CHECKING:
-    from tests.lab.lab import Lab
+    from lab.world import Lab
 
 
 @pytest.fixture

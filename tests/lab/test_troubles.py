@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.lab.deadline import PATIENCE
-from tests.lab.gateway import PROGRAM, routes_stand, tunnel
-from tests.lab.topology import BACKUP, PRIMARY, SERVICE_HOST
+from lab.deadline import PATIENCE
+from lab.gateway import PROGRAM, routes_stand, tunnel
+from lab.topology import BACKUP, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway, Status
+    from lab.world import Lab
 
 
 def warned(status: Status, code: str, *words: str) -> bool:

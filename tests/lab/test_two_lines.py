@@ -14,16 +14,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.lab.charon import connection
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import is_up, paths_are_up, prefers
-from tests.lab.topology import BACKUP, ECS_HOST, IDC_NETWORK, PRIMARY, TUNNELS
+from lab.charon import connection
+from lab.deadline import PATIENCE, eventually
+from lab.gateway import is_up, paths_are_up, prefers
+from lab.topology import BACKUP, ECS_HOST, IDC_NETWORK, PRIMARY, TUNNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.gateway import Gateway
-    from tests.lab.lab import Lab
+    from lab.gateway import Gateway
+    from lab.world import Lab
 
 SECOND = "second"
 PEER, KEY = PRIMARY.remote, "lab-key-of-the-second-line"

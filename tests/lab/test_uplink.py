@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lab.deadline import PATIENCE, eventually
-from tests.lab.gateway import is_up, paths_are_up, tunnel
-from tests.lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS
+from lab.deadline import PATIENCE, eventually
+from lab.gateway import is_up, paths_are_up, tunnel
+from lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS
 
 if TYPE_CHECKING:
-    from tests.lab.gateway import Gateway, Status
-    from tests.lab.lab import Lab
-    from tests.lab.topology import Tunnel
+    from lab.gateway import Gateway, Status
+    from lab.topology import Tunnel
+    from lab.world import Lab
 
 ROUTER, OTHER_ROUTER = "198.51.100.1", "198.51.100.9"  # of wan-b's provider
 DEFAULT_A = "route replace default via 192.0.2.1"

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import yaml
-from tests.lab.deadline import PATIENCE, eventually
+from lab.deadline import PATIENCE, eventually
 
 PLAIN: Mapping[str, Mapping[str, Any]] = {}
 

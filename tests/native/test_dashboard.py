@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from lab.deadline import eventually
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
-from tests.dashboard.board import board
-from tests.dashboard.queries import Query, queries
-from tests.lab.deadline import eventually
 from tests.native.prometheus import Prometheus, running
+from tools.dashboard.board import board
+from tools.dashboard.queries import Query, queries
 
 from vpnagent.metrics import METRICS, Counter, Histogram
 from vpnagent.tunnels import TunnelState

@@ -38,7 +38,7 @@ def settings() -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def unpacked() -> None:
-    subprocess.run([CHECKOUT / "tests" / "lab" / "libreswan"], check=True, timeout=120)
+    subprocess.run([CHECKOUT / "lab" / "libreswan"], check=True, timeout=120)
 
 
 def refused(proposal: str) -> str | None:

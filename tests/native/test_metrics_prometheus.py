@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lab.deadline import eventually
 from tests.certificates import Certified, authority, issued
 from tests.config_examples import make_config
-from tests.lab.deadline import eventually
 from tests.native.prometheus import running
 
 from vpnagent.config.values import MetricsAuth, MetricsTls

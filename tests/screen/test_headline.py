@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.screens import NOW, document
+from tools.screens import NOW, document
 
 from vpnagent.screen.headline import facts, headline
 from vpnagent.screen.line import Tone, plain

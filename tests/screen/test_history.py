@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.screens import document
+from tools.screens import document
 
 from vpnagent.screen.history import MARKS, History, Mark
 from vpnagent.screen.line import plain

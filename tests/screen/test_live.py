@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.screens import NOW, document, watched
+from tools.screens import NOW, document, watched
 
 from vpnagent.screen.canvas import UNICODE, Canvas
 from vpnagent.screen.history import History

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.config_examples import make_config
-from tests.screens import NOW, TEXTS, document, screen, texts
+from tools.screens import NOW, TEXTS, document, screen, texts
 
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.screen.canvas import Canvas

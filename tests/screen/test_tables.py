@@ -1,6 +1,6 @@
 from typing import Any
 
-from tests.screens import NOW, document
+from tools.screens import NOW, document
 
 from vpnagent.screen import tables
 from vpnagent.screen.canvas import Canvas

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from tests.listening import listening
-from tests.screens import document
 from tests.terminal import NO_CHANGE, on_a_terminal
+from tools.screens import document
 
 
 @pytest.fixture

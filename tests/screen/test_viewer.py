@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.listening import listening
-from tests.screens import document
 from tests.terminal import Terminal, on_a_terminal
+from tools.screens import document
 
 from vpnagent.errors import ControlError
 

@@ -17,7 +17,7 @@ EVERY = {str(path) for path in Path("tests").rglob("*.py") if is_test(str(path))
         ("agent/vpnagent/selection.py", "tests/native/test_prober.py"),
         ("tests/fake_kernel.py", "tests/native/test_kernel_differential.py"),
         ("tests/lab/conftest.py", "tests/lab/test_drift.py"),
-        ("tests/lab/run", "tests/lab/test_drift.py"),
+        ("lab/run", "tests/lab/test_drift.py"),
         ("docs/runbook.md", "tests/alerts/test_runbook.py"),
         ("docs/adr/0001-own-netlink-transport.md", "tests/checks/test_documentation.py"),
         ("systemd/vpnagent.service", "tests/test_units.py"),

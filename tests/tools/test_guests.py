@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from tests.lab import guests
-from tests.lab.guests import Guest, Outcome, divide, merge
+from lab.guests import Guest, Outcome, divide, merge
 from tools.results import failed, read
+
+from lab import guests
 
 BOTH = ("time-travel", "smp")
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from tests.lab.deadline import EMULATED, PATIENCE
-from tests.lab.gateway import Gateway, paths_are_up
-from tests.lab.lab import RESULTS, Lab
-from tests.lab.namespace import run
-from tests.lab.topology import ECS_HOST, SERVICE_HOST, TUNNELS
+from lab.deadline import EMULATED, PATIENCE
+from lab.gateway import Gateway, paths_are_up
+from lab.namespace import run
+from lab.topology import ECS_HOST, SERVICE_HOST, TUNNELS
+from lab.world import RESULTS, Lab
 from tests.packaging.debian.chroot import Booted
 
 DISK = "/dev/vdb" if EMULATED else "build/deb-test/disk"

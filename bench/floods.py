@@ -1,0 +1,123 @@
+"""What a flood costs the prober: ``python -m bench.floods [--trials N] [--seconds N]``.
+
+Two tunnels on stand-ins and a neighbour on the gateway's LAN that sends, as fast as the machine does, what
+could be answers of the active tunnel's target. A tunnel is lost without and with it, a new prober for each
+trial: time to the new group, CPU, transitions before the loss. Then the tunnel is dead, and a blind forger
+sends 100,000 a second for so many seconds: how many are taken for answers. Needs root.
+"""
+
+import argparse
+import contextlib
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.figures import bench, judged
+from tests.native.flood import flood, neighbour
+from tests.native.prober_process import ControlDaemon, Group, cpu_seconds, until
+from tests.native.test_prober import answered, states
+from tests.native.test_prober_floods import SECOND, anew, probing
+from tests.native.two_tunnels import TwoTunnels, inside, ip, two_tunnels
+
+from vpnagent.probe.protocol import PathChanged
+from vpnagent.selection import PathState
+
+FLOODS = {"icmp": "echo-replies", "tcp": "resets", "dns": "dns-answers"}
+FORGED = 100_000  #: a second
+
+
+@contextlib.contextmanager
+def prober(world: TwoTunnels, method: str) -> Iterator[ControlDaemon]:
+    """Run one until the end of the block; the world is as it was then."""
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            with probing(world, Path(directory), method) as daemon:
+                yield daemon
+        finally:
+            world.heal()
+            ip("nexthop replace id 900 group 101 proto 86", namespace=world.gw)
+
+
+def received(world: TwoTunnels) -> int:
+    """Return how many packets the gateway has received from the neighbour."""
+
+    def read() -> int:
+        with open("/proc/thread-self/net/dev") as file:
+            return next(int(line.split()[2]) for line in file if line.split()[0] == "lan:")
+
+    return inside(world.gw, read)
+
+
+def trial(world: TwoTunnels, method: str, lan: str | None) -> tuple[float, float, int, float]:
+    """Return seconds to the new group, CPU of a core, transitions before the loss, and the flood's rate."""
+    group = Group(world.gw)
+    with contextlib.closing(group), contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(prober(world, method))
+        if lan:
+            stack.enter_context(flood(lan, FLOODS[method]))
+        pid, before = daemon.started[0].pid, len(daemon.of(PathChanged))
+        cpu, packets, began = cpu_seconds(pid), received(world), time.monotonic()
+        time.sleep(2.0)
+        transitions = len(daemon.of(PathChanged)) - before
+        world.lose("m0", "n0")
+        lost = time.monotonic()
+        until(lambda: group() == SECOND, within=20)
+        moved = time.monotonic()
+        if daemon.lost_at:
+            raise AssertionError("the prober was replaced")
+        spent = moved - began
+        return (
+            moved - lost,
+            (cpu_seconds(pid) - cpu) / spent,
+            transitions,
+            (received(world) - packets) / spent,
+        )
+
+
+def forged(world: TwoTunnels, method: str, lan: str, seconds: float) -> tuple[int, float]:
+    """Return how many answers a dead tunnel had while a blind forger sent, and how many he sent a second."""
+    with prober(world, method) as daemon:
+        world.lose("m0", "n0")
+        until(lambda: states(daemon)[0] is PathState.DOWN)
+        time.sleep(0.5)
+        anew(daemon)
+        before, packets, began = answered(daemon)[0], received(world), time.monotonic()
+        with flood(lan, FLOODS[method], rate=FORGED, seconds=seconds + 60):
+            time.sleep(seconds)
+        rate = (received(world) - packets) / (time.monotonic() - began)
+        anew(daemon)
+        return answered(daemon)[0] - before, rate
+
+
+def main() -> None:
+    """Measure, and print."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--trials", type=int, default=10, help="of each kind")
+    arguments.add_argument("--seconds", type=float, default=60.0, help="of each forgery")
+    options = arguments.parse_args()
+    with bench("floods"), two_tunnels() as world, neighbour(world) as lan:
+        for method, kind in FLOODS.items():
+            calm = [trial(world, method, None) for _ in range(options.trials)]
+            flooded = [trial(world, method, lan) for _ in range(options.trials)]
+            usual = statistics.median(t for t, *_ in calm)
+            times = [t for t, *_ in flooded]
+            rates = [rate for *_, rate in flooded]
+            print(
+                f"{method}, {kind} at {min(rates):.0f} to {max(rates):.0f}/s: failover median "
+                f"{usual * 1000:.0f} ms without, {statistics.median(times) * 1000:.0f} ms with it "
+                f"({min(times) * 1000:.0f} to {max(times) * 1000:.0f} of {len(times)}); "
+                f"load average {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+            judged("slowest failover, times the median without", max(times) / usual, 2)
+            judged("CPU of one core, %, the most", 100 * max(cpu for _, cpu, *_ in flooded), 50, "{:.1f}")
+            judged("false transitions", sum(n for _, _, n, _ in flooded), 0, "{:.0f}")
+            taken, rate = forged(world, method, lan, options.seconds)
+            judged(f"forged answers taken, {options.seconds:.0f} s of {rate:.0f}/s", taken, 0, "{:.0f}")
+
+
+if __name__ == "__main__":
+    main()

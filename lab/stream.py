@@ -1,0 +1,221 @@
+"""A steady two-way UDP stream between an IDC host and a cloud host, which tells the directions apart.
+
+Each end sends its own stream and records what it hears of the other's, so a dead direction does not hide the
+other. Both ends are processes forked before the measurement: nothing is started while it runs. All times are
+CLOCK_MONOTONIC, which both ends share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+from lab.deadline import EMULATED, PATIENCE
+from lab.topology import ECS_HOST, IDC_HOST, Topology
+
+RATE = 100 if EMULATED else 1000
+PACKET = struct.Struct("!I")
+SO_RCVBUFFORCE = 33
+LATE = 0.05  # an earlier tick than this is made up for, so that the rate holds; a later one is left out
+OUTAGE = 0.1  # seconds without an arrival that count as an outage, and with arrivals that end it
+GRACE = 0.5 * PATIENCE  # for what is still on its way when the sender stops
+Sent = list[float]  # sequence: sent at
+Heard = dict[int, float]  # sequence: heard at
+
+
+class Outage(NamedTuple):
+    """A time in which nothing that was sent arrived, on the sender's clock."""
+
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """What became of one direction's packets."""
+
+    sent: int
+    lost: int
+    blackout: float
+    """Longest time in which nothing that was sent arrived, on the sender's clock: 0 without loss."""
+    silence: float
+    """Longest time between two arrivals."""
+    outages: tuple[Outage, ...]
+    """The blackouts that are long enough to be one."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.lost} of {self.sent} lost, blackout {self.blackout:.3f} s, silence {self.silence:.3f} s"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Both directions, as the IDC sees them."""
+
+    outbound: Direction
+    inbound: Direction
+
+    @property
+    def lost(self) -> int:
+        return self.outbound.lost + self.inbound.lost
+
+    @property
+    def blackout(self) -> float:
+        """The worse of the two directions."""
+        return max(self.outbound.blackout, self.inbound.blackout)
+
+    @property
+    def outages(self) -> list[Outage]:
+        """The times in which not both directions flowed, in order."""
+        return merged([*self.outbound.outages, *self.inbound.outages])
+
+    def __str__(self) -> str:
+        return f"outbound {self.outbound}; inbound {self.inbound}"
+
+
+class Stream:
+    """Two processes, idle until `start`."""
+
+    def __init__(
+        self, topology: Topology, *, far: str = ECS_HOST, port: int = 5000, rate: int = RATE, size: int = 4
+    ) -> None:
+        self.rate = rate
+        near_end = End((IDC_HOST, port), (far, port), size)
+        far_end = End((far, port), (IDC_HOST, port), size)
+        self._ends = [topology["idc"].fork(near_end.main), topology["ecs"].fork(far_end.main)]
+
+    def start(self) -> None:
+        """Both ends listen, then both begin to send."""
+        for _process, pipe in self._ends:
+            pipe.send(self.rate)
+        for _process, pipe in self._ends:
+            self._receive(pipe)
+        for _process, pipe in self._ends:
+            pipe.send("go")
+
+    def stop(self) -> Result:
+        """Both ends stop sending, listen a little longer, and report."""
+        for _process, pipe in self._ends:
+            pipe.send(0)
+        (near_sent, near_heard), (far_sent, far_heard) = (
+            self._receive(pipe) for _process, pipe in self._ends
+        )
+        return Result(outbound=judge(near_sent, far_heard), inbound=judge(far_sent, near_heard))
+
+    @staticmethod
+    def _receive(pipe: Connection) -> Any:
+        assert pipe.poll(20 * PATIENCE), "an end of the stream does not answer"
+        return pipe.recv()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Stream]:
+        """Started for the body, processes ended after it; call `stop` inside for the result."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End both processes, also in the middle of a measurement that nobody waits for any more."""
+        for process, pipe in self._ends:
+            process.kill()
+            process.join(10 * PATIENCE)
+            pipe.close()
+
+
+def judge(sent: Sent, heard: Heard) -> Direction:
+    """Loss and gaps of one direction; what is lost at an edge counts up to the edge."""
+    edges = [-1, *sorted(heard), len(sent)]
+    gaps = [Outage(sent[max(a, 0)], sent[min(b, len(sent) - 1)]) for a, b in pairwise(edges) if b != a + 1]
+    silences = (b - a for a, b in pairwise(sorted(heard.values())))
+    return Direction(
+        sent=len(sent),
+        lost=len(sent) - len(heard),
+        blackout=max((gap.seconds for gap in gaps), default=0.0),
+        silence=max(silences, default=0.0),
+        outages=tuple(gap for gap in gaps if gap.seconds >= OUTAGE),
+    )
+
+
+def merged(outages: list[Outage]) -> list[Outage]:
+    """Those that overlap, or are no further apart than counts as flowing, as one."""
+    whole: list[Outage] = []
+    for each in sorted(outages):
+        if whole and each.begin - whole[-1].end < OUTAGE:
+            whole[-1] = Outage(whole[-1].begin, max(whole[-1].end, each.end))
+        else:
+            whole.append(each)
+    return whole
+
+
+class End:
+    """One end, in a process of its own."""
+
+    def __init__(self, local: tuple[str, int], remote: tuple[str, int], size: int) -> None:
+        self._local = local
+        self._remote = remote
+        self._padding = bytes(size - PACKET.size)
+
+    def main(self, pipe: Connection) -> None:
+        """Serve measurements until the pipe is closed."""
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        self._socket.bind(self._local)
+        self._socket.setblocking(False)
+        gc.disable()
+        # A starved stream would look like a dead one.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        with contextlib.suppress(EOFError, OSError):
+            while rate := pipe.recv():
+                pipe.send(self._measure(pipe, 1 / rate))
+        os._exit(0)
+
+    def _measure(self, pipe: Connection, interval: float) -> tuple[Sent, Heard]:
+        self._drain({})
+        heard: Heard = {}
+        sent: Sent = []
+        pipe.send("ready")
+        while not pipe.poll():
+            self._hear_until(time.monotonic() + interval, heard)
+        pipe.recv()
+        due = time.monotonic()
+        while not select.select([pipe], [], [], 0)[0]:
+            now = time.monotonic()
+            if now >= due:
+                self._send(len(sent))
+                sent.append(now)
+                due = max(due + interval, now - LATE)
+            self._hear_until(due, heard)
+        pipe.recv()
+        self._hear_until(time.monotonic() + GRACE, heard)
+        return sent, heard
+
+    def _send(self, sequence: int) -> None:
+        with contextlib.suppress(OSError):  # unreachable and the like: the packet counts as sent, and lost
+            self._socket.sendto(PACKET.pack(sequence) + self._padding, self._remote)
+
+    def _hear_until(self, deadline: float, heard: Heard) -> None:
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([self._socket], [], [], left)[0]:
+                self._drain(heard)
+
+    def _drain(self, heard: Heard) -> None:
+        with contextlib.suppress(OSError):  # empty, or an ICMP error of an earlier send
+            while True:
+                heard[PACKET.unpack(self._socket.recv(PACKET.size))[0]] = time.monotonic()
