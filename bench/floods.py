@@ -22,7 +22,7 @@ from tests.native.test_prober import answered, states
 from tests.native.test_prober_floods import SECOND, anew, probing
 from tests.native.two_tunnels import TwoTunnels, inside, ip, two_tunnels
 
-from vpnagent.probe.protocol import PathChanged
+from vpnagent.probe.actions import PathChanged
 from vpnagent.selection import PathState
 
 FLOODS = {"icmp": "echo-replies", "tcp": "resets", "dns": "dns-answers"}

@@ -30,9 +30,8 @@ from tests.native.test_prober import Requests
 from tests.native.two_tunnels import SOURCE, TwoTunnels, inside, ip, two_tunnels
 
 from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
-from vpnagent.probe.intent import ConnectionIntent, Intent, ProbeTarget
-from vpnagent.probe.meter import LATENESS_BOUNDS
-from vpnagent.probe.protocol import Configure
+from vpnagent.probe.actions import LATENESS_BOUNDS
+from vpnagent.probe.intent import Configure, ConnectionIntent, Intent, ProbeTarget
 
 TUNNELS = 32
 STARTS = 10

@@ -20,7 +20,8 @@ from bench.prober import Cost, many_tunnels, measured, show, targets
 from tests.native.prober_process import ControlDaemon, until
 from tests.native.two_tunnels import TwoTunnels, ip, two_tunnels
 
-from vpnagent.probe.protocol import FailedOver, PathChanged
+from vpnagent.probe.actions import PathChanged
+from vpnagent.probe.protocol import FailedOver
 from vpnagent.selection import PathState
 
 TUNNELS = 32

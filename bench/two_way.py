@@ -27,7 +27,7 @@ from tests.native.stream import Arrivals, Stream
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, inside, ip, two_tunnels
 
 from vpnagent.config.values import OnPathDown
-from vpnagent.probe.protocol import Configure, ViciRequests
+from vpnagent.probe.intent import Configure, ViciRequests
 from vpnagent.probe.vici_message import Frames, framed
 
 RHYTHM = Rhythm(0.1, 3)

@@ -9,9 +9,7 @@ from tests.config_examples import make_config
 from vpnagent.config.values import TunnelKey
 from vpnagent.counting import Probes, Traffic
 from vpnagent.desired import desired
-from vpnagent.probe.actions import Cause
-from vpnagent.probe.meter import LATENESS_BOUNDS, RTT_BOUNDS
-from vpnagent.probe.outlook import PathReport
+from vpnagent.probe.actions import LATENESS_BOUNDS, RTT_BOUNDS, Cause, PathReport
 from vpnagent.probe.protocol import ProberReport, TunnelMeter
 from vpnagent.routing.objects import KernelObjects, KernelState, LinkCounters, XfrmLink
 from vpnagent.selection import PathState

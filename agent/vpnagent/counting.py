@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from vpnagent.accumulator import Accumulator, Counts, Reading
 from vpnagent.config.values import TunnelKey
-from vpnagent.probe.meter import LATENESS_BOUNDS, RTT_BOUNDS
+from vpnagent.probe.actions import LATENESS_BOUNDS, RTT_BOUNDS
 from vpnagent.probe.protocol import ProberReport
 from vpnagent.routing.objects import KernelState, LinkCounters
 

@@ -15,8 +15,7 @@ from vpnagent.drill.lease import Leases
 from vpnagent.finding import Finding, Findings
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.ipsec.sa import CharonState
-from vpnagent.probe.meter import Histogram
-from vpnagent.probe.outlook import BLAMELESS, PathReport
+from vpnagent.probe.actions import BLAMELESS, Histogram, PathReport
 from vpnagent.probe.protocol import ProberReport
 from vpnagent.rates import Rates
 from vpnagent.routing.objects import Diversion, KernelState

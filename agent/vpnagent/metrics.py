@@ -22,8 +22,7 @@ from vpnagent.config.values import Connection, Tunnel, TunnelKey
 from vpnagent.events.kinds import EventType
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.knowledge import DETECTION_BOUNDS, SWITCH_BOUNDS, FailoverTimes, Knowledge
-from vpnagent.probe.actions import Cause
-from vpnagent.probe.meter import LATENESS_BOUNDS, RTT_BOUNDS
+from vpnagent.probe.actions import LATENESS_BOUNDS, RTT_BOUNDS, Cause
 from vpnagent.routing.actions import KINDS
 from vpnagent.selection import PathState
 from vpnagent.tunnels import TunnelState, TunnelView

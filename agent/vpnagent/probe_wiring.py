@@ -14,9 +14,16 @@ from vpnagent.config.values import Config, Connection, ProbeMethod, Tunnel, Tunn
 from vpnagent.desired import group_ids, ipsec_connections, nexthop_ids, sharers
 from vpnagent.ipsec import connection as ipsec
 from vpnagent.ipsec import messages
-from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, ProbeTarget, TunnelIntent
-from vpnagent.probe.outlook import PathReport
-from vpnagent.probe.protocol import GroupRoutes, ViciRequests
+from vpnagent.probe.actions import PathReport
+from vpnagent.probe.intent import (
+    ConnectionIntent,
+    GroupIntent,
+    GroupRoutes,
+    Intent,
+    ProbeTarget,
+    TunnelIntent,
+    ViciRequests,
+)
 from vpnagent.routing.objects import KernelState, Peer
 from vpnagent.selection import UNKNOWN, Verdicts
 from vpnagent.tunnels import SaStatus

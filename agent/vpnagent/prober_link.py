@@ -14,20 +14,18 @@ from vpnagent import program
 from vpnagent.config.values import ProbeMethod
 from vpnagent.errors import AgentError
 from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.probe.actions import Cause
+from vpnagent.probe.actions import Cause, FirstReply, PathChanged
 from vpnagent.probe.client import ProberClient, Spawner, Supervised, prober_command
-from vpnagent.probe.codec import ProtocolError, decode
+from vpnagent.probe.intent import Configure, Crafted
 from vpnagent.probe.lifecycle import be_realtime
 from vpnagent.probe.protocol import (
     Accepted,
-    Configure,
-    Crafted,
     FailedOver,
-    FirstReply,
-    PathChanged,
     ProberReport,
+    ProtocolError,
     Refused,
     ToDaemon,
+    decode,
 )
 from vpnagent.probe_wiring import group_routes, intent, vici_requests
 from vpnagent.record import replace

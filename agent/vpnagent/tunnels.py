@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnagent.config.values import Config, Tunnel, TunnelKey
 from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState
-from vpnagent.probe.outlook import PathReport
+from vpnagent.probe.actions import PathReport
 from vpnagent.selection import PathState, Verdict
 
 Selectors = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]

@@ -15,7 +15,7 @@ from tests.config_examples import make_tunnel
 from vpnagent.alerts.rules import groups, rule_file
 from vpnagent.config.values import Config
 from vpnagent.metrics import METRICS, cumulative
-from vpnagent.probe.meter import LATENESS_BOUNDS
+from vpnagent.probe.actions import LATENESS_BOUNDS
 
 LEVELS: Final = ["info", "warning", "critical"]
 CONTRACT: Final = {

@@ -18,8 +18,7 @@ from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.probe.actions import Cause
-from vpnagent.probe.outlook import PathReport
+from vpnagent.probe.actions import Cause, PathReport
 from vpnagent.report import refresh
 from vpnagent.selection import PathState, Verdict
 

@@ -17,10 +17,19 @@ from tests.native.two_tunnels import GROUP, INSIDE, NEXTHOPS, SHARED, SOURCE, Tw
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
 from vpnagent.probe.client import ProberClient, Start
-from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, ProbeTarget, TunnelIntent
+from vpnagent.probe.intent import (
+    Configure,
+    ConnectionIntent,
+    Crafted,
+    GroupIntent,
+    Intent,
+    ProbeTarget,
+    TunnelIntent,
+    ViciRequests,
+)
 from vpnagent.probe.kernel import KernelRequests, Members
 from vpnagent.probe.lifecycle import acquire_lock
-from vpnagent.probe.protocol import Configure, Crafted, ProberReport, ToDaemon, ViciRequests
+from vpnagent.probe.protocol import ProberReport, ToDaemon
 
 T = TypeVar("T")
 

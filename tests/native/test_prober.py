@@ -27,10 +27,10 @@ from tests.native.stream import Stream
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, inside, ip, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
-from vpnagent.probe.actions import Cause
+from vpnagent.probe.actions import Cause, PathChanged
 from vpnagent.probe.client import Supervised
 from vpnagent.probe.kernel import Members
-from vpnagent.probe.protocol import FailedOver, PathChanged
+from vpnagent.probe.protocol import FailedOver
 from vpnagent.selection import PathState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")

@@ -25,10 +25,10 @@ from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, inside, ip, two
 
 from vpnagent.config.values import ProbeMethod
 from vpnagent.probe import dns
+from vpnagent.probe.actions import PathChanged
 from vpnagent.probe.inbox import Allowance, Inbox
 from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.packet import MOST_RANGES, between
-from vpnagent.probe.protocol import PathChanged
 from vpnagent.probe.shell import RENEWAL
 from vpnagent.probe.socket_filter import attach
 from vpnagent.selection import PathState

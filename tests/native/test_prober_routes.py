@@ -14,7 +14,7 @@ import pytest
 from tests.native.prober_process import ControlDaemon, Group, configure, until
 from tests.native.two_tunnels import GROUP, SOURCE, TwoTunnels, ip, two_tunnels
 
-from vpnagent.probe.protocol import Configure, GroupRoutes
+from vpnagent.probe.intent import Configure, GroupRoutes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")
 

@@ -12,7 +12,9 @@ from tests.native.prober_process import ControlDaemon, Group, configure, shared_
 from tests.native.two_tunnels import SHARED, TwoTunnels, ip, two_tunnels
 
 from vpnagent.config.values import OnPathDown
-from vpnagent.probe.protocol import Configure, FailedOver, PathChanged
+from vpnagent.probe.actions import PathChanged
+from vpnagent.probe.intent import Configure
+from vpnagent.probe.protocol import FailedOver
 from vpnagent.selection import PathState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")

@@ -10,7 +10,7 @@ import pytest
 from tests.probe.simulation import SHARED
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.probe.blame import Judgement, Witness, judge
+from vpnagent.probe.situation import Judgement, Witness, judge
 
 ROWS = """
     A()>A       B(s)>A               | | B down        | only its own direction can be dead

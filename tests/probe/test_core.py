@@ -14,9 +14,9 @@ from tests.probe.simulation import GROUP, SHARED, make_intent
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe import actions
 from vpnagent.probe.core import Core
+from vpnagent.probe.detector import COVER, JITTER
 from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.prober import SLACK
-from vpnagent.probe.silence import COVER, JITTER
 from vpnagent.selection import PathState
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")

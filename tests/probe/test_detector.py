@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.probe.actions import Cause
-from vpnagent.probe.detector import TRANSITIONS, Detector, PathEvent, StateChange
-from vpnagent.probe.hold_down import CAP, HoldDown
+from vpnagent.probe.detector import CAP, TRANSITIONS, Detector, HoldDown, PathEvent, StateChange
 from vpnagent.selection import PathState
 
 HOLD_DOWN, GAP = 5.0, 0.22

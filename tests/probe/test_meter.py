@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.probe.meter import RTT_BOUNDS, Histogram
+from vpnagent.probe.actions import RTT_BOUNDS, Histogram
 
 
 @given(st.lists(st.floats(0, 10)))

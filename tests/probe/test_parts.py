@@ -9,14 +9,13 @@ from tests.probe.test_window import send
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Cause
-from vpnagent.probe.budget import Budget
 from vpnagent.probe.detector import Detector
 from vpnagent.probe.evidence import CounterReading, IkeDaemon, TunnelTraffic
-from vpnagent.probe.grade import Grade, GradeStep
-from vpnagent.probe.groups import Groups
 from vpnagent.probe.intent import Limits
-from vpnagent.probe.suspicion import Suspicion, SuspicionStage
-from vpnagent.probe.window import Window
+from vpnagent.probe.measures import Budget
+from vpnagent.probe.probes import Grade, GradeStep, Window
+from vpnagent.probe.situation import Suspicion, SuspicionStage
+from vpnagent.probe.switchover import Groups
 from vpnagent.selection import PathState, Verdict
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")

@@ -12,10 +12,20 @@ from tests.native.prober_process import KEYS, configure, tunnel_intent
 
 from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
 from vpnagent.finding import Finding, Severity
-from vpnagent.probe.actions import Cause, FirstReply, PathChanged
-from vpnagent.probe.amend import change_between, flags_of, outer_name, with_addresses, with_flags
-from vpnagent.probe.core import PathReport
-from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent
+from vpnagent.probe.actions import Cause, FirstReply, PathChanged, PathReport
+from vpnagent.probe.intent import (
+    Configure,
+    ConnectionIntent,
+    GroupIntent,
+    Intent,
+    IntentUpdate,
+    ViciRequests,
+    change_between,
+    flags_of,
+    outer_name,
+    with_addresses,
+    with_flags,
+)
 from vpnagent.probe.protocol import (
     FRAGMENT,
     KINDS,
@@ -23,18 +33,15 @@ from vpnagent.probe.protocol import (
     VERSION,
     Accepted,
     Assembler,
-    Configure,
     FailedOver,
     GroupReport,
     Hello,
-    IntentUpdate,
     Message,
     ProberReport,
     ProtocolError,
     Quit,
     Refused,
     TunnelMeter,
-    ViciRequests,
     datagrams,
 )
 from vpnagent.selection import PathState

@@ -5,9 +5,10 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnagent.probe.detector import COVER
 from vpnagent.probe.intent import ProbeTarget
-from vpnagent.probe.schedule import SPARE_EVERY, Schedule, Timetable
-from vpnagent.probe.silence import COVER
+from vpnagent.probe.probes import SPARE_EVERY, Schedule
+from vpnagent.probe.scheduler import Timetable
 
 INTERVAL = 0.1
 FIRST, SECOND, THIRD = (

@@ -4,7 +4,7 @@ from math import inf, nextafter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.probe.silence import COVER, Silence
+from vpnagent.probe.detector import COVER, Silence
 
 INTERVAL, MULTIPLIER, PATIENCE = 0.1, 3, 0.02
 DETECTION = INTERVAL * MULTIPLIER

@@ -5,7 +5,7 @@ from tests.probe.simulation import ESP, World, longest_gap, make_intent
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe import actions
-from vpnagent.probe.target_limit import SLOWEST, LimitStage, TargetLimit
+from vpnagent.probe.evidence import SLOWEST, LimitStage, TargetLimit
 from vpnagent.selection import PathState
 
 LIMITS = [5.0, 10.0, 15.0, 18.0]

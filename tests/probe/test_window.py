@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.probe.intent import ProbeTarget
-from vpnagent.probe.window import SEQUENCES, ProbeRecord, RoundTrip, Window
+from vpnagent.probe.probes import SEQUENCES, ProbeRecord, RoundTrip, Window
 
 TARGET = ProbeTarget(address=IPv4Address("169.254.1.1"), inside_peer=True)
 SIZE, LOSS_INTERVAL = 16, 0.5

@@ -12,7 +12,7 @@ from vpnagent.checks.certificates import AT_ONCE as URGENT
 from vpnagent.checks.certificates import DAY, SOON
 from vpnagent.config.values import Config, Forwarding
 from vpnagent.finding import Severity
-from vpnagent.probe.meter import LATENESS_BOUNDS
+from vpnagent.probe.actions import LATENESS_BOUNDS
 
 TUNNEL: Final = "{{ $labels.connection }}/{{ $labels.tunnel }}"
 UNPROVEN: Final = 7 * DAY  #: seconds without a packet each way, before a drill is advised

@@ -1,15 +1,23 @@
-"""What the core asks of the shell, in the order in which it is to be done. Values only.
+"""What the core gives out: actions, in the order in which they are to be done, and reports. Values only.
 
 Nothing here is a result: what came of an action is told to the core by the method named in its docstring.
 Every ``at`` is seconds on the monotonic clock.
 """
 
 import enum
+from bisect import bisect_left
+from ipaddress import IPv4Address
+from typing import Final
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.intent import Member, ProbeTarget
 from vpnagent.record import dataclass
 from vpnagent.selection import PathState
+
+LATENESS_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
+#: seconds by which a wake-up came after its time
+RTT_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+#: seconds from the send of a probe to the kernel's receipt of its answer
 
 
 class Cause(enum.Enum):
@@ -31,6 +39,9 @@ class Cause(enum.Enum):
     DRAIN = "drain"
     CONFIG = "config"  #: a new intent
     RESET = "reset"  #: we took it down ourselves
+
+
+BLAMELESS = (Cause.CONGESTION, Cause.TARGET, Cause.FILTERED)  #: degraded so, a path is as good as any other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,3 +155,48 @@ class FirstReply:
 GroupAction = WriteGroup | DeleteGroup
 CoreEvent = PathChanged | TrafficMoved | FirstReply
 Action = GroupAction | SendProbe | SendIkePing | ReadTraffic | TerminateTunnel | InitiateTunnel | CoreEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathReport:
+    """One tunnel's path as it is now: for status, metrics and the control daemon."""
+
+    tunnel: TunnelKey
+    state: PathState
+    cause: Cause
+    reason: str
+    since: float
+    congested: bool
+    rtt: float | None  #: seconds, mean over the window; None: nothing answered in it
+    loss_ratio: float  #: over the window
+    last_heard: float | None
+    target: IPv4Address  #: the one that is asked now
+    sent: int  #: probes since the core began; these three only grow (a late reply reduces ``lost``)
+    answered: int
+    lost: int
+    hold_down_ends: float | None  #: in hold-down: when it will be up, if nothing is missed
+    held: bool  #: left down by us: nobody else is to initiate it
+    trial: bool  #: such a tunnel is being tried now
+    failed_trials: int | None  #: to be handed to the next prober; see TunnelIntent
+    next_trial: float | None
+    proven: float | None = None  #: when a packet had last passed each way; None: not yet
+    waiting_for_peer: bool  #: the underlay is dead; "return path: waiting for the cloud"
+
+
+class Histogram:
+    """Counts by bucket; the last bucket holds what exceeds every bound.
+
+    Cheap to observe and to send; cumulative only at the exporter.
+    """
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0  #: sum of all observed values
+
+    def observe(self, value: float) -> None:
+        """Count one value; one that equals a bound belongs below it, as in Prometheus."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value

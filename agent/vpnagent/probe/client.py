@@ -20,26 +20,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from vpnagent.own_files import rights_of_owner
-from vpnagent.probe.amend import change_between
+from vpnagent.probe.actions import FirstReply, PathChanged
+from vpnagent.probe.intent import Configure, IntentUpdate, TunnelFlags, change_between
 from vpnagent.probe.lifecycle import TICK, note_end
 from vpnagent.probe.protocol import (
     DATAGRAM,
     VERSION,
     Accepted,
     Assembler,
-    Configure,
     FailedOver,
-    FirstReply,
     Hello,
-    IntentUpdate,
     Message,
-    PathChanged,
     ProberReport,
     ProtocolError,
     Quit,
     Refused,
     ToDaemon,
-    TunnelFlags,
     datagrams,
 )
 from vpnagent.record import replace

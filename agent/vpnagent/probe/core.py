@@ -20,24 +20,19 @@ from math import inf
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
-from vpnagent.probe.actions import Action, Cause
-from vpnagent.probe.board import Board
-from vpnagent.probe.evidence import CounterReading
+from vpnagent.probe.actions import Action, Cause, Histogram, PathReport
+from vpnagent.probe.evidence import CounterReading, LimitStage
 from vpnagent.probe.intent import Intent, Member
-from vpnagent.probe.meter import Histogram
-from vpnagent.probe.outbox import Outbox, Trigger
-from vpnagent.probe.outlook import PathReport, findings, limit_finding, path_report
+from vpnagent.probe.measures import Outbox, Trigger
 from vpnagent.probe.path import Path
-from vpnagent.probe.switchover import Switchover
-from vpnagent.probe.target_limit import LimitStage
-
-__all__ = ["Core", "PathReport"]
+from vpnagent.probe.scheduler import Scheduler
+from vpnagent.probe.switchover import Switchover, findings, limit_finding, path_report
 
 
 class Core:
     """Drive it as the module says."""
 
-    __slots__ = ("_board", "_intent", "_now", "_outbox", "_random", "_switchover")
+    __slots__ = ("_intent", "_now", "_outbox", "_random", "_scheduler", "_switchover")
 
     def __init__(self, intent: Intent, *, now: float, random: Callable[[], float]) -> None:
         """Begin with ``intent``; ``random`` returns floats in [0, 1). Nothing is moved without a reason.
@@ -48,7 +43,7 @@ class Core:
         self._random = random
         self._now = now
         self._outbox = Outbox([], [], [Trigger(Cause.START, None, "start of the prober")])
-        self._board = Board(intent, self._outbox, random, now)
+        self._scheduler = Scheduler(intent, self._outbox, random, now)
         self._switchover = Switchover(intent)
 
     def replace_intent(self, intent: Intent, *, now: float) -> None:
@@ -61,21 +56,21 @@ class Core:
             raise ValueError(f"generation must exceed {self._intent.generation}: {intent.generation}")
         self._outbox.triggers.extend(_triggers(self._intent, intent))
         self._intent = intent
-        self._board.replace_intent(intent, now)
+        self._scheduler.replace_intent(intent, now)
         self._switchover.replace_intent(intent)
 
     def probe_sent(self, tunnel: TunnelKey, sequence: int, *, at: float) -> None:
         """The kernel accepted the probe at ``at``."""
-        path = self._board.paths.get(tunnel)
+        path = self._scheduler.paths.get(tunnel)
         if path is not None:
             path.sent(sequence, at)
-            self._board.touch(path)
+            self._scheduler.touch(path)
 
     def probe_failed(self, tunnel: TunnelKey, sequence: int, errno: int, *, at: float) -> None:
         """The probe could not be sent: it counts neither as sent nor as lost, but not for long."""
-        path = self._board.paths.get(tunnel)
+        path = self._scheduler.paths.get(tunnel)
         if path is not None:
-            self._board.failed(path, sequence, errorcode.get(errno, str(errno)), at)
+            self._scheduler.failed(path, sequence, errorcode.get(errno, str(errno)), at)
 
     def probe_answered(
         self,
@@ -93,25 +88,25 @@ class Core:
         ``filtered``: it was seen there, and did not reach the socket. Return whether it answers anything:
         a second answer does not. The shell has already checked who sent it to whom, and the nonce.
         """
-        path = self._board.paths.get(tunnel)
+        path = self._scheduler.paths.get(tunnel)
         slot = path.slot(target, sequence) if path is not None else None
         if path is None or slot is None:
             return False
         transitions = path.answered(slot, at)
         transitions += path.arrived(heard_on, at)
         transitions += path.filtered(at) if filtered else path.received(at)
-        self._board.heard(path, heard_on, transitions, at)
+        self._scheduler.heard(path, heard_on, transitions, at)
         self._switchover.heard(path.key, slot.sent_at or at, at, self._outbox.actions)
         return True
 
     def ike_ping_answered(self, tunnel: TunnelKey, *, at: float) -> None:
         """The peer's IKE daemon gave a sign of life. Silence needs no report."""
-        if tunnel in self._board.paths:
-            self._board.ike_answered(tunnel, at)
+        if tunnel in self._scheduler.paths:
+            self._scheduler.ike_answered(tunnel, at)
 
     def link_changed(self, interface: str, *, usable: bool, at: float) -> None:
         """An XFRM or outer interface went away, down or lost its carrier or address; or is back."""
-        self._board.link_changed(interface, usable=usable, at=at)
+        self._scheduler.link_changed(interface, usable=usable, at=at)
 
     def traffic(
         self,
@@ -124,34 +119,34 @@ class Core:
         at: float,
     ) -> None:
         """The counters of the tunnel's interface, as ``ReadTraffic`` asks for (more often does no harm)."""
-        path = self._board.paths.get(tunnel)
+        path = self._scheduler.paths.get(tunnel)
         if path is not None:
             path.evidence.traffic.read(CounterReading(at, rx_packets, rx_bytes, tx_packets, tx_bytes))
 
     def overflowed(self, tunnels: Iterable[TunnelKey], *, at: float) -> None:
         """A receive queue of ours dropped packets: what these tunnels missed was perhaps our own fault."""
-        for path in map(self._board.paths.get, tunnels):
+        for path in map(self._scheduler.paths.get, tunnels):
             if path is not None and path.excuse(at):
-                self._board.touch(path)
+                self._scheduler.touch(path)
 
     def terminated(self, tunnel: TunnelKey, *, at: float, error: str | None = None) -> None:
         """``Terminate`` was done (charon acknowledged), or failed."""
-        if tunnel in self._board.paths:
-            self._board.terminated(tunnel, at, done=error is None)
+        if tunnel in self._scheduler.paths:
+            self._scheduler.terminated(tunnel, at, done=error is None)
 
     def initiated(self, tunnel: TunnelKey, *, at: float, error: str | None = None) -> None:
         """``Initiate`` was done (a CHILD_SA is installed), or failed."""
-        if tunnel in self._board.paths:
-            self._board.initiated(tunnel, at, done=error is None)
+        if tunnel in self._scheduler.paths:
+            self._scheduler.initiated(tunnel, at, done=error is None)
 
     def advance(self, now: float) -> list[Action]:
         """Apply what follows from the facts and from the passage of time; return what is to be done."""
         self._now = now
-        self._board.advance(now)
+        self._scheduler.advance(now)
         actions, changes, triggers = self._outbox
         result = actions[:]
         if changes or triggers:
-            decision = self._switchover.decide(self._board.paths, changes, triggers, now)
+            decision = self._switchover.decide(self._scheduler.paths, changes, triggers, now)
             result = [*decision.writes, *actions, *decision.reports]
             changes.clear()
             triggers.clear()
@@ -160,9 +155,9 @@ class Core:
 
     def deadline(self) -> float | None:
         """When ``advance`` is next due; None: only a fact can change anything."""
-        if any(self._outbox) or self._board.dirty:
+        if any(self._outbox) or self._scheduler.dirty:
             return self._now
-        due = self._board.deadline
+        due = self._scheduler.deadline
         return due if due < inf else None
 
     def anxious(self) -> bool:
@@ -171,11 +166,11 @@ class Core:
         While none is, the shell need not wake up for replies: it drains the sockets at every wake-up,
         before anything is judged, and the kernel tells when each was received.
         """
-        return bool(self._board.anxious)
+        return bool(self._scheduler.anxious)
 
     def doubtful(self) -> bool:
         """Whether replies are missing that may have arrived here and been dropped: see ``probe_answered``."""
-        return any(path.doubtful(self._now) for path in self._board.anxious)
+        return any(path.doubtful(self._now) for path in self._scheduler.anxious)
 
     def groups(self) -> Mapping[int, tuple[Member, ...]]:
         """What each group of the intent should hold now; empty: the group should not exist."""
@@ -187,7 +182,7 @@ class Core:
 
     def paths(self) -> tuple[PathReport, ...]:
         """Every tunnel's path, in the order of the intent."""
-        return tuple(path_report(path, self._board.remedy_of(path.key)) for path in self._in_order())
+        return tuple(path_report(path, self._scheduler.remedy_of(path.key)) for path in self._in_order())
 
     def round_trips(self) -> Iterator[tuple[TunnelKey, Histogram]]:
         """The round trips of every tunnel's probes, since the core began."""
@@ -197,11 +192,11 @@ class Core:
         """What an operator should know now."""
         paths = self._in_order()
         limited = {p.schedule.usual.address: p for p in paths if p.limit.stage is LimitStage.LIMITED}
-        told = [f for path in paths for f in findings(path, self._board.remedy_of(path.key))]
+        told = [f for path in paths for f in findings(path, self._scheduler.remedy_of(path.key))]
         return (*told, *(limit_finding(path) for path in limited.values()))
 
     def _in_order(self) -> list[Path]:
-        return [self._board.paths[t.key] for t in self._intent.tunnels()]
+        return [self._scheduler.paths[t.key] for t in self._intent.tunnels()]
 
 
 def _triggers(old: Intent, new: Intent) -> Iterator[Trigger]:

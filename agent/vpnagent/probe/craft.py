@@ -11,8 +11,8 @@ from scapy.contrib.ikev2 import IKEv2, IKEv2_KE, IKEv2_Nonce, IKEv2_Proposal, IK
 from scapy.layers.dns import DNS, DNSQR
 from scapy.layers.inet import TCP
 
-from vpnagent.probe.codec import encode
-from vpnagent.probe.protocol import Crafted
+from vpnagent.probe.intent import Crafted
+from vpnagent.probe.protocol import encode
 
 PRIVATE_USE = (
     65001  #: transform id and DH group that nobody implements (RFC 7296 §3.3.2: 65001 in 1024-65535)

@@ -9,16 +9,21 @@ from collections.abc import Iterable
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Cause
-from vpnagent.probe.blame import Judgement, judge
 from vpnagent.probe.detector import StateChange
-from vpnagent.probe.inquiry import Inquiry
-from vpnagent.probe.measures import TARGET_DEAD, WAITING_FOR_PEER, Measures, ike_rtt, silence_of
-from vpnagent.probe.outbox import Outbox, Trigger
+from vpnagent.probe.measures import (
+    TARGET_DEAD,
+    WAITING_FOR_PEER,
+    Inquiry,
+    Measures,
+    Outbox,
+    Trigger,
+    ike_rtt,
+    silence_of,
+)
 from vpnagent.probe.path import Path
 from vpnagent.probe.recovery import Recovery
 from vpnagent.probe.remedy import DISTURBING, Phase, Step
-from vpnagent.probe.situation import Situation
-from vpnagent.probe.suspicion import SuspicionStage
+from vpnagent.probe.situation import Judgement, Situation, SuspicionStage, judge
 from vpnagent.selection import PathState
 
 

@@ -1,14 +1,18 @@
 """What the control daemon hands to the prober: the tunnels, how to probe them, and what they are for.
 
-Frozen values; ``codec`` carries them over the socket. An intent is always whole; its generation grows, so
+Frozen values; ``protocol`` carries them over the socket. An intent is always whole; its generation grows, so
 that a stale one can be refused. A value out of range is a ``ValueError`` that names the rule.
-Durations are seconds, ratios 0 to 1.
+Durations are seconds, ratios 0 to 1. With it come the packets that the prober cannot make itself.
+
+Where only flags of tunnels differ from what is in force, an ``IntentUpdate`` is enough: the functions at the
+end tell what it is between two intents, and apply it.
 """
 
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
-from vpnagent.record import dataclass
+from vpnagent.record import dataclass, replace
 
 Member = tuple[int, int]  #: nexthop id and weight
 
@@ -144,3 +148,133 @@ class Intent:
     def tunnels(self) -> tuple[TunnelIntent, ...]:
         """All tunnels of all connections, in the order of the file."""
         return tuple(tunnel for connection in self.connections for tunnel in connection.tunnels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViciRequests:
+    """Packets for charon, made by the control daemon; each row is sent one after the other."""
+
+    tunnel: TunnelKey
+    terminate: tuple[bytes, ...]
+    initiate: tuple[bytes, ...]
+    initiate_encapsulated: tuple[bytes, ...]  #: the same with ESP in UDP forced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crafted:
+    """Packets that ``probe.craft`` made; the prober patches them."""
+
+    ike_ping: bytes  #: an IKE_SA_INIT without its SPI
+    tcp_syn: bytes  #: a TCP header without ports, sequence number and checksum
+    dns_query: bytes  #: a DNS message without its id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRoutes:
+    """The routes through a nexthop group: they go with it, and are put back when it is made again."""
+
+    group: int
+    prefixes: str  #: as ``10.0.0.0/8``, a space between two: ten thousand of them are a value of one object
+    source: IPv4Address | None
+    metric: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configure:
+    """Everything that the prober needs to work on its own."""
+
+    intent: Intent
+    crafted: Crafted
+    vici_socket: str
+    vici: tuple[ViciRequests, ...]
+    routes: tuple[GroupRoutes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelFlags:
+    """What may change of a tunnel without a new configuration."""
+
+    tunnel: TunnelKey
+    child_sa_installed: bool
+    encapsulated: bool
+    drained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentUpdate:
+    """The intent in force with other flags: small, as signalled failures must be acted on in milliseconds."""
+
+    generation: int
+    base: int  #: the generation that it changes; refused where another one is in force
+    tunnels: tuple[TunnelFlags, ...]
+
+
+def outer_name(tunnel: TunnelIntent) -> str:
+    """Return what the core knows a tunnel's outer interface by.
+
+    Losing the address that ESP is sent from is losing the interface, for the tunnels of that address.
+    """
+    return f"{tunnel.outer_interface} {tunnel.local_address or ''}".rstrip()
+
+
+def with_addresses(intent: Intent) -> Intent:
+    """Return the intent with the outer interfaces named as ``outer_name`` does."""
+    return _map_tunnels(
+        intent, lambda t: replace(t, outer_interface=outer_name(t)) if t.outer_interface else t
+    )
+
+
+def with_flags(intent: Intent, change: IntentUpdate) -> Intent:
+    """Return the intent of the change's generation."""
+    flags = {flags.tunnel: flags for flags in change.tunnels}
+
+    def changed(tunnel: TunnelIntent) -> TunnelIntent:
+        new = flags.get(tunnel.key)
+        if new is None:
+            return tunnel
+        return replace(
+            tunnel,
+            child_sa_installed=new.child_sa_installed,
+            encapsulated=new.encapsulated,
+            drained=new.drained,
+        )
+
+    return replace(_map_tunnels(intent, changed), generation=change.generation)
+
+
+def _map_tunnels(intent: Intent, amend: Callable[[TunnelIntent], TunnelIntent]) -> Intent:
+    connections = []
+    for connection in intent.connections:
+        tunnels = tuple(amend(tunnel) for tunnel in connection.tunnels)
+        same = all(new is old for new, old in zip(tunnels, connection.tunnels, strict=True))
+        connections.append(connection if same else replace(connection, tunnels=tunnels))
+    return replace(intent, connections=tuple(connections))
+
+
+def change_between(old: Intent, new: Intent) -> tuple[TunnelFlags, ...] | None:
+    """Return the flags that turn one intent into another; None when more than flags differ.
+
+    What a living prober ignores anyway does not count as a difference.
+    """
+    before = {tunnel.key: flags_of(tunnel) for tunnel in old.tunnels()}
+    changed = tuple(
+        flags_of(tunnel) for tunnel in new.tunnels() if before.get(tunnel.key) != flags_of(tunnel)
+    )
+    change = IntentUpdate(generation=new.generation, base=old.generation, tunnels=changed)
+    return changed if _bare(with_flags(old, change)) == _bare(new) else None
+
+
+def flags_of(tunnel: TunnelIntent) -> TunnelFlags:
+    """Return a tunnel's flags."""
+    return TunnelFlags(
+        tunnel=tunnel.key,
+        child_sa_installed=tunnel.child_sa_installed,
+        encapsulated=tunnel.encapsulated,
+        drained=tunnel.drained,
+    )
+
+
+def _bare(intent: Intent) -> Intent:
+    """Return the intent without what only a new prober reads."""
+    bare = _map_tunnels(intent, lambda t: t if t.failed_trials is None else replace(t, failed_trials=None))
+    return replace(bare, groups=tuple(replace(group, members=()) for group in bare.groups))

@@ -9,7 +9,8 @@ import os
 import select
 import time
 
-from vpnagent.probe.protocol import FailedOver, FirstReply, PathChanged
+from vpnagent.probe.actions import FirstReply, PathChanged
+from vpnagent.probe.protocol import FailedOver
 
 _STDERR = 2
 _LONGEST = 1024  #: octets, below PIPE_BUF: a line is written whole or not at all

@@ -21,8 +21,8 @@ from typing import NamedTuple
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
 from vpnagent.probe import netlink_message as message
+from vpnagent.probe.intent import GroupRoutes
 from vpnagent.probe.netlink_message import PROTOCOL, Ack, Counters, Done, NexthopObject
-from vpnagent.probe.protocol import GroupRoutes
 
 FOREIGN = "a nexthop object of others has this id"
 SLICE = 256  #: routes put back in one wake-up: some two milliseconds

@@ -17,8 +17,9 @@ import time
 from vpnagent import own_files
 from vpnagent.errors import AgentError
 from vpnagent.namespace_lock import open_lock
+from vpnagent.probe.intent import Configure, IntentUpdate
 from vpnagent.probe.journal import line
-from vpnagent.probe.protocol import Assembler, Configure, IntentUpdate, ProtocolError, Quit, datagrams
+from vpnagent.probe.protocol import Assembler, ProtocolError, Quit, datagrams
 
 GRACE = 1.0  #: seconds that another prober has to end when it is asked to
 REALTIME_PRIORITY = 10

@@ -1,9 +1,8 @@
 """Follows the interfaces, and tells a core when one that matters to it changed."""
 
 from vpnagent.errors import NetlinkError
-from vpnagent.probe.amend import outer_name
 from vpnagent.probe.core import Core
-from vpnagent.probe.intent import Intent
+from vpnagent.probe.intent import Intent, outer_name
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.kernel import KernelEvents, KernelRequests
 from vpnagent.probe.netlink_message import NexthopGone, NexthopObject

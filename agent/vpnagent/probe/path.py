@@ -10,14 +10,10 @@ from math import ceil, inf
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Action, Cause, ReadTraffic, SendProbe
-from vpnagent.probe.detector import Detector, StateChange
-from vpnagent.probe.evidence import CounterReading, Evidence, IkeDaemon
-from vpnagent.probe.grade import Grade, GradeStep
+from vpnagent.probe.detector import COVER, Detector, Silence, StateChange
+from vpnagent.probe.evidence import CounterReading, Evidence, IkeDaemon, LimitStage, TargetLimit
 from vpnagent.probe.intent import ProbeTarget, TunnelIntent
-from vpnagent.probe.schedule import Schedule
-from vpnagent.probe.silence import COVER, Silence
-from vpnagent.probe.target_limit import LimitStage, TargetLimit
-from vpnagent.probe.window import SEQUENCES, ProbeRecord, RoundTrip, Window
+from vpnagent.probe.probes import SEQUENCES, Grade, GradeStep, ProbeRecord, RoundTrip, Schedule, Window
 from vpnagent.selection import PathState
 
 _NEW = 8  #: replies

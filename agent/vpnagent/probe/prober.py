@@ -12,22 +12,19 @@ from collections.abc import Iterable
 from math import inf
 
 from vpnagent.errors import NetlinkError
-from vpnagent.probe.amend import with_addresses, with_flags
+from vpnagent.probe.actions import LATENESS_BOUNDS, Histogram
 from vpnagent.probe.core import Core
-from vpnagent.probe.intent import Intent
+from vpnagent.probe.intent import Configure, Intent, IntentUpdate, with_addresses, with_flags
 from vpnagent.probe.journal import say
 from vpnagent.probe.kernel import KernelRequests
 from vpnagent.probe.lifecycle import StateFile
 from vpnagent.probe.links import Links
-from vpnagent.probe.meter import LATENESS_BOUNDS, Histogram
 from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import (
     VERSION,
     Accepted,
-    Configure,
     GroupReport,
     Hello,
-    IntentUpdate,
     Message,
     ProberReport,
     Quit,

@@ -1,9 +1,13 @@
 """What the control daemon and the prober say to each other: messages, and datagrams that carry them. Pure.
 
-One unix SEQPACKET connection, both ways. A message is a kind and a JSON body (``codec``); it travels in
-datagrams of at most ``FRAGMENT`` octets, each with a header, as an intent of 256 tunnels exceeds what a
-socket buffer takes at once. ``Assembler`` puts them together and raises ``ProtocolError`` for anything
-else, whatever the bytes.
+One unix SEQPACKET connection, both ways. A message is a kind and a JSON body; it travels in datagrams
+of at most ``FRAGMENT`` octets, each with a header, as an intent of 256 tunnels exceeds what a socket buffer
+takes at once. ``Assembler`` puts them together and raises ``ProtocolError`` for anything else, whatever the
+bytes.
+
+``encode`` writes any frozen dataclass by its type annotations, ``decode`` reads it back strictly: every field
+there, none besides, each of its type. Readers are built once for each type: an intent of 256 tunnels is read
+in milliseconds, within the prober's loop.
 
 ``VERSION`` is that of everything but the header, ``Hello`` and ``Quit``, which never change: two versions
 that meet can say so to each other, and the older prober can be asked to go (ADR 0002).
@@ -13,25 +17,29 @@ that meet can say so to each other, and the older prober can be asked to go (ADR
       |  -------- Hello ------> |
       |  ------ Configure ----> |   the whole intent, a new generation
       |  <- Accepted | Refused  |
-      |  ------- Change ------> |   flags of some tunnels, a new generation
-      |  <------ Report ------- |   every second; left out when the daemon does not read
+      |  --- IntentUpdate ----> |   flags of some tunnels, a new generation
+      |  <-- ProberReport ----- |   every second; left out when the daemon does not read
       |  <- PathChanged, FailedOver, FirstReply: kept until the daemon reads
       |  -------- Quit -------> |
 """
 
+import enum
+import json
 import struct
-from ipaddress import IPv4Address
-from typing import Final
+import types
+import typing
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any, Final, TypeVar
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.errors import AgentError
 from vpnagent.finding import Finding
-from vpnagent.probe import actions
-from vpnagent.probe.codec import ProtocolError, decode, encode
-from vpnagent.probe.core import PathReport
-from vpnagent.probe.intent import Intent
-from vpnagent.record import dataclass
+from vpnagent.probe.actions import Cause, FirstReply, PathChanged, PathReport
+from vpnagent.probe.intent import Configure, IntentUpdate
+from vpnagent.record import dataclass, field_names
 
-__all__ = ["Assembler", "ProtocolError", "datagrams"]
+T = TypeVar("T")
 
 VERSION: Final = 4
 FRAGMENT: Final = 32 * 1024  #: octets of body in one datagram
@@ -41,6 +49,12 @@ DATAGRAM: Final = 64 * 1024  #: octets to offer for one datagram
 _MAGIC = b"vpnp"
 _HEADER = struct.Struct("!4sBBHH")  # magic, header version, kind, fragment, number of fragments
 _HEADER_VERSION = 1
+
+_Read = Callable[[Any], Any]
+
+
+class ProtocolError(AgentError):
+    """What came over the prober's socket is no message of this protocol version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,65 +69,6 @@ class Hello:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quit:
     """The prober is to end, leaving the kernel as it is. Never changes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViciRequests:
-    """Packets for charon, made by the control daemon; each row is sent one after the other."""
-
-    tunnel: TunnelKey
-    terminate: tuple[bytes, ...]
-    initiate: tuple[bytes, ...]
-    initiate_encapsulated: tuple[bytes, ...]  #: the same with ESP in UDP forced
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crafted:
-    """Packets that ``probe.craft`` made; the prober patches them."""
-
-    ike_ping: bytes  #: an IKE_SA_INIT without its SPI
-    tcp_syn: bytes  #: a TCP header without ports, sequence number and checksum
-    dns_query: bytes  #: a DNS message without its id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupRoutes:
-    """The routes through a nexthop group: they go with it, and are put back when it is made again."""
-
-    group: int
-    prefixes: str  #: as ``10.0.0.0/8``, a space between two: ten thousand of them are a value of one object
-    source: IPv4Address | None
-    metric: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configure:
-    """Everything that the prober needs to work on its own."""
-
-    intent: Intent
-    crafted: Crafted
-    vici_socket: str
-    vici: tuple[ViciRequests, ...]
-    routes: tuple[GroupRoutes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TunnelFlags:
-    """What may change of a tunnel without a new configuration."""
-
-    tunnel: TunnelKey
-    child_sa_installed: bool
-    encapsulated: bool
-    drained: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntentUpdate:
-    """The intent in force with other flags: small, as signalled failures must be acted on in milliseconds."""
-
-    generation: int
-    base: int  #: the generation that it changes; refused where another one is in force
-    tunnels: tuple[TunnelFlags, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +101,7 @@ class TunnelMeter:
     """The round trips of one tunnel's probes, since the prober began."""
 
     tunnel: TunnelKey
-    counts: tuple[int, ...]  #: by bucket of meter.RTT_BOUNDS, not cumulative
+    counts: tuple[int, ...]  #: by bucket of actions.RTT_BOUNDS, not cumulative
     total: float  #: seconds
 
 
@@ -161,7 +116,7 @@ class ProberReport:
     groups: tuple[GroupReport, ...]
     findings: tuple[Finding, ...]
     rtt: tuple[TunnelMeter, ...]
-    lateness: tuple[int, ...]  #: wake-ups by bucket of meter.LATENESS_BOUNDS, not cumulative
+    lateness: tuple[int, ...]  #: wake-ups by bucket of actions.LATENESS_BOUNDS, not cumulative
     lateness_total: float  #: seconds
     overflows: int  #: answers that we lost ourselves, to a full socket buffer
     send_errors: int  #: probes that could not be sent
@@ -176,7 +131,7 @@ class FailedOver:
     connection: str
     old: tuple[str, ...]
     new: tuple[str, ...]
-    cause: actions.Cause
+    cause: Cause
     tunnel: TunnelKey | None
     reason: str
     last_heard: float | None
@@ -185,9 +140,6 @@ class FailedOver:
     netlink_acknowledged: float | None  #: None: refused, see GroupReport.error
     suppressed: int
 
-
-PathChanged = actions.PathChanged
-FirstReply = actions.FirstReply
 
 ToProber = Hello | Quit | Configure | IntentUpdate
 ToDaemon = Hello | Accepted | Refused | ProberReport | PathChanged | FailedOver | FirstReply
@@ -253,3 +205,168 @@ def _message(kind: int, body: bytes) -> Message:
     if kind not in KINDS:
         raise ProtocolError(f"unknown kind of message {kind}")
     return decode(KINDS[kind], body)
+
+
+def encode(value: object) -> bytes:
+    """Return the value as compact JSON."""
+    return json.dumps(_plain(value), separators=(",", ":"), allow_nan=False).encode()
+
+
+def decode(kind: type[T], data: bytes) -> T:
+    """Return the value of that type; ProtocolError says what is wrong with the bytes."""
+    try:
+        plain = json.loads(data, parse_constant=_refuse)
+        return typing.cast("T", _reader(kind)(plain))
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise ProtocolError(f"not a {kind.__name__}: {error}") from None
+
+
+def _refuse(constant: str) -> typing.NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _plain(value: Any) -> object:
+    """Return the value in terms of what JSON has."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | frozenset):
+        return [_plain(item) for item in value]
+    if (names := field_names(type(value))) is not None:
+        return {name: _plain(getattr(value, name)) for name in names}
+    return _plain_other(value)
+
+
+def _plain_other(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, IPv4Address | IPv4Interface | IPv4Network):
+        return str(value)
+    if isinstance(value, Mapping):
+        return [[_plain(key), _plain(item)] for key, item in value.items()]
+    raise TypeError(f"a {type(value).__name__} cannot be sent")
+
+
+def _exactly(kind: type) -> _Read:
+    def read(plain: Any) -> Any:
+        if type(plain) is not kind:
+            raise ValueError(f"{plain!r:.40} is no {kind.__name__}")
+        return plain
+
+    return read
+
+
+def _float(plain: Any) -> float:
+    if type(plain) not in (int, float):
+        raise ValueError(f"{plain!r:.40} is no number")
+    return float(plain)
+
+
+def _text(plain: Any) -> str:
+    if type(plain) is not str:
+        raise ValueError(f"{plain!r:.40} is no str")
+    plain.encode()  # half a surrogate pair, which JSON can escape, is a UnicodeEncodeError: a ValueError
+    return plain
+
+
+_READERS: dict[Any, _Read] = {
+    bool: _exactly(bool),
+    int: _exactly(int),
+    str: _text,
+    float: _float,
+    bytes: lambda plain: bytes.fromhex(_text(plain)),
+    type(None): _exactly(type(None)),
+    IPv4Address: lambda plain: IPv4Address(_text(plain)),
+    IPv4Interface: lambda plain: IPv4Interface(_text(plain)),
+    IPv4Network: lambda plain: IPv4Network(_text(plain)),
+}
+
+
+def _reader(kind: Any) -> _Read:
+    """Return the function that reads a value of this type."""
+    if kind not in _READERS:
+        arguments = typing.get_args(kind)
+        _READERS[kind] = _generic(kind, arguments) if arguments else _named(kind)
+    return _READERS[kind]
+
+
+def _generic(kind: Any, arguments: tuple[Any, ...]) -> _Read:
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _optional(arguments)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return _row(tuple, arguments)
+    if origin in (tuple, frozenset):
+        return _sequence(origin, arguments[0])
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping(arguments[0], arguments[1])
+    raise TypeError(f"{kind} cannot be received")
+
+
+def _named(kind: Any) -> _Read:
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _enumerated(kind)
+    if isinstance(kind, type) and issubclass(kind, tuple):  # a NamedTuple
+        return _row(lambda items: kind(*items), tuple(typing.get_type_hints(kind).values()))
+    if isinstance(kind, type) and (names := field_names(kind)) is not None:
+        return _record(kind, names)
+    raise TypeError(f"{kind} cannot be received")
+
+
+def _optional(arguments: tuple[Any, ...]) -> _Read:
+    others = [kind for kind in arguments if kind is not type(None)]
+    if len(others) != 1:
+        raise TypeError(f"a union of {arguments} cannot be received")
+    read = _reader(others[0])
+    return lambda plain: None if plain is None else read(plain)
+
+
+def _sequence(make: Callable[[Any], Any], kind: Any) -> _Read:
+    read = _reader(kind)
+    items = _exactly(list)
+    return lambda plain: make([read(item) for item in items(plain)])
+
+
+def _row(make: Callable[[Any], Any], kinds: tuple[Any, ...]) -> _Read:
+    readers = [_reader(kind) for kind in kinds]
+    exact = _exactly(list)
+
+    def read(plain: Any) -> Any:
+        items = exact(plain)
+        if len(items) != len(readers):
+            raise ValueError(f"{len(items)} items instead of {len(readers)}")
+        return make([read_one(item) for read_one, item in zip(readers, items, strict=True)])
+
+    return read
+
+
+def _mapping(key: Any, item: Any) -> _Read:
+    return _sequence(dict, tuple[key, item])
+
+
+def _enumerated(kind: type[enum.Enum]) -> _Read:
+    # By type too: True is equal to 1.
+    members = {(type(member.value), member.value): member for member in kind}
+
+    def read(plain: Any) -> Any:
+        member = members.get((type(plain), plain))
+        if member is None:
+            raise ValueError(f"{plain!r:.40} is no {kind.__name__}")
+        return member
+
+    return read
+
+
+def _record(kind: type, names: tuple[str, ...]) -> _Read:
+    hints = typing.get_type_hints(kind)
+    readers = {name: _reader(hints[name]) for name in names}
+    exact = _exactly(dict)
+
+    def read(plain: Any) -> Any:
+        fields = exact(plain)
+        if fields.keys() != readers.keys():
+            raise ValueError(f"{kind.__name__} has other fields")
+        return kind(**{name: read_one(fields[name]) for name, read_one in readers.items()})
+
+    return read

@@ -9,16 +9,16 @@ from typing import Final
 from vpnagent.config.values import ProbeMethod, TunnelKey
 from vpnagent.errors import NetlinkError
 from vpnagent.probe import actions
-from vpnagent.probe.actions import Action, SendProbe
+from vpnagent.probe.actions import Action, FirstReply, PathChanged, SendProbe
 from vpnagent.probe.core import Core
 from vpnagent.probe.dns_socket import DnsSocket
 from vpnagent.probe.ike_socket import IkeSockets
 from vpnagent.probe.inbox import Allowance, Noise
-from vpnagent.probe.intent import TunnelIntent
+from vpnagent.probe.intent import Configure, TunnelIntent, ViciRequests
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.kernel import GroupWriter, KernelRequests, Written
 from vpnagent.probe.poller import Poller
-from vpnagent.probe.protocol import Configure, FailedOver, FirstReply, PathChanged, ViciRequests
+from vpnagent.probe.protocol import FailedOver
 from vpnagent.probe.slots import Slots
 from vpnagent.probe.sockets import EchoSocket, ProbeSocket, SynSocket
 from vpnagent.probe.taps import Taps

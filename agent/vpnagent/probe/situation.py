@@ -1,17 +1,203 @@
-"""The tunnels of a domain as they stand together, and what may be done to one of them in view of the others.
+"""The tunnels of a domain together: who is to blame for a silence, what is suspected, what may be done.
 
-The two laws of resetting are here: at most one tunnel is being reset at a time, and never the last one that
-carries anything.
+Nothing is done here, and nobody is asked. ``judge`` reasons from what each tunnel can tell; ``Suspicion``
+says where an inquiry stands; ``Situation`` holds the facts of all tunnels, and the two laws of resetting: at
+most one tunnel is being reset at a time, and never the last one that carries anything.
 """
 
 import enum
+from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address
+from math import inf
 
 from vpnagent.config.values import OnPathDown, TunnelKey
-from vpnagent.probe.blame import Judgement, Witness
 from vpnagent.probe.path import Path
-from vpnagent.probe.remedy import DISTURBING, HELD, UNTOLD, Phase, Remedy
-from vpnagent.probe.suspicion import Suspicion
+from vpnagent.probe.remedy import DISTURBING, HELD, UNTOLD, IkeQuestion, Phase, Remedy
+from vpnagent.record import dataclass
 from vpnagent.selection import PathState
+
+_FRESH = 1.0  #: seconds
+_RECHECK = 2.0  #: seconds between looks whether packets still arrive
+_FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another guess after one that did not help
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """What one tunnel can tell. Only tunnels that could be used, and whose path is not down already."""
+
+    key: TunnelKey
+    silent: bool  #: nothing heard for its detection time
+    quiet: bool  #: a probe was missed since the last reply
+    heard: bool  #: ever
+    own: bool  #: its target answers through this tunnel only
+    returns_on: TunnelKey | None  #: where its replies used to arrive
+    arrives: bool  #: some reply, to whomever, arrived on it just now
+    inbound: bool  #: packets arrived through it while probes went missing
+    full: bool  #: it runs near its bandwidth or packet rate
+    patient: bool  #: its silence was already extended once
+    targets: frozenset[IPv4Address]
+
+
+class Judgement(enum.Enum):
+    """What follows for a silent tunnel."""
+
+    DOWN = "down"
+    EXCUSED = "excused"  #: another tunnel explains it
+    WAIT = "wait"  #: another tunnel may explain it, and will be known in a moment
+    EXTEND = "extend"  #: its inbound direction lives: look for one more detection time
+    CONGESTED = "congested"
+    TARGET = "target"  #: the target does not answer
+    ASK = "ask"  #: ask the IKE daemons
+
+
+def judge(
+    witnesses: Sequence[Witness], untold: Collection[TunnelKey], *, disturbed: bool
+) -> dict[TunnelKey, Judgement]:
+    """Return a judgement for every silent tunnel: pure reasoning on what each sent and where it was heard.
+
+    A probe out of tunnel *i* whose reply arrives on tunnel *j* proves *out i* and *in j*. So the silence of
+    *i* is explained by the death of *j*, if that is where its replies used to arrive and nothing arrives
+    there any more. What is silent without such an explanation is dead itself, if its target is known to live:
+    because the target can be reached through this tunnel only (it is the tunnel's own end), or because
+    another tunnel hears it. If nobody hears it, it may be the target that is dead: then packets of others
+    that still arrive through the tunnel acquit it, and else its IKE daemon, and those of all who fell silent
+    with it, are asked.
+
+    ``untold`` are dead tunnels on which the peer may still return everything; ``disturbed`` means that a
+    tunnel is being reset or tried, so that return traffic may go anywhere for a moment.
+    """
+    return {w.key: _judge(w, witnesses, untold, disturbed) for w in witnesses if w.silent}
+
+
+def _judge(
+    silent: Witness, witnesses: Sequence[Witness], untold: Collection[TunnelKey], disturbed: bool
+) -> Judgement:
+    if silent.inbound and silent.full:
+        return Judgement.CONGESTED
+    if not silent.own and (disturbed or silent.returns_on in untold):
+        return Judgement.EXCUSED
+    if not silent.own and (judgement := _explained(silent, witnesses)) is not None:
+        return judgement
+    if not _target_lives(silent, witnesses):
+        return Judgement.TARGET if silent.inbound else Judgement.DOWN if silent.own else Judgement.ASK
+    if silent.inbound and not silent.patient:
+        return Judgement.EXTEND
+    return Judgement.DOWN
+
+
+def _explained(silent: Witness, witnesses: Sequence[Witness]) -> Judgement | None:
+    """Return what follows if the tunnel on which the replies used to arrive explains the silence."""
+    other = next((w for w in witnesses if w.key == silent.returns_on), None)
+    if other is None or other is silent or not other.quiet or other.arrives:
+        return None
+    return Judgement.EXCUSED if other.silent else Judgement.WAIT
+
+
+def _target_lives(silent: Witness, witnesses: Sequence[Witness]) -> bool:
+    """Whether somebody hears the target just now, or nobody ever did, so that nothing is known of it.
+
+    Tunnels with targets of their own cannot hear each other's, but that all of those died together with
+    packets still arriving is less likely than that their cloud ends stopped answering.
+    """
+    if silent.own:
+        return any(not w.quiet and w.heard for w in witnesses)
+    if not any(w.heard for w in witnesses):
+        return True
+    return any(not w.quiet and w.heard and not w.targets.isdisjoint(silent.targets) for w in witnesses)
+
+
+class SuspicionStage(enum.Enum):
+    """Where the suspicion stands."""
+
+    CLEAR = "clear"
+    FOREWARNED = "forewarned"
+    ASKING = "asking"
+    TARGET = "target"
+
+
+class Suspicion:
+    """What is suspected when all tunnels of a domain went silent together: one of them, or the target.
+
+        CLEAR -> FOREWARNED -> ASKING -> CLEAR, and a tunnel is blamed: ``recovery`` begins
+          |                                | nothing improved
+          +-- packets still arrive ---> TARGET -> CLEAR, when something is heard or missed
+
+    FOREWARNED: the IKE daemons are asked ahead of the verdict. ASKING: they are asked. TARGET: the target is
+    probably dead.
+
+    Blaming on no more than where replies used to arrive is a guess. One that did not help is not repeated
+    before a time that doubles with each such failure.
+    """
+
+    __slots__ = ("_blocked_until", "_failures", "_question", "answered", "asked", "culprit", "stage", "until")
+
+    def __init__(self) -> None:
+        self.clear()
+        self._failures = 0
+        self._blocked_until = -inf
+
+    def clear(self) -> None:
+        """Something was heard: all is open again."""
+        self.stage = SuspicionStage.CLEAR
+        self.culprit: TunnelKey | None = None
+        self.asked: frozenset[TunnelKey] = frozenset()
+        self.answered: set[TunnelKey] = set()
+        self._question: IkeQuestion | None = None
+        self.until = inf
+
+    def ask(self, culprit: TunnelKey | None, suspects: frozenset[TunnelKey], now: float, rtt: float) -> None:
+        """The IKE daemons of ``suspects`` are being asked; without a culprit, ahead of a verdict."""
+        self.stage = SuspicionStage.FOREWARNED if culprit is None else SuspicionStage.ASKING
+        self.culprit, self.asked, self.answered = culprit, suspects, set()
+        self._question = IkeQuestion.at(now, rtt)
+        self.until = self._question.again
+
+    def accuse(self, culprit: TunnelKey, now: float) -> None:
+        """The verdict is due of which this was the warning: what was asked need not be asked again."""
+        self.stage = SuspicionStage.ASKING
+        self.culprit = culprit
+        if self.until == inf or self.asked <= self.answered:
+            self.until = now
+
+    def stale(self, now: float) -> bool:
+        """Whether the question was asked too long ago to be of use."""
+        return self._question is None or now > self._question.until + _FRESH
+
+    def repeat(self, now: float) -> frozenset[TunnelKey]:
+        """Return whom to ask again; nobody: it has been waited long enough."""
+        question = self._question
+        if question is None or now >= question.until or self.asked <= self.answered:
+            self.until = inf
+            return frozenset()
+        self.until = question.until
+        return self.asked - self.answered
+
+    def answer(self, tunnel: TunnelKey, now: float) -> None:
+        """A tunnel's IKE daemon answered."""
+        if self.stage in (SuspicionStage.ASKING, SuspicionStage.FOREWARNED) and tunnel in self.asked:
+            self.answered.add(tunnel)
+            if self.asked <= self.answered:
+                self.until = now
+
+    def may_guess(self, now: float) -> bool:
+        """Whether another guess is allowed."""
+        return now >= self._blocked_until
+
+    def helped(self) -> None:
+        """A tunnel was heard: the guess was right."""
+        self._failures = 0
+        self.clear()
+
+    def failed(self, now: float) -> None:
+        """Nothing improved: the guess was wrong."""
+        self._blocked_until = now + min(_FIRST_BLOCK * 2.0 ** min(self._failures, 30), _LONGEST_BLOCK)
+        self._failures += 1
+
+    def suspect_target(self, now: float) -> None:
+        """The target is probably dead."""
+        self.clear()
+        self.stage = SuspicionStage.TARGET
+        self.until = now + _RECHECK
 
 
 class Permit(enum.Enum):
@@ -23,7 +209,7 @@ class Permit(enum.Enum):
 
 
 class Situation:
-    """Facts only; changed by ``Domain``."""
+    """The tunnels of a domain as they stand together: facts only; changed by ``Domain``."""
 
     __slots__ = ("hashed", "judged", "paths", "policies", "remedies", "suspicion")
 

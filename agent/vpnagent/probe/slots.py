@@ -6,9 +6,8 @@ from ipaddress import IPv4Address
 from vpnagent.config.values import ProbeMethod, TunnelKey
 from vpnagent.probe import sockets
 from vpnagent.probe.dns import DnsQuery
-from vpnagent.probe.intent import TunnelIntent
+from vpnagent.probe.intent import Configure, Crafted, TunnelIntent
 from vpnagent.probe.interfaces import Interfaces
-from vpnagent.probe.protocol import Configure, Crafted
 from vpnagent.probe.sockets import Expected, ProbeSocket, Slot
 from vpnagent.probe.tcp_syn import Syn
 

@@ -1,14 +1,18 @@
-"""From what changed to what is written and told: selection, the group writes, and the failover's story.
+"""From the paths as they are to what is written and told: selection, group writes, failovers, findings.
 
-The writes come first in every answer. What is told is bounded: a tunnel or connection that flaps is reported
-a few times, then now and then with the number of changes that were left out.
+``Switchover`` answers a change: the writes come first, then what is told, and that is bounded: a tunnel or
+connection that flaps is reported a few times, then now and then with the number of changes that were left
+out. ``path_report`` and ``findings`` tell how a path stands, whenever they are asked; they decide nothing.
 """
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import NamedTuple
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.finding import Finding, Severity
 from vpnagent.probe.actions import (
+    BLAMELESS,
     Action,
     Cause,
     CoreEvent,
@@ -16,18 +20,74 @@ from vpnagent.probe.actions import (
     FirstReply,
     GroupAction,
     PathChanged,
+    PathReport,
     TrafficMoved,
     WriteGroup,
 )
-from vpnagent.probe.budget import Budget
-from vpnagent.probe.groups import Groups
-from vpnagent.probe.intent import Intent
-from vpnagent.probe.outbox import PathTransition, Trigger
-from vpnagent.probe.outlook import blameless
+from vpnagent.probe.intent import Intent, Member
+from vpnagent.probe.measures import Budget, PathTransition, Trigger
 from vpnagent.probe.path import Path
-from vpnagent.selection import Verdict
+from vpnagent.probe.remedy import HELD, Phase, Remedy
+from vpnagent.selection import PathState, Verdict, select_shared
 
 _BURST, _EVERY = 10, 10.0  #: reports of one kind and subject: at once, and seconds between further ones
+
+
+class Groups:
+    """What each nexthop group should hold: selection applied to the intent and the paths as they are.
+
+    Stickiness needs memory: the members that a group has now are one of selection's arguments. They are kept
+    here, begin as the kernel has them, and change only by ``reselect``.
+    """
+
+    __slots__ = ("_carrying", "_intent", "_members")
+
+    def __init__(self, intent: Intent) -> None:
+        keys = {t.nexthop_id: t.key for t in intent.tunnels()}
+        self._carrying: dict[int, tuple[TunnelKey, ...]] = {
+            g.id: tuple(keys[id_] for id_, _ in g.members if id_ in keys) for g in intent.groups
+        }
+        self._members: dict[int, tuple[Member, ...]] = {}
+        self._intent = intent
+
+    @property
+    def members(self) -> Mapping[int, tuple[Member, ...]]:
+        """What each group should hold; empty: it should not exist."""
+        return self._members
+
+    @property
+    def selected(self) -> dict[str, tuple[str, ...]]:
+        """By connection, the names of the tunnels that carry its traffic, in the order of the file."""
+        carrying = {key for keys in self._carrying.values() for key in keys}
+        return {
+            c.name: tuple(t.key.tunnel for t in c.tunnels if t.key in carrying)
+            for c in self._intent.connections
+        }
+
+    def replace_intent(self, intent: Intent) -> None:
+        """Groups that stay keep their members until ``reselect``; new ones begin as they are told."""
+        begun = Groups(intent)._carrying
+        known = {t.key for t in intent.tunnels()}
+        for id_, keys in self._carrying.items():
+            if id_ in begun:
+                begun[id_] = tuple(key for key in keys if key in known)
+        self._carrying = begun
+        self._members = {id_: members for id_, members in self._members.items() if id_ in begun}
+        self._intent = intent
+
+    def reselect(self, verdicts: Mapping[TunnelKey, Verdict]) -> list[int]:
+        """Choose anew; return the groups that changed, or were never chosen before."""
+        connections = {c.name: c for c in self._intent.connections}
+        changed = []
+        for group in self._intent.groups:
+            sharing = [connections[name] for name in group.connections]
+            chosen = select_shared(sharing, verdicts, self._carrying[group.id])
+            members = tuple(sorted((t.nexthop_id, t.weight) for t in chosen))
+            self._carrying[group.id] = tuple(t.key for t in chosen)
+            if self._members.get(group.id) != members:
+                self._members[group.id] = members
+                changed.append(group.id)
+        return changed
 
 
 class Decision(NamedTuple):
@@ -179,3 +239,131 @@ def _pick(
             if why.tunnel in tunnels:
                 return why
     return next(iter(causes), _Why(Cause.START, None, "start of the prober", None))
+
+
+def limit_finding(path: Path) -> Finding:
+    """Return what is to be said of a path's target that answers no more than so many probes."""
+    limit = path.limit
+    return Finding(
+        code="ProbeTargetLimits",
+        subject=str(path.schedule.usual.address),
+        severity=Severity.WARNING,
+        text=(
+            f"answers about {limit.rate:.0f} probes a second, whoever asks: asked {limit.slower} times more "
+            f"slowly, so a dead path is noticed after {path.detection_time:.2g} s"
+        ),
+        hint="raise its limit for this gateway, name another target, or lengthen probe.interval",
+    )
+
+
+def blameless(path: Path) -> bool:
+    """Whether the path is degraded by what is not its own fault, so that no other would be better."""
+    if path.state is PathState.ELSEWHERE:
+        return True
+    blamed = path.detector.cause not in BLAMELESS
+    return path.state is PathState.DEGRADED and not blamed
+
+
+def path_report(path: Path, remedy: Remedy) -> PathReport:
+    """Return what is known of one path."""
+    detector, window = path.detector, path.window
+    resting = remedy.phase in (Phase.RESTING, Phase.DISPLACED)
+    return PathReport(
+        tunnel=path.key,
+        state=detector.state,
+        cause=detector.cause,
+        reason=detector.reason,
+        since=detector.since,
+        congested=detector.state is PathState.DEGRADED and detector.cause is Cause.CONGESTION,
+        rtt=window.mean_rtt,
+        loss_ratio=window.loss_ratio,
+        last_heard=detector.last_heard,
+        target=path.schedule.usual.address,
+        sent=window.totals.sent,
+        answered=window.totals.answered,
+        lost=window.totals.lost,
+        hold_down_ends=detector.hold_down.ends,
+        held=remedy.phase in HELD,
+        trial=remedy.phase in (Phase.INITIATING, Phase.PROBING),
+        failed_trials=remedy.trials if remedy.phase in HELD else None,
+        next_trial=remedy.until if resting and remedy.until < inf else None,
+        proven=path.evidence.proven_at,
+        waiting_for_peer=remedy.phase in (Phase.WAITING, Phase.RETURNED),
+    )
+
+
+def findings(path: Path, remedy: Remedy) -> list[Finding]:
+    """Return what is wrong with one path, and what can be done."""
+    detector = path.detector
+    if path.signals.usable and path.intent.dscp and not path.marked and path.alive:
+        text = f"probes with DSCP {path.intent.dscp} are not answered, unmarked ones are: they go unmarked"
+        hint = "a provider or firewall on the way drops marked packets: let them pass, or set probe.dscp: 0"
+        return [_finding(path, "ProbeMarkDropped", Severity.INFO, text, hint)]
+    if path.signals.usable and detector.state in _UNKNOWN:
+        code, hint = _UNKNOWN[detector.state]
+        return [_finding(path, code, Severity.WARNING, detector.reason, hint)]
+    if not path.signals.usable or detector.state not in (PathState.DOWN, PathState.DEGRADED):
+        return [_left_down(path, remedy)] if remedy.phase in HELD else []
+    if detector.state is PathState.DOWN:
+        return [_down(path, remedy)]
+    code, hint = _DEGRADED.get(detector.cause, _DEGRADED[Cause.QUALITY])
+    return [_finding(path, code, Severity.WARNING, detector.reason, hint)]
+
+
+_UNKNOWN = {
+    PathState.UNPROBED: (
+        "PathUnprobed",
+        "nothing is known of the path: see whether a packet filter drops what the gateway itself sends, and "
+        "whether it has the source address of its probes",
+    ),
+    PathState.ELSEWHERE: (
+        "HeardElsewhere",
+        "the cloud, or the network behind it, returns to this gateway by another line: see its routes",
+    ),
+}
+_DEGRADED = {
+    Cause.QUALITY: ("PathDegraded", "look at the line between here and the tunnel's remote address"),
+    Cause.CONGESTION: (
+        "TunnelFull",
+        "traffic is near the purchased bandwidth or packet rate: shape it, or buy more",
+    ),
+    Cause.TARGET: (
+        "ProbeTargetSilent",
+        "see whether the probe target is up and answers; a second target would outvote it",
+    ),
+    Cause.FILTERED: (
+        "ProbeRepliesFiltered",
+        "the tunnel works; let ICMP echo replies in by its interface: nft list ruleset (input and prerouting "
+        "chains, fib ... oif missing drop), nft monitor trace; sysctl net.ipv4.conf.all.rp_filter and that "
+        "of the interface: 0, or 2 (loose)",
+    ),
+    Cause.RETURN: (
+        "ReturnPathDead",
+        "the cloud still answers through a dead tunnel; its own detection moves it",
+    ),
+}
+
+
+def _down(path: Path, remedy: Remedy) -> Finding:
+    if remedy.phase in HELD:
+        return _left_down(path, remedy)
+    text = f"path down: {path.detector.reason}"
+    hint = "see whether the tunnel's remote address is reachable and lets ESP through"
+    if remedy.phase in (Phase.WAITING, Phase.RETURNED):
+        text += "; SAs kept; return path: waiting for the cloud"
+        hint = "the peer's IKE daemon is silent as well: look at the line to the tunnel's remote address"
+    elif remedy.phase in (Phase.KEPT, Phase.WANTED):
+        text += "; its IKE_SA is kept"
+    return _finding(path, "PathDown", Severity.CRITICAL, text, hint)
+
+
+def _left_down(path: Path, remedy: Remedy) -> Finding:
+    text = (
+        f"left down: {path.detector.reason}, while its IKE daemon lives; trials failed: {remedy.trials or 0}"
+    )
+    hint = "ESP or UDP port 4500 does not come through: look at firewalls between here and the remote address"
+    return _finding(path, "TunnelLeftDown", Severity.WARNING, text, hint)
+
+
+def _finding(path: Path, code: str, severity: Severity, text: str, hint: str) -> Finding:
+    return Finding(code=code, subject=str(path.key), severity=severity, text=text, hint=hint)

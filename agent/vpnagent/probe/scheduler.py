@@ -4,26 +4,29 @@ Facts and time are passed on to those whom they concern. A stall of this process
 that was due is dealt with late, and all paths are told.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from heapq import heappop, heappush
 from ipaddress import IPv4Address
 from math import inf
+from typing import Generic, TypeVar
 
 from vpnagent.config.values import Forwarding, TunnelKey
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.detector import StateChange
 from vpnagent.probe.domain import Domain
+from vpnagent.probe.evidence import TargetLimit
 from vpnagent.probe.intent import Intent, TunnelIntent
-from vpnagent.probe.outbox import Outbox, PathTransition
+from vpnagent.probe.measures import Outbox, PathTransition
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import Remedy
-from vpnagent.probe.schedule import Timetable
-from vpnagent.probe.target_limit import TargetLimit
 from vpnagent.selection import PathState
+
+K = TypeVar("K", bound=Hashable)
 
 _STALLED = 0.25  #: of the shortest interval: a wake-up that much late is a stall of our own
 
 
-class Board:
+class Scheduler:
     """Everything that has a deadline."""
 
     __slots__ = (
@@ -265,3 +268,39 @@ def _sharing(intent: Intent) -> Iterator[frozenset[str]]:
         sets = [s for s in sets if s not in touched]
         sets.append(frozenset().union(*touched))
     yield from (s for s in sets if s)
+
+
+class Timetable(Generic[K]):
+    """What is due when; a heap whose outdated entries are dropped when they come up."""
+
+    __slots__ = ("_due", "_entries", "_heap")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, K]] = []
+        self._due: dict[K, float] = {}
+        self._entries = 0  #: ever made: entries due at the same time come out in the order they went in
+
+    def set(self, what: K, due: float) -> None:
+        """``what`` is due then and not as was said before; infinite: not at all."""
+        if self._due.get(what, inf) != due:
+            self._due[what] = due
+            if due != inf:
+                self._entries += 1
+                heappush(self._heap, (due, self._entries, what))
+
+    def deadline(self) -> float:
+        """When the first is due; infinite if none is."""
+        heap, due = self._heap, self._due
+        while heap and due.get(heap[0][2]) != heap[0][0]:
+            heappop(heap)
+        return heap[0][0] if heap else inf
+
+    def pop(self, now: float) -> K | None:
+        """Take out the first that is due, or return None."""
+        heap, due = self._heap, self._due
+        while heap and heap[0][0] <= now:
+            at, _, what = heappop(heap)
+            if due.get(what) == at:
+                del due[what]
+                return what
+        return None
