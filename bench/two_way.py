@@ -27,8 +27,8 @@ from tests.native.stream import Arrivals, Stream
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, inside, ip, two_tunnels
 
 from vpnagent.config.values import OnPathDown
+from vpnagent.probe.ike_daemons import Frames, framed
 from vpnagent.probe.intent import Configure, ViciRequests
-from vpnagent.probe.vici_message import Frames, framed
 
 RHYTHM = Rhythm(0.1, 3)
 TARGETS = ((False, "tunnel targets", 1.15, 1.4), (True, "shared targets", 1.3, 1.8))  #: shared, p50, p99

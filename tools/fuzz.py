@@ -40,7 +40,7 @@ with atheris.instrument_imports(include=["vpnagent"]) if HERE in sys.argv else c
     from vpnagent.events.store import Store
     from vpnagent.netlink import message, nft
     from vpnagent.netlink.socket import UNREADABLE
-    from vpnagent.probe import dns, icmp, ike_ping, netlink_message, tcp_syn, vici_message
+    from vpnagent.probe import ike_daemons, netlink_message, packets
     from vpnagent.probe.lifecycle import StateFile
     from vpnagent.probe.protocol import Assembler
     from vpnagent.routing import dumps, ways
@@ -112,9 +112,9 @@ def _folder() -> str:
 def of_vici(data: bytes) -> None:
     """What charon sends the prober."""
     with contextlib.suppress(ValueError):
-        for packet in vici_message.Frames().feed(data):
-            vici_message.failure(packet)
-    vici_message.failure(data)
+        for packet in ike_daemons.Frames().feed(data):
+            ike_daemons.failure(packet)
+    ike_daemons.failure(data)
 
 
 def of_netlink(data: bytes) -> None:
@@ -132,11 +132,11 @@ def of_netlink(data: bytes) -> None:
 
 def of_replies(data: bytes) -> None:
     """A packet that passed a probe's socket."""
-    icmp.Echo(0x1234, NONCE).reply(data)
-    dns.id_of(data)
-    dns.answers(data, QUESTION)
-    tcp_syn.answered(data)
-    ike_ping.answered(data)
+    packets.Echo(0x1234, NONCE).reply(data)
+    packets.dns_id(data)
+    packets.dns_answers(data, QUESTION)
+    packets.syn_answered(data)
+    ike_daemons.ike_answered(data)
 
 
 def of_firewall(data: bytes) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.drill.capture_filter import MARK, MOST_PEERS, SNAP, program
-from vpnagent.probe.icmp import Echo
+from vpnagent.probe.packets import Echo
 
 PEERS = [IPv4Address("203.0.113.1"), IPv4Address("203.0.113.2")]
 MARKED = 0xCAFE0001

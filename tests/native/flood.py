@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, inside, ip
 
-from vpnagent.probe.packet import checksum, words
+from vpnagent.probe.packets import checksum, words
 
 LAN, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
 FLAT_OUT = 10_000_000  #: packets a second: more than any machine sends

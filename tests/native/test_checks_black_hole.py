@@ -30,7 +30,7 @@ from vpnagent.checks.large_packets import BRIEF, PATIENT, large_packets
 from vpnagent.checks.observation import LargePackets
 from vpnagent.config.values import Config
 from vpnagent.finding import Finding, Severity
-from vpnagent.probe.icmp import ECHO_REQUEST
+from vpnagent.probe.packets import ECHO_REQUEST
 
 if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)

@@ -11,9 +11,8 @@ import pytest
 from tests.native.prober_process import CRAFTED, KEYS, tunnel_intent, until
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, inside, two_tunnels
 
-from vpnagent.probe.ike_socket import IkeSockets
-from vpnagent.probe.inbox import Allowance
-from vpnagent.probe.poller import Poller
+from vpnagent.probe.ike_daemons import IkeSockets
+from vpnagent.probe.inbox import Allowance, Poller
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces")
 

@@ -24,13 +24,12 @@ from tests.native.test_prober import Requests, all_up, answered, running, states
 from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, inside, ip, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
-from vpnagent.probe import dns
+from vpnagent.probe import packets
 from vpnagent.probe.actions import PathChanged
-from vpnagent.probe.inbox import Allowance, Inbox
+from vpnagent.probe.inbox import Allowance, Inbox, attach
 from vpnagent.probe.intent import ProbeTarget
-from vpnagent.probe.packet import MOST_RANGES, between
+from vpnagent.probe.packets import MOST_RANGES, between
 from vpnagent.probe.shell import RENEWAL
-from vpnagent.probe.socket_filter import attach
 from vpnagent.selection import PathState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")
@@ -219,7 +218,7 @@ def test_the_largest_filter_and_its_successor_fit_where_there_is_the_least_room(
             Path("/proc/sys/net/core/optmem_max").write_text("20480")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for first in (0, 1_000_000):
-                attach(sock, dns.answers_filter({53}, 64, between(addresses(first), addresses(first))))
+                attach(sock, packets.dns_filter({53}, 64, between(addresses(first), addresses(first))))
 
     inside(world.gw, fit)
 

@@ -10,10 +10,10 @@ from tests.native.prober_process import configure, tunnel_intent
 
 from vpnagent.probe.actions import TerminateTunnel
 from vpnagent.probe.core import Core
+from vpnagent.probe.inbox import Poller
 from vpnagent.probe.intent import ViciRequests
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.kernel import KernelRequests
-from vpnagent.probe.poller import Poller
 from vpnagent.probe.shell import Shell
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: raw sockets")

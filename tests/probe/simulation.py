@@ -20,9 +20,9 @@ from ipaddress import IPv4Address
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
 from vpnagent.probe import actions
 from vpnagent.probe.core import Core
+from vpnagent.probe.inbox import GRACE
 from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits, ProbeTarget, TunnelIntent
 from vpnagent.probe.prober import SLACK
-from vpnagent.probe.tap import GRACE
 
 SHARED = IPv4Address("172.16.0.10")
 SECOND = IPv4Address("172.16.0.11")

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.probe.icmp import Echo
-from vpnagent.probe.packet import NETWORK, checksum, words
+from vpnagent.probe.packets import NETWORK, Echo, checksum, words
 
 slots = st.integers(0, 2**32 - 1)
 sequences = st.integers(0, 2**32 - 1)

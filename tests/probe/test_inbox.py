@@ -3,9 +3,9 @@
 import socket
 import time
 
-from vpnagent.probe.inbox import Allowance, Inbox, Noise
-from vpnagent.probe.packet import REJECT, assembled
-from vpnagent.probe.socket_filter import attach
+from vpnagent.probe.inbox import Allowance, Inbox, attach
+from vpnagent.probe.packets import REJECT, assembled
+from vpnagent.probe.shell import Noise
 
 SMALL = 16 * 1024  #: bytes of buffer
 

@@ -1,6 +1,6 @@
 """A blind forger is believed by nobody: one hit is a doubt, and a live path is never doubted."""
 
-from vpnagent.probe.outstanding import LATEST, MOST, STEADY, Outstanding, Unproven
+from vpnagent.probe.slots import LATEST, MOST, STEADY, Outstanding, Unproven
 
 TUNNEL, OTHER, LAN = 7, 8, 3  # indexes of interfaces
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.probe.test_icmp import run_filter
 
-from vpnagent.probe import packet as packets
-from vpnagent.probe.packet import MOST_RANGES, between, filter_program
+from vpnagent.probe import packets
+from vpnagent.probe.packets import MOST_RANGES, between, filter_program
 
 addresses = st.integers(0, 2**32 - 1).map(lambda number: number.to_bytes(4))
 HERE = bytes([10, 1, 0, 1])

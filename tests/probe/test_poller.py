@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vpnagent.probe.poller import Poller
+from vpnagent.probe.inbox import Poller
 
 
 @pytest.fixture

@@ -10,4 +10,4 @@ def test_no_other_module_attaches_a_filter() -> None:
     attaching = [
         path.name for path in PACKAGE.rglob("*.py") if re.search(r"ATTACH_FILTER|\"@HP\"", path.read_text())
     ]
-    assert attaching == ["socket_filter.py"]
+    assert attaching == ["inbox.py"]

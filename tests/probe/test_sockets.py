@@ -4,8 +4,8 @@ import pytest
 from tests.probe.test_icmp import run_filter
 from tests.probe.test_packet import packet
 
-from vpnagent.probe.packet import filter_program
-from vpnagent.probe.sockets import Expected, Slot
+from vpnagent.probe.packets import filter_program
+from vpnagent.probe.slots import Expected, Slot
 
 HERE, ELSEWHERE = bytes([10, 1, 0, 1]), bytes([10, 1, 0, 2])
 TARGET, OTHER = bytes([172, 16, 0, 10]), bytes([172, 16, 0, 11])

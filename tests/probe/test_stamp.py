@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.probe.stamp import ReceiveTime
+from vpnagent.probe.inbox import ReceiveTime
 
 MS = 1_000_000
 S = 1_000 * MS

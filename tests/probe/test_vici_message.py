@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vici.protocol import Message, Packet
 
-from vpnagent.probe.vici_message import Frames, failure, framed
+from vpnagent.probe.ike_daemons import Frames, failure, framed
 
 
 def answer(values: dict[str, object]) -> bytes:

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from vici.protocol import Message, Packet
 
-from vpnagent.probe import vici_stream
-from vpnagent.probe.poller import Poller
-from vpnagent.probe.vici_message import Frames, framed
-from vpnagent.probe.vici_stream import ViciStreams
+from vpnagent.probe import ike_daemons
+from vpnagent.probe.ike_daemons import Frames, ViciStreams, framed
+from vpnagent.probe.inbox import Poller
 
 YES = bytes([Packet.CMD_RESPONSE]) + bytes(Message.serialize({"success": "yes"}))
 NO = bytes([Packet.CMD_RESPONSE]) + bytes(Message.serialize({"success": "no", "errmsg": "not found"}))
@@ -175,9 +174,9 @@ def test_a_charon_that_never_answers_fails_the_request_in_the_end(
 ) -> None:
     told: list[str | None] = []
     charon.ask((b"terminate",), told.append, now=0.0)
-    charon.tidy(vici_stream.DEADLINE - 1)
+    charon.tidy(ike_daemons.DEADLINE - 1)
     assert told == []
-    charon.tidy(vici_stream.DEADLINE)
+    charon.tidy(ike_daemons.DEADLINE)
     assert told == ["charon: no answer within 60 s"]
 
 

@@ -18,7 +18,7 @@ from vpnagent.checks.black_hole import MOST_TARGETS, SMALL, sizes, targets
 from vpnagent.checks.observation import LargePackets
 from vpnagent.checks.path_mtu import forbid_fragments, known_mtu
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.probe.icmp import Echo
+from vpnagent.probe.packets import Echo
 from vpnagent.probe.sockets import raw_socket
 
 BRIEF: Final = (0.4, 0.3, 0.3)  #: seconds after each round of requests; a size is sent in each until answered

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from vpnagent.drill.capture_filter import SNAP, Packet, program
-from vpnagent.probe.packet import REJECT, assembled
-from vpnagent.probe.socket_filter import attach
+from vpnagent.probe.inbox import attach
+from vpnagent.probe.packets import REJECT, assembled
 
 _ETH_P_ALL: Final = 3  #: what leaves is shown to those who ask for everything only
 _PACKET_OUTGOING: Final = 4

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
-from vpnagent.probe.packet import assembled
+from vpnagent.probe.packets import assembled
 
 SNAP: Final = 96  #: octets
-MARK: Final = 16  #: where `probe.icmp` puts the slot, in octets from the end of the IP header
+MARK: Final = 16  #: where `probe.packets` puts the slot, in octets from the end of the IP header
 MOST_PEERS: Final = 32  #: a jump reaches 255 instructions
 
 ICMP: Final = 1

@@ -16,7 +16,8 @@ from typing import Final
 
 from vpnagent.drill.ledger import Ledger
 from vpnagent.probe.inbox import Allowance
-from vpnagent.probe.sockets import EchoSocket, Expected, Slot, egress
+from vpnagent.probe.slots import Expected, Slot, egress
+from vpnagent.probe.sockets import EchoSocket
 
 BURST: Final = 256  #: packets that are taken at once, and as many in ``LATE``
 LATE: Final = 0.02  #: seconds; what was to be sent earlier than this is left out

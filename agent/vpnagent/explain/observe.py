@@ -24,7 +24,7 @@ from vpnagent.errors import NetlinkError
 from vpnagent.explain.catalogue import Catalogue, catalogue_of
 from vpnagent.explain.seen import Answer, NoRoute, Outcome, Route, Seen
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
-from vpnagent.probe.icmp import ECHO_REPLY, Echo
+from vpnagent.probe.packets import ECHO_REPLY, Echo
 from vpnagent.routing import dumps, ways
 from vpnagent.routing.dumps import LinkRow
 

@@ -2,11 +2,11 @@
 
 from vpnagent.errors import NetlinkError
 from vpnagent.probe.core import Core
+from vpnagent.probe.inbox import Poller
 from vpnagent.probe.intent import Intent, outer_name
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.kernel import KernelEvents, KernelRequests
 from vpnagent.probe.netlink_message import NexthopGone, NexthopObject
-from vpnagent.probe.poller import Poller
 
 
 class Links:

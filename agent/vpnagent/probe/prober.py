@@ -14,12 +14,12 @@ from math import inf
 from vpnagent.errors import NetlinkError
 from vpnagent.probe.actions import LATENESS_BOUNDS, Histogram
 from vpnagent.probe.core import Core
+from vpnagent.probe.inbox import Poller
 from vpnagent.probe.intent import Configure, Intent, IntentUpdate, with_addresses, with_flags
 from vpnagent.probe.journal import say
 from vpnagent.probe.kernel import KernelRequests
 from vpnagent.probe.lifecycle import StateFile
 from vpnagent.probe.links import Links
-from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import (
     VERSION,
     Accepted,

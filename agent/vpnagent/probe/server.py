@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from vpnagent import own_files
-from vpnagent.probe.poller import Poller
+from vpnagent.probe.inbox import Poller
 from vpnagent.probe.protocol import DATAGRAM, VERSION, Assembler, Hello, Message, ProtocolError, datagrams
 
 EVENTS = 512  #: kept while nobody reads

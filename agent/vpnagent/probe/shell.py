@@ -11,18 +11,14 @@ from vpnagent.errors import NetlinkError
 from vpnagent.probe import actions
 from vpnagent.probe.actions import Action, FirstReply, PathChanged, SendProbe
 from vpnagent.probe.core import Core
-from vpnagent.probe.dns_socket import DnsSocket
-from vpnagent.probe.ike_socket import IkeSockets
-from vpnagent.probe.inbox import Allowance, Noise
+from vpnagent.probe.ike_daemons import IkeSockets, OnAnswer, ViciStreams
+from vpnagent.probe.inbox import Allowance, Poller, Taps
 from vpnagent.probe.intent import Configure, TunnelIntent, ViciRequests
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.kernel import GroupWriter, KernelRequests, Written
-from vpnagent.probe.poller import Poller
 from vpnagent.probe.protocol import FailedOver
-from vpnagent.probe.slots import Slots
-from vpnagent.probe.sockets import EchoSocket, ProbeSocket, SynSocket
-from vpnagent.probe.taps import Taps
-from vpnagent.probe.vici_stream import OnAnswer, ViciStreams
+from vpnagent.probe.slots import ProbeSocket, Slots
+from vpnagent.probe.sockets import DnsSocket, EchoSocket, SynSocket
 
 ProberEvent = PathChanged | FailedOver | FirstReply
 
@@ -40,6 +36,30 @@ _SOCKETS: dict[ProbeMethod, Callable[[], ProbeSocket]] = {
     ProbeMethod.TCP: SynSocket,
     ProbeMethod.DNS: DnsSocket,
 }
+
+
+class Noise:
+    """How much of what passes the filters is no answer: beyond ``QUIET`` it is not worth a wake-up."""
+
+    QUIET: Final = 1000.0  #: packets a second
+    LOOK: Final = 0.01  #: seconds between looks
+
+    __slots__ = ("_at", "_level", "over")
+
+    def __init__(self) -> None:
+        self._at = self._level = 0.0
+        self.over = inf  #: when to look again; infinite: it is quiet
+
+    def take(self, packets: int, now: float) -> None:
+        """So many packets were no answers; ``now`` is monotonic seconds."""
+        level = max(0.0, self._level - (now - self._at) * self.QUIET) + packets
+        self._level = min(level, self.QUIET)
+        self._at = now
+        self.over = now + self.LOOK if self._level > self.QUIET * self.LOOK else inf
+
+    def heard(self, now: float) -> bool:
+        """Whether to look every now and then only."""
+        return now < self.over < inf
 
 
 class Shell:
@@ -151,7 +171,9 @@ class Shell:
 
     def tap(self, core: Core, now: float) -> None:
         """Look at the interfaces while the core misses something; to be called before probes are sent."""
-        self._taps.want(self._sockets.get(ProbeMethod.ICMP), wanted=core.doubtful(), now=now)
+        sock = self._sockets.get(ProbeMethod.ICMP)
+        make = sock.tap if isinstance(sock, EchoSocket) else None
+        self._taps.want(make, wanted=core.doubtful(), now=now)
 
     @property
     def due(self) -> float:
