@@ -15,7 +15,7 @@ from lab.namespace import Namespace
 from vici.exception import CommandException  # type: ignore[attr-defined]
 from vici.session import Session
 
-What = Literal["child", "ike"]
+SaKind = Literal["child", "ike"]
 PROGRAM = "/usr/sbin/charon-systemd"
 SNIPPET = Path(__file__).parents[1] / "strongswan" / "vpnagent.conf"
 
@@ -164,7 +164,7 @@ class Charon:
             sas = list(session.list_sas({"ike": connection}))
         return frozenset(sa["uniqueid"] for each in sas for sa in each.values())
 
-    def newest(self, connection: str, what: What) -> int:
+    def newest(self, connection: str, what: SaKind) -> int:
         """The unique id of the youngest SA, for charon counts up; 0 while none stands."""
         with self.session() as session:
             sas = [sa for sas in session.list_sas({"ike": connection}) for sa in sas.values()]
@@ -173,7 +173,7 @@ class Charon:
         children = [child for sa in sas for child in sa["child-sas"].values()]
         return max((int(c["uniqueid"]) for c in children if c["state"] == b"INSTALLED"), default=0)
 
-    def rekey(self, connection: str, what: What) -> None:
+    def rekey(self, connection: str, what: SaKind) -> None:
         """Rekey from this end, and wait for the successor; charon keeps a rekeyed CHILD_SA for seconds."""
         before = self.newest(connection, what)
         with self.session() as session:

@@ -1,15 +1,17 @@
-"""`./dev demo`: the main job, from nothing to traffic and back to nothing, with every claim shown."""
+"""`./dev demo`: the main job, from nothing to traffic and back to nothing; `./dev lab`: a shell beside it."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import CONNECTION, Gateway, Status, paths_are_up, tunnel
+from lab.gateway import CHECKOUT, CONNECTION, Gateway, Status, paths_are_up, tunnel
 from lab.observer import Packet, decoded
 from lab.topology import (
     BACKUP,
@@ -23,10 +25,18 @@ from lab.topology import (
     TUNNELS,
     Tunnel,
 )
-from lab.world import RESULTS, Lab
+from lab.world import RESULTS, RUNTIME, Lab
 
 BEGIN = time.monotonic()
 STATUS_KEPT = RESULTS / "documents"
+WELCOME = """
+The lab is running; this is a shell on the gateway. Leaving it ends the lab.
+
+  vpnagent status                       what the agent says
+  ip netns exec idc ping 100.100.2.136  a cloud service, from the IDC host (namespaces: {namespaces})
+  tail -f {log}
+  swanctl --list-sas --uri unix://{vici}
+"""
 
 
 def title(text: str) -> None:
@@ -195,5 +205,30 @@ def remove(lab: Lab, gateway: Gateway) -> None:
     tell("no route, nexthop or interface is left, and the cloud was told")
 
 
+def shell() -> int:
+    """`./dev lab`: the lab with a running agent, and a shell on its gateway."""
+    print("starting network, charons and agent ...", flush=True)
+    lab = Lab()
+    lab.start()
+    lab.begin()
+    gateway = Gateway(lab)
+    gateway.start()
+    gateway.wait_ready()
+    names = " ".join(lab.topology.namespaces)
+    print(WELCOME.format(namespaces=names, log=gateway.log, vici=lab.charon.socket), flush=True)
+    aliases = RUNTIME / "bashrc"
+    options = f"--config {gateway.configuration}"
+    aliases.write_text(f"vpnagent() {{ command vpnagent \"$@\" {options}; }}\nPS1='gw \\w# '\n")
+    path = f"{CHECKOUT}/.venv/bin:{os.environ['PATH']}"
+    with lab.gateway.entered():
+        subprocess.run(
+            ["bash", "--rcfile", str(aliases), "-i"], env={**os.environ, "PATH": path}, check=False
+        )
+    gateway.kill()
+    lab.save("shell")
+    lab.stop()
+    return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(shell() if "--shell" in sys.argv else main())

@@ -16,11 +16,10 @@ from dataclasses import dataclass, fields
 from itertools import cycle
 from pathlib import Path
 
-from lab.charon import What
-from lab.gateway import Gateway, paths_are_up
+from lab.charon import SaKind
+from lab.gateway import Gateway, on_backup, paths_are_up
 from lab.topology import BACKUP, PRIMARY
 from lab.world import Lab
-from tests.lab.test_failover import on_backup
 
 HOUR = 3600.0
 DAY = 24
@@ -28,7 +27,7 @@ RECOVERY = 900.0  # seconds until all is as before: flapping is damped, and tria
 HOLD_DOWN = "2m"  # not shorter than the detection time of a slow probe
 RATE = 1  # packets a second, each way
 SETTLED = 6  # hours after which nothing may grow any more
-WHAT: tuple[What, ...] = ("child", "ike")
+WHAT: tuple[SaKind, ...] = ("child", "ike")
 SLACK = 1.10  # of memory, from then on
 
 

@@ -9,9 +9,12 @@ Each zone ends its tunnel on an XFRM interface; which zone returns traffic is th
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lab.namespace import Namespace, ip
+from pyroute2 import IPRoute
 
 IDC_NETWORK = "10.1.0.0/16"
 IDC_HOST = "10.1.0.10"
@@ -167,3 +170,145 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
         "route add default via 172.16.0.1",
     ),
 }
+
+
+# What goes wrong on purpose, without starting a process.
+# nftables runs inside this one (libnftables), on a context opened in the namespace of each internet path;
+# links are set down through sockets opened there. Every fault lasts until `clear`.
+
+Way = Literal["both", "outbound", "inbound"]
+Dropped = Literal["everything", "esp", "ike"]
+
+# In UDP 4500 four zero bytes before the payload tell IKE from the SPI of an ESP packet.
+MATCHES: dict[Dropped, tuple[str, ...]] = {
+    "everything": ("",),
+    "esp": ("ip protocol esp", "udp dport 4500 @th,64,32 != 0"),
+    "ike": ("udp dport 500", "udp dport 4500 @th,64,32 0"),
+}
+TABLE = """
+table ip faults {{}}
+delete table ip faults
+table ip faults {{
+    chain forward {{
+        type filter hook forward priority 0; policy accept;
+        {rules}
+    }}
+}}
+"""
+
+
+class Nft:
+    """A libnftables context that belongs to the namespace it was opened in."""
+
+    _library = ctypes.CDLL("libnftables.so.1")
+    _library.nft_ctx_new.restype = ctypes.c_void_p
+    _library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+
+    def __init__(self) -> None:
+        self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
+        self._library.nft_ctx_buffer_error(self._context)
+
+    def run(self, ruleset: str) -> None:
+        """Apply a ruleset in one transaction."""
+        if self._library.nft_run_cmd_from_buffer(self._context, ruleset.encode()):
+            raise RuntimeError(self._library.nft_ctx_get_error_buffer(self._context).decode())
+
+    def close(self) -> None:
+        """Free the context."""
+        self._library.nft_ctx_free(self._context)
+
+
+class Faults:
+    """Faults of the internet paths and of the gateway's own wires."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._nft: dict[Tunnel, Nft] = {}
+        self._links: dict[Tunnel, IPRoute] = {}
+        for tunnel in TUNNELS:
+            with topology[tunnel.net].entered():
+                self._nft[tunnel] = Nft()
+                self._links[tunnel] = IPRoute()
+        self._ports = {t: self._links[t].link_lookup(ifname="gw")[0] for t in TUNNELS}
+
+    def drop(self, tunnel: Tunnel, what: Dropped = "everything", direction: Way = "both") -> None:
+        """Drop what the tunnel's path forwards; `outbound` is from the gateway to the cloud."""
+        side = {"both": "", "outbound": 'iifname "gw" ', "inbound": 'oifname "gw" '}[direction]
+        rules = "\n".join(f"{side}{match} drop" for match in MATCHES[what])
+        self._nft[tunnel].run(TABLE.format(rules=rules))
+
+    def police(self, tunnel: Tunnel, packets: int) -> None:
+        """Drop what exceeds so many packets per second, towards the cloud, as its own policer does."""
+        rule = f'iifname "gw" limit rate over {packets}/second burst 1 packets drop'
+        self._nft[tunnel].run(TABLE.format(rules=rule))
+
+    def swallow(self, tunnel: Tunnel, size: int) -> None:
+        """Drop IP packets of more than `size` bytes towards the cloud without a word: an MTU black hole."""
+        self._nft[tunnel].run(TABLE.format(rules=f'iifname "gw" meta length > {size} drop'))
+
+    def carrier(self, tunnel: Tunnel, *, up: bool) -> None:
+        """Take the carrier of the gateway's uplink away, or give it back, at the far end of its wire."""
+        self._links[tunnel].link("set", index=self._ports[tunnel], state="up" if up else "down")
+
+    def heal(self, tunnel: Tunnel) -> None:
+        """The tunnel's path forwards everything again; the other's stays as it is."""
+        self._nft[tunnel].run(TABLE.format(rules=""))
+
+    def clear(self) -> None:
+        """Everything works again."""
+        for tunnel in TUNNELS:
+            self.heal(tunnel)
+            self.carrier(tunnel, up=True)
+
+    def close(self) -> None:
+        """Close sockets and contexts."""
+        for tunnel in TUNNELS:
+            self._nft[tunnel].close()
+            self._links[tunnel].close()
+
+
+# What somebody removes by hand.
+
+
+def identifiers(gateway: Namespace) -> tuple[str, str]:
+    """The ids of the primary's nexthop and of its group."""
+    lines = gateway.run("ip", "nexthop").splitlines()
+    [nexthop] = (line.split()[1] for line in lines if f"dev vpn-{PRIMARY.name}" in line)
+    [group] = (line.split()[1] for line in lines if "group" in line)
+    return nexthop, group
+
+
+REMOVALS = {
+    "route": ("route del {network} metric 0",),
+    "guard": ("route del unreachable {network} metric 4278198272",),
+    "nexthop": ("nexthop del id {nexthop}",),
+    "group": ("nexthop del id {group}",),
+    "interface": ("link del {interface}",),
+    "address": ("address del {address}/30 dev {interface}",),
+    "interface down": ("link set {interface} down",),
+    "everything": (
+        "nexthop del id {group}",
+        "route del unreachable {network} metric 4278198272",
+        "link del {interface}",
+    ),
+}
+
+
+def removal(gateway: Namespace, what: str) -> list[str]:
+    """The lines of `ip` that remove something of the agent's by hand."""
+    nexthop, group = identifiers(gateway)
+    words = {
+        "network": SERVICE_NETWORK,
+        "nexthop": nexthop,
+        "group": group,
+        "interface": f"vpn-{PRIMARY.name}",
+        "address": PRIMARY.inside_local,
+    }
+    return [line.format(**words) for line in REMOVALS[what]]
+
+
+def kernel_view(gateway: Namespace) -> list[str]:
+    """Routes, nexthops and interfaces, without what changes by itself."""
+    routes = gateway.run("ip", "route").splitlines()
+    nexthops = gateway.run("ip", "nexthop").splitlines()
+    addresses = gateway.run("ip", "-o", "-4", "address").splitlines()
+    return sorted([*routes, *nexthops, *(" ".join(line.split()[1:4]) for line in addresses)])

@@ -19,13 +19,10 @@ from typing import Any
 
 from bench.figures import at, bench
 from lab.deadline import eventually
-from lab.gateway import Gateway, paths_are_up
+from lab.gateway import DETECTION, Gateway, on_backup, paths_are_up, start
 from lab.sequences import Course, alternating, both_die, policed, second_fault
-from lab.topology import BACKUP, PRIMARY, SERVICE_HOST, Tunnel
+from lab.topology import BACKUP, PRIMARY, SERVICE_HOST, Tunnel, kernel_view, removal
 from lab.world import Lab
-from tests.lab.conftest import remove_traces
-from tests.lab.test_drift import kernel_view, removal
-from tests.lab.test_failover import DETECTION, on_backup, start
 
 FIVE_MINUTES = 300.0
 DRIFTS = ("route", "guard", "nexthop", "group", "interface", "address", "interface down")
@@ -53,7 +50,7 @@ def agent(lab: Lab) -> Iterator[Gateway]:
     finally:
         lab.faults.clear()
         gateway.down()
-        remove_traces(lab)
+        lab.remove_traces()
 
 
 def two_way(lab: Lab, figures: Figures, *, shared: bool = False) -> None:
@@ -125,10 +122,10 @@ def drift(lab: Lab, figures: Figures) -> None:
         gateway.start()
         gateway.wait_up()
         for what in DRIFTS:
-            before, lines = kernel_view(lab), removal(lab, what)
+            before, lines = kernel_view(lab.gateway), removal(lab.gateway, what)
             lab.gateway.ip(*lines)
             removed = time.monotonic()
-            eventually(lambda: kernel_view(lab) == before, what, within=15, every=0.005)  # noqa: B023
+            eventually(lambda: kernel_view(lab.gateway) == before, what, within=15, every=0.005)  # noqa: B023
             figures.add(**{f"{what.replace(' ', '_')}_ms": (time.monotonic() - removed) * 1000})
             gateway.wait_up()
 

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from lab.charon import Charon
 from lab.cloud import Cloud
-from lab.counters import dropped
-from lab.faults import Faults
 from lab.namespace import Namespace
-from lab.observer import Observer
+from lab.observer import Observer, dropped
 from lab.pktgen import Pktgen
 from lab.stream import Stream
-from lab.topology import IDC_HOST, NAMES, TUNNELS, Topology
+from lab.topology import IDC_HOST, NAMES, TUNNELS, Faults, Topology
 from lab.zygote import Zygote
 
 RESULTS = Path(os.environ.get("VPNAGENT_LAB_RESULTS") or Path(__file__).parents[1] / "build" / "lab")
@@ -101,6 +99,14 @@ class Lab:
         """What the kernels dropped since `begin_to_count`: said when a scenario loses what it must not."""
         since = {name: dropped(self.topology[name]) - before for name, before in self._dropped.items()}
         return "; ".join(f"{name}: {dict(counts)}" for name, counts in since.items() if counts)
+
+    def remove_traces(self) -> None:
+        """What a scenario that failed may have left on the gateway."""
+        self.gateway.ip(*(f"link del {name}" for name in self.gateway.links("xfrm")))
+        self.gateway.run("ip", "route", "flush", "protocol", "86", check=False)
+        self.gateway.run("ip", "nexthop", "flush", "protocol", "86", check=False)
+        self.gateway.nft("table inet vpnagent {}\ndelete table inet vpnagent\n")
+        self.charon.forget()
 
     def save(self, name: str) -> None:
         """Copy what the logs say since `begin` to build/lab/NAME."""

@@ -50,16 +50,7 @@ def gateway(lab: Lab) -> Iterator[Gateway]:
     finally:
         if gateway.pid:
             gateway.kill()
-        remove_traces(lab)
-
-
-def remove_traces(lab: Lab) -> None:
-    """What a scenario that failed may have left on the gateway."""
-    lab.gateway.ip(*(f"link del {name}" for name in lab.gateway.links("xfrm")))
-    lab.gateway.run("ip", "route", "flush", "protocol", "86", check=False)
-    lab.gateway.run("ip", "nexthop", "flush", "protocol", "86", check=False)
-    lab.gateway.nft("table inet vpnagent {}\ndelete table inet vpnagent\n")
-    lab.charon.forget()
+        lab.remove_traces()
 
 
 @contextmanager

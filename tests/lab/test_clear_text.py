@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import Gateway, paths_are_up
+from lab.gateway import Gateway, paths_are_up, start
 from lab.sequences import told_codes
 from lab.topology import (
     BACKUP,
@@ -26,7 +26,6 @@ from lab.topology import (
     VPC_NETWORK,
 )
 from lab.world import RUNTIME
-from tests.lab.test_failover import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lab.deadline import PATIENCE, eventually
-from lab.topology import PRIMARY, SERVICE_HOST, SERVICE_NETWORK
+from lab.topology import REMOVALS, SERVICE_HOST, kernel_view, removal
 
 if TYPE_CHECKING:
     from lab.gateway import Gateway
@@ -32,50 +32,14 @@ def running(lab: Lab, gateway: Gateway) -> Gateway:
     return gateway
 
 
-def identifiers(lab: Lab) -> tuple[str, str]:
-    """The ids of the primary's nexthop and of its group."""
-    lines = lab.gateway.run("ip", "nexthop").splitlines()
-    [nexthop] = (line.split()[1] for line in lines if f"dev vpn-{PRIMARY.name}" in line)
-    [group] = (line.split()[1] for line in lines if "group" in line)
-    return nexthop, group
-
-
-REMOVALS = {
-    "route": ("route del {network} metric 0",),
-    "guard": ("route del unreachable {network} metric 4278198272",),
-    "nexthop": ("nexthop del id {nexthop}",),
-    "group": ("nexthop del id {group}",),
-    "interface": ("link del {interface}",),
-    "address": ("address del {address}/30 dev {interface}",),
-    "interface down": ("link set {interface} down",),
-    "everything": (
-        "nexthop del id {group}",
-        "route del unreachable {network} metric 4278198272",
-        "link del {interface}",
-    ),
-}
-
-
-def removal(lab: Lab, what: str) -> list[str]:
-    nexthop, group = identifiers(lab)
-    words = {
-        "network": SERVICE_NETWORK,
-        "nexthop": nexthop,
-        "group": group,
-        "interface": f"vpn-{PRIMARY.name}",
-        "address": PRIMARY.inside_local,
-    }
-    return [line.format(**words) for line in REMOVALS[what]]
-
-
 @pytest.mark.parametrize("what", REMOVALS)
 def test_what_is_removed_by_hand_comes_back(lab: Lab, running: Gateway, what: str) -> None:
-    before, lines = kernel_view(lab), removal(lab, what)
+    before, lines = kernel_view(lab.gateway), removal(lab.gateway, what)
     stream = lab.stream(far=SERVICE_HOST)
     with stream.running():
         lab.gateway.ip(*lines)
         removed = time.monotonic()
-        eventually(lambda: kernel_view(lab) == before, f"{what} is back", within=BOUND, every=0.01)
+        eventually(lambda: kernel_view(lab.gateway) == before, f"{what} is back", within=BOUND, every=0.01)
         repaired = time.monotonic() - removed
         result = stream.stop()
     print(f"\n{what}: repaired within {repaired:.2f} s; stream {result}")
@@ -88,14 +52,6 @@ def repairs(gateway: Gateway) -> float:
     return sum(value for key, value in gateway.metrics().items() if "drift_repairs" in key)
 
 
-def kernel_view(lab: Lab) -> list[str]:
-    """Routes, nexthops and interfaces, without what changes by itself."""
-    routes = lab.gateway.run("ip", "route").splitlines()
-    nexthops = lab.gateway.run("ip", "nexthop").splitlines()
-    addresses = lab.gateway.run("ip", "-o", "-4", "address").splitlines()
-    return sorted([*routes, *nexthops, *(" ".join(line.split()[1:4]) for line in addresses)])
-
-
 def test_a_foreign_route_interface_and_nexthop_are_left_alone(lab: Lab, running: Gateway) -> None:
     lab.gateway.ip(
         "link add theirs type xfrm if_id 77",
@@ -104,12 +60,12 @@ def test_a_foreign_route_interface_and_nexthop_are_left_alone(lab: Lab, running:
         "route add 100.64.5.0/24 nhid 99 metric 7",
         "route add unreachable 203.0.114.0/24 protocol 187",
     )
-    before = [line for line in kernel_view(lab) if "theirs" in line or "203.0.114" in line]
+    before = [line for line in kernel_view(lab.gateway) if "theirs" in line or "203.0.114" in line]
     running.ask("reload")
     running.kill()
     running.start()
     running.wait_up()
-    after = [line for line in kernel_view(lab) if "theirs" in line or "203.0.114" in line]
+    after = [line for line in kernel_view(lab.gateway) if "theirs" in line or "203.0.114" in line]
     lab.gateway.ip("link del theirs", "route del unreachable 203.0.114.0/24")
     assert before == after
     assert len(before) >= 2

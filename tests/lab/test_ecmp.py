@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab.charon import connection
-from lab.counters import packets
 from lab.deadline import PATIENCE, eventually
 from lab.gateway import is_up
+from lab.observer import packets
 from lab.topology import BACKUP, ECS_HOST, IDC_NETWORK, PRIMARY, TUNNELS, VPC_NETWORK
 
 if TYPE_CHECKING:

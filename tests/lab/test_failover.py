@@ -13,54 +13,28 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab.counters import packets
 from lab.deadline import EMULATED, PATIENCE, eventually
-from lab.gateway import paths_are_up, tunnel
+from lab.gateway import DETECTION, last_failover, on_backup, paths_are_up, start, tunnel
+from lab.observer import packets
 from lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
-    from lab.faults import Direction, What
     from lab.gateway import Gateway, Status
     from lab.stream import Result
-    from lab.topology import Tunnel
+    from lab.topology import Dropped, Tunnel, Way
     from lab.world import Lab
 
 DEAF = """table ip deaf {
     chain input { type filter hook input priority 0; icmp type echo-request drop; }
 }"""
-DETECTION = 0.3  # 3 x 100 ms
 BOUND = DETECTION * 1.4 + 3.0 * EMULATED
 TWO_WAY_BOUND = DETECTION * 2.0 + 5.0 * EMULATED
 FULL_BOUND = DETECTION * 2.5 + 3.0 * EMULATED  # what still arrives looks like a full tunnel: loss decides
 SHARED_BOUND = DETECTION * 2.2 + 5.0 * EMULATED
 
 
-def start(gateway: Gateway, *, shared: bool = False, **changes: Any) -> Status:
-    """Start an agent whose paths are known to work; with ``shared`` its tunnels have no inside address."""
-    document = gateway.document()
-    [connection] = document["connections"]
-    connection |= changes
-    connection["probe"] |= {"hold_down": "2s"}
-    if shared:
-        for each in connection["tunnels"]:
-            del each["inside_address"]
-    gateway.write(document)
-    gateway.start()
-    gateway.wait_up()
-    return gateway.wait(paths_are_up, "both paths answer", within=10 * PATIENCE)
-
-
 def path_is_down(each: Tunnel, status: Status) -> bool:
     return bool(tunnel(status, each)["path"]["state"] == "down")
-
-
-def on_backup(status: Status) -> bool:
-    return bool(status["connections"][0]["active"] == ["backup"])
-
-
-def last_failover(gateway: Gateway) -> dict[str, Any]:
-    failover: dict[str, Any] = gateway.status()["connections"][0]["last_failover"]
-    return failover
 
 
 def stream_flows(lab: Lab) -> bool:
@@ -91,7 +65,7 @@ def recovers(lab: Lab, gateway: Gateway) -> None:
     ("what", "direction"),
     [("esp", "both"), ("everything", "both"), ("everything", "outbound"), ("everything", "inbound")],
 )
-def test_a_dead_path_is_left(lab: Lab, gateway: Gateway, what: What, direction: Direction) -> None:
+def test_a_dead_path_is_left(lab: Lab, gateway: Gateway, what: Dropped, direction: Way) -> None:
     start(gateway)
     stream = lab.stream()
     with stream.running():

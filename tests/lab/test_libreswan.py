@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from lab.cloud import Pluto
 from lab.deadline import PATIENCE
 from lab.gateway import is_up, tunnel
-from lab.pluto import Pluto
 from lab.topology import ECS_HOST, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def test_a_tunnel_to_libreswan_carries_and_is_rekeyed(version: int, lab: Lab, ga
     connection["ike"] = {"version": version, "integrity": "sha256", "dh_group": 14}
     connection["esp"] = {"integrity": "sha256", "pfs_group": 14}
     gateway.write(document)
-    with Pluto(lab, PRIMARY).running(
+    with Pluto(lab.cloud, PRIMARY).running(
         version=version, ike="aes128-sha256;modp2048", esp="aes128-sha256;modp2048"
     ) as pluto:
         gateway.start()

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lab.deadline import PATIENCE
-from lab.gateway import paths_are_up, tunnel
+from lab.gateway import last_failover, on_backup, paths_are_up, start, tunnel
 from lab.topology import ECS_HOST, PRIMARY
-from tests.lab.test_failover import last_failover, on_backup, start
 
 if TYPE_CHECKING:
     from lab.gateway import Gateway

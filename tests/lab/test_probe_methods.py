@@ -9,11 +9,10 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.counters import PROC
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import paths_are_up, tunnel
+from lab.gateway import last_failover, on_backup, paths_are_up, tunnel
+from lab.observer import PROC
 from lab.topology import BACKUP, ECS_HOST, PRIMARY
-from tests.lab.test_failover import last_failover, on_backup
 
 if TYPE_CHECKING:
     from lab.gateway import Gateway

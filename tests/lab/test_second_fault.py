@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from lab.gateway import start
 from lab.sequences import BOUND, Course
 from lab.topology import BACKUP, PRIMARY, Tunnel
-from tests.lab.test_failover import start
 
 from lab import sequences
 

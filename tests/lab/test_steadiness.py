@@ -18,7 +18,7 @@ from lab.topology import BACKUP, PRIMARY
 from lab.world import RESULTS
 
 if TYPE_CHECKING:
-    from lab.charon import What
+    from lab.charon import SaKind
     from lab.gateway import Gateway
     from lab.world import Lab
 
@@ -151,7 +151,7 @@ def test_healthy_tunnels_see_no_transition(
 
 @pytest.mark.deadline(480)
 @pytest.mark.parametrize("what", ["child", "ike"])
-def test_rekeying_loses_no_packet(lab: Lab, running: Gateway, what: What) -> None:
+def test_rekeying_loses_no_packet(lab: Lab, running: Gateway, what: SaKind) -> None:
     before = transitions(running)
     stream = lab.stream()
     with stream.running():
