@@ -16,9 +16,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bench.figures import bench, judged
+from lab.namespace import inside
 from tests.native.charon_pair import Host, charon_pair
 from tests.native.prober_process import end_prober, installed_environment, resident, until
-from tests.native.two_tunnels import inside
 
 PLAIN: Mapping[str, str] = MappingProxyType({})
 LISTEN = "127.0.0.1:9786"

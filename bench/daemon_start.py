@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from bench.figures import bench, judged
+from lab.namespace import ip
 from tests.config_examples import write_example
 from tests.native.prober_process import end_prober, installed_environment
-from tests.native.two_tunnels import ip
 
 DEADLINE = 30.0  #: seconds for one start
 AGENT = """agent:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from bench.daemon_start import configuration
 from bench.figures import at, bench, judged
+from lab.namespace import inside, ip
 from pyroute2 import IPRoute
 from tests.native.prober_process import end_prober, installed_environment, until
-from tests.native.two_tunnels import inside, ip
 
 from vpnagent.routing.objects import GUARD_METRIC
 

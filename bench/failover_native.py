@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figures import at, bench, judged
+from lab.namespace import ip
 from tests.native.prober_process import ControlDaemon, Group, configure, until
 from tests.native.stream import Stream
-from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, ip, two_tunnels
+from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.probe.protocol import FailedOver
 from vpnagent.selection import PathState

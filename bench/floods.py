@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.figures import bench, judged
+from lab.namespace import inside, ip
 from tests.native.flood import flood, neighbour
 from tests.native.prober_process import ControlDaemon, Group, cpu_seconds, until
 from tests.native.test_prober import answered, states
 from tests.native.test_prober_floods import SECOND, anew, probing
-from tests.native.two_tunnels import TwoTunnels, inside, ip, two_tunnels
+from tests.native.two_tunnels import TwoTunnels, two_tunnels
 
 from vpnagent.probe.actions import PathChanged
 from vpnagent.selection import PathState

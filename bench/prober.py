@@ -17,6 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from bench.figures import bench, busy, judged
+from lab.namespace import inside, ip
 from tests.native.prober_process import (
     ControlDaemon,
     configure,
@@ -27,7 +28,7 @@ from tests.native.prober_process import (
     until,
 )
 from tests.native.test_prober import Requests
-from tests.native.two_tunnels import SOURCE, TwoTunnels, inside, ip, two_tunnels
+from tests.native.two_tunnels import SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
 from vpnagent.probe.actions import LATENESS_BOUNDS

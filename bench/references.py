@@ -19,9 +19,10 @@ from pathlib import Path
 
 from bench.failover_native import Rhythm, blackouts, show
 from bench.figures import bench
+from lab.namespace import ip
 from tests.native.prober_process import Group, until
 from tests.native.stream import Stream
-from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, ip, two_tunnels
+from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
 
 RHYTHMS = (Rhythm(0.1, 3), Rhythm(0.02, 3))
 NETWORK = "100.64.0.0/10"

@@ -13,10 +13,10 @@ from functools import partial
 
 from bench.daemon_memory import daemon, scrape
 from bench.figures import at, bench, judged
+from lab.namespace import inside
 from prometheus_client.parser import text_string_to_metric_families
 from tests.native.charon_pair import Host
 from tests.native.prober_process import cpu_seconds, until
-from tests.native.two_tunnels import inside
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 KINDS = {

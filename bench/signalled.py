@@ -16,8 +16,9 @@ from pathlib import Path
 
 from bench.failover_native import all_up
 from bench.figures import at, bench, judged
+from lab.namespace import ip
 from tests.native.prober_process import ControlDaemon, Group, configure, until
-from tests.native.two_tunnels import TwoTunnels, ip, two_tunnels, udp_socket
+from tests.native.two_tunnels import TwoTunnels, two_tunnels, udp_socket
 
 from vpnagent.probe.protocol import FailedOver
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from bench.failover_native import all_up
 from bench.figures import bench, busy, judged
 from bench.prober import Cost, many_tunnels, measured, show, targets
+from lab.namespace import ip
 from tests.native.prober_process import ControlDaemon, until
-from tests.native.two_tunnels import TwoTunnels, ip, two_tunnels
+from tests.native.two_tunnels import TwoTunnels, two_tunnels
 
 from vpnagent.probe.actions import PathChanged
 from vpnagent.probe.protocol import FailedOver

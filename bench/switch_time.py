@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bench.figures import at, bench, judged
-from tests.native.two_tunnels import GROUP, NEXTHOPS, inside, ip
+from lab.namespace import inside, ip
+from tests.native.two_tunnels import GROUP, NEXTHOPS
 
 from vpnagent.probe.kernel import KernelRequests
 

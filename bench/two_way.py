@@ -22,9 +22,10 @@ from pathlib import Path
 
 from bench.failover_native import Rhythm, all_up, show
 from bench.figures import at, bench, judged
+from lab.namespace import inside, ip
 from tests.native.prober_process import KEYS, ControlDaemon, Group, configure, shared_targets, until
 from tests.native.stream import Arrivals, Stream
-from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, inside, ip, two_tunnels
+from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import OnPathDown
 from vpnagent.probe.ike_daemons import Frames, framed

@@ -12,8 +12,8 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 
 from bench.figures import bench, judged
+from lab.namespace import Namespace, namespace
 from tests.config_examples import make_config
-from tests.native.namespaces import Namespace, namespace
 
 from vpnagent.config.values import Config
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
@@ -46,7 +46,7 @@ def wire(there: Namespace, config: Config) -> None:
         lines += [f"link set p-{name} up", *([f"address add {address} dev {name}"] if address else [])]
     lines.append("route add default via 192.0.2.1")
     lines += [f"route add {network} dev vpn-hz-1" for network in config.connections[0].remote_networks]
-    there.ip_batch("\n".join(lines) + "\n")
+    there.ip("\n".join(lines) + "\n")
     there.run("sysctl -qw net.ipv4.ip_forward=1")
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     with bench(f"the witness: {asked.pairs} pairs, once a second"), namespace("witness") as there:
         wire(there, config)
         for marks, target in ((0, TARGET), (MARKS, WITH_MARKS)):
-            there.ip_batch("".join(f"rule add fwmark {n + 1} lookup main\n" for n in range(marks)))
+            there.ip("".join(f"rule add fwmark {n + 1} lookup main\n" for n in range(marks)))
             with there.entered():
                 busy, longest = asyncio.run(looks(config, asked.seconds))
             print(f"{marks} marks")

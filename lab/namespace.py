@@ -9,14 +9,19 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import shlex
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
 PARENT = Path("/proc/thread-self/ns/net")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,16 +36,24 @@ def set_namespace(path: Path) -> None:
 
 
 def run(*argv: str, stdin: str = "", check: bool = True) -> str:
-    """Run a short command; its output, or an error that quotes it."""
-    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=60)
-    if check and done.returncode:
-        raise RuntimeError(f"{' '.join(argv)}: {done.stdout}{done.stderr}\n{stdin}")
+    """Run a short command, its words or one line of them; its output, or an error that quotes it."""
+    words = argv if len(argv) > 1 else shlex.split(argv[0])
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    assert not check or done.returncode == 0, f"{' '.join(argv)}: {done.stdout}{done.stderr}\n{stdin}"
     return done.stdout
 
 
-def ip(*lines: str) -> None:
-    """Apply lines of `ip` commands with one process."""
-    run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+def ip(*lines: str, namespace: str = "") -> str:
+    """Apply lines of `ip` commands with one process, here or in a namespace; what it printed."""
+    if namespace:
+        return inside(namespace, lambda: ip(*lines))
+    return run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+
+
+def inside(namespace: str, action: Callable[[], T]) -> T:
+    """Run something in a namespace; sockets and files that it opens stay there."""
+    with Namespace(namespace).entered():
+        return action()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +79,18 @@ class Namespace:
         finally:
             os.close(home)
 
-    def ip(self, *lines: str) -> None:
-        """Apply lines of `ip` commands with one process; raises with what ip said."""
-        with self.entered():
-            ip(*lines)
+    def ip(self, *lines: str) -> str:
+        """Apply lines of `ip` commands with one process; what it printed, or an error that quotes it."""
+        return ip(*lines, namespace=self.name)
 
     def links(self, kind: str) -> list[str]:
         """Names of the interfaces of a kind: xfrm, veth."""
         lines = self.run("ip", "-brief", "link", "show", "type", kind).splitlines()
         return [line.split()[0].partition("@")[0] for line in lines]
 
-    def nft(self, ruleset: str) -> None:
-        """Apply an nftables ruleset."""
-        self.run("nft", "--file", "-", stdin=ruleset)
+    def nft(self, ruleset: str) -> str:
+        """Apply an nftables ruleset; what a `list` in it printed."""
+        return self.run("nft", "--file", "-", stdin=ruleset)
 
     def sysctl(self, **values: int) -> None:
         """Set net.ipv4 sysctls; a dot in a name is written as two underscores."""
@@ -90,6 +102,15 @@ class Namespace:
         """Run a short command here; its output, or an error that quotes it."""
         with self.entered():
             return run(*argv, stdin=stdin, check=check)
+
+    def without(self, capability: str, program: str) -> str:
+        """Run Python source here as root without a capability; all that it prints."""
+        command = ["setpriv", "--bounding-set", f"-{capability}", sys.executable, "-c", program]
+        with self.entered():
+            done = subprocess.run(
+                command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        return done.stdout
 
     def start(
         self, *argv: str, log: Path, environment: Mapping[str, str] | None = None
@@ -114,3 +135,18 @@ class Namespace:
             process.start()
         far.close()
         return process, near
+
+
+@contextmanager
+def namespace(label: str) -> Iterator[Namespace]:
+    """Make a namespace, and delete it with all that is in it."""
+    made = Namespace(f"vpnagent-{label}-{os.getpid()}")
+    ip(f"netns add {made.name}")
+    try:
+        made.ip("link set lo up")
+        yield made
+    finally:
+        for pid in run(f"ip netns pids {made.name}").split():  # a prober outlives its daemon
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        ip(f"netns delete {made.name}")

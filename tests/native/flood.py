@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, inside, ip
+from lab.namespace import inside, ip
+from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels
 
 from vpnagent.probe.packets import checksum, words
 

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lab.namespace import Namespace, namespace
 from tests.config_examples import write_example
-from tests.native.namespaces import Namespace, namespace
 
 Json = dict[str, Any]
 
@@ -139,13 +139,13 @@ def _wire(world: World) -> None:
         gateway.ip(f"link set {name} alias vpnagent.hangzhou.{tunnel}")
     gateway.ip(f"link add eth0 type veth peer name e0 netns {far.name}")
     gateway.ip(f"link add lan0 type veth peer name l0 netns {lan.name}")
-    gateway.ip_batch(
+    gateway.ip(
         "address add 192.0.2.2/24 dev eth0\nlink set eth0 up\naddress add 10.1.0.1/16 dev lan0\n"
         "link set lan0 up\nroute add default via 192.0.2.1\n"
     )
-    lan.ip_batch("address add 10.1.0.10/16 dev l0\nlink set l0 up\nroute add default via 10.1.0.1\n")
+    lan.ip("address add 10.1.0.10/16 dev l0\nlink set l0 up\nroute add default via 10.1.0.1\n")
     addresses = ("203.0.113.1", "203.0.113.2", "172.16.0.10", "100.100.2.136")
-    far.ip_batch(
+    far.ip(
         "".join(f"address add {address}/32 dev lo\n" for address in addresses)
         + "address add 192.0.2.1/24 dev e0\nlink set e0 up\nroute add 10.1.0.0/16 dev f0 src 172.16.0.10\n"
     )

@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from lab.namespace import Namespace, namespace
 from tests.config_examples import make_config
-from tests.native.namespaces import Namespace, namespace
 
 from vpnagent.checks.judge import judge
 from vpnagent.checks.observe import observe

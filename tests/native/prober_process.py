@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from tests.native.two_tunnels import GROUP, INSIDE, NEXTHOPS, SHARED, SOURCE, TwoTunnels, inside
+from lab.namespace import inside
+from tests.native.two_tunnels import GROUP, INSIDE, NEXTHOPS, SHARED, SOURCE, TwoTunnels
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
 from vpnagent.probe.client import ProberClient, Start

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lab.namespace import Namespace
 from tests.native.charon_pair import charon_pair
-from tests.native.namespaces import Namespace
 from tests.native.service_user import UID, ServiceUser, python_for_others, service_user
 
 from vpnagent.control_client import ask

@@ -7,7 +7,7 @@ import time
 from ipaddress import IPv4Address
 
 import pytest
-from tests.native.namespaces import namespace
+from lab.namespace import namespace
 
 from vpnagent.drill.capture import Capture
 

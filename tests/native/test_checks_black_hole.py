@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 import pytest
+from lab.namespace import Namespace, namespace
 from tests.config_examples import make_config, make_tunnel
 from tests.native.machine import Machine, machine
-from tests.native.namespaces import Namespace, namespace
 from tests.native.prober_process import until
 
 from vpnagent.checks.black_hole import SMALL

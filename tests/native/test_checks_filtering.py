@@ -267,7 +267,7 @@ def test_masquerading_of_everything_over_iptables(tidy: Machine, program: str) -
 def test_without_the_privilege_it_is_said_that_the_rules_were_not_seen(tidy: Machine) -> None:
     program = "import asyncio; from vpnagent.checks.packet_filter import firewall; asyncio.run(firewall())"
 
-    assert "PermissionError" in tidy.gateway.without_net_admin(program)
+    assert "PermissionError" in tidy.gateway.without("net_admin", program)
 
 
 def test_networks_of_one_address_are_networks(tidy: Machine) -> None:

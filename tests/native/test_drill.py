@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.namespace import ip
 from tests.native.drill_daemon import drill_config, kernel_commands
 from tests.native.prober_process import installed_environment, until
-from tests.native.two_tunnels import SHARED, TwoTunnels, ip, two_tunnels
+from tests.native.two_tunnels import SHARED, TwoTunnels, two_tunnels
 
 from vpnagent.control_client import ask
 from vpnagent.drill.drain import LEASE

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from lab.namespace import Namespace, namespace
 from tests.config_examples import EXAMPLE_YAML, make_config
 from tests.listening import listening
-from tests.native.namespaces import Namespace, namespace
 
 from vpnagent.knowledge import Knowledge
 from vpnagent.routing.objects import GUARD_METRIC, PROTOCOL
@@ -90,8 +90,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with namespace("explain") as there, namespace("explain-cloud") as cloud:
         for name, peer in (("vpn-hz-1", "cloud-1"), ("vpn-hz-2", "cloud-2"), ("lan", "far")):
             there.ip(f"link add {name} mtu 1399 type veth peer name {peer} netns {cloud.name}")
-        cloud.ip_batch(CLOUD)
-        there.ip_batch(ROUTER)  # second: a nexthop needs its interface's carrier
+        cloud.ip(CLOUD)
+        there.ip(ROUTER)  # second: a nexthop needs its interface's carrier
         names = pathlib.Path("/etc/netns") / there.name
         names.mkdir(parents=True)
         try:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
+from lab.namespace import inside
 from tests.native.prober_process import CRAFTED, KEYS, tunnel_intent, until
-from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, inside, two_tunnels
+from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.probe.ike_daemons import IkeSockets
 from vpnagent.probe.inbox import Allowance, Poller

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from lab.namespace import Namespace, namespace
 from tests.config_examples import EXAMPLE_YAML
 from tests.fake_kernel import render
-from tests.native.namespaces import Namespace, namespace
 from tests.native.two_links import GROUP, NAMES, NETWORK, Keeper, kept, link_kind, two_links
 
 from vpnagent.errors import NetlinkError
@@ -73,12 +73,12 @@ def converged(there: Namespace, desired: KernelObjects) -> KernelState:
 def test_what_is_desired_is_what_ip_shows(there: Namespace) -> None:
     converged(there, two_links())
 
-    [first] = json.loads(there.ip(f"-d -j link show dev {FIRST}"))
+    [first] = json.loads(there.run(f"ip -d -j link show dev {FIRST}"))
     assert first["ifindex"] in LINK_INDEXES
     assert (first["mtu"], first["ifalias"], "UP" in first["flags"]) == (1399, "vpnagent.hangzhou.10", True)
     assert first["inet6_addr_gen_mode"] == "none"
-    assert there.ip(f"-br address show dev {FIRST}").split()[2:] == ["169.254.10.2/30"]
-    assert [n["protocol"] for n in json.loads(there.ip("-j nexthop show"))] == ["86"] * 3
+    assert there.run(f"ip -br address show dev {FIRST}").split()[2:] == ["169.254.10.2/30"]
+    assert [n["protocol"] for n in json.loads(there.run("ip -j nexthop show"))] == ["86"] * 3
     assert there.ip(f"route show {NETWORK}").split("\n")[0].startswith(f"{NETWORK} nhid {GROUP} proto 86")
     assert f"unreachable {NETWORK} proto 86 metric {GUARD_METRIC}" in there.ip("route show")
 
@@ -126,7 +126,7 @@ def foreign_things(there: Namespace, *, make: bool = True) -> str:
         there.nft("add chain inet others forward")
     return "\n".join(
         (
-            there.ip("-d -o link show dev eth7"),
+            there.run("ip -d -o link show dev eth7"),
             there.ip("address show dev eth7"),
             there.ip(f"nexthop get id {NEXTHOP_IDS[70]}"),
             there.ip("nexthop get id 87"),
@@ -145,7 +145,7 @@ def test_a_foreign_interface_of_our_name_is_not_touched(there: Namespace) -> Non
     state = converged(there, desired)
 
     assert [c.text for c in conflicts(desired, state)] == [f"interface {FIRST} exists and is not ours"]
-    assert there.ip(f"-br link show dev {FIRST}").split()[1] == "DOWN"
+    assert there.run(f"ip -br link show dev {FIRST}").split()[1] == "DOWN"
     assert state.objects.groups[GROUP].members == ((NEXTHOP_IDS[1], 1),)
 
 
@@ -236,7 +236,7 @@ DAMAGE: dict[str, Callable[[Namespace], object]] = {
     "nexthops of others spared": lambda there: there.ip("nexthop flush proto 86"),
     "link down": lambda there: there.ip(f"link set {FIRST} down"),
     "link": lambda there: there.ip(f"link delete {FIRST}"),
-    "both links": lambda there: there.ip_batch("".join(f"link delete {name}\n" for name in NAMES)),
+    "both links": lambda there: there.ip("".join(f"link delete {name}\n" for name in NAMES)),
     "mtu": lambda there: there.ip(f"link set {FIRST} mtu 1500"),
     "address": lambda there: there.ip(f"address flush dev {FIRST}"),
     "clamp": lambda there: there.nft("delete table inet vpnagent"),
@@ -307,7 +307,7 @@ def test_lost_events_count_as_a_change_and_hearing_goes_on(there: Namespace) -> 
             listening = tasks.create_task(kernel.monitor())
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            there.ip_batch(batch)  # not awaited: nobody reads
+            there.ip(batch)  # not awaited: nobody reads
             await asyncio.wait_for(told.wait(), 5)
             told.clear()
             await asyncio.to_thread(there.ip, "route add unreachable 198.51.100.0/24 proto 86")
@@ -333,7 +333,7 @@ def test_the_guard_of_a_boot_needs_no_key_and_no_good_file(there: Namespace, tmp
             "unreachable 100.64.0.0/10 metric 4278198272 ",
             "unreachable 172.16.0.0/16 metric 4278198272 ",
         ]
-    assert there.ip("-j nexthop show").strip() in ("", "[]")
+    assert there.run("ip -j nexthop show").strip() in ("", "[]")
     assert "drop" in there.run("nft list chain inet vpnagent outward")
     there.run("nft add element inet vpnagent tunnels { kept }")
     there.run(guard)
@@ -346,7 +346,7 @@ def test_one_clear_line_without_the_capability(there: Namespace) -> None:
         "asyncio.run(Kernel(on_change=print).open())"
     )
 
-    output = there.without_net_admin(program)
+    output = there.without("net_admin", program)
 
     assert output.splitlines()[-1].endswith("kernel: open: not permitted: CAP_NET_ADMIN is missing")
 
@@ -360,7 +360,7 @@ def test_observation_needs_no_privilege_and_says_what_it_could_not_read(there: N
     )
     converged(there, two_links())
 
-    assert there.without_net_admin(program) == f"{list(NAMES)} 2 False\n"
+    assert there.without("net_admin", program) == f"{list(NAMES)} 2 False\n"
 
 
 def test_the_gateways_source_address_is_set_and_read_back(there: Namespace) -> None:
@@ -375,7 +375,7 @@ def test_the_gateways_source_address_is_set_and_read_back(there: Namespace) -> N
 
 
 def test_the_interface_by_which_a_peer_is_reached_is_known(there: Namespace) -> None:
-    there.ip_batch(
+    there.ip(
         """link add wan type veth peer name far
         address add 192.0.2.2/24 dev wan
         link set far up

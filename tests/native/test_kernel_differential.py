@@ -9,8 +9,8 @@ from ipaddress import IPv4Interface
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lab.namespace import Namespace, namespace
 from tests.fake_kernel import FakeKernel, render
-from tests.native.namespaces import Namespace, namespace
 from tests.native.two_links import link_kind
 from tests.routing.kernel_states import GROUPS, NAMES, NEXTHOPS, PEERS, by_uplink, guard, link, route
 

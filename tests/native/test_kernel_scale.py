@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from ipaddress import IPv4Network
 
 import pytest
-from tests.native.namespaces import Namespace, namespace
+from lab.namespace import Namespace, namespace
 from tests.native.two_links import GROUP, Keeper, two_links
 
 from vpnagent.routing.actions import Replace

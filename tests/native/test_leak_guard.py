@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.native.namespaces import Namespace
+from lab.namespace import Namespace
 from tests.native.prober_process import until
 from tests.native.whole_gateway import CLOUD, HOST, SOURCE, Gateway, whole_gateway
 
@@ -72,7 +72,7 @@ def world(made: Gateway, config: Path) -> Iterator[Gateway]:
 
 
 def undo(world: Gateway) -> None:
-    world.gw.ip_batch(UNDONE)
+    world.gw.ip(UNDONE)
     for route in FOREIGN_ROUTES:
         quietly(world.gw, f"route delete {route}")
     quietly(world.gw, "link set lan0 up")
@@ -102,7 +102,7 @@ def test_what_is_led_elsewhere_is_stopped_and_counted(
 ) -> None:
     before = stopped(world, "out")
     world.nft(MARK)
-    world.gw.ip_batch("\n".join(commands))
+    world.gw.ip("\n".join(commands))
     assert world.ping(world.lan, CLOUD) == 0
     assert stopped(world, "out") >= before + 5
     assert world.in_clear() == 0
@@ -119,7 +119,7 @@ def test_the_route_of_what_is_led_elsewhere_is_told_to_be_diverted(
         return str(told["100.64.0.0/10"])
 
     assert state() == "installed"
-    world.gw.ip_batch("\n".join(commands))
+    world.gw.ip("\n".join(commands))
     if commands in (DIVERSIONS["a mark that the packet filter sets"], DIVERSIONS["a narrower route"]):
         time.sleep(2)  # of a mark, and of a part of a network, other findings tell
         assert state() == "installed"
@@ -137,7 +137,7 @@ def test_the_route_of_what_is_led_elsewhere_is_told_to_be_diverted(
 
 def test_the_gateways_own_packets_are_stopped_too(world: Gateway, config: Path) -> None:
     world.nft(MARK)
-    world.gw.ip_batch(f"{ELSEWHERE}\nrule add fwmark 1 lookup 100 priority 100")
+    world.gw.ip(f"{ELSEWHERE}\nrule add fwmark 1 lookup 100 priority 100")
     assert world.ping(world.gw, CLOUD) == 0
     assert world.in_clear() == 0
 
@@ -157,23 +157,23 @@ def test_what_came_out_of_a_tunnel_stays_inside_where_a_route_is_missing(
 def test_what_came_out_of_a_tunnel_stays_inside_without_the_lan(
     world: Gateway, config: Path, commands: tuple[str, ...]
 ) -> None:
-    world.gw.ip_batch("\n".join(commands))
+    world.gw.ip("\n".join(commands))
     for _ in range(5):
         assert world.ping(world.far, HOST, "-I", SOURCE, count=20) == 0
     until(lambda: codes(world, config).get("NoWayToLan") == "10.1.0.0/16", within=10, every=0.3)
 
 
 def test_the_lan_is_let_in_again_when_it_is_back(world: Gateway, config: Path) -> None:
-    world.gw.ip_batch("link set lan0 down\naddress flush dev lan0")
+    world.gw.ip("link set lan0 down\naddress flush dev lan0")
     time.sleep(0.5)
-    world.gw.ip_batch("link set lan0 up\naddress add 10.1.0.1/24 dev lan0")
+    world.gw.ip("link set lan0 up\naddress add 10.1.0.1/24 dev lan0")
     until(lambda: world.ping(world.far, HOST, "-I", SOURCE) == 5, within=5, every=0.1)
 
 
 def test_a_lan_that_moves_to_another_interface_is_followed(world: Gateway, config: Path) -> None:
     world.gw.ip("link add lan1 type veth peer name l1")
     try:
-        world.gw.ip_batch("address add 10.200.0.1/24 dev lan1\nlink set lan1 up\nlink set l1 up")
+        world.gw.ip("address add 10.200.0.1/24 dev lan1\nlink set lan1 up\nlink set l1 up")
         world.gw.ip("route add 10.1.7.0/24 via 10.200.0.2 dev lan1")
         until(lambda: '"lan1"' in world.gw.nft("list set inet vpnagent local_side"), within=1, every=0.02)
     finally:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.native.namespaces import Namespace, namespace
+from lab.namespace import Namespace, namespace
 
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing.ways import PLAIN, Flow
@@ -86,7 +86,7 @@ def asked(there: Namespace, *questions: Question) -> tuple[Facts, list[Answer]]:
     ],
 )
 def test_a_look_up_is_what_ip_says(there: Namespace, question: Question, words: str) -> None:
-    [told] = json.loads(there.ip(f"-j route get {question.destination} {words}"))
+    [told] = json.loads(there.run(f"ip -j route get {question.destination} {words}"))
     _, [answer] = asked(there, question)
     assert (answer.errno, answer.interface) == (0, told["dev"])
 
@@ -124,9 +124,7 @@ def test_the_rule_that_is_named_is_the_first_that_the_kernel_follows(
     there: Namespace, rules: list[tuple[str, int]], flow: Flow, forwarded: bool
 ) -> None:
     """Each table has a way of its own, so that the interface says which the kernel took."""
-    there.ip_batch(
-        "".join(f"rule add priority {100 + n} {what} lookup {t}\n" for n, (what, t) in enumerate(rules))
-    )
+    there.ip("".join(f"rule add priority {100 + n} {what} lookup {t}\n" for n, (what, t) in enumerate(rules)))
     try:
         source, incoming = (HOST, "lan0") if forwarded else (IPv4Address("10.1.0.1"), "")
         question = Question(CLOUD, source, incoming, flow)
@@ -139,4 +137,4 @@ def test_the_rule_that_is_named_is_the_first_that_the_kernel_follows(
             assert (found.table, by_kernel) == (answer.table, answer.table)
             assert rules[found.priority - 100][1] == found.table
     finally:
-        there.ip_batch("".join(f"rule delete priority {100 + n}\n" for n in range(len(rules))))
+        there.ip("".join(f"rule delete priority {100 + n}\n" for n in range(len(rules))))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.native.namespaces import Namespace, namespace
+from lab.namespace import Namespace, namespace
 
 from vpnagent.routing.actions import Add, Remove
 from vpnagent.routing.kernel import Kernel

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.native.namespaces import namespace
+from lab.namespace import namespace
 from tests.native.prober_process import until
 from tests.native.whole_gateway import CLOUD, Gateway, whole_gateway
 
@@ -46,7 +46,7 @@ def world(made: Gateway, ours: Path) -> Iterator[Gateway]:
 def marks(world: Gateway) -> list[str]:
     """Return what a second one would tear at."""
     routes = [line.strip() for line in world.gw.ip("route show proto 86").splitlines()]
-    links = [line.split()[0] for line in world.gw.ip("-br link").splitlines()]
+    links = [line.split()[0] for line in world.gw.run("ip -br link").splitlines()]
     return [*routes, *links]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.namespace import inside, ip
 from tests.native.prober_process import (
     ControlDaemon,
     Group,
@@ -24,7 +25,7 @@ from tests.native.prober_process import (
     until,
 )
 from tests.native.stream import Stream
-from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, inside, ip, two_tunnels
+from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
 from vpnagent.probe.actions import Cause, PathChanged

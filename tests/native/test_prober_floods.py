@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.namespace import inside, ip
 from tests.native.flood import LAN, NEIGHBOUR, flood, ipv4, neighbour
 from tests.native.prober_process import ControlDaemon, Group, configure, cpu_seconds, until
 from tests.native.test_prober import Requests, all_up, answered, running, states
-from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, inside, ip, two_tunnels
+from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
 from vpnagent.probe import packets

@@ -11,8 +11,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from lab.namespace import ip
 from tests.native.prober_process import ControlDaemon, Group, configure, until
-from tests.native.two_tunnels import GROUP, SOURCE, TwoTunnels, ip, two_tunnels
+from tests.native.two_tunnels import GROUP, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.probe.intent import Configure, GroupRoutes
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.native.namespaces import Namespace, namespace
+from lab.namespace import Namespace, namespace
 from tests.native.service_user import AS_ROOT, UID
 
 if os.geteuid() != 0:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab.namespace import run
 from tests.native.charon_pair import Host, charon_pair
-from tests.native.namespaces import run
 from tests.native.prober_process import until
 from tests.native.service_user import PSK, UID, ServiceUser, service_user
 from tests.native.two_links import link_kind

@@ -5,8 +5,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from lab.namespace import inside, ip
 from tests.native.prober_process import Group
-from tests.native.two_tunnels import GROUP, SHARED, TwoTunnels, inside, ip, two_tunnels, udp_socket
+from tests.native.two_tunnels import GROUP, SHARED, TwoTunnels, two_tunnels, udp_socket
 
 from vpnagent.probe.kernel import GroupWriter, KernelRequests
 from vpnagent.probe.netlink_message import PROTOCOL

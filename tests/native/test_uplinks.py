@@ -252,7 +252,7 @@ def test_the_way_is_known_without_privilege(world: World) -> None:
         f"[found] = asyncio.run(Kernel(on_change=print).steering([{pin!r}])).values(); print(found.route)"
     )
 
-    printed = world.gateway.without_net_admin(program)
+    printed = world.gateway.without("net_admin", program)
 
     assert printed == f"{SECOND}/32 via 198.51.100.1 dev eth1 onlink protocol 86\n"
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lab.namespace import ip
 from tests.native.prober_process import ControlDaemon, Group, configure, shared_targets, until
-from tests.native.two_tunnels import SHARED, TwoTunnels, ip, two_tunnels
+from tests.native.two_tunnels import SHARED, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import OnPathDown
 from vpnagent.probe.actions import PathChanged

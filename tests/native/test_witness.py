@@ -132,7 +132,7 @@ def test_a_mark_that_the_packet_filter_sets_is_followed(world: World) -> None:
 
     rules = world.folder / "marks.nft"
     rules.write_text(MARK)
-    world.gateway.nft(f"-f {rules}")
+    world.gateway.run(f"nft -f {rules}")
 
     told = world.status_when(is_down)
     assert not world.reached()

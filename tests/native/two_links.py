@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Interface, IPv4Network
 
-from tests.native.namespaces import namespace
+from lab.namespace import namespace
 
 from vpnagent.desired import SYSCTLS
 from vpnagent.errors import NetlinkError

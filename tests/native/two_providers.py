@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lab.namespace import Namespace, namespace
 from tests.config_examples import make_config
-from tests.native.namespaces import Namespace, namespace
 
 from vpnagent.config.values import Config
 from vpnagent.desired import desired, pins
@@ -110,7 +110,7 @@ def two_providers() -> Iterator[World]:
             gateway.ip(f"link set eth{number} up")
             addresses = "".join(f"address add {peer}/32 dev lo\n" for peer in (FIRST, SECOND))
             routers = "".join(f"address add {network}.{last}/24 dev gw\n" for last in (1, 9))
-            provider.ip_batch(f"link set gw up\n{addresses}{routers}")
+            provider.ip(f"link set gw up\n{addresses}{routers}")
         gateway.ip("route add default via 192.0.2.1")
         gateway.ip("route add default via 198.51.100.1 metric 200")
         ears = {peer: {"a": listener(a, peer), "b": listener(b, peer)} for peer in (FIRST, SECOND)}

@@ -10,24 +10,21 @@ direction without a trace, through a file opened beforehand: nothing is spawned 
 """
 
 import contextlib
-import ctypes
 import functools
 import os
 import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TextIO, TypeVar
+from typing import TextIO
 
-T = TypeVar("T")
+from lab.namespace import inside, ip
 
 SOURCE = "10.1.0.1"
 INSIDE = ("169.254.10.1", "169.254.20.1")
 SHARED = "100.100.2.136"
 NEXTHOPS = (101, 102)
 GROUP = 900
-_CLONE_NEWNET = 0x40000000
 
 
 @dataclass
@@ -56,27 +53,6 @@ class TwoTunnels:
         file.flush()
 
 
-def inside(namespace: str, action: Callable[[], T]) -> T:
-    """Run something in a namespace, in a thread of its own; sockets and files that it opens stay there."""
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            with open(f"/run/netns/{namespace}") as file:
-                assert not ctypes.CDLL(None).setns(file.fileno(), _CLONE_NEWNET)
-            results.append(action())
-        except BaseException as error:  # raised again below
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return results[0]
-
-
 @contextlib.contextmanager
 def two_tunnels(name: str = "") -> Iterator[TwoTunnels]:
     """Make the world, and unmake it; a second one at the same time needs a name."""
@@ -96,12 +72,6 @@ def two_tunnels(name: str = "") -> Iterator[TwoTunnels]:
             file.close()
         for namespace in (world.gw, world.mid, world.far):
             subprocess.run(["ip", "netns", "delete", namespace], check=False, stderr=subprocess.DEVNULL)
-
-
-def ip(*commands: str, namespace: str = "") -> None:
-    """Run commands in one process."""
-    options = ["-n", namespace] if namespace else []
-    subprocess.run(["ip", *options, "-batch", "-"], input="\n".join(commands), text=True, check=True)
 
 
 def _open(path: str) -> TextIO:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.native.namespaces import Namespace, namespace
+from lab.namespace import Namespace, namespace
 from tests.native.prober_process import installed_environment, until
 
 CHECKOUT = Path(__file__).parents[2]
@@ -132,7 +132,7 @@ class Gateway:
 
     def nft(self, text: str) -> None:
         """Have the gateway's packet filter take rules in."""
-        load(self.gw, text)
+        self.gw.nft(text)
 
     def prober_pids(self) -> list[int]:
         """Return the probers that live in the gateway."""
@@ -168,12 +168,6 @@ def environment() -> dict[str, str]:
     return {**installed_environment(), "PYTHONPATH": f"{CHECKOUT}/agent:{CHECKOUT}"}
 
 
-def load(namespace: Namespace, text: str) -> None:
-    """Load nftables rules."""
-    command = ["ip", "netns", "exec", namespace.name, "nft", "-f", "-"]
-    subprocess.run(command, input=text, text=True, check=True)
-
-
 @contextlib.contextmanager
 def whole_gateway(label: str = "wg") -> Iterator[Gateway]:
     """Make the world, and unmake it; a second one at the same time needs a label."""
@@ -184,7 +178,7 @@ def whole_gateway(label: str = "wg") -> Iterator[Gateway]:
         )
         _wire(gw, lan, mid, far)
         _address(gw, lan, mid, far)
-        load(far, OBSERVER)
+        far.nft(OBSERVER)
         made = Gateway(gw, lan, mid, far, directory)
         stack.callback(made.end)
         yield made
@@ -213,13 +207,13 @@ def make_tunnel(near: Namespace, other: Namespace, device: str, peer: str, numbe
 
 
 def _address(gw: Namespace, lan: Namespace, mid: Namespace, far: Namespace) -> None:
-    gw.ip_batch(
+    gw.ip(
         "addr add 198.51.100.10/24 dev eth0\nlink set eth0 up\naddr add 10.1.0.1/24 dev lan0\n"
         "link set lan0 up\nroute add default via 198.51.100.1\n"
     )
-    lan.ip_batch(f"addr add {HOST}/24 dev l0\nlink set l0 up\nroute add default via 10.1.0.1\n")
+    lan.ip(f"addr add {HOST}/24 dev l0\nlink set l0 up\nroute add default via 10.1.0.1\n")
     for number in (0, 1):
-        mid.ip_batch(
+        mid.ip(
             "".join(
                 f"rule add iif {there}{number} lookup {table}\n"
                 f"route add default dev {other}{number} table {table}\n"
@@ -227,7 +221,7 @@ def _address(gw: Namespace, lan: Namespace, mid: Namespace, far: Namespace) -> N
             )
         )
     addresses = ("203.0.113.1", "203.0.113.2", SOURCE, CLOUD)
-    far.ip_batch(
+    far.ip(
         "addr add 198.51.100.1/24 dev e0\nlink set e0 up\n"
         + "".join(f"addr add {address}/32 dev lo\n" for address in addresses)
         + "nexthop add id 101 dev f0\nnexthop add id 102 dev f1\nnexthop add id 900 group 101\n"
