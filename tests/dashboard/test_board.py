@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tools.dashboard.__main__ import COMMITTED
-from tools.dashboard.board import board, text
+from tools.dashboard.board import COMMITTED, Query, board, queries, text
 from tools.dashboard.promql import UP, labels_of
-from tools.dashboard.queries import Query, queries
 
 from vpnagent.metrics import METRICS
 

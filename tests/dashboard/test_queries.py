@@ -1,8 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tools.dashboard.board import board
-from tools.dashboard.queries import queries, substituted
+from tools.dashboard.board import board, queries, substituted
 
 NAMES = ("job", "instance", "connection", "tunnel")
 

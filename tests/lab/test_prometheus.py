@@ -13,7 +13,7 @@ from lab.deadline import PATIENCE, eventually
 from lab.gateway import CHECKOUT, METRICS, PROGRAM, tunnel
 from lab.topology import PRIMARY
 from tests.native.prometheus import Prometheus, running
-from tools.dashboard.queries import queries
+from tools.dashboard.board import queries
 
 if TYPE_CHECKING:
     from lab.gateway import Gateway

@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from tests.native.prometheus import Prometheus, running
-from tools.dashboard.board import board
-from tools.dashboard.queries import Query, queries
+from tools.dashboard.board import Query, board, queries
 
 from vpnagent.metrics import METRICS, Counter, Histogram
 from vpnagent.tunnels import TunnelState
