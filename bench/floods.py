@@ -1,12 +1,5 @@
-"""What a flood costs the prober: ``python -m bench.floods [--trials N] [--seconds N]``.
+"""What a flood costs the prober. Needs root."""
 
-Two tunnels on stand-ins and a neighbour on the gateway's LAN that sends, as fast as the machine does, what
-could be answers of the active tunnel's target. A tunnel is lost without and with it, a new prober for each
-trial: time to the new group, CPU, transitions before the loss. Then the tunnel is dead, and a blind forger
-sends 100,000 a second for so many seconds: how many are taken for answers. Needs root.
-"""
-
-import argparse
 import contextlib
 import os
 import statistics
@@ -16,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.figures import bench, judged
-from lab.namespace import inside, ip
+from lab.namespace import inside
 from tests.native.flood import flood, neighbour
-from tests.native.prober_process import ControlDaemon, Group, cpu_seconds, until
-from tests.native.test_prober import answered, states
+from tests.native.prober_process import ControlDaemon, Group, answered, cpu_seconds, states, until
 from tests.native.test_prober_floods import SECOND, anew, probing
 from tests.native.two_tunnels import TwoTunnels, two_tunnels
 
@@ -33,13 +25,12 @@ FORGED = 100_000  #: a second
 @contextlib.contextmanager
 def prober(world: TwoTunnels, method: str) -> Iterator[ControlDaemon]:
     """Run one until the end of the block; the world is as it was then."""
-    with tempfile.TemporaryDirectory() as directory:
-        try:
-            with probing(world, Path(directory), method) as daemon:
-                yield daemon
-        finally:
-            world.heal()
-            ip("nexthop replace id 900 group 101 proto 86", namespace=world.gw)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        world.restored(),
+        probing(world, Path(directory), method) as daemon,
+    ):
+        yield daemon
 
 
 def received(world: TwoTunnels) -> int:
@@ -93,16 +84,18 @@ def forged(world: TwoTunnels, method: str, lan: str, seconds: float) -> tuple[in
         return answered(daemon)[0] - before, rate
 
 
-def main() -> None:
-    """Measure, and print."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--trials", type=int, default=10, help="of each kind")
-    arguments.add_argument("--seconds", type=float, default=60.0, help="of each forgery")
-    options = arguments.parse_args()
+def floods(*, trials: int = 10, seconds: float = 60.0) -> None:
+    """What a flood costs the prober.
+
+    Two tunnels on stand-ins and a neighbour on the gateway's LAN that sends, as fast as the machine does,
+    what could be answers of the active tunnel's target. A tunnel is lost without and with it, a new
+    prober for each trial: time to the new group, CPU, transitions before the loss. Then the tunnel is
+    dead, and a blind forger sends 100,000 a second for so many seconds: how many are taken for answers.
+    """
     with bench("floods"), two_tunnels() as world, neighbour(world) as lan:
         for method, kind in FLOODS.items():
-            calm = [trial(world, method, None) for _ in range(options.trials)]
-            flooded = [trial(world, method, lan) for _ in range(options.trials)]
+            calm = [trial(world, method, None) for _ in range(trials)]
+            flooded = [trial(world, method, lan) for _ in range(trials)]
             usual = statistics.median(t for t, *_ in calm)
             times = [t for t, *_ in flooded]
             rates = [rate for *_, rate in flooded]
@@ -116,9 +109,5 @@ def main() -> None:
             judged("slowest failover, times the median without", max(times) / usual, 2)
             judged("CPU of one core, %, the most", 100 * max(cpu for _, cpu, *_ in flooded), 50, "{:.1f}")
             judged("false transitions", sum(n for _, _, n, _ in flooded), 0, "{:.0f}")
-            taken, rate = forged(world, method, lan, options.seconds)
-            judged(f"forged answers taken, {options.seconds:.0f} s of {rate:.0f}/s", taken, 0, "{:.0f}")
-
-
-if __name__ == "__main__":
-    main()
+            taken, rate = forged(world, method, lan, seconds)
+            judged(f"forged answers taken, {seconds:.0f} s of {rate:.0f}/s", taken, 0, "{:.0f}")

@@ -1,38 +1,38 @@
-"""What the prober costs and how punctual it is: ``python -m bench.prober [--seconds N]``.
+"""What the prober costs, how punctual it is, and that no tunnel is left that need not be. Needs root."""
 
-32 tunnels on two stand-ins, at 320 and at 3200 probes a second, beside fping at the same rate in the same
-minute; then lateness under four busy processes, with and without SCHED_FIFO; resident memory; and the time
-to the first probe, from its start and from a SIGKILL of the one before. Needs root and fping.
-"""
-
-import argparse
+import contextlib
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from bench.figures import bench, busy, judged
-from lab.namespace import inside, ip
+from lab.namespace import Namespace, inside, ip
 from tests.native.prober_process import (
     ControlDaemon,
+    Requests,
+    all_up,
     configure,
+    control_daemon,
     cpu_seconds,
     installed_environment,
     resident,
     tunnel_intent,
     until,
 )
-from tests.native.test_prober import Requests
 from tests.native.two_tunnels import SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
-from vpnagent.probe.actions import LATENESS_BOUNDS
+from vpnagent.probe.actions import LATENESS_BOUNDS, PathChanged
 from vpnagent.probe.intent import Configure, ConnectionIntent, Intent, ProbeTarget
+from vpnagent.probe.protocol import FailedOver
+from vpnagent.selection import PathState
 
 TUNNELS = 32
 STARTS = 10
@@ -77,18 +77,10 @@ def many_tunnels(interval: float, count: int, multiplier: int) -> Configure:
 
 def measured(world: TwoTunnels, wanted: Configure, seconds: float, *options: str) -> Cost:
     """Run a prober for a while."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        ControlDaemon(world, Path(directory) / "prober.sock", *options) as daemon,
-    ):
-        try:
-            daemon.configure(wanted)
-            until(lambda: daemon.report, within=20)
-            time.sleep(_WARM_UP)
-            return _measured(daemon, seconds)
-        finally:
-            daemon.quit()
-            daemon.end_probers()
+    with control_daemon(world, *options, wanted=wanted) as daemon:
+        until(lambda: daemon.report, within=20)
+        time.sleep(_WARM_UP)
+        return _measured(daemon, seconds)
 
 
 def _measured(daemon: ControlDaemon, seconds: float) -> Cost:
@@ -168,16 +160,8 @@ def _start(world: TwoTunnels, path: Path) -> float:
 
 def revivals(world: TwoTunnels) -> list[float]:
     """Return the seconds from the SIGKILL of a prober to the next one's first probe, of several."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        ControlDaemon(world, Path(directory) / "prober.sock") as daemon,
-    ):
-        try:
-            daemon.configure(configure(interval=0.1))
-            return [_revival(world, daemon) for _ in range(STARTS)]
-        finally:
-            daemon.quit()
-            daemon.end_probers()
+    with control_daemon(world, wanted=configure(interval=0.1)) as daemon:
+        return [_revival(world, daemon) for _ in range(STARTS)]
 
 
 def _revival(world: TwoTunnels, daemon: ControlDaemon) -> float:
@@ -192,11 +176,13 @@ def _revival(world: TwoTunnels, daemon: ControlDaemon) -> float:
         return until(lambda: next((t for t in requests.times if t > ended_at), 0.0), within=10) - killed_at
 
 
-def main() -> None:
-    """Measure, and print a table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--seconds", type=float, default=30.0, help="of each run")
-    seconds = arguments.parse_args().seconds
+def prober(*, seconds: float = 30.0) -> None:
+    """What the prober costs and how punctual it is.
+
+    32 tunnels on two stand-ins, at 320 and at 3200 probes a second, beside fping at the same rate in the
+    same minute; then lateness under four busy processes, with and without SCHED_FIFO; resident memory;
+    and the time to the first probe, from its start and from a SIGKILL of the one before. Needs fping.
+    """
     with bench("the prober"), two_tunnels() as world:
         ip(*(f"addr add {address}/32 dev lo" for address in targets(TUNNELS)), namespace=world.far)
         print(COLUMNS)
@@ -234,5 +220,72 @@ def show(rate: float, cost: Cost, fping: float | None, note: str = "") -> None:
     )
 
 
-if __name__ == "__main__":
-    main()
+TUNNELS = 32
+LOSS = """table ip bench {
+    chain lose { type filter hook forward priority 0; icmp type echo-request numgen random mod 1000 < 50 drop
+    }
+}
+"""
+
+
+@contextlib.contextmanager
+def watched(world: TwoTunnels, multiplier: int, *options: str) -> Iterator[list[PathChanged | FailedOver]]:
+    """Run a prober on healthy tunnels; the list holds its transitions once this has ended."""
+    changes: list[PathChanged | FailedOver] = []
+    ip(*(f"addr add {address}/32 dev lo" for address in targets(TUNNELS)), namespace=world.far)
+    with control_daemon(world, *options, wanted=many_tunnels(0.1, TUNNELS, multiplier)) as daemon:
+        until(lambda: all_up(daemon), within=20)
+        before = len(daemon.messages)
+        yield changes
+        changes.extend(m for m in daemon.messages[before:] if isinstance(m, PathChanged | FailedOver))
+        print(f"  {_loss(daemon):.2%} of the probes lost in the last window", flush=True)
+
+
+def _loss(daemon: ControlDaemon) -> float:
+    report = until(lambda: daemon.report)
+    return sum(path.loss_ratio for path in report.paths) / len(report.paths)
+
+
+def down(changes: list[PathChanged | FailedOver]) -> int:
+    """Return how many_cost tunnels were taken for dead."""
+    return sum(isinstance(c, PathChanged) and c.new is PathState.DOWN for c in changes)
+
+
+def under_load(seconds: float, *options: str) -> None:
+    """Count false transitions of both probers."""
+    with two_tunnels() as healthy, two_tunnels("lossy") as lossy:
+        with watched(healthy, 3, *options) as first, watched(lossy, 5, *options) as second:
+            Namespace(lossy.mid).nft(LOSS)
+            with busy(4):
+                time.sleep(seconds)
+            time.sleep(1.5)  # the last report
+        expected = 0.002 * TUNNELS * seconds / 600
+        print(f"{TUNNELS} tunnels each, {seconds:.0f} s, four busy processes {' '.join(options)}")
+        judged("transitions, no loss, 3 x 100 ms", len(first), 0, "{:.0f}")
+        print(f"  (binomial expectation with 5 % loss: {expected:.3f})")
+        judged("tunnels taken for dead, 5 % loss, 5 x 100 ms", down(second), expected + 0.5, "{:.2f}")
+
+
+def many_cost(seconds: float) -> Cost:
+    """Return what 256 tunnels cost."""
+    with two_tunnels() as world:
+        ip(*(f"addr add {address}/32 dev lo" for address in targets(256)), namespace=world.far)
+        return measured(world, many_tunnels(0.1, 256, 3), seconds)
+
+
+def steadiness(*, seconds: float = 600.0) -> None:
+    """No tunnel is left that need not be.
+
+    At once, for so long: a prober on healthy tunnels at 3 x 100 ms, and one on tunnels that lose 5 % of
+    the round trips at random (nftables' ``numgen random``) with multiplier 5, both under four busy
+    processes. Every transition after the first is counted. With independent loss the binomial expectation
+    is 0.002 per tunnel in ten minutes. Then 256 tunnels at 100 ms with simulated peers, without other
+    load.
+    """
+    with bench("steadiness"):
+        cost = many_cost(min(30.0, seconds / 3))
+        print("256 tunnels at 100 ms, simulated peers")
+        show(2560, cost, None)
+        judged("CPU of one core, %", cost.cpu * 100, 50, "{:.1f}")
+        judged("lateness p99, ms", cost.late_p99 * 1000, 20, "{:.1f}")
+        under_load(seconds)

@@ -1,17 +1,10 @@
-"""Both directions of a failover: ``python -m bench.two_way [--trials N]``.
+"""Failovers that somebody is told of: both directions with IKE alive, and what is signalled. Needs root."""
 
-Everything on the active tunnel is lost, both ways, while IKE lives. Our direction the prober moves itself;
-the other moves when the peer is told, by the DELETE of the IKE_SA that the prober has charon terminate.
-charon is a stand-in here, and so is the cloud: the stand-in takes the prober's VICI requests and moves the
-far end's group one round trip of 5 ms later, as an active/standby gateway follows a DELETE. With tunnel
-targets every tunnel is judged by itself; with shared targets only, all probes go silent together, the IKE
-daemons of both peers are asked (and answer), and the return tunnel must be found. Needs root.
-"""
-
-import argparse
 import contextlib
+import fcntl
 import random
 import socket
+import struct
 import tempfile
 import threading
 import time
@@ -20,26 +13,36 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from bench.failover_native import Rhythm, all_up, show
+from bench.failover import Rhythm, show
 from bench.figures import at, bench, judged
 from lab.namespace import inside, ip
-from tests.native.prober_process import KEYS, ControlDaemon, Group, configure, shared_targets, until
+from tests.native.prober_process import (
+    KEYS,
+    ControlDaemon,
+    Group,
+    all_up,
+    configure,
+    control_daemon,
+    shared_targets,
+    until,
+)
 from tests.native.stream import Arrivals, Stream
-from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
+from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels, udp_socket
 
 from vpnagent.config.values import OnPathDown
 from vpnagent.probe.ike_daemons import Frames, framed
 from vpnagent.probe.intent import Configure, ViciRequests
+from vpnagent.probe.protocol import FailedOver
 
 RHYTHM = Rhythm(0.1, 3)
-TARGETS = ((False, "tunnel targets", 1.15, 1.4), (True, "shared targets", 1.3, 1.8))  #: shared, p50, p99
+BLACKOUTS = ((False, "tunnel targets", 1.15, 1.4), (True, "shared targets", 1.3, 1.8))  #: shared, p50, p99
 ROUND_TRIP = 0.005  #: seconds from charon's DELETE to the cloud's switch
 PEERS = ("203.0.113.1", "203.0.113.2")
 _SUCCESS = b"\x01\x03\x07success\x00\x03yes"
 _IKE_PORT = 500
 
 
-class Charon:
+class CharonStandIn:
     """Takes the prober's requests, and has the cloud follow a terminated tunnel."""
 
     def __init__(self, path: Path, follow: Callable[[], None]) -> None:
@@ -133,7 +136,7 @@ def wanted(vici_socket: Path, *, shared: bool) -> Configure:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TwoWayTrial:
     """One failover."""
 
     lost_at: float
@@ -141,53 +144,52 @@ class Trial:
     right: bool  #: the tunnel that was lost was reset, and no other
 
 
-def trial(world: TwoTunnels, *, shared: bool) -> Trial:
+def two_way_trial(world: TwoTunnels, *, shared: bool) -> TwoWayTrial:
     """Lose the active tunnel both ways, and put everything back."""
-    ours, theirs, cloud = Group(world.gw), Group(world.far), Group(world.far)
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        charon = Charon(directory / "vici", lambda: cloud.write(((102, 1),)))
-        with ControlDaemon(world, directory / "prober.sock", "--realtime") as daemon:
-            try:
-                daemon.configure(wanted(directory / "vici", shared=shared))
-                until(lambda: all_up(daemon), within=20)
-                time.sleep(0.3 + random.random() * RHYTHM.interval)
-                lost_at = time.monotonic()
-                world.lose("m0", "n0")
-                until(lambda: ours() == theirs() == ((102, 1),), within=5)
-                over_at = time.monotonic() + 0.1
-                time.sleep(0.1)
-                resets = {packet for packet in charon.asked if packet.startswith(b"terminate")}
-                return Trial(lost_at, over_at, resets == {b"terminate 0"})
-            finally:
-                daemon.quit()
-                daemon.end_probers()
-                charon.close()
-                world.heal()
-                ip("nexthop replace id 900 group 101 proto 86", namespace=world.gw)
-                theirs.write(((101, 1),))
-                for group in (ours, theirs, cloud):
-                    group.close()
+    with contextlib.ExitStack() as stack:
+        vici = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "vici"
+        ours, theirs, cloud = (
+            stack.enter_context(contextlib.closing(Group(there)))
+            for there in (world.gw, world.far, world.far)
+        )
+        stack.callback(theirs.write, ((101, 1),))
+        stack.enter_context(world.restored())
+        charon = stack.enter_context(
+            contextlib.closing(CharonStandIn(vici, lambda: cloud.write(((102, 1),))))
+        )
+        daemon = stack.enter_context(control_daemon(world, "--realtime", wanted=wanted(vici, shared=shared)))
+        until(lambda: all_up(daemon), within=20)
+        time.sleep(0.3 + random.random() * RHYTHM.interval)
+        lost_at = time.monotonic()
+        world.lose("m0", "n0")
+        until(lambda: ours() == theirs() == ((102, 1),), within=5)
+        over_at = time.monotonic() + 0.1
+        time.sleep(0.1)
+        resets = {packet for packet in charon.asked if packet.startswith(b"terminate")}
+        return TwoWayTrial(lost_at, over_at, resets == {b"terminate 0"})
 
 
-def longest(streams: list[Arrivals], done: Trial) -> float:
+def longest(streams: list[Arrivals], done: TwoWayTrial) -> float:
     """Return the longest gap in either direction."""
     return max(s.longest_gap(after=done.lost_at, before=done.over_at) for s in streams)
 
 
-def main() -> None:
-    """Measure with tunnel targets and with shared ones."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--trials", type=int, default=50)
-    count = arguments.parse_args().trials
+def two_way(*, trials: int = 50) -> None:
+    """Both directions of a failover.
+
+    Everything on the active tunnel is lost, both ways, while IKE lives. Our direction the prober moves
+    itself; the other moves when the peer is told, by the DELETE of the IKE_SA that the prober has charon
+    terminate. charon is a stand-in here, and so is the cloud: the stand-in takes the prober's VICI
+    requests and moves the far end's group one round trip of 5 ms later, as an active/standby gateway
+    follows a DELETE. With tunnel targets every tunnel is judged by itself; with shared targets only, all
+    probes go silent together, the IKE daemons of both peers are asked (and answer), and the return tunnel
+    must be found.
+    """
     with bench("two-way blackout, IKE alive"), two_tunnels() as world, ike_daemons(world):
-        for shared, name, p50, p99 in (
-            (False, "tunnel targets", 1.15, 1.4),
-            (True, "shared targets", 1.3, 1.8),
-        ):
+        for shared, name, p50, p99 in BLACKOUTS:
             out = Stream(world.gw, world.far, SOURCE, SHARED)
             back = Stream(world.far, world.gw, SHARED, SOURCE)
-            done = [trial(world, shared=shared) for _ in range(count)]
+            done = [two_way_trial(world, shared=shared) for _ in range(trials)]
             streams = [out.stop(), back.stop()]
             gaps = [longest(streams, one) for one in done]
             show(name, RHYTHM, gaps)
@@ -198,5 +200,61 @@ def main() -> None:
             )
 
 
-if __name__ == "__main__":
-    main()
+SIOCSIFFLAGS = 0x8914  # netdevice(7)
+IFF_UP = 1
+SIGNALLED = 0.02  #: seconds
+
+
+def signalled(*, trials: int = 50) -> None:
+    """How soon traffic moves when somebody says so.
+
+    Two signals: the carrier of the interface by which the active tunnel's peer is reached is lost; the
+    control daemon tells that the active tunnel's CHILD_SA is gone, as it does when charon tells it of a
+    DELETE. From the signal to the kernel's acknowledgement of the new group.
+    """
+    with bench("signalled failures"), two_tunnels() as world, udp_socket(world.mid) as uplink:
+        for number in (0, 1):
+            ip(f"link add u{number} type veth peer name v{number} netns {world.mid}", namespace=world.gw)
+            ip(f"link set u{number} up", namespace=world.gw)
+            set_up(uplink, f"v{number}", True)
+        measure("carrier lost", lambda _: set_up(uplink, "v0", False), world, trials)
+        measure("told by the daemon", lambda daemon: tell(daemon, False), world, trials)
+
+
+def measure(name: str, signal: Callable[[ControlDaemon], None], world: TwoTunnels, trials: int) -> None:
+    """Print a row of trials."""
+    group = Group(world.gw)
+    took = [signalled_trial(signal, world, group) for _ in range(trials)]
+    group.close()
+    quantiles = ", ".join(f"{label} {at(took, q) * 1000:.2f} ms" for label, q in (("p50", 0.5), ("max", 1.0)))
+    print(f"{name}, {trials} trials: {quantiles}")
+    judged("p99, ms", at(took, 0.99) * 1000, SIGNALLED * 1000)
+
+
+def signalled_trial(signal: Callable[[ControlDaemon], None], world: TwoTunnels, group: Group) -> float:
+    """Signal once to a new prober (an old one would hold the tunnel down for longer each time)."""
+    with (
+        world.restored(),
+        udp_socket(world.mid) as uplink,
+        control_daemon(world, "--realtime") as daemon,
+    ):
+        set_up(uplink, "v0", True)
+        tell(daemon, True)
+        until(lambda: all_up(daemon), within=20)
+        began = time.monotonic()
+        signal(daemon)
+        until(lambda: group() == ((102, 1),), within=10)
+        [event] = until(lambda: daemon.of(FailedOver))
+        assert event.netlink_acknowledged is not None
+        return event.netlink_acknowledged - began
+
+
+def set_up(interfaces: socket.socket, name: str, up: bool) -> None:
+    """Set an interface up or down, without starting a process."""
+    fcntl.ioctl(interfaces, SIOCSIFFLAGS, struct.pack("16sh14x", name.encode(), IFF_UP if up else 0))
+
+
+def tell(daemon: ControlDaemon, installed: bool) -> None:
+    """Tell the prober whether the active tunnel has a CHILD_SA."""
+    first = {"outer_interface": "u0", "child_sa_installed": installed}
+    daemon.configure(configure(first=first, second={"outer_interface": "u1"}, hold_down=0.2))

@@ -1,13 +1,15 @@
 """A prober over the stand-ins, with and without a control daemon."""
 
 import asyncio
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +33,7 @@ from vpnagent.probe.intent import (
 from vpnagent.probe.kernel import KernelRequests, Members
 from vpnagent.probe.lifecycle import acquire_lock
 from vpnagent.probe.protocol import ProberReport, ToDaemon
+from vpnagent.selection import PathState
 
 T = TypeVar("T")
 
@@ -170,6 +173,72 @@ class ControlDaemon:
             if process.poll() is None:
                 process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def control_daemon(
+    world: TwoTunnels, *options: str, wanted: Configure | None = None, directory: Path | None = None
+) -> Iterator[ControlDaemon]:
+    """One whose prober ends with it."""
+    with (
+        tempfile.TemporaryDirectory() as own,
+        ControlDaemon(world, (directory or Path(own)) / "prober.sock", *options) as daemon,
+    ):
+        try:
+            if wanted:
+                daemon.configure(wanted)
+            yield daemon
+        finally:
+            daemon.quit()
+            daemon.end_probers()
+
+
+def all_up(daemon: ControlDaemon) -> bool:
+    report = daemon.report
+    return report is not None and all(path.state is PathState.UP for path in report.paths)
+
+
+def states(daemon: ControlDaemon) -> list[PathState]:
+    return [path.state for path in daemon.report.paths] if daemon.report else []
+
+
+def answered(daemon: ControlDaemon) -> list[int]:
+    report = daemon.report
+    return [path.answered for path in report.paths] if report else [0, 0]
+
+
+class Requests:
+    """Sees the echo requests that reach the far end, from a thread."""
+
+    def __init__(self, world: TwoTunnels) -> None:
+        self.times: list[float] = []
+        self.last = b""
+        self._socket = inside(
+            world.far, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        )
+        self._socket.settimeout(0.1)
+        self._ended = False
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Requests":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        while not self._ended:
+            with contextlib.suppress(TimeoutError):
+                packet = self._socket.recv(2048)
+                if packet[20] == 8:
+                    self.last = packet
+                    self.times.append(time.monotonic())
+
+    def send_to_gateway(self, message: bytes) -> None:
+        self._socket.sendto(message, (SOURCE, 0))
 
 
 def end_prober(directory: Path | str) -> None:

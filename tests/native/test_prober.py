@@ -18,10 +18,15 @@ from lab.namespace import inside, ip
 from tests.native.prober_process import (
     ControlDaemon,
     Group,
+    Requests,
+    all_up,
+    answered,
     configure,
+    control_daemon,
     prober_command,
     resident,
     shared_targets,
+    states,
     until,
 )
 from tests.native.stream import Stream
@@ -72,62 +77,9 @@ def directory(world: TwoTunnels) -> Iterator[Path]:
 @contextlib.contextmanager
 def running(world: TwoTunnels, directory: Path, **changes: Any) -> Iterator[ControlDaemon]:
     """A control daemon and its prober, both paths heard; both end at the end."""
-    with ControlDaemon(world, directory / "prober.sock") as daemon:
-        try:
-            daemon.configure(configure(**FAST | changes))
-            until(lambda: all_up(daemon), within=10)
-            yield daemon
-        finally:
-            daemon.quit()
-            daemon.end_probers()
-
-
-def all_up(daemon: ControlDaemon) -> bool:
-    report = daemon.report
-    return report is not None and all(path.state is PathState.UP for path in report.paths)
-
-
-def states(daemon: ControlDaemon) -> list[PathState]:
-    return [path.state for path in daemon.report.paths] if daemon.report else []
-
-
-def answered(daemon: ControlDaemon) -> list[int]:
-    report = daemon.report
-    return [path.answered for path in report.paths] if report else [0, 0]
-
-
-class Requests:
-    """Sees the echo requests that reach the far end, from a thread."""
-
-    def __init__(self, world: TwoTunnels) -> None:
-        self.times: list[float] = []
-        self.last = b""
-        self._socket = inside(
-            world.far, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        )
-        self._socket.settimeout(0.1)
-        self._ended = False
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> "Requests":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended = True
-        self._thread.join()
-        self._socket.close()
-
-    def _run(self) -> None:
-        while not self._ended:
-            with contextlib.suppress(TimeoutError):
-                packet = self._socket.recv(2048)
-                if packet[20] == 8:
-                    self.last = packet
-                    self.times.append(time.monotonic())
-
-    def send_to_gateway(self, message: bytes) -> None:
-        self._socket.sendto(message, (SOURCE, 0))
+    with control_daemon(world, wanted=configure(**FAST | changes), directory=directory) as daemon:
+        until(lambda: all_up(daemon), within=10)
+        yield daemon
 
 
 def test_a_silent_tunnel_is_left_within_its_detection_time(

@@ -20,8 +20,19 @@ from typing import Any
 import pytest
 from lab.namespace import inside, ip
 from tests.native.flood import LAN, NEIGHBOUR, flood, ipv4, neighbour
-from tests.native.prober_process import ControlDaemon, Group, configure, cpu_seconds, until
-from tests.native.test_prober import Requests, all_up, answered, running, states
+from tests.native.prober_process import (
+    ControlDaemon,
+    Group,
+    Requests,
+    all_up,
+    answered,
+    configure,
+    control_daemon,
+    cpu_seconds,
+    states,
+    until,
+)
+from tests.native.test_prober import running
 from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
@@ -250,15 +261,13 @@ def test_an_answer_to_the_question_of_before_a_reload_ends_nothing(
         target = ProbeTarget(address=IPv4Address(INSIDE[0]), inside_peer=peer)
         return configure(**PACE, method=ProbeMethod.DNS, port=53, first={"targets": (target,)})
 
-    with resolvers(world, delay=0.05), ControlDaemon(world, directory / "prober.sock") as daemon:
-        try:
-            daemon.configure(wanted(False))
-            until(lambda: all_up(daemon), within=10)
-            for number in range(10):
-                daemon.configure(wanted(number % 2 == 0))
-                count = answered(daemon)[0]
-                until(functools.partial(more, daemon, count + 2), within=5)
-            assert daemon.lost_at == []
-        finally:
-            daemon.quit()
-            daemon.end_probers()
+    with (
+        resolvers(world, delay=0.05),
+        control_daemon(world, wanted=wanted(False), directory=directory) as daemon,
+    ):
+        until(lambda: all_up(daemon), within=10)
+        for number in range(10):
+            daemon.configure(wanted(number % 2 == 0))
+            count = answered(daemon)[0]
+            until(functools.partial(more, daemon, count + 2), within=5)
+        assert daemon.lost_at == []

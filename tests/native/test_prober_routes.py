@@ -1,18 +1,15 @@
 """What hangs on a nexthop group: the prober puts it back alone, and leaves alone what is not ours."""
 
-import contextlib
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
-from pathlib import Path
 
 import pytest
 from lab.namespace import ip
-from tests.native.prober_process import ControlDaemon, Group, configure, until
+from tests.native.prober_process import Group, configure, control_daemon, until
 from tests.native.two_tunnels import GROUP, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.probe.intent import Configure, GroupRoutes
@@ -41,21 +38,6 @@ def with_routes(prefixes: str = PREFIX) -> Configure:
     return replace(configure(interval=0.05, hold_down=0.5), routes=(routes,))
 
 
-@contextlib.contextmanager
-def running(world: TwoTunnels, wanted: Configure) -> Iterator[ControlDaemon]:
-    """A prober with that configuration; its daemon is only there to hand it over."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        ControlDaemon(world, Path(directory) / "prober.sock") as daemon,
-    ):
-        try:
-            daemon.configure(wanted)
-            yield daemon
-        finally:
-            daemon.quit()
-            daemon.end_probers()
-
-
 def shown(world: TwoTunnels, what: str) -> str:
     command = ["ip", "-n", world.gw, *what.split()]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -71,7 +53,7 @@ def our_route(world: TwoTunnels) -> None:
 
 def test_routes_that_went_with_their_group_are_back_when_it_is(world: TwoTunnels, group: Group) -> None:
     our_route(world)
-    with running(world, with_routes()):
+    with control_daemon(world, wanted=with_routes()):
         for number in (0, 1):
             ip(f"link set t{number} down", namespace=world.gw)
         until(lambda: not routes(world))
@@ -86,7 +68,7 @@ def test_routes_behind_a_line_come_back_with_their_metric(world: TwoTunnels, gro
     made = with_routes()
     behind = replace(made, routes=(replace(made.routes[0], metric=500),))
     ip(f"route replace {PREFIX} nhid {GROUP} proto 86 src {SOURCE} metric 500", namespace=world.gw)
-    with running(world, behind):
+    with control_daemon(world, wanted=behind):
         ip(f"nexthop del id {GROUP}", namespace=world.gw)
         until(lambda: group() and routes(world), within=1.5)
         assert "metric 500" in routes(world)[0]
@@ -94,14 +76,14 @@ def test_routes_behind_a_line_come_back_with_their_metric(world: TwoTunnels, gro
 
 def test_a_group_that_somebody_deleted_comes_back_with_its_routes(world: TwoTunnels, group: Group) -> None:
     our_route(world)
-    with running(world, with_routes()):
+    with control_daemon(world, wanted=with_routes()):
         ip(f"nexthop del id {GROUP}", namespace=world.gw)
         until(lambda: group() and routes(world), within=1.5)
 
 
 def test_ten_thousand_routes_come_back_and_none_slows_a_failover(world: TwoTunnels, group: Group) -> None:
     prefixes = " ".join(f"172.{16 + n // 65536}.{n // 256 % 256}.{n % 256}/32" for n in range(MANY))
-    with running(world, with_routes(prefixes)) as daemon:
+    with control_daemon(world, wanted=with_routes(prefixes)) as daemon:
         until(lambda: daemon.report and all(p.answered for p in daemon.report.paths))
         ip(f"nexthop del id {GROUP}", namespace=world.gw)
         until(lambda: len(routes(world)) == MANY, within=10, every=0.1)
@@ -115,7 +97,7 @@ def test_ten_thousand_routes_come_back_and_none_slows_a_failover(world: TwoTunne
 
 def test_a_route_that_others_have_put_in_its_place_stays(world: TwoTunnels, group: Group) -> None:
     our_route(world)
-    with running(world, with_routes()):
+    with control_daemon(world, wanted=with_routes()):
         ip(f"route replace {PREFIX} dev t1", namespace=world.gw)
         ip(f"nexthop del id {GROUP}", namespace=world.gw)
         until(group, within=1.5)
@@ -125,7 +107,7 @@ def test_a_route_that_others_have_put_in_its_place_stays(world: TwoTunnels, grou
 
 def test_a_foreign_group_with_our_id_is_told_and_never_written(world: TwoTunnels, group: Group) -> None:
     ip(f"nexthop del id {GROUP}", f"nexthop add id {GROUP} group 102 proto 77", namespace=world.gw)
-    with running(world, with_routes()) as daemon:
+    with control_daemon(world, wanted=with_routes()) as daemon:
         until(lambda: daemon.report and any(f.code == "ForeignObject" for f in daemon.report.findings))
         world.lose("m1")
         until(lambda: daemon.report and daemon.report.paths[1].state.value == "down", within=5)

@@ -3,13 +3,18 @@
 import contextlib
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from lab.namespace import ip
-from tests.native.prober_process import ControlDaemon, Group, configure, shared_targets, until
+from tests.native.prober_process import (
+    ControlDaemon,
+    Group,
+    configure,
+    control_daemon,
+    shared_targets,
+    until,
+)
 from tests.native.two_tunnels import SHARED, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import OnPathDown
@@ -29,17 +34,9 @@ def world() -> Iterator[TwoTunnels]:
 
 @contextlib.contextmanager
 def running(world: TwoTunnels, wanted: Configure) -> Iterator[ControlDaemon]:
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        ControlDaemon(world, Path(directory) / "prober.sock") as daemon,
-    ):
-        try:
-            daemon.configure(wanted)
-            until(lambda: states(daemon) == {PathState.UP}, within=10)
-            yield daemon
-        finally:
-            daemon.quit()
-            daemon.end_probers()
+    with control_daemon(world, wanted=wanted) as daemon:
+        until(lambda: states(daemon) == {PathState.UP}, within=10)
+        yield daemon
 
 
 def states(daemon: ControlDaemon) -> set[PathState]:

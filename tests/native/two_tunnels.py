@@ -46,6 +46,15 @@ class TwoTunnels:
         for interface in self.switches:
             self._forward(interface, "1")
 
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """Have everything forwarded again after the block, and the group where it was at first."""
+        try:
+            yield
+        finally:
+            self.heal()
+            ip(f"nexthop replace id {GROUP} group {NEXTHOPS[0]} proto 86", namespace=self.gw)
+
     def _forward(self, interface: str, value: str) -> None:
         file = self.switches[interface]
         file.seek(0)

@@ -1,13 +1,5 @@
-"""What others reach beside us: ``python -m bench.references [--trials N]``.
+"""Outbound blackouts at a silent tunnel: ours, and what others reach beside us. Needs root."""
 
-The same stand-ins, the same 1 kHz stream, the same loss of the active tunnel's outward direction, at the
-same interval and multiplier: BIRD 2 (static routes with ``bfd``) and keepalived (a VRRP instance that
-follows its BFD and holds the route), both with BIRD's BFD speaking at the far end, which Alibaba's end does
-not do; and a ping loop with ``ip route replace`` as VyOS 1.5's failover routes have it (ping -c 2 -W 1, then
-a pause; its shortest is 1 s). Needs root and the Debian packages bird2 and keepalived.
-"""
-
-import argparse
 import contextlib
 import random
 import subprocess
@@ -17,17 +9,107 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.failover_native import Rhythm, blackouts, show
-from bench.figures import bench
-from lab.namespace import ip
-from tests.native.prober_process import Group, until
+from bench.figures import at, bench, judged
+from lab.namespace import Namespace, ip
+from tests.native.prober_process import Group, all_up, configure, control_daemon, until
 from tests.native.stream import Stream
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
+
+from vpnagent.probe.protocol import FailedOver
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """How often is probed, and what follows from it."""
+
+    interval: float  #: seconds
+    multiplier: int
+
+    @property
+    def detection(self) -> float:
+        """The detection time in seconds."""
+        return self.interval * self.multiplier
+
+    def __str__(self) -> str:
+        return f"{self.multiplier} x {self.interval * 1000:.0f} ms"
+
+
+#: with the most that p50 and p99 may be, in seconds
+TARGETS = {Rhythm(0.1, 3): (0.33, 0.39), Rhythm(0.05, 3): (0.165, 0.25), Rhythm(0.02, 3): (0.066, 0.1)}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One failover."""
+
+    lost_at: float
+    moved_at: float  #: monotonic seconds, when the kernel acknowledged
+    switch: float  #: seconds from the decision to the acknowledgement
+
+
+def trial(world: TwoTunnels, group: Group, rhythm: Rhythm, *options: str) -> Trial:
+    """Lose the active tunnel once, and put everything back."""
+    wanted = configure(interval=rhythm.interval, detect_multiplier=rhythm.multiplier, hold_down=0.2)
+    with world.restored(), control_daemon(world, *options, wanted=wanted) as daemon:
+        until(lambda: all_up(daemon), within=20)
+        time.sleep(0.1 + random.random() * rhythm.interval)
+        lost_at = time.monotonic()
+        world.lose("m0")
+        until(lambda: group() == ((102, 1),), within=10)
+        event = until(lambda: daemon.of(FailedOver))[0]
+        time.sleep(0.05)
+        assert event.netlink_acknowledged is not None
+        moved = event.netlink_acknowledged
+        return Trial(lost_at, moved, moved - event.decided)
+
+
+def blackouts(
+    world: TwoTunnels, group: Group, rhythm: Rhythm, trials: int, *options: str
+) -> tuple[list[float], list[float]]:
+    """Return the gaps, and the times from decision to acknowledgement, in seconds."""
+    stream = Stream(world.gw, world.far, SOURCE, SHARED)
+    done = [trial(world, group, rhythm, *options) for _ in range(trials)]
+    arrivals = stream.stop()
+    gaps = [arrivals.longest_gap(after=t.lost_at, before=t.moved_at + 0.05) for t in done]
+    return gaps, [t.switch for t in done]
+
+
+def show(name: str, rhythm: Rhythm, gaps: list[float]) -> None:
+    """Print a row: quantiles as multiples of the detection time."""
+    quantiles = [
+        f"{label} {at(gaps, q) / rhythm.detection:5.2f} x ({at(gaps, q) * 1000:5.0f} ms)"
+        for label, q in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+    ]
+    print(f"{rhythm!s:11} {name:24} {len(gaps):3} trials: {', '.join(quantiles)}", flush=True)
+
+
+def failover_native(*, trials: int = 50) -> None:
+    """How long traffic stands still when a tunnel goes silent.
+
+    Each trial takes a new prober and a healthy pair of stand-ins, lets go of the active one's outward
+    direction at a random moment, and measures the gap in a 1 kHz stream at the far end (the outbound
+    blackout). Nothing is spawned between the loss and the end of the gap.
+    """
+    with bench("outbound blackout"), two_tunnels() as world:
+        group = Group(world.gw)
+        for options, rhythms in ((("--realtime",), tuple(TARGETS)), ((), tuple(TARGETS)[:1])):
+            for rhythm in rhythms:
+                p50, p99 = TARGETS[rhythm]
+                gaps, switches = blackouts(world, group, rhythm, trials, *options)
+                show("vpnagent " + " ".join(options), rhythm, gaps)
+                judged("p50, ms", at(gaps, 0.5) * 1000, p50 * 1000, "{:.0f}")
+                judged("p99, ms", at(gaps, 0.99) * 1000, p99 * 1000, "{:.0f}")
+                print(
+                    f"  decision to acknowledgement: p50 {at(switches, 0.5) * 1000:.2f} ms, "
+                    f"max {max(switches) * 1000:.2f} ms",
+                    flush=True,
+                )
+        group.close()
+
 
 RHYTHMS = (Rhythm(0.1, 3), Rhythm(0.02, 3))
 NETWORK = "100.64.0.0/10"
 SETTLE = 1.5  #: seconds: keepalived's session comes up at its idle rhythm of a second
-
 # Between the ends stands a router, and BFD over one hop insists on a TTL of 255 (RFC 5881 section 5).
 KEEP_TTL = """table ip bench {
     chain leave { type filter hook postrouting priority 0; ip ttl set 255
@@ -168,11 +250,10 @@ def prepared(world: TwoTunnels) -> None:
         namespace=world.gw,
     )
     ip(*(f"addr add 169.254.{n}.1/30 dev f{i}" for i, n in enumerate(numbers)), namespace=world.far)
-    command = ["ip", "netns", "exec", world.mid, "nft", "-f", "-"]
-    subprocess.run(command, input=KEEP_TTL, text=True, check=True)
+    Namespace(world.mid).nft(KEEP_TTL)
 
 
-def trials(place: Place, count: int, *, longest: float) -> list[float]:
+def losses(place: Place, count: int, *, longest: float) -> list[float]:
     """Lose the active tunnel so many times; return the gaps in seconds."""
     world = place.world
     until(lambda: place.leg() == "t0", within=30, every=0.05)
@@ -193,16 +274,20 @@ def trials(place: Place, count: int, *, longest: float) -> list[float]:
     return [arrivals.longest_gap(after=after, before=before) for after, before in spans]
 
 
-def main() -> None:
-    """Measure ours and the references."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--trials", type=int, default=50)
-    count = arguments.parse_args().trials
+def references(*, trials: int = 50) -> None:
+    """What others reach beside us.
+
+    The same stand-ins, the same 1 kHz stream, the same loss of the active tunnel's outward direction, at
+    the same interval and multiplier: BIRD 2 (static routes with ``bfd``) and keepalived (a VRRP instance
+    that follows its BFD and holds the route), both with BIRD's BFD speaking at the far end, which
+    Alibaba's end does not do; and a ping loop with ``ip route replace`` as VyOS 1.5's failover routes
+    have it (ping -c 2 -W 1, then a pause; its shortest is 1 s). Needs bird2 and keepalived.
+    """
     with bench("outbound blackout beside the references"):
         for rhythm in RHYTHMS:
             with two_tunnels() as world:
                 group = Group(world.gw)
-                gaps, _ = blackouts(world, group, rhythm, count, "--realtime")
+                gaps, _ = blackouts(world, group, rhythm, trials, "--realtime")
                 group.close()
                 show("vpnagent --realtime", rhythm, gaps)
             with two_tunnels() as world, tempfile.TemporaryDirectory() as directory:
@@ -211,13 +296,9 @@ def main() -> None:
                 longest = 5 * rhythm.detection + 0.2
                 with place.speaker():
                     with place.bird():
-                        show("BIRD 2 static + bfd", rhythm, trials(place, count, longest=longest))
+                        show("BIRD 2 static + bfd", rhythm, losses(place, trials, longest=longest))
                     with place.keepalived():
-                        show("keepalived BFD", rhythm, trials(place, count, longest=longest))
+                        show("keepalived BFD", rhythm, losses(place, trials, longest=longest))
                 if rhythm is RHYTHMS[0]:
                     with place.ping_loop():
-                        show("ping loop, as VyOS", rhythm, trials(place, max(5, count // 3), longest=5.0))
-
-
-if __name__ == "__main__":
-    main()
+                        show("ping loop, as VyOS", rhythm, losses(place, max(5, trials // 3), longest=5.0))
