@@ -27,7 +27,7 @@ from vpnagent.events.store import FILE, Store
 from vpnagent.knowledge import Knowledge
 from vpnagent.namespace_lock import LockError
 from vpnagent.own_files import DamagedError
-from vpnagent.probe.lifecycle import StateFile, acquire_lock
+from vpnagent.probe.server import StateFile, acquire_lock
 from vpnagent.standing import STANDING, UNCONFIRMED, Standing
 from vpnagent.status import status
 

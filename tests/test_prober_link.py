@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from vpnagent.probe.actions import Cause
-from vpnagent.probe.journal import say
+from vpnagent.probe.prober import say
 from vpnagent.probe.protocol import FailedOver
 from vpnagent.prober_link import failover_of, is_failover, story
 

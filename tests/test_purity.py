@@ -61,12 +61,10 @@ SHELL = {
     "probe/slots.py",  # an address from text, and the one that the kernel would send from
     "probe/sockets.py",
     "probe/ike_daemons.py",
-    "probe/journal.py",
+    "probe/server.py",
     "probe/kernel.py",
-    "probe/lifecycle.py",
     "probe/inbox.py",
     "probe/prober.py",
-    "probe/server.py",
     "probe/shell.py",
     "routing/kernel.py",
     "routing/monitor.py",

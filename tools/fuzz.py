@@ -41,8 +41,8 @@ with atheris.instrument_imports(include=["vpnagent"]) if HERE in sys.argv else c
     from vpnagent.netlink import message, nft
     from vpnagent.netlink.socket import UNREADABLE
     from vpnagent.probe import ike_daemons, netlink_message, packets
-    from vpnagent.probe.lifecycle import StateFile
     from vpnagent.probe.protocol import Assembler
+    from vpnagent.probe.server import StateFile
     from vpnagent.routing import dumps, ways
     from vpnagent.standing import Standing
 

@@ -17,7 +17,6 @@ from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.probe.actions import Cause, FirstReply, PathChanged
 from vpnagent.probe.client import ProberClient, Spawner, Supervised, prober_command
 from vpnagent.probe.intent import Configure, Crafted
-from vpnagent.probe.lifecycle import be_realtime
 from vpnagent.probe.protocol import (
     Accepted,
     FailedOver,
@@ -27,6 +26,7 @@ from vpnagent.probe.protocol import (
     ToDaemon,
     decode,
 )
+from vpnagent.probe.server import be_realtime
 from vpnagent.probe_wiring import group_routes, intent, vici_requests
 from vpnagent.record import replace
 from vpnagent.status import rfc3339

@@ -31,8 +31,8 @@ from vpnagent.probe.intent import (
     ViciRequests,
 )
 from vpnagent.probe.kernel import KernelRequests, Members
-from vpnagent.probe.lifecycle import acquire_lock
 from vpnagent.probe.protocol import ProberReport, ToDaemon
+from vpnagent.probe.server import acquire_lock
 from vpnagent.selection import PathState
 
 T = TypeVar("T")

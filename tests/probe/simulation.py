@@ -413,7 +413,7 @@ class Shell:
         deadline: float | None = None
         for _ in range(100):
             asked = self.core.advance(now)
-            self.tap = self.core.doubtful()
+            self.tap = self.core.suspects_filter()
             for action in asked:
                 self._do(action, now)
             deadline = self.core.deadline()

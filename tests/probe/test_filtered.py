@@ -53,7 +53,7 @@ def test_a_filter_of_all_replies_is_told_within_a_second_and_moves_and_resets_no
     world.run(1.0)
     assert states(world) == [PathState.UP] * 2
     assert not codes(world)
-    assert not world.shell.core.doubtful()
+    assert not world.shell.core.suspects_filter()
 
 
 def test_a_filter_of_one_interface_leaves_the_traffic_where_it_is() -> None:
@@ -90,10 +90,10 @@ def test_what_is_silent_for_long_is_not_looked_for_for_ever() -> None:
     world.wires[PRIMARY].ike_answers = False
     world.fault("primary", ALL)
     world.run(1.0)
-    assert world.shell.core.doubtful()
+    assert world.shell.core.suspects_filter()
     world.run(300.0)
     assert states(world)[0] is PathState.DOWN
-    assert not world.shell.core.doubtful()
+    assert not world.shell.core.suspects_filter()
 
 
 changes = st.lists(

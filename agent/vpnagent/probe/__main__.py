@@ -12,9 +12,8 @@ import sys
 from vpnagent import namespace_lock
 from vpnagent.errors import AgentError
 from vpnagent.namespace_lock import LockError, LockHeldError, Role
-from vpnagent.probe.journal import line
-from vpnagent.probe.lifecycle import GRACE, StateFile, acquire_lock, be_realtime, end_noted
 from vpnagent.probe.prober import Prober
+from vpnagent.probe.server import GRACE, StateFile, acquire_lock, be_realtime, end_noted, line
 from vpnagent.secret import close_memory
 
 USAGE = "usage: python -m vpnagent.probe --socket PATH [--realtime] [--replace]"

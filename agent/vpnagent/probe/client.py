@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -22,7 +21,6 @@ from collections.abc import Callable, Sequence
 from vpnagent.own_files import rights_of_owner
 from vpnagent.probe.actions import FirstReply, PathChanged
 from vpnagent.probe.intent import Configure, IntentUpdate, TunnelFlags, change_between
-from vpnagent.probe.lifecycle import TICK, note_end
 from vpnagent.probe.protocol import (
     DATAGRAM,
     VERSION,
@@ -38,6 +36,7 @@ from vpnagent.probe.protocol import (
     ToDaemon,
     datagrams,
 )
+from vpnagent.probe.server import TICK, note_end, peer_of, send_all
 from vpnagent.record import replace
 
 log = logging.getLogger(__name__)
@@ -250,12 +249,9 @@ class _Link:
 
     def _flush(self) -> None:
         try:
-            while self._sending:
-                self._socket.send(self._sending[0])
-                self._sending.popleft()
-        except BlockingIOError:
-            self._loop.add_writer(self._socket.fileno(), self._flush)
-            return
+            if not send_all(self._socket, self._sending):
+                self._loop.add_writer(self._socket.fileno(), self._flush)
+                return
         except OSError:
             self._lose()
         if self._socket.fileno() >= 0:
@@ -352,5 +348,4 @@ def _listener(path: str) -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as connection:
         connection.settimeout(START)
         connection.connect(path)
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int(struct.unpack("iII", credentials)[0])
+        return peer_of(connection)[0]

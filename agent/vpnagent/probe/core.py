@@ -168,9 +168,9 @@ class Core:
         """
         return bool(self._scheduler.anxious)
 
-    def doubtful(self) -> bool:
+    def suspects_filter(self) -> bool:
         """Whether replies are missing that may have arrived here and been dropped: see ``probe_answered``."""
-        return any(path.doubtful(self._now) for path in self._scheduler.anxious)
+        return any(path.suspects_filter(self._now) for path in self._scheduler.anxious)
 
     def groups(self) -> Mapping[int, tuple[Member, ...]]:
         """What each group of the intent should hold now; empty: the group should not exist."""

@@ -1,8 +1,8 @@
 """The tunnels that can stand in for each other, and what is done when some of them go silent.
 
 A domain is a set of connections that share networks: return traffic may come on any of its tunnels. Here
-the facts of its paths become verdicts (``blame``), by inquiry where all fell silent together, and remedies
-(``trial``) are driven.
+the facts of its paths become verdicts (``situation.judge``), by ``Inquiry`` where all fell silent together,
+and remedies and the ``recovery`` are driven.
 """
 
 from collections.abc import Iterable

@@ -18,7 +18,7 @@ from vpnagent.selection import PathState
 
 _NEW = 8  #: replies
 _MARK_DROPPED = 3  #: replies to unmarked probes only, after which the mark is left out
-_DOUBT = 60.0  #: seconds of silence, or after a verdict, in which a local filter is looked for
+_FILTER_WATCH = 60.0  #: seconds of silence, or after a verdict, in which a local filter is looked for
 _EXCUSE_EVERY = (
     60.0  #: seconds: whoever fills our buffers holds a verdict back for one detection time in these
 )
@@ -220,14 +220,14 @@ class Path:
         """Whether the last reply arrived, and did not reach the socket."""
         return self._filtered_since is not None
 
-    def doubtful(self, now: float) -> bool:
+    def suspects_filter(self, now: float) -> bool:
         """Whether replies are missing of which it is worth to see whether they arrive here."""
         silence = self.silence
         if not self.signals.usable:
             return False
         if not silence.quiet or silence.quiet_at is None:
             return self.is_filtered
-        return now < max(silence.quiet_at, self.detector.since) + _DOUBT
+        return now < max(silence.quiet_at, self.detector.since) + _FILTER_WATCH
 
     def slot(self, target: IPv4Address, sequence: int) -> ProbeRecord | None:
         """Return the probe that a reply belongs to, if it is one of ours and was not answered before."""

@@ -1,7 +1,8 @@
 """The prober's loop: drain, decide, do, sleep. It does nothing but probe and switch.
 
 All that is decided is decided by ``core``; all that waits is drained before anything is decided, so that a
-stall of this process is not taken for a silent path. Nothing in the loop waits for anybody.
+stall of this process is not taken for a silent path. Nothing in the loop waits for anybody. ``Links``
+follows the interfaces; ``say`` logs events while there is no control daemon to do it.
 """
 
 import _random
@@ -12,17 +13,17 @@ from collections.abc import Iterable
 from math import inf
 
 from vpnagent.errors import NetlinkError
-from vpnagent.probe.actions import LATENESS_BOUNDS, Histogram
+from vpnagent.probe.actions import LATENESS_BOUNDS, FirstReply, Histogram, PathChanged
 from vpnagent.probe.core import Core
 from vpnagent.probe.inbox import Poller
-from vpnagent.probe.intent import Configure, Intent, IntentUpdate, with_addresses, with_flags
-from vpnagent.probe.journal import say
-from vpnagent.probe.kernel import KernelRequests
-from vpnagent.probe.lifecycle import StateFile
-from vpnagent.probe.links import Links
+from vpnagent.probe.intent import Configure, Intent, IntentUpdate, outer_name, with_addresses, with_flags
+from vpnagent.probe.interfaces import Interfaces
+from vpnagent.probe.kernel import KernelEvents, KernelRequests
+from vpnagent.probe.netlink_message import NexthopGone, NexthopObject
 from vpnagent.probe.protocol import (
     VERSION,
     Accepted,
+    FailedOver,
     GroupReport,
     Hello,
     Message,
@@ -31,7 +32,7 @@ from vpnagent.probe.protocol import (
     Refused,
     TunnelMeter,
 )
-from vpnagent.probe.server import Server
+from vpnagent.probe.server import Server, StateFile, line
 from vpnagent.probe.shell import ProberEvent, Shell
 from vpnagent.record import replace
 
@@ -232,3 +233,74 @@ class Prober:
             groups_repaired=self._shell.groups.repaired,
             events_lost=self._server.events_lost,
         )
+
+
+class Links:
+    """The interfaces as of the last event; tells a core when one that matters to it changed."""
+
+    def __init__(self, kernel: KernelRequests, poller: Poller) -> None:
+        self._kernel = kernel
+        self._events = KernelEvents()
+        self.interfaces = Interfaces(kernel.interfaces())
+        self.changed = False  #: reset by who acts on it
+        self.nexthops_changed = False
+        self._told: dict[str, bool] = {}
+        poller.watch(self._events.fileno(), self._drain)
+
+    def _drain(self) -> None:
+        try:
+            for message in self._events.drain():
+                if isinstance(message, NexthopObject | NexthopGone):
+                    self.nexthops_changed = True
+                else:
+                    self.changed = True
+                    self.interfaces.take((message,))
+        except NetlinkError:  # events were lost: look at all anew
+            self.changed = self.nexthops_changed = True
+            self.interfaces = Interfaces(self._kernel.interfaces())
+
+    def tell(self, core: Core, intent: Intent, now: float) -> None:
+        """Tell the core what changed since it was last told; a new core takes all to be usable."""
+        usable: dict[str, bool] = {}
+        for tunnel in intent.tunnels():
+            usable[tunnel.interface] = self.interfaces.usable(tunnel.interface)
+            if tunnel.outer_interface:
+                local = tunnel.local_address.packed if tunnel.local_address else None
+                usable[outer_name(tunnel)] = self.interfaces.usable(tunnel.outer_interface, local)
+        for name, now_usable in usable.items():
+            if self._told.get(name, True) != now_usable:
+                core.link_changed(name, usable=now_usable, at=now)
+        self._told = usable
+
+
+def say(event: PathChanged | FailedOver | FirstReply) -> None:
+    """Log an event of the core."""
+    match event:
+        case PathChanged():
+            line(
+                f"path-changed tunnel={event.tunnel} old={event.old.value} new={event.new.value} "
+                f"cause={event.cause.value} reason={event.reason!r} loss={event.loss_ratio:.3f}"
+            )
+        case FailedOver():
+            line(
+                f"failed-over connection={event.connection} old={','.join(event.old)} "
+                f"new={','.join(event.new)} cause={event.cause.value} reason={event.reason!r} "
+                f"{_timeline(event)}"
+            )
+        case FirstReply():
+            line(f"first-reply connection={event.connection} tunnel={event.tunnel} at={_epoch(event.at)}")
+
+
+def _timeline(event: FailedOver) -> str:
+    """Return when the verdict fell, in seconds since the epoch, and the rest in seconds before and after."""
+    moments = {
+        "last_heard": event.last_heard,
+        "netlink_sent": event.netlink_sent,
+        "netlink_acknowledged": event.netlink_acknowledged,
+    }
+    told = [f"{name}={at - event.decided:+.6f}" for name, at in moments.items() if at is not None]
+    return " ".join([f"verdict={_epoch(event.decided)}", *told])
+
+
+def _epoch(monotonic: float) -> str:
+    return f"{monotonic - time.monotonic() + time.time():.6f}"

@@ -173,7 +173,7 @@ class Shell:
         """Look at the interfaces while the core misses something; to be called before probes are sent."""
         sock = self._sockets.get(ProbeMethod.ICMP)
         make = sock.tap if isinstance(sock, EchoSocket) else None
-        self._taps.want(make, wanted=core.doubtful(), now=now)
+        self._taps.want(make, wanted=core.suspects_filter(), now=now)
 
     @property
     def due(self) -> float:
