@@ -12,7 +12,6 @@ from pathlib import Path
 from bench.figures import at, bench, judged
 from lab.namespace import Namespace, ip
 from tests.native.prober_process import Group, all_up, configure, control_daemon, until
-from tests.native.stream import Stream
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.probe.protocol import FailedOver
@@ -67,9 +66,9 @@ def blackouts(
     world: TwoTunnels, group: Group, rhythm: Rhythm, trials: int, *options: str
 ) -> tuple[list[float], list[float]]:
     """Return the gaps, and the times from decision to acknowledgement, in seconds."""
-    stream = Stream(world.gw, world.far, SOURCE, SHARED)
+    stream = world.stream()
     done = [trial(world, group, rhythm, *options) for _ in range(trials)]
-    arrivals = stream.stop()
+    arrivals = stream.stop().outbound
     gaps = [arrivals.longest_gap(after=t.lost_at, before=t.moved_at + 0.05) for t in done]
     return gaps, [t.switch for t in done]
 
@@ -258,7 +257,7 @@ def losses(place: Place, count: int, *, longest: float) -> list[float]:
     world = place.world
     until(lambda: place.leg() == "t0", within=30, every=0.05)
     spans = []
-    stream = Stream(world.gw, world.far, SOURCE, SHARED)
+    stream = world.stream()
     try:
         for _ in range(count):
             until(lambda: place.leg() == "t0", within=30, every=0.05)
@@ -270,7 +269,7 @@ def losses(place: Place, count: int, *, longest: float) -> list[float]:
             spans.append((lost_at, time.monotonic()))
             world.heal()
     finally:
-        arrivals = stream.stop()
+        arrivals = stream.stop().outbound
     return [arrivals.longest_gap(after=after, before=before) for after, before in spans]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.failover import Rhythm, show
 from bench.figures import at, bench, judged
 from lab.namespace import inside, ip
+from lab.stream import Result
 from tests.native.prober_process import (
     KEYS,
     ControlDaemon,
@@ -26,8 +27,7 @@ from tests.native.prober_process import (
     shared_targets,
     until,
 )
-from tests.native.stream import Arrivals, Stream
-from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels, udp_socket
+from tests.native.two_tunnels import TwoTunnels, two_tunnels, udp_socket
 
 from vpnagent.config.values import OnPathDown
 from vpnagent.probe.ike_daemons import Frames, framed
@@ -169,9 +169,10 @@ def two_way_trial(world: TwoTunnels, *, shared: bool) -> TwoWayTrial:
         return TwoWayTrial(lost_at, over_at, resets == {b"terminate 0"})
 
 
-def longest(streams: list[Arrivals], done: TwoWayTrial) -> float:
+def longest(result: Result, done: TwoWayTrial) -> float:
     """Return the longest gap in either direction."""
-    return max(s.longest_gap(after=done.lost_at, before=done.over_at) for s in streams)
+    ways = (result.outbound, result.inbound)
+    return max(way.longest_gap(after=done.lost_at, before=done.over_at) for way in ways)
 
 
 def two_way(*, trials: int = 50) -> None:
@@ -187,11 +188,10 @@ def two_way(*, trials: int = 50) -> None:
     """
     with bench("two-way blackout, IKE alive"), two_tunnels() as world, ike_daemons(world):
         for shared, name, p50, p99 in BLACKOUTS:
-            out = Stream(world.gw, world.far, SOURCE, SHARED)
-            back = Stream(world.far, world.gw, SHARED, SOURCE)
+            stream = world.stream(back=True)
             done = [two_way_trial(world, shared=shared) for _ in range(trials)]
-            streams = [out.stop(), back.stop()]
-            gaps = [longest(streams, one) for one in done]
+            result = stream.stop()
+            gaps = [longest(result, one) for one in done]
             show(name, RHYTHM, gaps)
             judged("p50, x detection time", at(gaps, 0.5) / RHYTHM.detection, p50)
             judged("p99, x detection time", at(gaps, 0.99) / RHYTHM.detection, p99)

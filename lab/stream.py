@@ -1,4 +1,4 @@
-"""A steady two-way UDP stream between an IDC host and a cloud host, which tells the directions apart.
+"""A steady UDP stream between two hosts, one way or both, which tells the directions apart.
 
 Each end sends its own stream and records what it hears of the other's, so a dead direction does not hide the
 other. Both ends are processes forked before the measurement: nothing is started while it runs. All times are
@@ -15,13 +15,13 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from lab.deadline import EMULATED, PATIENCE
-from lab.topology import ECS_HOST, IDC_HOST, Topology
+from lab.namespace import Namespace
 
 RATE = 100 if EMULATED else 1000
 PACKET = struct.Struct("!I")
@@ -56,6 +56,12 @@ class Direction:
     """Longest time between two arrivals."""
     outages: tuple[Outage, ...]
     """The blackouts that are long enough to be one."""
+    heard: tuple[float, ...] = field(default=(), repr=False)
+    """When each arrived."""
+
+    def longest_gap(self, *, after: float = 0.0, before: float = float("inf")) -> float:
+        """The longest time without an arrival that ended in this span."""
+        return max((b - a for a, b in pairwise(self.heard) if after <= b <= before), default=0.0)
 
     def __str__(self) -> str:
         return (
@@ -92,12 +98,20 @@ class Stream:
     """Two processes, idle until `start`."""
 
     def __init__(
-        self, topology: Topology, *, far: str = ECS_HOST, port: int = 5000, rate: int = RATE, size: int = 4
+        self,
+        near: tuple[Namespace, str],
+        far: tuple[Namespace, str],
+        *,
+        port: int = 5000,
+        rate: int = RATE,
+        size: int = PACKET.size,
+        back: bool = True,
     ) -> None:
         self.rate = rate
-        near_end = End((IDC_HOST, port), (far, port), size)
-        far_end = End((far, port), (IDC_HOST, port), size)
-        self._ends = [topology["idc"].fork(near_end.main), topology["ecs"].fork(far_end.main)]
+        (here, near_host), (there, far_host) = near, far
+        near_end = End((near_host, port), (far_host, port), size)
+        far_end = End((far_host, port), (near_host, port), size, sends=back)
+        self._ends = [here.fork(near_end.main), there.fork(far_end.main)]
 
     def start(self) -> None:
         """Both ends listen, then both begin to send."""
@@ -109,12 +123,13 @@ class Stream:
             pipe.send("go")
 
     def stop(self) -> Result:
-        """Both ends stop sending, listen a little longer, and report."""
+        """Both ends stop sending, listen a little longer, report, and end."""
         for _process, pipe in self._ends:
-            pipe.send(0)
+            pipe.send("stop")
         (near_sent, near_heard), (far_sent, far_heard) = (
             self._receive(pipe) for _process, pipe in self._ends
         )
+        self.close()
         return Result(outbound=judge(near_sent, far_heard), inbound=judge(far_sent, near_heard))
 
     @staticmethod
@@ -143,13 +158,14 @@ def judge(sent: Sent, heard: Heard) -> Direction:
     """Loss and gaps of one direction; what is lost at an edge counts up to the edge."""
     edges = [-1, *sorted(heard), len(sent)]
     gaps = [Outage(sent[max(a, 0)], sent[min(b, len(sent) - 1)]) for a, b in pairwise(edges) if b != a + 1]
-    silences = (b - a for a, b in pairwise(sorted(heard.values())))
+    arrivals = sorted(heard.values())
     return Direction(
         sent=len(sent),
         lost=len(sent) - len(heard),
         blackout=max((gap.seconds for gap in gaps), default=0.0),
-        silence=max(silences, default=0.0),
+        silence=max((b - a for a, b in pairwise(arrivals)), default=0.0),
         outages=tuple(gap for gap in gaps if gap.seconds >= OUTAGE),
+        heard=tuple(arrivals),
     )
 
 
@@ -167,13 +183,17 @@ def merged(outages: list[Outage]) -> list[Outage]:
 class End:
     """One end, in a process of its own."""
 
-    def __init__(self, local: tuple[str, int], remote: tuple[str, int], size: int) -> None:
+    def __init__(
+        self, local: tuple[str, int], remote: tuple[str, int], size: int, *, sends: bool = True
+    ) -> None:
         self._local = local
         self._remote = remote
         self._padding = bytes(size - PACKET.size)
+        self._sends = sends
 
     def main(self, pipe: Connection) -> None:
-        """Serve measurements until the pipe is closed."""
+        """Measure once, and end."""
+        self._let_go(pipe)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         self._socket.bind(self._local)
@@ -182,9 +202,15 @@ class End:
         # A starved stream would look like a dead one.
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         with contextlib.suppress(EOFError, OSError):
-            while rate := pipe.recv():
-                pipe.send(self._measure(pipe, 1 / rate))
+            pipe.send(self._measure(pipe, 1 / pipe.recv()))
         os._exit(0)
+
+    @staticmethod
+    def _let_go(pipe: Connection) -> None:
+        """Close what was open when this process was forked: it must not hold a peer's connection open."""
+        for descriptor in {int(each) for each in os.listdir("/proc/self/fd")} - {0, 1, 2, pipe.fileno()}:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def _measure(self, pipe: Connection, interval: float) -> tuple[Sent, Heard]:
         self._drain({})
@@ -198,8 +224,9 @@ class End:
         while not select.select([pipe], [], [], 0)[0]:
             now = time.monotonic()
             if now >= due:
-                self._send(len(sent))
-                sent.append(now)
+                if self._sends:
+                    self._send(len(sent))
+                    sent.append(now)
                 due = max(due + interval, now - LATE)
             self._hear_until(due, heard)
         pipe.recv()

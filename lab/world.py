@@ -13,8 +13,8 @@ from lab.cloud import Cloud
 from lab.namespace import Namespace
 from lab.observer import Observer, dropped
 from lab.pktgen import Pktgen
-from lab.stream import Stream
-from lab.topology import IDC_HOST, NAMES, TUNNELS, Faults, Topology
+from lab.stream import PACKET, RATE, Stream
+from lab.topology import ECS_HOST, IDC_HOST, NAMES, TUNNELS, Faults, Topology
 from lab.zygote import Zygote
 
 RESULTS = Path(os.environ.get("VPNAGENT_LAB_RESULTS") or Path(__file__).parents[1] / "build" / "lab")
@@ -59,9 +59,12 @@ class Lab:
         self.charon.stop()
         self.cloud.stop()
 
-    def stream(self, **options: int | str) -> Stream:
-        """A two-way stream, not yet running."""
-        return Stream(self.topology, **options)  # type: ignore[arg-type]
+    def stream(
+        self, *, far: str = ECS_HOST, port: int = 5000, rate: int = RATE, size: int = PACKET.size
+    ) -> Stream:
+        """A two-way stream between the IDC host and a cloud host, not yet running."""
+        ends = (self.topology["idc"], IDC_HOST), (self.topology["ecs"], far)
+        return Stream(*ends, port=port, rate=rate, size=size)
 
     def pktgen(self) -> Pktgen:
         """A kilohertz, not yet running."""

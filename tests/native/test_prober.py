@@ -29,7 +29,6 @@ from tests.native.prober_process import (
     states,
     until,
 )
-from tests.native.stream import Stream
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
@@ -86,13 +85,13 @@ def test_a_silent_tunnel_is_left_within_its_detection_time(
     world: TwoTunnels, group: Group, directory: Path
 ) -> None:
     with running(world, directory) as daemon:
-        stream = Stream(world.gw, world.far, SOURCE, SHARED)
+        stream = world.stream()
         time.sleep(0.5)
         lost_at = time.monotonic()
         world.lose("m0")
         until(lambda: group() == SECOND)
         time.sleep(0.2)
-        gap = stream.stop().longest_gap(after=lost_at)
+        gap = stream.stop().outbound.longest_gap(after=lost_at)
         print(f"\noutbound blackout {gap * 1000:.0f} ms, {gap / DETECTION:.2f} x the detection time")
         assert gap <= 3 * DETECTION
 
@@ -112,7 +111,7 @@ def test_a_killed_prober_loses_no_packet_and_the_next_probes_soon(
     world: TwoTunnels, group: Group, directory: Path
 ) -> None:
     with running(world, directory) as daemon, Requests(world) as requests:
-        stream = Stream(world.gw, world.far, SOURCE, SHARED)
+        stream = world.stream()
         time.sleep(0.5)
         killed_at = time.monotonic()
         os.kill(daemon.started[0].pid, signal.SIGKILL)
@@ -120,12 +119,12 @@ def test_a_killed_prober_loses_no_packet_and_the_next_probes_soon(
         again_at = until(lambda: next((at for at in requests.times if at > killed_at + 0.01), None))
         until(lambda: daemon.client.connected)
         time.sleep(1.0)
-        arrivals = stream.stop()
+        arrivals = stream.stop().outbound
         print(
             f"\nloss noticed after {(daemon.lost_at[0] - killed_at) * 1000:.1f} ms, "
             f"probing again after {(again_at - killed_at) * 1000:.0f} ms"
         )
-        assert arrivals.lost() == 0
+        assert arrivals.lost == 0
         assert daemon.lost_at[0] - killed_at < 0.5
         assert again_at - killed_at < 4  # the figure itself is the bench's: this machine is shared
         until(lambda: all_up(daemon))
@@ -139,12 +138,12 @@ def test_a_restarted_prober_stays_on_the_standby_while_the_active_is_dead(
     with running(world, directory) as daemon:
         world.lose("m0")
         until(lambda: group() == SECOND)
-        stream = Stream(world.gw, world.far, SOURCE, SHARED)
+        stream = world.stream()
         time.sleep(0.3)
         os.kill(daemon.started[0].pid, signal.SIGKILL)
         until(lambda: len(daemon.started) == 2)
         time.sleep(1.5)
-        assert stream.stop().lost() == 0
+        assert stream.stop().outbound.lost == 0
         assert group() == SECOND
 
 
@@ -156,13 +155,13 @@ def test_it_fails_over_while_the_daemon_is_gone_and_is_adopted_by_the_next(
         first.configure(configure(**FAST))
         until(lambda: all_up(first), within=10)
     try:
-        stream = Stream(world.gw, world.far, SOURCE, SHARED)
+        stream = world.stream()
         time.sleep(0.5)
         lost_at = time.monotonic()
         world.lose("m0")
         until(lambda: group() == SECOND)
         time.sleep(0.2)
-        assert stream.stop().longest_gap(after=lost_at) <= 3 * DETECTION
+        assert stream.stop().outbound.longest_gap(after=lost_at) <= 3 * DETECTION
 
         with ControlDaemon(world, path) as second:
             # What happened meanwhile is told, the prober is the same, and it takes the next intent.
@@ -248,13 +247,13 @@ def test_an_interface_that_goes_down_is_left_at_once(
     world: TwoTunnels, group: Group, directory: Path
 ) -> None:
     with running(world, directory) as daemon:
-        stream = Stream(world.gw, world.far, SOURCE, SHARED)
+        stream = world.stream()
         time.sleep(0.5)
         down_at = time.monotonic()
         ip("link set t0 down", namespace=world.gw)
         until(lambda: group() == SECOND)
         time.sleep(0.2)
-        gap = stream.stop().longest_gap(after=down_at)
+        gap = stream.stop().outbound.longest_gap(after=down_at)
         [event] = until(lambda: daemon.of(FailedOver))
         assert event.netlink_acknowledged is not None
         switch = event.netlink_acknowledged - event.decided
@@ -289,14 +288,14 @@ def test_a_drain_is_in_force_when_it_is_acknowledged_and_loses_nothing(
     world: TwoTunnels, group: Group, directory: Path
 ) -> None:
     with running(world, directory) as daemon:
-        stream = Stream(world.gw, world.far, SOURCE, SHARED)
+        stream = world.stream()
         time.sleep(0.3)
         for _ in range(10):
             daemon.configure(configure(**FAST, first={"drained": True}))
             assert group() == SECOND
             daemon.configure(configure(**FAST))
             until(lambda: group() == FIRST)
-        assert stream.stop().lost() == 0
+        assert stream.stop().outbound.lost == 0
 
 
 @contextlib.contextmanager
@@ -394,7 +393,7 @@ def test_a_second_prober_gives_way_to_the_first(world: TwoTunnels, directory: Pa
 
 def test_a_prober_is_replaced_by_one_that_was_ready_before(world: TwoTunnels, directory: Path) -> None:
     with running(world, directory) as daemon:
-        stream = Stream(world.gw, world.far, SOURCE, SHARED)
+        stream = world.stream()
         time.sleep(0.3)
         successor = subprocess.Popen(prober_command(world, directory / "prober.sock", "--replace"))
         try:
@@ -402,7 +401,7 @@ def test_a_prober_is_replaced_by_one_that_was_ready_before(world: TwoTunnels, di
             until(lambda: len(daemon.lost_at) == 1)
             until(lambda: daemon.client.connected)
             time.sleep(1.0)
-            assert stream.stop().lost() == 0
+            assert stream.stop().outbound.lost == 0
             assert successor.poll() is None
             until(lambda: all_up(daemon))
         finally:

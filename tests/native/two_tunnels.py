@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from lab.namespace import inside, ip
+from lab.namespace import Namespace, inside, ip
+from lab.stream import Stream
 
 SOURCE = "10.1.0.1"
 INSIDE = ("169.254.10.1", "169.254.20.1")
@@ -45,6 +46,13 @@ class TwoTunnels:
         """Forward everything again."""
         for interface in self.switches:
             self._forward(interface, "1")
+
+    def stream(self, *, back: bool = False) -> Stream:
+        """A kilohertz outward, or both ways, that runs already."""
+        near, far = (Namespace(self.gw), SOURCE), (Namespace(self.far), SHARED)
+        made = Stream(near, far, back=back)
+        made.start()
+        return made
 
     @contextlib.contextmanager
     def restored(self) -> Iterator[None]:
