@@ -12,12 +12,11 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.errors import NetlinkError
+from vpnagent.netlink.rtnetlink import MAIN_TABLE, PROTOCOL, LinkCounters
 from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.failures import Failures
 from vpnagent.routing.objects import (
     GUARD_METRIC,
-    MAIN_TABLE,
-    PROTOCOL,
     ROUTE_METRIC,
     Diversion,
     FilterTable,
@@ -25,7 +24,6 @@ from vpnagent.routing.objects import (
     KernelObjects,
     KernelState,
     Lane,
-    LinkCounters,
     LocalWays,
     Nexthop,
     NexthopGroup,

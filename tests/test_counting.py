@@ -9,9 +9,10 @@ from tests.config_examples import make_config
 from vpnagent.config.values import TunnelKey
 from vpnagent.counting import Probes, Traffic
 from vpnagent.desired import desired
+from vpnagent.netlink.rtnetlink import LinkCounters
 from vpnagent.probe.actions import LATENESS_BOUNDS, RTT_BOUNDS, Cause, PathReport
 from vpnagent.probe.protocol import ProberReport, TunnelMeter
-from vpnagent.routing.objects import KernelObjects, KernelState, LinkCounters, XfrmLink
+from vpnagent.routing.objects import KernelObjects, KernelState, XfrmLink
 from vpnagent.selection import PathState
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")

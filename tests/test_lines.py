@@ -13,7 +13,8 @@ from vpnagent.config.values import Config, TunnelKey
 from vpnagent.desired import desired
 from vpnagent.finding import Severity
 from vpnagent.lines import exits, given_way, not_used, unheard
-from vpnagent.routing.objects import GUARD_METRIC, MAIN_TABLE, Diversion, KernelObjects, RouteKey
+from vpnagent.netlink.rtnetlink import MAIN_TABLE
+from vpnagent.routing.objects import GUARD_METRIC, Diversion, KernelObjects, RouteKey
 from vpnagent.selection import PathState, Verdict
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")

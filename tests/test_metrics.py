@@ -14,8 +14,9 @@ from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge import Failover, Knowledge
 from vpnagent.metrics import METRICS, histograms, samples
 from vpnagent.metrics_text import text
+from vpnagent.netlink.rtnetlink import LinkCounters
 from vpnagent.report import refresh
-from vpnagent.routing.objects import KernelState, LinkCounters
+from vpnagent.routing.objects import KernelState
 from vpnagent.selection import Verdict
 from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
 from vpnagent.witness.values import Pair, Statement

@@ -19,16 +19,15 @@ from vpnagent.desired import desired, group_ids
 from vpnagent.finding import Severity
 from vpnagent.ipsec.sa import CharonState, IkeState
 from vpnagent.knowledge import Knowledge
+from vpnagent.netlink.rtnetlink import MAIN_TABLE, LinkCounters
 from vpnagent.reconcile_kernel import KernelReconciler
 from vpnagent.routing.objects import (
     GUARD_METRIC,
-    MAIN_TABLE,
     ROUTE_METRIC,
     Diversion,
     FilterTable,
     KernelObjects,
     KernelState,
-    LinkCounters,
     NexthopGroup,
     Peer,
 )

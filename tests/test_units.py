@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from vpnagent.desired import SYSCTLS
-from vpnagent.routing.objects import PROTOCOL
+from vpnagent.netlink.rtnetlink import PROTOCOL
 
 SYSTEMD = pathlib.Path(__file__).parents[1] / "systemd"
 UNITS = sorted(path.name for path in SYSTEMD.glob("vpnagent*.*") if path.suffix in (".service", ".timer"))

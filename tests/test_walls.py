@@ -32,13 +32,13 @@ def config(
     )
 
 
-def guard_of(want: KernelObjects) -> kernel.LeakGuard:
+def guard_of(want: KernelObjects) -> kernel.LeakGuardRules:
     assert want.filter_table
     assert want.filter_table.guard
     return want.filter_table.guard
 
 
-def want(conf: Config, have: KernelObjects = NOTHING, ways: LocalWays = LAN) -> kernel.LeakGuard:
+def want(conf: Config, have: KernelObjects = NOTHING, ways: LocalWays = LAN) -> kernel.LeakGuardRules:
     return guard_of(walled(desired(conf, {}).kernel, have, ways))
 
 

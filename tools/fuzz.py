@@ -31,19 +31,19 @@ HERE = "--in-here"  # the process that fuzzes, and no other, has its imports ins
 
 with atheris.instrument_imports(include=["vpnagent"]) if HERE in sys.argv else contextlib.nullcontext():
     from vpnagent import control, drains
-    from vpnagent.checks import fib_messages, iptables_text, nft_json, packet_filter
+    from vpnagent.checks import iptables_text, nft_json, packet_filter
     from vpnagent.cloud_document.assemble import Answers
     from vpnagent.cloud_document.imported import assembly_of, yaml_of
     from vpnagent.config.load import load
     from vpnagent.errors import AgentError
     from vpnagent.events.query import query_of
     from vpnagent.events.store import Store
-    from vpnagent.netlink import message, nft
+    from vpnagent.netlink import message, nft, rtnetlink
     from vpnagent.netlink.socket import UNREADABLE
     from vpnagent.probe import ike_daemons, netlink_message, packets
     from vpnagent.probe.protocol import Assembler
     from vpnagent.probe.server import StateFile
-    from vpnagent.routing import dumps, ways
+    from vpnagent.routing import fib, observe, uplinks, ways
     from vpnagent.standing import Standing
 
 ANSWERS = Answers(
@@ -51,12 +51,13 @@ ANSWERS = Answers(
 )
 NONCE, QUESTION = 0x0102030405060708, b"\x06aliyun\x03com\x00\x00\x01\x00\x01"
 ROWS: tuple[Callable[[bytes], Any], ...] = (
-    dumps.link_row,
-    dumps.forwarding_row,
-    dumps.address_row,
-    dumps.nexthop_row,
-    dumps.our_route,
-    fib_messages.rule_row,
+    rtnetlink.link_row,
+    rtnetlink.address_row,
+    rtnetlink.counters,
+    rtnetlink.nexthop_row,
+    observe.our_route,
+    uplinks.nexthop_leg,
+    fib.fib_rule,
     nft.rule_row,
     ways.way,
     ways.found,
@@ -125,7 +126,7 @@ def of_netlink(data: bytes) -> None:
                 row(reply.body)
     with contextlib.suppress(*UNREADABLE):
         for reply in message.messages(data):
-            message.answer(reply)
+            message.ack(reply)
     with contextlib.suppress(ValueError):
         list(netlink_message.parse(data))
 

@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 from vpnagent.accumulator import Accumulator, Counts, Reading
 from vpnagent.config.values import TunnelKey
+from vpnagent.netlink.rtnetlink import LinkCounters
 from vpnagent.probe.actions import LATENESS_BOUNDS, RTT_BOUNDS
 from vpnagent.probe.protocol import ProberReport
-from vpnagent.routing.objects import KernelState, LinkCounters
+from vpnagent.routing.objects import KernelState
 
 LATELY: Final = 300.0  #: seconds for which packets that were stopped are told of
 

@@ -31,7 +31,7 @@ from vpnagent.prober_link import ProberLink, socket_beside
 from vpnagent.reconcile_charon import CharonReconciler
 from vpnagent.reconcile_kernel import KernelReconciler
 from vpnagent.reloading import Reloader, confirm_within, weak_points
-from vpnagent.routing.kernel import Kernel
+from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.standing import Loaded, Standing
 from vpnagent.status import status
 from vpnagent.supervisor import Task, supervise
@@ -63,7 +63,7 @@ class Daemon:
             config_findings=weak_points(config),
             drained=drains.read(config.agent.state_directory),
         )
-        self._kernel = Kernel(on_change=self._known.kernel_dirty.set)
+        self._kernel = NetlinkKernel(on_change=self._known.kernel_dirty.set)
         self._kernel_reconciler = KernelReconciler(self._kernel, self._known)
         self._charon_reconciler = CharonReconciler(
             self._known, lambda on_event: Charon(config.agent.vici_socket, on_event=on_event)

@@ -14,7 +14,7 @@ from vpnagent.ipsec.charon import Charon
 from vpnagent.naming import tunnel_key
 from vpnagent.probe.client import ProberClient
 from vpnagent.prober_link import socket_beside
-from vpnagent.routing.kernel import Kernel
+from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import KernelObjects
 from vpnagent.routing.plan import plan
 from vpnagent.selection import Verdict, Verdicts
@@ -46,7 +46,7 @@ def assumed(
 
 async def planned(config: Config, verdicts: Verdicts, carrying: Collection[TunnelKey]) -> list[str]:
     """Return the changes to this machine's kernel, one line each. Reading needs no privilege."""
-    kernel = Kernel(on_change=lambda: None)
+    kernel = NetlinkKernel(on_change=lambda: None)
     try:
         steering = await kernel.steering(pins(config))
         want = desired(config, verdicts, carrying, steering).kernel
@@ -102,7 +102,7 @@ async def _remove_from_charon(socket_path: str) -> list[str]:
 
 
 async def _reconcile(want: KernelObjects, *, prune: bool) -> list[str]:
-    kernel = Kernel(on_change=lambda: None)
+    kernel = NetlinkKernel(on_change=lambda: None)
     try:
         await kernel.open()
         state = await kernel.observe(want)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vpnagent.routing.objects import LinkCounters
+from vpnagent.netlink.rtnetlink import LinkCounters
 
 WINDOW = 5.0  #: seconds
 

@@ -8,7 +8,8 @@ from typing import Final
 from vpnagent.config.values import Config
 from vpnagent.desired import sharers
 from vpnagent.finding import Finding, Severity
-from vpnagent.routing.objects import PROTOCOL, Diversion, KernelObjects
+from vpnagent.netlink.rtnetlink import PROTOCOL
+from vpnagent.routing.objects import Diversion, KernelObjects
 
 AT_ONCE: Final = 64  #: networks that are looked up in one round: some milliseconds
 

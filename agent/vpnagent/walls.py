@@ -33,7 +33,7 @@ LEAKS: Final = {
 }  #: by direction: what, where it would leave, and what to do
 
 
-def leak_guard(conf: Config) -> objects.LeakGuard | None:
+def leak_guard(conf: Config) -> objects.LeakGuardRules | None:
     """Return the guard as far as the configuration tells it."""
     if conf.agent.leak_guard is LeakGuard.OFF:
         return None
@@ -41,7 +41,7 @@ def leak_guard(conf: Config) -> objects.LeakGuard | None:
     for connection in conf.connections:
         for name in connection.exits:
             exits[name] = exits.get(name, ()) + connection.remote_networks
-    return objects.LeakGuard(
+    return objects.LeakGuardRules(
         drops=conf.agent.leak_guard is LeakGuard.DROP,
         tunnels=tuple(sorted(tunnel.interface for tunnel in conf.tunnels())),
         networks=_collapsed(tuple(n for c in conf.connections for n in c.remote_networks)),
@@ -61,7 +61,9 @@ def walled(want: KernelObjects, have: KernelObjects, ways: LocalWays) -> KernelO
     return replace(want, filter_table=replace(table, guard=guard))
 
 
-def _with_local_side(guard: objects.LeakGuard, have: KernelObjects, ways: LocalWays) -> objects.LeakGuard:
+def _with_local_side(
+    guard: objects.LeakGuardRules, have: KernelObjects, ways: LocalWays
+) -> objects.LeakGuardRules:
     if known := ways.interfaces.difference(guard.tunnels):
         return replace(guard, local_side=tuple(sorted(known)))
     stands = have.filter_table.guard if have.filter_table else None

@@ -12,9 +12,10 @@ import subprocess
 import sys
 from ipaddress import IPv4Interface, IPv4Network
 
+from vpnagent.netlink import rtnetlink
 from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from vpnagent.routing import dumps, filter_table
-from vpnagent.routing.kernel import Kernel
+from vpnagent.routing import filter_table
+from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import (
     GROUP_IDS,
     NEXTHOP_IDS,
@@ -41,11 +42,11 @@ FOREIGN = (
     "route add unreachable 198.51.100.0/24 metric 9 proto 86",
 )
 DUMPS = {
-    "links": (NETLINK_ROUTE, dumps.LINKS),
-    "addresses": (NETLINK_ROUTE, dumps.ADDRESSES),
-    "nexthops": (NETLINK_ROUTE, dumps.NEXTHOPS),
-    "our_routes": (NETLINK_ROUTE, dumps.OUR_ROUTES),
-    "main_routes": (NETLINK_ROUTE, dumps.MAIN_ROUTES),
+    "links": (NETLINK_ROUTE, rtnetlink.LINKS),
+    "addresses": (NETLINK_ROUTE, rtnetlink.ADDRESSES),
+    "nexthops": (NETLINK_ROUTE, rtnetlink.NEXTHOPS),
+    "our_routes": (NETLINK_ROUTE, rtnetlink.OUR_ROUTES),
+    "main_routes": (NETLINK_ROUTE, rtnetlink.MAIN_ROUTES),
     "table": (NETLINK_NETFILTER, filter_table.GET_TABLE),
     "chain": (NETLINK_NETFILTER, filter_table.get_chain(filter_table.BASE_CHAIN)),
     "rules": (NETLINK_NETFILTER, filter_table.DUMP_RULES),
@@ -83,7 +84,7 @@ def desired(kind: str) -> KernelObjects:
 
 async def record(kind: str, directory: pathlib.Path) -> None:
     """Make the state, then write each dump's messages, each after its length, to a file of its own."""
-    kernel = Kernel(on_change=lambda: None, link_kind=kind)
+    kernel = NetlinkKernel(on_change=lambda: None, link_kind=kind)
     want = desired(kind)
     failed = await kernel.apply_all(plan(want, await kernel.observe(want), prune=False, manage_sysctls=False))
     assert not failed, failed

@@ -19,7 +19,7 @@ from vpnagent.config.values import Config
 from vpnagent.errors import AgentError
 from vpnagent.ipsec.events import Event
 from vpnagent.ipsec.sa import CharonState
-from vpnagent.routing.kernel import Kernel
+from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import XfrmLink
 from vpnagent.standing import Standing
 
@@ -30,7 +30,7 @@ def stand_ins(conf: Config) -> Iterator[XfrmLink]:
     return (replace(link, if_id=0) for link in real_links(conf))
 
 
-class StandInKernel(Kernel):
+class StandInKernel(NetlinkKernel):
     def __init__(self, *, on_change: Callable[[], None]) -> None:
         super().__init__(on_change=on_change, link_kind="veth")
 
@@ -63,7 +63,7 @@ def run(path: str) -> None:
 
 if __name__ == "__main__":
     desired._links = stand_ins
-    daemon.Kernel = StandInKernel  # type: ignore[attr-defined,assignment]
+    daemon.NetlinkKernel = StandInKernel  # type: ignore[attr-defined,assignment]
     daemon.Charon = charon_of  # type: ignore[attr-defined,assignment]
     sys.argv[0] = "vpnagent"
     if sys.argv[1] == "down":

@@ -15,7 +15,8 @@ from tests.config_examples import EXAMPLE_YAML, make_config
 from tests.listening import listening
 
 from vpnagent.knowledge import Knowledge
-from vpnagent.routing.objects import GUARD_METRIC, PROTOCOL
+from vpnagent.netlink.rtnetlink import PROTOCOL
+from vpnagent.routing.objects import GUARD_METRIC
 from vpnagent.status import status
 
 if os.geteuid() != 0:

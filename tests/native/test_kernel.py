@@ -20,7 +20,7 @@ from tests.native.two_links import GROUP, NAMES, NETWORK, Keeper, kept, link_kin
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing.actions import Add, Remove, Replace
-from vpnagent.routing.kernel import LINK_INDEXES, Kernel
+from vpnagent.routing.kernel import LINK_INDEXES, NetlinkKernel
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     NEXTHOP_IDS,
@@ -52,9 +52,9 @@ def within(there: Namespace, work: Coroutine[None, None, T]) -> T:
         return asyncio.run(work)
 
 
-def with_kernel(there: Namespace, work: Callable[[Kernel], Awaitable[T]]) -> T:
+def with_kernel(there: Namespace, work: Callable[[NetlinkKernel], Awaitable[T]]) -> T:
     async def opened() -> T:
-        with contextlib.closing(Kernel(on_change=lambda: None, link_kind=link_kind())) as kernel:
+        with contextlib.closing(NetlinkKernel(on_change=lambda: None, link_kind=link_kind())) as kernel:
             return await work(kernel)
 
     return within(there, opened())
@@ -302,7 +302,7 @@ def test_lost_events_count_as_a_change_and_hearing_goes_on(there: Namespace) -> 
 
     async def work() -> None:
         told = asyncio.Event()
-        kernel = Kernel(on_change=told.set, link_kind=link_kind())
+        kernel = NetlinkKernel(on_change=told.set, link_kind=link_kind())
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(kernel.monitor())
             await asyncio.sleep(0)
@@ -342,8 +342,8 @@ def test_the_guard_of_a_boot_needs_no_key_and_no_good_file(there: Namespace, tmp
 
 def test_one_clear_line_without_the_capability(there: Namespace) -> None:
     program = (
-        "import asyncio; from vpnagent.routing.kernel import Kernel;"
-        "asyncio.run(Kernel(on_change=print).open())"
+        "import asyncio; from vpnagent.routing.kernel import NetlinkKernel;"
+        "asyncio.run(NetlinkKernel(on_change=print).open())"
     )
 
     output = there.without("net_admin", program)
@@ -353,9 +353,10 @@ def test_one_clear_line_without_the_capability(there: Namespace) -> None:
 
 def test_observation_needs_no_privilege_and_says_what_it_could_not_read(there: Namespace) -> None:
     program = (
-        "import asyncio; from vpnagent.routing.kernel import Kernel;"
+        "import asyncio; from vpnagent.routing.kernel import NetlinkKernel;"
         "from vpnagent.routing.objects import KernelObjects;"
-        f"state = asyncio.run(Kernel(on_change=print, link_kind={link_kind()!r}).observe(KernelObjects()));"
+        f"kernel = NetlinkKernel(on_change=print, link_kind={link_kind()!r});"
+        "state = asyncio.run(kernel.observe(KernelObjects()));"
         "print(sorted(state.objects.links), len(state.objects.routes), state.filter_table_readable)"
     )
     converged(there, two_links())
@@ -390,7 +391,7 @@ def test_the_interface_by_which_a_peer_is_reached_is_known(there: Namespace) -> 
     near, far = Peer(IPv4Address("192.0.2.9"), here), Peer(IPv4Address("203.0.113.1"), None)
     from_loopback, nowhere = Peer(far.remote, loopback), Peer(IPv4Address("203.0.114.1"), None)
 
-    async def look(kernel: Kernel) -> dict[Peer, str]:
+    async def look(kernel: NetlinkKernel) -> dict[Peer, str]:
         await kernel.observe(NOTHING)
         return await kernel.outgoing([near, far, from_loopback, nowhere])
 
@@ -403,7 +404,7 @@ def test_a_nexthop_moves_to_another_interface_under_its_group(there: Namespace) 
     was = desired.nexthops[NEXTHOP_IDS[0]]
     moved = Nexthop(id=was.id, interface=SECOND)
 
-    async def work(kernel: Kernel) -> KernelState:
+    async def work(kernel: NetlinkKernel) -> KernelState:
         await kernel.observe(NOTHING)
         await kernel.apply(Replace(moved, was))
         return await kernel.observe(NOTHING)

@@ -16,7 +16,7 @@ from tests.routing.kernel_states import GROUPS, NAMES, NEXTHOPS, PEERS, by_uplin
 
 from vpnagent.errors import NetlinkError
 from vpnagent.routing.actions import Action, Add, Remove, Replace
-from vpnagent.routing.kernel import Kernel
+from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import (
     FilterTable,
     KernelObject,
@@ -169,7 +169,7 @@ def test_the_fake_kernel_does_what_the_real_one_does(there: Namespace, walk: lis
 
 
 async def side_by_side(there: Namespace, walk: list[Try | Hand]) -> None:
-    real, fake = Kernel(on_change=lambda: None, link_kind=link_kind()), FakeKernel()
+    real, fake = NetlinkKernel(on_change=lambda: None, link_kind=link_kind()), FakeKernel()
     fake.uplinks = {UPLINK: False}
     try:
         for step in walk:
@@ -189,7 +189,7 @@ async def side_by_side(there: Namespace, walk: list[Try | Hand]) -> None:
         real.close()
 
 
-async def accepted(kernel: Kernel | FakeKernel, action: Action) -> bool:
+async def accepted(kernel: NetlinkKernel | FakeKernel, action: Action) -> bool:
     try:
         await kernel.apply(action)
     except NetlinkError:

@@ -9,11 +9,11 @@ from tests.config_examples import make_config
 from tests.native.two_providers import SECOND, World, two_providers
 
 from vpnagent.config.values import Config
-from vpnagent.netlink.message import Message, attribute
+from vpnagent.netlink.message import NetlinkMessage, attribute
+from vpnagent.netlink.rtnetlink import RTM_DELRULE, RTMSG
 from vpnagent.routing.actions import Action
-from vpnagent.routing.dumps import RTMSG
-from vpnagent.routing.lane_message import FRA_PRIORITY, FRA_PROTOCOL, RTM_DELRULE
-from vpnagent.routing.monitor import concerns_us
+from vpnagent.routing.fib import FRA_PRIORITY, FRA_PROTOCOL
+from vpnagent.routing.kernel import concerns_us
 from vpnagent.routing.objects import LANE_PRIORITIES
 
 PEER = IPv4Address(SECOND)
@@ -97,5 +97,5 @@ def test_nothing_is_left_and_nothing_of_others_is_touched(world: World) -> None:
 def test_of_rules_ours_alone_are_heard() -> None:
     header = RTMSG.pack(2, 0, 0, 0, 0, 0, 0, 1, 0)
     priority, ours = attribute(FRA_PRIORITY, (8600).to_bytes(4, sys.byteorder)), attribute(FRA_PROTOCOL, b"V")
-    assert concerns_us(Message(RTM_DELRULE, 0, 0, header + priority + ours))
-    assert not concerns_us(Message(RTM_DELRULE, 0, 0, header + priority))
+    assert concerns_us(NetlinkMessage(RTM_DELRULE, 0, 0, header + priority + ours))
+    assert not concerns_us(NetlinkMessage(RTM_DELRULE, 0, 0, header + priority))

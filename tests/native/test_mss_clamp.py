@@ -11,7 +11,7 @@ import pytest
 from lab.namespace import Namespace, namespace
 
 from vpnagent.routing.actions import Add, Remove
-from vpnagent.routing.kernel import Kernel
+from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import FilterTable, KernelObjects
 
 if os.geteuid() != 0:
@@ -52,7 +52,7 @@ def path() -> Iterator[Path]:
 @contextlib.contextmanager
 def clamped(path: Path, clamp: FilterTable) -> Iterator[None]:
     async def carry_out(action: Add | Remove) -> KernelObjects:
-        with contextlib.closing(Kernel(on_change=lambda: None)) as kernel:
+        with contextlib.closing(NetlinkKernel(on_change=lambda: None)) as kernel:
             await kernel.apply(action)
             return (await kernel.observe(KernelObjects())).objects
 

@@ -13,7 +13,7 @@ from tests.native.two_providers import FIRST, PINNED, SECOND, World, compared, o
 from vpnagent.desired import pins_of
 from vpnagent.planning import planned
 from vpnagent.routing.actions import Add
-from vpnagent.routing.kernel import Kernel
+from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import KernelObjects, Peer
 from vpnagent.routing.plan import Conflict, conflicts, plan
 
@@ -57,7 +57,7 @@ def test_another_default_route_is_heard_of_and_followed(world: World) -> None:
 
     async def work() -> None:
         changed = asyncio.Event()
-        kernel = Kernel(on_change=changed.set)
+        kernel = NetlinkKernel(on_change=changed.set)
         with contextlib.closing(kernel):
             async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(kernel.monitor())
@@ -196,7 +196,7 @@ def test_a_successor_finds_nothing_to_do_and_down_removes_everything(world: Worl
     world.converge()
     assert not world.converge()
 
-    async def down(kernel: Kernel) -> None:
+    async def down(kernel: NetlinkKernel) -> None:
         actions = plan(NOTHING, await kernel.observe(NOTHING), prune=True, manage_sysctls=False)
         assert not await kernel.apply_all(actions)
 
@@ -210,7 +210,7 @@ def test_a_foreign_host_route_elsewhere_is_a_conflict_and_is_left(world: World) 
     world.gateway.ip(f"route add {SECOND} via 192.0.2.1")
     world.converge()
 
-    async def found(kernel: Kernel) -> tuple[Conflict, ...]:
+    async def found(kernel: NetlinkKernel) -> tuple[Conflict, ...]:
         return conflicts(*await compared(kernel, PINNED))
 
     [conflict] = world.run(found)
@@ -221,7 +221,7 @@ def test_a_foreign_host_route_elsewhere_is_a_conflict_and_is_left(world: World) 
 def test_the_operators_own_host_route_by_the_uplink_is_left_and_is_enough(world: World) -> None:
     world.gateway.ip(f"route add {SECOND} via 198.51.100.9")
 
-    async def found(kernel: Kernel) -> tuple[Conflict, ...]:
+    async def found(kernel: NetlinkKernel) -> tuple[Conflict, ...]:
         return conflicts(*await compared(kernel, PINNED))
 
     world.converge()
@@ -234,7 +234,7 @@ def test_where_a_rule_leads_a_pinned_peer_is_known(world: World) -> None:
     world.converge()
     peer = Peer(IPv4Address(SECOND), None)
 
-    async def taken(kernel: Kernel) -> dict[Peer, str]:
+    async def taken(kernel: NetlinkKernel) -> dict[Peer, str]:
         await kernel.observe(NOTHING)
         return await kernel.outgoing([peer])
 
@@ -247,9 +247,10 @@ def test_where_a_rule_leads_a_pinned_peer_is_known(world: World) -> None:
 def test_the_way_is_known_without_privilege(world: World) -> None:
     pin = pins_of(PINNED)[PINNED.tunnels()[1].key]
     program = (
-        "import asyncio; from ipaddress import IPv4Address; from vpnagent.routing.kernel import Kernel;"
-        "from vpnagent.routing.uplinks import Pin;"
-        f"[found] = asyncio.run(Kernel(on_change=print).steering([{pin!r}])).values(); print(found.route)"
+        "import asyncio; from ipaddress import IPv4Address;"
+        "from vpnagent.routing.kernel import NetlinkKernel; from vpnagent.routing.uplinks import Pin;"
+        "kernel = NetlinkKernel(on_change=print);"
+        f"[found] = asyncio.run(kernel.steering([{pin!r}])).values(); print(found.route)"
     )
 
     printed = world.gateway.without("net_admin", program)

@@ -11,7 +11,7 @@ from lab.namespace import namespace
 
 from vpnagent.desired import SYSCTLS
 from vpnagent.errors import NetlinkError
-from vpnagent.routing.kernel import Kernel
+from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import (
     GROUP_IDS,
     NEXTHOP_IDS,
@@ -76,7 +76,7 @@ class Keeper:
 
     def __init__(self, desired: KernelObjects, *, period: float = 1.0) -> None:
         self.desired = desired
-        self.kernel = Kernel(on_change=self._on_change, link_kind=link_kind())
+        self.kernel = NetlinkKernel(on_change=self._on_change, link_kind=link_kind())
         self.changes = 0
         self.failed: list[NetlinkError] = []  #: of the last round
         self.repaired_at = 0.0  #: when the last round that had to act was done, on the monotonic clock

@@ -18,7 +18,7 @@ from tests.config_examples import make_config
 from vpnagent.config.values import Config
 from vpnagent.desired import desired, pins
 from vpnagent.routing.actions import Action
-from vpnagent.routing.kernel import Kernel
+from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import KernelObjects, KernelState
 from vpnagent.routing.plan import plan
 
@@ -60,9 +60,9 @@ class World:
         lines = self.gateway.ip(f"route show {peer} proto 86").splitlines()
         return "; ".join(line.strip() for line in lines if "unreachable" not in line)
 
-    def run(self, work: Callable[[Kernel], Awaitable[T]]) -> T:
+    def run(self, work: Callable[[NetlinkKernel], Awaitable[T]]) -> T:
         async def opened() -> T:
-            with contextlib.closing(Kernel(on_change=lambda: None)) as kernel:
+            with contextlib.closing(NetlinkKernel(on_change=lambda: None)) as kernel:
                 return await work(kernel)
 
         with self.gateway.entered():
@@ -71,7 +71,7 @@ class World:
     def converge(self, config: Config = PINNED) -> list[Action]:
         """Run a round as the daemon does; return what it did. A second has nothing left to do."""
 
-        async def work(kernel: Kernel) -> list[Action]:
+        async def work(kernel: NetlinkKernel) -> list[Action]:
             actions = await one_round(kernel, config)
             assert not await one_round(kernel, config)
             return actions
@@ -84,7 +84,7 @@ class World:
         return found.problem
 
 
-async def one_round(kernel: Kernel, config: Config) -> list[Action]:
+async def one_round(kernel: NetlinkKernel, config: Config) -> list[Action]:
     want, state = await compared(kernel, config)
     actions = plan(want, state, prune=True, manage_sysctls=False)
     failed = await kernel.apply_all(actions)
@@ -92,7 +92,7 @@ async def one_round(kernel: Kernel, config: Config) -> list[Action]:
     return actions
 
 
-async def compared(kernel: Kernel, config: Config) -> tuple[KernelObjects, KernelState]:
+async def compared(kernel: NetlinkKernel, config: Config) -> tuple[KernelObjects, KernelState]:
     """Return what there should be of routes, and what there is. No verdicts: nothing but guards and pins."""
     steering = await kernel.steering(pins(config))
     made = desired(config, {}, (), steering).kernel

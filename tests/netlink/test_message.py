@@ -10,9 +10,9 @@ from vpnagent.netlink.message import (
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,
     NLMSG_ERROR,
-    Answer,
-    Message,
-    answer,
+    Ack,
+    NetlinkMessage,
+    ack,
     attribute,
     attributes,
     message,
@@ -66,24 +66,24 @@ def test_only_a_request_with_the_flag_is_answered() -> None:
     assert not wants_answer(message(16, 0, b""))
 
 
-def error(code: int, flags: int, echoed: bytes, words: bytes) -> Message:
-    return Message(NLMSG_ERROR, flags, 1, struct.pack("=i", code) + echoed + words)
+def error(code: int, flags: int, echoed: bytes, words: bytes) -> NetlinkMessage:
+    return NetlinkMessage(NLMSG_ERROR, flags, 1, struct.pack("=i", code) + echoed + words)
 
 
 def test_success_is_errno_0() -> None:
-    assert answer(error(0, NLM_F_CAPPED, HEADER.pack(16, 24, 0, 1, 0), b"")) == Answer(0, "")
+    assert ack(error(0, NLM_F_CAPPED, HEADER.pack(16, 24, 0, 1, 0), b"")) == Ack(0, "")
 
 
 def test_the_kernels_words_are_the_reason_whether_or_not_it_echoes_the_request() -> None:
     words = attribute(1, b"Invalid nexthop id\0")
     request = HEADER.pack(20, 24, 0, 1, 0) + b"body"
 
-    whole = answer(error(-errno.EINVAL, NLM_F_ACK_TLVS, request, words))
-    capped = answer(error(-errno.EINVAL, NLM_F_ACK_TLVS | NLM_F_CAPPED, request[: HEADER.size], words))
+    whole = ack(error(-errno.EINVAL, NLM_F_ACK_TLVS, request, words))
+    capped = ack(error(-errno.EINVAL, NLM_F_ACK_TLVS | NLM_F_CAPPED, request[: HEADER.size], words))
 
-    assert whole == capped == Answer(errno.EINVAL, "Invalid nexthop id")
+    assert whole == capped == Ack(errno.EINVAL, "Invalid nexthop id")
     assert whole.reason == "Invalid nexthop id"
 
 
 def test_without_words_the_errno_is_the_reason() -> None:
-    assert answer(error(-errno.EEXIST, NLM_F_CAPPED, bytes(16), b"")).reason == "File exists"
+    assert ack(error(-errno.EEXIST, NLM_F_CAPPED, bytes(16), b"")).reason == "File exists"

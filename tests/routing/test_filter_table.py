@@ -3,9 +3,9 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.routing.recorded import KERNELS, recorded
+from tests.netlink.recorded import KERNELS, recorded
 
-from vpnagent.netlink.message import HEADER, Message, attributes, messages, string
+from vpnagent.netlink.message import HEADER, NetlinkMessage, attributes, messages, string
 from vpnagent.netlink.nft import (
     NFGENMSG,
     NFNL_MSG_BATCH_BEGIN,
@@ -27,7 +27,7 @@ clamps = st.dictionaries(names, st.integers(88, 9000), min_size=1, max_size=5).m
 )
 
 
-def sent(clamp: FilterTable) -> list[Message]:
+def sent(clamp: FilterTable) -> list[NetlinkMessage]:
     return list(messages(b"".join(r.data for r in requests(Add(clamp), clamp))))
 
 

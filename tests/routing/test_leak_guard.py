@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.netlink.message import Message, attributes, messages, string
+from vpnagent.netlink.message import NetlinkMessage, attributes, messages, string
 from vpnagent.netlink.nft import (
     NFGENMSG,
     NFNL_SUBSYS_NFTABLES,
@@ -25,10 +25,10 @@ from vpnagent.routing import leak_guard
 from vpnagent.routing.actions import Add, Remove, Replace
 from vpnagent.routing.filter_table import ODD_TABLE, requests, table_of
 from vpnagent.routing.leak_guard import SetKey, set_keys, set_names, sets
-from vpnagent.routing.objects import FilterTable, LeakGuard
+from vpnagent.routing.objects import FilterTable, LeakGuardRules
 
 MAXIMUM = (("vpn-hz-1", 1359),)
-GUARD = LeakGuard(
+GUARD = LeakGuardRules(
     drops=True,
     tunnels=("vpn-hz-1", "vpn-hz-2"),
     networks=(IPv4Network("100.64.0.0/10"), IPv4Network("172.16.0.0/16")),
@@ -45,10 +45,10 @@ networks = st.lists(
 
 
 @st.composite
-def guards(draw: st.DrawFn) -> LeakGuard:
+def guards(draw: st.DrawFn) -> LeakGuardRules:
     tunnels = draw(sorted_names)
     side = draw(st.none() | sorted_names.map(lambda found: tuple(n for n in found if n not in tunnels)))
-    return LeakGuard(
+    return LeakGuardRules(
         drops=draw(st.booleans()),
         tunnels=tunnels,
         networks=draw(networks),
@@ -58,17 +58,17 @@ def guards(draw: st.DrawFn) -> LeakGuard:
     )
 
 
-def table(guard: LeakGuard | None) -> FilterTable:
+def table(guard: LeakGuardRules | None) -> FilterTable:
     return FilterTable(maximum=MAXIMUM, guard=guard)
 
 
-def sent(*, of: FilterTable, was: FilterTable | None = None) -> list[Message]:
+def sent(*, of: FilterTable, was: FilterTable | None = None) -> list[NetlinkMessage]:
     action = Replace(of, was) if was else Add(of)
     found = messages(b"".join(request.data for request in requests(action, of)))
     return [m for m in found if m.type >> 8 == NFNL_SUBSYS_NFTABLES]
 
 
-def kinds(sent_: list[Message]) -> set[int]:
+def kinds(sent_: list[NetlinkMessage]) -> set[int]:
     return {message.type & 0xFF for message in sent_}
 
 
@@ -87,12 +87,12 @@ def filled(made: FilterTable) -> dict[str, list[SetKey]]:
 
 
 @given(guards())
-def test_every_guard_can_be_told_and_read_back(guard: LeakGuard) -> None:
+def test_every_guard_can_be_told_and_read_back(guard: LeakGuardRules) -> None:
     assert table_of(rules(table(guard)), filled(table(guard))) == table(guard)
 
 
 @given(guards(), st.data())
-def test_a_missing_rule_is_seen(guard: LeakGuard, data: st.DataObject) -> None:
+def test_a_missing_rule_is_seen(guard: LeakGuardRules, data: st.DataObject) -> None:
     made = rules(table(guard))
     missing = data.draw(st.integers(0, len(made) - 1))
     left = [rule for n, rule in enumerate(made) if n != missing]
@@ -101,7 +101,7 @@ def test_a_missing_rule_is_seen(guard: LeakGuard, data: st.DataObject) -> None:
 
 
 @given(guards(), st.data())
-def test_a_missing_element_is_seen(guard: LeakGuard, data: st.DataObject) -> None:
+def test_a_missing_element_is_seen(guard: LeakGuardRules, data: st.DataObject) -> None:
     found = filled(table(guard))
     places = [(name, n) for name, keys in found.items() for n in range(len(keys))]
     if places:
@@ -111,7 +111,7 @@ def test_a_missing_element_is_seen(guard: LeakGuard, data: st.DataObject) -> Non
 
 
 @given(guards(), st.data())
-def test_rules_in_another_order_are_seen(guard: LeakGuard, data: st.DataObject) -> None:
+def test_rules_in_another_order_are_seen(guard: LeakGuardRules, data: st.DataObject) -> None:
     """An acceptance after the drop accepts nothing."""
     made = rules(table(guard))
     of_guard = [row for row in made if row.chain == leak_guard.OUTWARD_CHAIN]
@@ -125,7 +125,7 @@ def test_rules_in_another_order_are_seen(guard: LeakGuard, data: st.DataObject) 
 
 @given(networks, addresses)
 def test_an_address_is_in_the_set_if_it_is_in_a_network(found: tuple[IPv4Network, ...], number: int) -> None:
-    guard = LeakGuard(drops=True, tunnels=(), networks=found)
+    guard = LeakGuardRules(drops=True, tunnels=(), networks=found)
     below = [
         (int.from_bytes(key), flags)
         for key, flags in sets(guard)["remote_networks"]
@@ -136,7 +136,7 @@ def test_an_address_is_in_the_set_if_it_is_in_a_network(found: tuple[IPv4Network
 
 
 def test_a_change_keeps_the_counters_and_removes_what_was() -> None:
-    fewer = LeakGuard(drops=False, tunnels=("vpn-hz-1",), networks=GUARD.networks)
+    fewer = LeakGuardRules(drops=False, tunnels=("vpn-hz-1",), networks=GUARD.networks)
     changed = kinds(sent(of=table(fewer), was=table(GUARD)))
     assert NFT_MSG_DELTABLE not in changed
     assert {NFT_MSG_DELRULE, NFT_MSG_DELSET, NFT_MSG_NEWOBJ} <= changed
@@ -162,10 +162,12 @@ GUARD_TABLE = table(GUARD)
     [
         (lambda g: g, "leak guard drop 2 networks exit eth3 from-tunnels-to tunnels lan0"),
         (
-            lambda g: LeakGuard(drops=False, tunnels=g.tunnels, networks=g.networks[:1]),
+            lambda g: LeakGuardRules(drops=False, tunnels=g.tunnels, networks=g.networks[:1]),
             "leak guard count 1 network from-tunnels-to anywhere",
         ),
     ],
 )
-def test_the_log_says_what_it_does(changes: Callable[[LeakGuard], LeakGuard], expected: str) -> None:
+def test_the_log_says_what_it_does(
+    changes: Callable[[LeakGuardRules], LeakGuardRules], expected: str
+) -> None:
     assert re.search(re.escape(expected), str(Add(table(changes(GUARD)))))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.netlink.message import AF_INET, attribute
-from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL, Route
+from vpnagent.netlink.rtnetlink import MAIN_TABLE, PROTOCOL, RTNH
+from vpnagent.routing.objects import Route
 from vpnagent.routing.uplinks import (
-    RTNH,
     Leg,
     Pin,
     UplinkRoute,

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.netlink.message import AF_INET, HEADER, attribute, attributes, nested
-from vpnagent.routing.dumps import RTA_DST, RTA_MULTIPATH, RTA_NH_ID, RTA_OIF, RTMSG
+from vpnagent.netlink.rtnetlink import RTA_DST, RTA_MULTIPATH, RTA_NH_ID, RTA_OIF, RTMSG, RTNH
 from vpnagent.routing.objects import LocalWays
-from vpnagent.routing.uplinks import RTNH, Leg
-from vpnagent.routing.ways import Way, WayRow, meets, number, request, way, way_row, ways_of
+from vpnagent.routing.uplinks import Leg
+from vpnagent.routing.ways import LanRoute, Way, lan_route, meets, number, question, way, ways_of
 
 AF_INET6 = 10
 
@@ -65,7 +65,7 @@ def test_an_answer_of_another_family_is_none_of_ours() -> None:
 
 
 def test_a_question_is_for_one_address() -> None:
-    body = request(IPv4Address("100.118.28.5"))[HEADER.size :]
+    body = question(IPv4Address("100.118.28.5"))[HEADER.size :]
     assert body[:2] == bytes([AF_INET, 32])
     assert attributes(body, 12) == {1: IPv4Address("100.118.28.5").packed}
 
@@ -105,7 +105,7 @@ def numbers() -> list[tuple[int, int]]:
 def test_a_route_of_others_that_meets_a_local_network_counts(
     body: bytes, expected: tuple[int, ...] | None
 ) -> None:
-    row = way_row(body, numbers())
+    row = lan_route(body, numbers())
     assert (row.indexes if row else None) == expected
 
 
@@ -115,8 +115,8 @@ def test_networks_meet_as_ipaddress_says(a: int, m: int, b: int, n: int) -> None
     assert meets(number(one), number(other)) == one.overlaps(other)
 
 
-def rows(*routes: bytes) -> list[WayRow]:
-    return [row for body in routes if (row := way_row(body, numbers()))]
+def rows(*routes: bytes) -> list[LanRoute]:
+    return [row for body in routes if (row := lan_route(body, numbers()))]
 
 
 def ways(*routes: bytes, own: dict[int, str] | None = None, legs: dict[int, Leg] | None = None) -> LocalWays:

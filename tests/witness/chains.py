@@ -10,9 +10,9 @@ from typing import Any
 
 from tests.config_examples import make_config
 
-from vpnagent.checks.observation import TO_TABLE, Rule
 from vpnagent.config.values import Config
-from vpnagent.routing.objects import MAIN_TABLE
+from vpnagent.netlink.rtnetlink import MAIN_TABLE
+from vpnagent.routing.fib import FR_ACT_TO_TBL, FibRule
 from vpnagent.witness.findings import statement
 from vpnagent.witness.questions import lan_questions, way_questions
 from vpnagent.witness.values import Answer, Facts, Question, Statement
@@ -23,13 +23,13 @@ TUNNEL = "vpn-hz-1"
 LAN_ADDRESS = IPv4Interface("10.1.0.1/16")
 UPLINK_ADDRESS = IPv4Interface("192.0.2.2/24")
 PLAIN_RULES = tuple(
-    Rule(
+    FibRule(
         priority=priority,
         source=ANYWHERE,
         destination=ANYWHERE,
         incoming="",
         table=table,
-        action=TO_TABLE,
+        action=FR_ACT_TO_TBL,
         suppressed_length=-1,
         protocol=2,
     )
@@ -40,7 +40,7 @@ TO_UPLINK = Answer(interface=UPLINK, table=MAIN_TABLE, length=0)
 Kernel = Callable[[Question], Answer | None]
 
 
-def rule(**changes: Any) -> Rule:
+def rule(**changes: Any) -> FibRule:
     """Return an ip rule that looks up table 100."""
     return replace(PLAIN_RULES[1], priority=100, table=100, **changes)
 

@@ -25,7 +25,8 @@ from tests.witness.chains import (
 from vpnagent.checks.marking import Marking
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Severity
-from vpnagent.routing.objects import MAIN_TABLE
+from vpnagent.netlink.rtnetlink import MAIN_TABLE
+from vpnagent.routing.fib import FIB_RULE_INVERT
 from vpnagent.witness.values import Answer, Filtering, Link, Question
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
@@ -206,7 +207,7 @@ def test_a_narrowed_standby_costs_nothing_yet_and_is_told() -> None:
 
 
 def test_the_rule_that_diverts_is_named() -> None:
-    wg_quick = rule(mark=0xCA6C, mask=0xFFFFFFFF, inverted=True)
+    wg_quick = rule(mark=0xCA6C, mask=0xFFFFFFFF, flags=FIB_RULE_INVERT)
     said = diverted(Chain().change(rules=(*PLAIN_RULES, wg_quick))).look()
     [found] = said.findings
     assert found.code == "NetworkNotCarried"

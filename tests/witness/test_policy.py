@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 from tests.witness.chains import PLAIN_RULES, rule
 
-from vpnagent.checks.observation import Rule
+from vpnagent.routing.fib import FIB_RULE_INVERT, FibRule
 from vpnagent.routing.ways import Flow
 from vpnagent.witness.policy import deciding, flows, matches, unasked
 from vpnagent.witness.values import Answer, Question
@@ -36,10 +36,10 @@ ALL_BITS = 0xFFFFFFFF
     ],
 )
 def test_a_rule_is_for_what_all_its_selectors_are_about_and_inverted_for_the_rest(
-    found: Rule, holds: bool
+    found: FibRule, holds: bool
 ) -> None:
     assert matches(found, ASKED) is holds
-    inverted = rule(**{name: getattr(found, name) for name in CHANGED}, inverted=True)
+    inverted = rule(**{name: getattr(found, name) for name in CHANGED}, flags=FIB_RULE_INVERT)
     assert matches(inverted, ASKED) is not holds
 
 
@@ -58,7 +58,7 @@ def test_the_rule_whose_table_answered_decided() -> None:
 
 @pytest.mark.parametrize(("action", "code"), [(6, errno.EINVAL), (7, errno.ENETUNREACH), (8, errno.EACCES)])
 def test_the_rule_that_refuses_decided(action: int, code: int) -> None:
-    refusing = Rule(
+    refusing = FibRule(
         priority=50,
         source=LAN,
         destination=IPv4Network("0.0.0.0/0"),
@@ -89,10 +89,13 @@ def test_rules_of_ours_and_of_vrfs_are_not_looked_up_and_obscure_ones_are_told()
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (rule(mark=0xCA6C, mask=ALL_BITS, inverted=True), "100: not from all fwmark 0xca6c lookup 100"),
+        (
+            rule(mark=0xCA6C, mask=ALL_BITS, flags=FIB_RULE_INVERT),
+            "100: not from all fwmark 0xca6c lookup 100",
+        ),
         (rule(mark=1, mask=0xFF, source=LAN), "100: from 10.1.0.0/16 fwmark 0x1/0xff lookup 100"),
         (rule(ip_protocol=6, destination_ports=(80, 90)), "100: from all ipproto 6 dport 80-90 lookup 100"),
     ],
 )
-def test_a_rule_is_written_as_ip_writes_it(found: Rule, text: str) -> None:
+def test_a_rule_is_written_as_ip_writes_it(found: FibRule, text: str) -> None:
     assert str(found) == text

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from vpnagent.checks.firewall import Ruleset
 from vpnagent.config.values import TunnelKey
 from vpnagent.record import dataclass
+from vpnagent.routing.fib import FibRule
 from vpnagent.routing.objects import LocalWays
 from vpnagent.routing.uplinks import Pin, Steering
 
@@ -58,65 +59,6 @@ class Route:
     interface: str  #: empty: several, a nexthop object, or none
     metric: int
     protocol: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """An ``ip rule`` for IPv4."""
-
-    priority: int
-    source: IPv4Network
-    destination: IPv4Network
-    incoming: str  #: interface, or empty
-    table: int
-    action: int  #: FR_ACT_TO_TBL, FR_ACT_BLACKHOLE, …
-    suppressed_length: int  #: routes with prefixes of at most this length are ignored; -1: none
-    protocol: int
-    inverted: bool = False  #: it is for what the selectors are not about
-    mark: int = 0
-    mask: int = 0  #: of the packet's mark; 0: whatever it is
-    tos: int = 0
-    ip_protocol: int = 0
-    source_ports: tuple[int, int] = (0, 0)  #: first and last; (0, 0): all
-    destination_ports: tuple[int, int] = (0, 0)
-    obscure: bool = False  #: for a user, an outgoing interface, …: what is not looked up
-    of_devices: bool = False  #: l3mdev: for interfaces of a VRF
-
-    @property
-    def selective(self) -> bool:
-        """Whether it asks for more than addresses and the interface by which a packet comes."""
-        ports = (*self.source_ports, *self.destination_ports)
-        asked = (self.mask, self.tos, self.ip_protocol, self.obscure, self.of_devices, *ports)
-        return any(asked)
-
-    def __str__(self) -> str:
-        source = str(self.source) if self.source.prefixlen else "all"
-        selectors = (
-            f" to {self.destination}" if self.destination.prefixlen else "",
-            f" fwmark {self.mark:#x}" + ("" if self.mask == ALL_BITS else f"/{self.mask:#x}")
-            if self.mask
-            else "",
-            f" tos {self.tos:#x}" if self.tos else "",
-            f" iif {self.incoming}" if self.incoming else "",
-            f" ipproto {self.ip_protocol}" if self.ip_protocol else "",
-            f" sport {_ports(self.source_ports)}" if any(self.source_ports) else "",
-            f" dport {_ports(self.destination_ports)}" if any(self.destination_ports) else "",
-        )
-        what = f"lookup {self.table}" if self.action == TO_TABLE else ACTIONS.get(self.action, "")
-        denial = "not " if self.inverted else ""
-        return f"{self.priority}: {denial}from {source}{''.join(selectors)} {what}"
-
-
-def _ports(ports: tuple[int, int]) -> str:
-    first, last = ports
-    return str(first) if first == last else f"{first}-{last}"
-
-
-ALL_BITS = 0xFFFFFFFF
-
-
-TO_TABLE = 1  #: FR_ACT_TO_TBL
-ACTIONS = {6: "blackhole", 7: "unreachable", 8: "prohibit"}  #: linux/fib_rules.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +147,7 @@ class Observation:
     routes: tuple[Route, ...] | None = None
     default_interfaces: frozenset[str] | None = None  #: that have a default route in the main table
     lan_routes: tuple[Route, ...] | None = None  #: of the main table, within or around a local network
-    rules: tuple[Rule, ...] | None = None
+    rules: tuple[FibRule, ...] | None = None
     local_ways: LocalWays | None = None  #: to the local networks
     listeners: tuple[Listener, ...] | None = None
     firewall: Ruleset | None = None

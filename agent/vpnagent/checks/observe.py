@@ -21,8 +21,18 @@ from vpnagent.desired import pins
 from vpnagent.errors import AgentError, NetlinkError
 from vpnagent.ipsec import messages, vici
 from vpnagent.ipsec.section import texts
+from vpnagent.netlink.rtnetlink import (
+    ADDRESSES,
+    ALL_ROUTES,
+    LINKS,
+    NEXTHOPS,
+    RULES,
+    address_row,
+    link_row,
+    nexthop_row,
+)
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
-from vpnagent.routing import dumps
+from vpnagent.routing.fib import fib_rule
 from vpnagent.routing.uplinks import Pin, Steering, steering
 from vpnagent.routing.ways import local_ways
 
@@ -107,19 +117,19 @@ async def _network(config: Config) -> Seen:
     networks = tuple(dict.fromkeys(n for c in config.connections for n in c.remote_networks))
     route = NetlinkSocket(NETLINK_ROUTE)
     try:
-        links = await route.dump(dumps.LINKS, dumps.link_row)
+        links = await route.dump(LINKS, link_row)
         names = {link.index: link.name for link in links}
-        addresses = await route.dump(dumps.ADDRESSES, dumps.address_row)
+        addresses = await route.dump(ADDRESSES, address_row)
         local = config.local_networks()
         rows = await route.dump(
-            fib_messages.ALL_ROUTES,
+            ALL_ROUTES,
             lambda body: (
                 fib_messages.route_row(body, names, networks),
                 fib_messages.lan_row(body, names, local),
             ),
         )
         routes = [row for row, _ in rows if row is not None]
-        rules = await route.dump(fib_messages.RULES, fib_messages.rule_row)
+        rules = await route.dump(RULES, fib_rule)
         return {
             "interfaces": tuple(Interface(name=link.name, kind=link.kind, mtu=link.mtu) for link in links),
             "addresses": tuple(
@@ -146,7 +156,7 @@ async def _steering(config: Config) -> dict[Pin, Steering]:
 
 async def _knows_nexthops(route: NetlinkSocket) -> bool:
     try:
-        await route.dump(dumps.NEXTHOPS, dumps.nexthop_row)
+        await route.dump(NEXTHOPS, nexthop_row)
     except NetlinkError as error:
         if not error.errno:
             raise

@@ -9,11 +9,13 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent import lines
-from vpnagent.checks.observation import TO_TABLE, Address, Interface, Observation, Route, Rule
+from vpnagent.checks.observation import Address, Interface, Observation, Route
 from vpnagent.config.values import Config
 from vpnagent.desired import route_metrics
 from vpnagent.finding import Finding, Severity
-from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL, Diversion
+from vpnagent.netlink.rtnetlink import MAIN_TABLE, PROTOCOL
+from vpnagent.routing.fib import FR_ACT_TO_TBL, FibRule
+from vpnagent.routing.objects import Diversion
 
 SHARED_SPACE: Final = IPv4Network("100.64.0.0/10")
 CLOUD_RESOLVERS: Final = (IPv4Address("100.100.2.136"), IPv4Address("100.100.2.138"))
@@ -147,16 +149,16 @@ def _rules(
                 yield from _rule(rule, network, routes)
 
 
-def _settles(rule: Rule, network: IPv4Network) -> bool:
+def _settles(rule: FibRule, network: IPv4Network) -> bool:
     """Whether a rule has the main table, where our routes are, decide about all of a network."""
     plain = not rule.selective and not rule.inverted
     for_all = plain and not rule.source.prefixlen and not rule.incoming
     for_all = for_all and network.subnet_of(rule.destination)
-    in_main = rule.action == TO_TABLE and rule.table == MAIN_TABLE
+    in_main = rule.action == FR_ACT_TO_TBL and rule.table == MAIN_TABLE
     return for_all and in_main and rule.suppressed_length < network.prefixlen
 
 
-def _concerns(rule: Rule, network: IPv4Network, config: Config) -> bool:
+def _concerns(rule: FibRule, network: IPv4Network, config: Config) -> bool:
     """Whether a rule may be for plain packets of ours to a network.
 
     One for a mark, a protocol or a port is not: the witness asks the kernel for such packets. One that is
@@ -174,15 +176,15 @@ def _concerns(rule: Rule, network: IPv4Network, config: Config) -> bool:
     return not within or marked or any(others)
 
 
-def _is_ours(rule: Rule, config: Config) -> bool:
+def _is_ours(rule: FibRule, config: Config) -> bool:
     """Whether a rule may be about the traffic of the tunnels, by its source."""
     sources = {config.gateway.source_address, *map(config.source_of, config.connections)}
     own = any(source is not None and source in rule.source for source in sources)
     return own or any(rule.source.overlaps(network) for network in config.local_networks())
 
 
-def _rule(rule: Rule, network: IPv4Network, routes: list[Route]) -> Iterator[Finding]:
-    if rule.action != TO_TABLE:
+def _rule(rule: FibRule, network: IPv4Network, routes: list[Route]) -> Iterator[Finding]:
+    if rule.action != FR_ACT_TO_TBL:
         taken = [network]
     elif rule.table == MAIN_TABLE:
         return
@@ -207,8 +209,8 @@ def _rule(rule: Rule, network: IPv4Network, routes: list[Route]) -> Iterator[Fin
         )
 
 
-def _rule_hint(rule: Rule, network: IPv4Network) -> str:
-    if rule.action != TO_TABLE:
+def _rule_hint(rule: FibRule, network: IPv4Network) -> str:
+    if rule.action != FR_ACT_TO_TBL:
         return f"remove the rule: ip rule delete priority {rule.priority}"
     if rule.table == STRONGSWAN_TABLE:
         return "table 220 is strongSwan's: see this charon's other connections, and its plugin bypass-lan"

@@ -13,7 +13,7 @@ from vpnagent.explain.reasoning import Explanation, Kind
 from vpnagent.explain.seen import NoRoute, Outcome, Route
 from vpnagent.explain.target import Target
 from vpnagent.finding import Finding, Severity
-from vpnagent.routing.objects import PROTOCOL
+from vpnagent.netlink.rtnetlink import PROTOCOL
 
 TAILSCALE_TABLE = 52
 CLOUD_DOMAIN = ".aliyuncs.com"

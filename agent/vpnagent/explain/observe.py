@@ -23,10 +23,11 @@ import yaml
 from vpnagent.errors import NetlinkError
 from vpnagent.explain.catalogue import Catalogue, catalogue_of
 from vpnagent.explain.seen import Answer, NoRoute, Outcome, Route, Seen
+from vpnagent.netlink.rtnetlink import LINKS, LinkRow, link_row
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from vpnagent.probe.packets import ECHO_REPLY, Echo
-from vpnagent.routing import dumps, ways
-from vpnagent.routing.dumps import LinkRow
+from vpnagent.routing.ways import question
+from vpnagent.routing.ways import way as way_of
 
 RESOLVE_DEADLINE = 6.0  #: seconds; resolv.conf(5) gives a server 5
 ANSWER_DEADLINE = 3.0  #: seconds
@@ -67,7 +68,7 @@ async def look(addresses: Iterable[IPv4Address], port: int | None) -> dict[IPv4A
     """Return what is seen of each address. Raises NetlinkError when the kernel cannot be asked."""
     wanted = list(addresses)
     with contextlib.closing(NetlinkSocket(NETLINK_ROUTE)) as kernel:
-        links = {row.index: row for row in await kernel.dump(dumps.LINKS, dumps.link_row)}
+        links = {row.index: row for row in await kernel.dump(LINKS, link_row)}
         routes = [await _route(kernel, links, address) for address in wanted]
     answers = await asyncio.gather(*(answer(address, port) for address in wanted))
     return {
@@ -80,8 +81,8 @@ async def _route(
     kernel: NetlinkSocket, links: Mapping[int, LinkRow], address: IPv4Address
 ) -> Route | NoRoute:
     try:
-        [way] = await kernel.dump(ways.request(address), ways.way)
-        [entry] = await kernel.dump(ways.request(address, fib_match=True), ways.way)
+        [way] = await kernel.dump(question(address), way_of)
+        [entry] = await kernel.dump(question(address, entry=True), way_of)
     except NetlinkError as error:
         if error.errno not in NO_WAY:
             raise

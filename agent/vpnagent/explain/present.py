@@ -9,7 +9,7 @@ from vpnagent.explain.reasoning import Explanation, Selectors
 from vpnagent.explain.seen import Answer, NetworkSeen, NoRoute, Route
 from vpnagent.explain.target import Target
 from vpnagent.finding import Finding
-from vpnagent.routing.objects import MAIN_TABLE
+from vpnagent.netlink.rtnetlink import MAIN_TABLE
 from vpnagent.screen.words import milliseconds
 
 Json = dict[str, Any]

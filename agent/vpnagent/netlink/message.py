@@ -1,15 +1,13 @@
-"""Netlink messages as bytes: header, attributes, answers (RFC 3549 §2.3; linux/netlink.h).
+"""Netlink messages as bytes: header, attributes, acknowledgements (RFC 3549 §2.3; linux/netlink.h). Pure.
 
-Pure. What is read every second and what is written by the thousand goes through here: decoding a message
-takes some 3 us, through a message class of pyroute2 it takes 60. What is written rarely is encoded by
-pyroute2's classes (``netlink_requests``).
+Bytes that the kernel would not send are read as far as they make sense; what lacks a field that must be there
+raises ``struct.error``.
 """
 
 import errno
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 AF_UNSPEC = 0
@@ -33,23 +31,26 @@ NLA_TYPE_MASK = 0x3FFF
 NLMSGERR_ATTR_MSG = 1  #: the extended acknowledgement's text
 
 HEADER = struct.Struct("=IHHII")  #: nlmsghdr: length, type, flags, sequence, port
-SEQUENCE = struct.Struct("=I")
 SEQUENCE_OFFSET = 8
 ATTRIBUTE = struct.Struct("=HH")  #: nlattr: length, type
+U32 = struct.Struct("=I")
+ERRNO = struct.Struct("=i")  #: nlmsgerr begins with it
 
+SOL_NETLINK = 270
+NETLINK_ADD_MEMBERSHIP, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 1, 10, 11, 12
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 
 GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})  #: nothing to remove
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class NetlinkRequest(NamedTuple):
     """One message to the kernel, and which refusals of it are as good as success."""
 
     data: bytes
     harmless: frozenset[int] = frozenset()
 
 
-class Message(NamedTuple):
+class NetlinkMessage(NamedTuple):
     """One message as it was received."""
 
     type: int
@@ -58,8 +59,7 @@ class Message(NamedTuple):
     body: bytes  #: what follows the netlink header
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Ack(NamedTuple):
     """The kernel's answer to a request: errno, 0 for success, and its words, if it had any."""
 
     errno: int
@@ -79,7 +79,7 @@ def message(kind: int, flags: int, body: bytes) -> bytes:
 
 def numbered(request: bytes, sequence: int) -> bytes:
     """Return the request with its sequence number."""
-    return request[:SEQUENCE_OFFSET] + SEQUENCE.pack(sequence) + request[SEQUENCE_OFFSET + SEQUENCE.size :]
+    return request[:SEQUENCE_OFFSET] + U32.pack(sequence) + request[SEQUENCE_OFFSET + U32.size :]
 
 
 def wants_answer(request: bytes) -> bool:
@@ -93,6 +93,11 @@ def attribute(kind: int, value: bytes) -> bytes:
     return ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
 
 
+def u32_attribute(kind: int, value: int) -> bytes:
+    """Return an attribute that is a number."""
+    return attribute(kind, U32.pack(value))
+
+
 def nested(kind: int, *attributes: bytes) -> bytes:
     """Return an attribute that holds others."""
     return attribute(kind | NLA_F_NESTED, b"".join(attributes))
@@ -103,14 +108,14 @@ def text(value: str) -> bytes:
     return value.encode() + b"\0"
 
 
-def messages(datagram: bytes) -> Iterator[Message]:
+def messages(datagram: bytes) -> Iterator[NetlinkMessage]:
     """Split what one receive returned."""
     offset = 0
     while offset + HEADER.size <= len(datagram):
         length, kind, flags, sequence, _ = HEADER.unpack_from(datagram, offset)
         if length < HEADER.size:
             return
-        yield Message(kind, flags, sequence, datagram[offset + HEADER.size : offset + length])
+        yield NetlinkMessage(kind, flags, sequence, datagram[offset + HEADER.size : offset + length])
         offset += length + -length % 4
 
 
@@ -127,17 +132,22 @@ def attributes(body: bytes, offset: int = 0) -> dict[int, bytes]:
     return found
 
 
+def u32(value: bytes | None) -> int:
+    """Read an attribute that is a number; 0 for one that is missing, or of another size."""
+    return U32.unpack(value)[0] if value is not None and len(value) == U32.size else 0
+
+
 def string(value: bytes) -> str:
     """Return a netlink string."""
     return value.split(b"\0", 1)[0].decode(errors="replace")
 
 
-def answer(reply: Message) -> Answer:
+def ack(reply: NetlinkMessage) -> Ack:
     """Read an NLMSG_ERROR: errno and, where the kernel sent one, the reason in words."""
-    (code,) = struct.unpack_from("=i", reply.body)
+    (code,) = ERRNO.unpack_from(reply.body)
     if not reply.flags & NLM_F_ACK_TLVS:
-        return Answer(-code, "")
-    (request_length,) = struct.unpack_from("=I", reply.body, 4)
+        return Ack(-code, "")
+    (request_length,) = U32.unpack_from(reply.body, ERRNO.size)
     echoed = HEADER.size if reply.flags & NLM_F_CAPPED else request_length
-    words = attributes(reply.body, 4 + echoed + -echoed % 4)
-    return Answer(-code, string(words.get(NLMSGERR_ATTR_MSG, b"")))
+    words = attributes(reply.body, ERRNO.size + echoed + -echoed % 4)
+    return Ack(-code, string(words.get(NLMSGERR_ATTR_MSG, b"")))

@@ -14,7 +14,7 @@ from vpnagent.netlink.message import (
     NLA_TYPE_MASK,
     NLM_F_ACK,
     NLM_F_CREATE,
-    Request,
+    NetlinkRequest,
     attribute,
     attributes,
     message,
@@ -26,6 +26,7 @@ from vpnagent.netlink.message import (
 TABLE = "vpnagent"
 
 NFNL_SUBSYS_NFTABLES = 10
+NFNLGRP_NFTABLES = 7
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
 NFT_MSG_NEWTABLE, NFT_MSG_GETTABLE, NFT_MSG_DELTABLE = 0, 1, 2
 NFT_MSG_NEWCHAIN, NFT_MSG_GETCHAIN = 3, 4
@@ -82,13 +83,13 @@ IFNAMSIZ = 16
 ELEMENTS_AT_ONCE = 1000  #: an attribute is at most 64 KiB
 
 
-def transaction(*changes: Request) -> list[Request]:
+def transaction(*changes: NetlinkRequest) -> list[NetlinkRequest]:
     """Return changes that are done together or not at all."""
     border = NFGENMSG.pack(0, 0, NFNL_SUBSYS_NFTABLES)
     return [
-        Request(message(NFNL_MSG_BATCH_BEGIN, 0, border)),
+        NetlinkRequest(message(NFNL_MSG_BATCH_BEGIN, 0, border)),
         *changes,
-        Request(message(NFNL_MSG_BATCH_END, 0, border)),
+        NetlinkRequest(message(NFNL_MSG_BATCH_END, 0, border)),
     ]
 
 
@@ -99,14 +100,14 @@ def question(kind: int, flags: int, *parts: bytes) -> bytes:
     )
 
 
-def table(kind: int) -> Request:
+def table(kind: int) -> NetlinkRequest:
     """Make or remove our table; NEWTABLE is content with one that is there, DELTABLE with one that is not."""
     return _change(
         kind, NLM_F_CREATE if kind == NFT_MSG_NEWTABLE else 0, attribute(NFTA_TABLE_NAME, text(TABLE))
     )
 
 
-def chain(name: str, *hook: bytes) -> Request:
+def chain(name: str, *hook: bytes) -> NetlinkRequest:
     """Make a chain; one that is there stays."""
     return _change(
         NFT_MSG_NEWCHAIN,
@@ -128,7 +129,7 @@ def hook(number: int, priority: int) -> Iterator[bytes]:
     yield attribute(NFTA_CHAIN_TYPE, text("filter"))
 
 
-def rule(of_chain: str, comment: str, expressions: Iterable[bytes]) -> Request:
+def rule(of_chain: str, comment: str, expressions: Iterable[bytes]) -> NetlinkRequest:
     """Add a rule at the end of a chain."""
     commented = text(comment)
     userdata = bytes([NFTNL_UDATA_RULE_COMMENT, len(commented)]) + commented
@@ -142,12 +143,12 @@ def rule(of_chain: str, comment: str, expressions: Iterable[bytes]) -> Request:
     )
 
 
-def no_rules() -> Request:
+def no_rules() -> NetlinkRequest:
     """Remove all rules of our table."""
     return _change(NFT_MSG_DELRULE, 0, attribute(NFTA_RULE_TABLE, text(TABLE)))
 
 
-def new_set(name: str, number: int, *, key_type: int, key_length: int, flags: int = 0) -> Request:
+def new_set(name: str, number: int, *, key_type: int, key_length: int, flags: int = 0) -> NetlinkRequest:
     """Make a set; ``number`` tells it from the others of the transaction."""
     return _change(
         NFT_MSG_NEWSET,
@@ -162,14 +163,14 @@ def new_set(name: str, number: int, *, key_type: int, key_length: int, flags: in
     )
 
 
-def no_set(name: str) -> Request:
+def no_set(name: str) -> NetlinkRequest:
     """Remove a set that no rule names any more."""
     return _change(
         NFT_MSG_DELSET, 0, attribute(NFTA_SET_TABLE, text(TABLE)), attribute(NFTA_SET_NAME, text(name))
     )
 
 
-def elements(name: str, keys: Iterable[tuple[bytes, int]]) -> Iterator[Request]:
+def elements(name: str, keys: Iterable[tuple[bytes, int]]) -> Iterator[NetlinkRequest]:
     """Fill a set with keys and their flags."""
     listed = [
         nested(
@@ -189,7 +190,7 @@ def elements(name: str, keys: Iterable[tuple[bytes, int]]) -> Iterator[Request]:
         )
 
 
-def counter(name: str) -> Request:
+def counter(name: str) -> NetlinkRequest:
     """Make a counter; one that is there goes on."""
     return _change(
         NFT_MSG_NEWOBJ,
@@ -270,10 +271,10 @@ def be32(number: int) -> bytes:
     return struct.pack("!i", number)
 
 
-def _change(kind: int, flags: int, *parts: bytes) -> Request:
+def _change(kind: int, flags: int, *parts: bytes) -> NetlinkRequest:
     body = NFGENMSG.pack(NFPROTO_INET, 0, 0) + b"".join(parts)
     harmless = GONE if kind == NFT_MSG_DELTABLE else frozenset[int]()
-    return Request(message(NFNL_SUBSYS_NFTABLES << 8 | kind, NLM_F_ACK | flags, body), harmless)
+    return NetlinkRequest(message(NFNL_SUBSYS_NFTABLES << 8 | kind, NLM_F_ACK | flags, body), harmless)
 
 
 @dataclass(frozen=True, slots=True, order=True)

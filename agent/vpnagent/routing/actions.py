@@ -7,9 +7,9 @@ are nft's business), everything else is complete.
 
 from dataclasses import dataclass
 
+from vpnagent.netlink.rtnetlink import PROTOCOL
 from vpnagent.routing.objects import (
     GUARD_METRIC,
-    PROTOCOL,
     FilterTable,
     KernelObject,
     Lane,

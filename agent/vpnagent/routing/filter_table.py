@@ -26,7 +26,15 @@ from typing import NamedTuple
 
 from vpnagent.errors import NetlinkError
 from vpnagent.netlink import nft
-from vpnagent.netlink.message import NLM_F_ACK, NLM_F_DUMP, Request, attribute, attributes, string, text
+from vpnagent.netlink.message import (
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NetlinkRequest,
+    attribute,
+    attributes,
+    string,
+    text,
+)
 from vpnagent.netlink.nft import NftRule
 from vpnagent.netlink.socket import NetlinkSocket
 from vpnagent.routing import leak_guard
@@ -85,7 +93,7 @@ def dump_set(name: str) -> bytes:
     )
 
 
-def requests(action: Action, wanted: FilterTable) -> list[Request]:
+def requests(action: Action, wanted: FilterTable) -> list[NetlinkRequest]:
     """Return the transaction that carries out an action on the table."""
     if isinstance(action, Remove):
         return nft.transaction(nft.table(nft.NFT_MSG_DELTABLE))
@@ -203,7 +211,7 @@ class FilterTableReader:
             return {}
 
 
-def clamp_requests(maximum: Maximum) -> Iterator[Request]:
+def clamp_requests(maximum: Maximum) -> Iterator[NetlinkRequest]:
     """Yield what makes the chains and their rules."""
     yield nft.chain(MAXSEG_CHAIN)
     yield nft.chain(BASE_CHAIN, *nft.hook(*CLAMP_HOOK))

@@ -1,9 +1,9 @@
 """The kernel: observe what there is, carry out actions, hear of changes.
 
-The shell around ``netlink_requests``, ``dumps``, ``uplinks`` and ``filter_table``. What there is, is read and
-never remembered; all that is kept between calls is the indexes and addresses of the last observation, for
-the actions that were planned from it and for the ways out. No program is run: what ip(8) and nft(8) do is
-done over netlink.
+What there is, is read and never remembered; all that is kept between calls is the indexes and addresses of
+the last observation, for the actions that were planned from it and for the ways out. No program is run: what
+ip(8) and nft(8) do is done over netlink. The kernel is silent where it removes nexthops, groups and routes
+with their link: the link's own event tells, and the periodic comparison.
 """
 
 import errno
@@ -16,13 +16,34 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from vpnagent.errors import NetlinkError
-from vpnagent.netlink.message import NLM_F_ACK, Answer, Request, message, wants_answer
-from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
-from vpnagent.routing import dumps, filter_table, lane_message
+from vpnagent.netlink.message import NLM_F_ACK, Ack, NetlinkMessage, NetlinkRequest, message, wants_answer
+from vpnagent.netlink.nft import NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, TABLE
+from vpnagent.netlink.rtnetlink import (
+    NHMSG,
+    PROTOCOL,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELNEXTHOP,
+    RTM_DELROUTE,
+    RTM_DELRULE,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEXTHOP,
+    RTM_NEWROUTE,
+    RTM_NEWRULE,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV4_ROUTE,
+    RTNLGRP_IPV4_RULE,
+    RTNLGRP_LINK,
+    RTNLGRP_NEXTHOP,
+    RouteRow,
+)
+from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, listen
+from vpnagent.routing import filter_table
 from vpnagent.routing.actions import Action, Add, Remove, Replace
 from vpnagent.routing.failures import Failures
+from vpnagent.routing.fib import lane_requests, lane_rule, route_request
 from vpnagent.routing.filter_table import UNPRIVILEGED, FilterTableReader
-from vpnagent.routing.monitor import monitor
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     Diversion,
@@ -39,18 +60,36 @@ from vpnagent.routing.objects import (
     Sysctl,
     XfrmLink,
 )
-from vpnagent.routing.observe import PROC_SYS, InterfaceAddress, observe, outgoing, sysctl_path
-from vpnagent.routing.requests import RTM_DELNEXTHOP, link_requests, nexthop_requests, route_request
+from vpnagent.routing.observe import PROC_SYS, observe, sysctl_path
 from vpnagent.routing.uplinks import Pin, Steering, beside, steering
-from vpnagent.routing.ways import askers, diversions, local_ways
+from vpnagent.routing.ways import (
+    InterfaceAddress,
+    Number,
+    askers,
+    diversions,
+    lan_route,
+    local_ways,
+    number,
+    outgoing,
+)
 
+GROUPS = {
+    NETLINK_ROUTE: (
+        RTNLGRP_LINK,
+        RTNLGRP_IPV4_IFADDR,
+        RTNLGRP_IPV4_ROUTE,
+        RTNLGRP_IPV4_RULE,
+        RTNLGRP_NEXTHOP,
+    ),
+    NETLINK_NETFILTER: (NFNLGRP_NFTABLES,),
+}  #: of events
 LINK_INDEXES = range(0x56000000, 0x57000000)  #: of the interfaces that we make; the kernel counts from 1
 QUICK = 0.05  #: seconds in which all routes of an ordinary router are read
 REST = 20  #: times as long as a longer reading took, it is not repeated
 BATCH = 256  #: routes to encode, send and check before others get their turn on the loop: some 5 ms
 
 
-class Kernel:
+class NetlinkKernel:
     """What is ours in the kernel, in the network namespace in which it is first used.
 
     ``link_kind`` is the kind of the interfaces that are made and recognised: where the kernel has no XFRM
@@ -74,7 +113,7 @@ class Kernel:
 
         It looks at the capability before it looks at the request: this one names no nexthop.
         """
-        probe = message(RTM_DELNEXTHOP, NLM_F_ACK, dumps.NHMSG.pack(0, 0, 0, 0, 0))
+        probe = message(RTM_DELNEXTHOP, NLM_F_ACK, NHMSG.pack(0, 0, 0, 0, 0))
         [answered] = await self._route.execute([probe])
         if answered.errno in UNPRIVILEGED:
             raise NetlinkError("open", answered.errno, "not permitted: CAP_NET_ADMIN is missing")
@@ -83,7 +122,11 @@ class Kernel:
 
     async def monitor(self) -> None:
         """Call ``on_change`` after every change that may concern us, until cancelled. Raises NetlinkError."""
-        await monitor(self._on_change, lambda: self._ways_to)
+        await listen(GROUPS, self._interest, self._on_change)
+
+    def _interest(self) -> Callable[[NetlinkMessage], bool]:
+        networks = [number(network) for network in self._ways_to]
+        return lambda event: concerns_us(event, networks)
 
     def close(self) -> None:
         """Close the sockets. What was made stays."""
@@ -182,7 +225,7 @@ class Kernel:
         try:
             answers = await self._route.execute([request.data for request in requests])
         except NetlinkError as error:
-            answers = [Answer(error.errno or errno.EIO, error.reason)] * len(requests)
+            answers = [Ack(error.errno or errno.EIO, error.reason)] * len(requests)
         for action, request, answered in zip(permitted, requests, answers, strict=True):
             if answered.errno and answered.errno not in request.harmless:
                 failures.note(action, NetlinkError(str(action), answered.errno, answered.reason))
@@ -198,11 +241,13 @@ class Kernel:
             case Nexthop(interface=name) if name not in self._indexes and not isinstance(action, Remove):
                 raise NetlinkError(str(action), errno.ENODEV, f"there is no interface {name}")
             case Nexthop() | NexthopGroup() as nexthop:
+                from vpnagent.routing.requests import nexthop_requests  # noqa: PLC0415 - loads pyroute2
+
                 await _execute(self._route, nexthop_requests(action, nexthop, self._indexes))
             case Route() as route:
                 await _execute(self._route, [route_request(action, route, self._indexes)])
             case Lane() as lane:
-                await _execute(self._route, lane_message.requests(action, lane, self._indexes))
+                await _execute(self._route, lane_requests(action, lane, self._indexes))
 
     async def _apply_table(self, action: Action, table: FilterTable) -> None:
         """Change the table in place, or make it anew where the kernel refuses that."""
@@ -219,6 +264,8 @@ class Kernel:
             if isinstance(action, Remove):
                 return
             raise NetlinkError(str(action), errno.ENODEV, f"interface {link.name} is gone")
+        from vpnagent.routing.requests import link_requests  # noqa: PLC0415 - loads pyroute2
+
         await _execute(self._route, link_requests(action, link, index, kind=self._link_kind))
         if isinstance(action, Remove):
             del self._indexes[link.name]
@@ -240,7 +287,9 @@ def _batch(action: Action) -> tuple[object, ...]:
     return type(action), action.object.metric == GUARD_METRIC
 
 
-async def _execute(socket: NetlinkSocket, requests: Sequence[Request], *, together: bool = False) -> None:
+async def _execute(
+    socket: NetlinkSocket, requests: Sequence[NetlinkRequest], *, together: bool = False
+) -> None:
     """Carry out the requests of one action. Raises NetlinkError for the first that was refused."""
     answers = await socket.execute([request.data for request in requests], together=together)
     wanted = [request for request in requests if wants_answer(request.data)]
@@ -255,3 +304,20 @@ def write_sysctl(sysctl: Sysctl, *, proc_sys: Path = PROC_SYS) -> None:
         sysctl_path(sysctl.key, proc_sys).write_text(sysctl.value)
     except OSError as error:
         raise NetlinkError(f"sysctl -w {sysctl}", error.errno or 0, os.strerror(error.errno or 0)) from error
+
+
+def concerns_us(event: NetlinkMessage, networks: Sequence[Number] = ()) -> bool:
+    """Whether an event may be about something of ours, in our way, or a way to one of these networks.
+
+    The header tells, mostly: what there is, the next observation reads.
+    """
+    if event.type >> 8 == NFNL_SUBSYS_NFTABLES:
+        return f"{TABLE}\0".encode() in event.body
+    if event.type in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP):
+        return bool(NHMSG.unpack_from(event.body)[2] == PROTOCOL)
+    if event.type in (RTM_NEWROUTE, RTM_DELROUTE):
+        row = RouteRow(event.body)  # a default route, whosever it is, may be an uplink's
+        return row.protocol == PROTOCOL or not row.length or lan_route(event.body, networks) is not None
+    if event.type in (RTM_NEWRULE, RTM_DELRULE):
+        return lane_rule(event.body) is not None
+    return event.type in (RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR)

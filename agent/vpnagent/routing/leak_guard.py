@@ -22,9 +22,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses, summarize_address_range
 
 from vpnagent.netlink import nft
-from vpnagent.netlink.message import Request, attribute, attributes, string
+from vpnagent.netlink.message import NetlinkRequest, attribute, attributes, string
 from vpnagent.netlink.nft import NftRule
-from vpnagent.routing.objects import LeakGuard
+from vpnagent.routing.objects import LeakGuardRules
 
 OUTWARD_CHAIN, INWARD_CHAIN = "outward", "inward"
 HOOKS = {
@@ -42,7 +42,7 @@ SetKey = tuple[bytes, int]  #: an element's key and flags
 Networks = tuple[IPv4Network, ...]
 
 
-def requests(guard: LeakGuard) -> Iterator[Request]:
+def requests(guard: LeakGuardRules) -> Iterator[NetlinkRequest]:
     """Yield what makes counters, sets, chains and rules; the counters and chains may be there."""
     yield from (nft.counter(name) for name in COUNTERS)
     for number, (name, keys) in enumerate(sets(guard).items(), 1):
@@ -63,7 +63,7 @@ def requests(guard: LeakGuard) -> Iterator[Request]:
         yield nft.rule(INWARD_CHAIN, comment, [*came, *leaves, *_stop("clear_text_in", guard)])
 
 
-def sets(guard: LeakGuard) -> dict[str, list[SetKey]]:
+def sets(guard: LeakGuardRules) -> dict[str, list[SetKey]]:
     """Return the sets by name, with what is in them."""
     made = {
         TUNNELS: _names(guard.tunnels),
@@ -85,14 +85,14 @@ def set_keys(body: bytes) -> list[SetKey]:
     return [_set_key(element) for element in nft.repeated(listed)]
 
 
-def guard_of(rules: Collection[NftRule], found: Mapping[str, Collection[SetKey]]) -> LeakGuard | None:
+def guard_of(rules: Collection[NftRule], found: Mapping[str, Collection[SetKey]]) -> LeakGuardRules | None:
     """Return the guard that rules (in their order) and sets make; None if they are not as we make them."""
     outward = [row.comment for row in rules if row.chain == OUTWARD_CHAIN]
     inward = [row.comment for row in rules if row.chain == INWARD_CHAIN]
     exits = [match["name"] for comment in outward if (match := EXIT.fullmatch(comment))]
     tunnels = _names_of(found[TUNNELS])
     local_side = tuple(name for name in _names_of(found[LOCAL_SIDE]) if name not in tunnels)
-    made = LeakGuard(
+    made = LeakGuardRules(
         drops=outward[-1:] == ["drop"],
         tunnels=tunnels,
         networks=_networks_of(found[REMOTE_NETWORKS]),
@@ -106,17 +106,17 @@ def guard_of(rules: Collection[NftRule], found: Mapping[str, Collection[SetKey]]
     return made if as_made else None
 
 
-def _comments(guard: LeakGuard) -> list[str]:
+def _comments(guard: LeakGuardRules) -> list[str]:
     outward = ["loopback", "tunnels", *(f"exit {name}" for name, _ in guard.exits), _word(guard)]
     inward = [] if guard.local_side is None else [_word(guard) + BY_DEFAULT * guard.local_by_default]
     return outward + inward
 
 
-def _word(guard: LeakGuard) -> str:
+def _word(guard: LeakGuardRules) -> str:
     return "drop" if guard.drops else "count"
 
 
-def _stop(name: str, guard: LeakGuard) -> Iterator[bytes]:
+def _stop(name: str, guard: LeakGuardRules) -> Iterator[bytes]:
     # rt: destination register, key; what another policy is about to encrypt is not in clear.
     yield nft.expression("rt", attribute(1, nft.be32(nft.NFT_REG_1)), attribute(2, nft.be32(nft.NFT_RT_XFRM)))
     yield nft.compare(nft.NFT_CMP_EQ, bytes(1))
@@ -141,7 +141,7 @@ def _exit(number: int) -> str:
     return f"exit_{number}"
 
 
-def _set(name: str, number: int) -> Request:
+def _set(name: str, number: int) -> NetlinkRequest:
     if name in (TUNNELS, LOCAL_SIDE):
         return nft.new_set(name, number, key_type=nft.TYPE_IFNAME, key_length=nft.IFNAMSIZ)
     return nft.new_set(name, number, key_type=nft.TYPE_IPADDR, key_length=4, flags=nft.NFT_SET_INTERVAL)

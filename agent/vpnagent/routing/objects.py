@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import ClassVar, NamedTuple
 
-PROTOCOL = 86  #: rtm_protocol and nhm_protocol of what is ours; ``vpnagent`` in rt_protos.d
+from vpnagent.netlink.rtnetlink import PROTOCOL, LinkCounters
+
 NEXTHOP_IDS = range(0x56500000, 0x56580000)  #: ids of our nexthops, one per tunnel
 GROUP_IDS = range(0x56580000, 0x56600000)  #: ids of our nexthop groups, one per set of connections
 GUARD_METRIC = 4278198272  #: of the unreachable guards: worse than any route that an operator would write
 ROUTE_METRIC = 0  #: of the routes into the tunnels unless configured, and of those to the peers
-MAIN_TABLE = 254
 LANE_PRIORITIES = range(8600, 8700)  #: of our ip rules
 LANE_TABLES = range(0x56500000, 0x56500000 + len(LANE_PRIORITIES))  #: of theirs, in the same order
 
@@ -128,7 +128,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeakGuard:
+class LeakGuardRules:
     """What of the cloud's traffic may leave by which interface; all else is stopped, or only counted."""
 
     drops: bool  #: False: it only counts
@@ -152,7 +152,7 @@ class FilterTable:
     command: ClassVar[str] = "nft table"
 
     maximum: tuple[tuple[str, int], ...]  #: (interface, bytes), sorted by interface, never empty
-    guard: LeakGuard | None = None  #: None: switched off
+    guard: LeakGuardRules | None = None  #: None: switched off
 
     def __str__(self) -> str:
         guard = f", {self.guard}" if self.guard else ""
@@ -189,17 +189,6 @@ class KernelObjects:
     groups: Mapping[int, NexthopGroup] = field(default_factory=dict)
     routes: Mapping[RouteKey, Route] = field(default_factory=dict)
     lanes: Mapping[int, Lane] = field(default_factory=dict)  #: by priority
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkCounters:
-    """What passed an interface since it was made, inside the tunnel."""
-
-    rx_bytes: int
-    tx_bytes: int
-    rx_packets: int
-    tx_packets: int
-    index: int = 0  #: of the interface: one that is made again has another; 0: not told
 
 
 class Peer(NamedTuple):

@@ -7,44 +7,64 @@ router has.
 
 import errno
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from functools import lru_cache
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from vpnagent.config.values import OWNER_PREFIX
 from vpnagent.errors import NetlinkError
+from vpnagent.netlink.message import u32_attribute
+from vpnagent.netlink.rtnetlink import (
+    ADDRESSES,
+    LINKS,
+    MAIN_ROUTES,
+    MAIN_TABLE,
+    NEXTHOPS,
+    OUR_ROUTES,
+    PROTOCOL,
+    RTA_TABLE,
+    RTA_VIA,
+    RTN_UNICAST,
+    RTN_UNREACHABLE,
+    RULES,
+    LinkRow,
+    NexthopRow,
+    RouteRow,
+    address_row,
+    link_row,
+    nexthop_row,
+    routes,
+)
 from vpnagent.netlink.socket import NetlinkSocket
-from vpnagent.routing import dumps, lane_message
-from vpnagent.routing.dumps import LinkRow, NexthopRow, RouteRow
+from vpnagent.routing.fib import FibRule, lane_of, lane_rule, lane_way
 from vpnagent.routing.filter_table import FilterTableReader
 from vpnagent.routing.objects import (
+    GROUP_IDS,
     GUARD_METRIC,
     LANE_PRIORITIES,
     LANE_TABLES,
-    PROTOCOL,
+    NEXTHOP_IDS,
     KernelObjects,
     KernelState,
     Lane,
     Nexthop,
     NexthopGroup,
-    Peer,
     Route,
     RouteKey,
     Sysctl,
     XfrmLink,
 )
 from vpnagent.routing.plan import RP_FILTER, STRICT, diff
-from vpnagent.routing.ways import request, way
+from vpnagent.routing.ways import InterfaceAddress
 
 PROC_SYS = Path("/proc/sys")
 OFF = "0"
 SWAPPED = str.maketrans("./", "/.")  #: sysctl(8): a slash stands for a dot within a name
 
 T = TypeVar("T")
-
-InterfaceAddress = tuple[int, IPv4Address]  #: an interface's index and one of its addresses
 
 
 class ObservedKernel(NamedTuple):
@@ -59,14 +79,14 @@ async def observe(
     route: NetlinkSocket, filter_table: FilterTableReader, desired: KernelObjects, *, link_kind: str
 ) -> ObservedKernel:
     """Return what there is. Raises NetlinkError. Unprivileged, all but our nftables table can be read."""
-    links = await route.dump(dumps.LINKS, dumps.link_row)
+    links = await route.dump(LINKS, link_row)
     ours = [row for row in links if row.alias.startswith(OWNER_PREFIX) and row.kind == link_kind]
-    addresses = await route.dump(dumps.ADDRESSES, dumps.address_row)
-    nexthops = await route.dump(dumps.NEXTHOPS, dumps.nexthop_row)
+    addresses = await route.dump(ADDRESSES, address_row)
+    nexthops = await route.dump(NEXTHOPS, our_nexthop)
     names = {row.index: row.name for row in links}
-    rows = await _main_table(route, dumps.OUR_ROUTES, dumps.our_route)
-    routes: Mapping[RouteKey, Route] = _routes(rows, names)
-    routes = desired.routes if routes == desired.routes else routes
+    rows = await _of_table(route, OUR_ROUTES, our_route)
+    found: Mapping[RouteKey, Route] = _routes(rows, names)
+    found = desired.routes if found == desired.routes else found
     table = await filter_table.read()
     up = {row.index for row in links if row.up}
     state = KernelState(
@@ -74,13 +94,13 @@ async def observe(
             sysctls=read_sysctls(desired.sysctls),
             links=_links(ours, addresses),
             filter_table=table.table,
-            nexthops=_nexthops(nexthops, names),
-            groups=_groups(nexthops),
-            routes=routes,
+            nexthops=nexthops_of(nexthops, names),
+            groups=groups_of(nexthops),
+            routes=found,
             lanes=await _lanes(route, desired, names),
         ),
         foreign_links=frozenset(row.name for row in links) - {row.name for row in ours},
-        foreign_routes=await _foreign_routes(route, desired.routes, routes),
+        foreign_routes=await _foreign_routes(route, desired.routes, found),
         foreign_if_ids={row.if_id: row.name for row in links if row.if_id and row not in ours},
         foreign_nexthops=frozenset(row.id for row in nexthops if row.protocol != PROTOCOL),
         counters={row.name: row.counters for row in ours},
@@ -109,43 +129,82 @@ def _links(rows: Iterable[LinkRow], addresses: Iterable[tuple[int, IPv4Interface
     }
 
 
-def _nexthops(rows: Iterable[NexthopRow], names: Mapping[int, str]) -> dict[int, Nexthop]:
+def our_nexthop(body: bytes) -> NexthopRow | None:
+    """Read an RTM_NEWNEXTHOP; None outside of our ranges."""
+    row = nexthop_row(body)
+    return row if row.id in NEXTHOP_IDS or row.id in GROUP_IDS else None
+
+
+def nexthops_of(rows: Iterable[NexthopRow], names: Mapping[int, str]) -> dict[int, Nexthop]:
+    """Return our nexthops; one that is not a plain way out of an interface has none."""
+    plain = {row.id: row.interface_index for row in rows if not row.gateway and not row.blackhole}
     return {
-        row.id: Nexthop(id=row.id, interface=names.get(row.interface_index, ""))
+        row.id: Nexthop(id=row.id, interface=names.get(plain.get(row.id, 0), ""))
         for row in rows
-        if row.protocol == PROTOCOL and row.members is None
+        if row.protocol == PROTOCOL and not row.members
     }
 
 
-def _groups(rows: Iterable[NexthopRow]) -> dict[int, NexthopGroup]:
+def groups_of(rows: Iterable[NexthopRow]) -> dict[int, NexthopGroup]:
+    """Return our groups; one that is not multipath has no members."""
     return {
-        row.id: NexthopGroup(id=row.id, members=row.members)
+        row.id: NexthopGroup(id=row.id, members=() if row.group_type else tuple(sorted(row.members)))
         for row in rows
-        if row.protocol == PROTOCOL and row.members is not None
+        if row.protocol == PROTOCOL and row.members
     }
 
 
-def _routes(rows: Sequence[RouteRow], names: Mapping[int, str]) -> dict[RouteKey, Route]:
+@lru_cache(maxsize=1 << 16)
+def our_route(body: bytes) -> tuple[Route, int] | None:
+    """Read an RTM_NEWROUTE of ours: the route, and the index of its interface, which is not in it yet.
+
+    0: a group's, the guard's, or not a plain way out of an interface. Cached by its bytes: 10,000 routes come
+    again every second.
+    """
+    row = RouteRow(body)
+    if not row.plain or row.protocol != PROTOCOL or row.table != MAIN_TABLE:
+        return None
+    nexthop = row.nexthop if row.kind == RTN_UNICAST else 0
+    by_interface = row.kind == RTN_UNICAST and not nexthop and RTA_VIA not in row.found
+    route = Route(
+        prefix=row.prefix,
+        group=None if row.kind == RTN_UNREACHABLE else nexthop,
+        source=row.source,
+        metric=row.metric,
+        gateway=row.gateway if by_interface else None,
+    )
+    return route, row.interface_index if by_interface else 0
+
+
+def foreign_route(body: bytes, places: Mapping[tuple[int, int, int], IPv4Network]) -> IPv4Network | None:
+    """Read an RTM_NEWROUTE: the prefix, if a route of others holds one of these places.
+
+    They are numbers (address, prefix length, metric), as there may be the Internet's table.
+    """
+    row = RouteRow(body)
+    if not row.plain or row.protocol == PROTOCOL or row.table != MAIN_TABLE:
+        return None
+    return places.get((row.number, row.length, row.metric))
+
+
+def _routes(rows: Sequence[tuple[Route, int]], names: Mapping[int, str]) -> dict[RouteKey, Route]:
     """Return the routes by key; of two, the first counts."""
-    routes = {}
-    for row in reversed(rows):
-        route = row.route
-        if row.interface_index:
-            route = replace(route, interface=names.get(row.interface_index, ""))
-        routes[route.key] = route
-    return routes
+    found = {}
+    for route, index in reversed(rows):
+        found[route.key] = replace(route, interface=names.get(index, "")) if index else route
+    return found
 
 
 async def _lanes(route: NetlinkSocket, desired: KernelObjects, names: Mapping[int, str]) -> dict[int, Lane]:
     """Return the lanes that there are, in part too, and what is in the tables of those that should be."""
-    rules: dict[int, list[lane_message.RuleRow]] = {priority: [] for priority in desired.lanes}
-    for row in await route.dump(lane_message.RULES, lane_message.rule_row):
-        rules.setdefault(row.priority, []).append(row)
+    rules: dict[int, list[FibRule]] = {priority: [] for priority in desired.lanes}
+    for rule in await route.dump(RULES, lane_rule):
+        rules.setdefault(rule.priority, []).append(rule)
     found = {}
-    for priority, rows in rules.items():
-        table = LANE_TABLES[priority - LANE_PRIORITIES[0]]
-        ways = await _main_table(route, lane_message.table_request(table), lane_message.way_row)
-        if lane := lane_message.lane_of(priority, rows, ways, names):
+    for priority, of_lane in rules.items():
+        table = u32_attribute(RTA_TABLE, LANE_TABLES[priority - LANE_PRIORITIES[0]])
+        ways = await _of_table(route, routes(table, protocol=PROTOCOL), lane_way)
+        if lane := lane_of(priority, of_lane, ways, names):
             found[priority] = lane
     return found
 
@@ -161,45 +220,21 @@ async def _foreign_routes(
     if not difference.missing and not difference.changed:
         return frozenset()
     places = {
-        (prefix.network_address.packed, prefix.prefixlen, metric): prefix
+        (int(prefix.network_address), prefix.prefixlen, metric): prefix
         for prefix, metric in desired
         if metric != GUARD_METRIC
     }
-    decode = functools.partial(dumps.foreign_route, places=places)
-    return frozenset(await _main_table(route, dumps.MAIN_ROUTES, decode))
+    decode = functools.partial(foreign_route, places=places)
+    return frozenset(await _of_table(route, MAIN_ROUTES, decode))
 
 
-async def _main_table(route: NetlinkSocket, request: bytes, decode: Callable[[bytes], T | None]) -> list[T]:
+async def _of_table(route: NetlinkSocket, request: bytes, decode: Callable[[bytes], T | None]) -> list[T]:
     try:
         return await route.dump(request, decode)
     except NetlinkError as error:
         if error.errno == errno.ENOENT:  # no route was ever made in that table
             return []
         raise
-
-
-async def outgoing(
-    route: NetlinkSocket, names: Mapping[int, str], places: Set[InterfaceAddress], peers: Iterable[Peer]
-) -> dict[Peer, str]:
-    """Return the interface by which each peer is reached: its loss is the tunnel's, before a probe is missed.
-
-    The kernel is asked, so that policy routing and the operator's own routes count. Left out are those of
-    which it would prove nothing: no route, and an address of ours that is on another interface (a loopback
-    address survives the loss of any). ``names`` are the interfaces by index. Raises NetlinkError when the
-    kernel cannot be asked.
-    """
-    found: dict[Peer, str] = {}
-    for peer in peers:
-        try:
-            [taken] = await route.dump(request(peer.remote, source=peer.local), way)
-        except NetlinkError as error:
-            if not error.errno:
-                raise
-            continue
-        index = taken.interface_index
-        if index in names and (peer.local is None or (index, peer.local) in places):
-            found[peer] = names[index]
-    return found
 
 
 def read_sysctls(keys: Iterable[str], *, proc_sys: Path = PROC_SYS) -> dict[str, Sysctl]:

@@ -1,21 +1,19 @@
-"""The netlink requests that carry out an action.
+"""The netlink requests for interfaces, addresses and nexthops, encoded by pyroute2's message classes. No I/O.
 
-No I/O. Interfaces, addresses and nexthops are encoded by pyroute2's message classes; routes by struct, as
-there may be 10,000 of them. The requests of one action are meant for one system call, so that no crash
-leaves half of it: an interface is ours by its alias, which the kernel does not take at creation (checked
-on 6.1 and 6.18), so it is created under an index of our choice and gets its alias by that index.
+The requests of one action are meant for one system call, so that no crash leaves half of it: an interface
+is ours by its alias, which the kernel does not take at creation (checked on 6.1 and 6.18), so it is created
+under an index of our choice and gets its alias by that index.
+
+pyroute2 takes 130 ms to import and 9 MiB: import this module where something is to be made. A daemon that
+finds all in place never needs it. The nexthop message, which pyroute2 0.9 lacks, is in its own terms: named,
+ordered and commented as its classes, to be sent upstream.
 """
 
 import errno
-import struct
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface
-from types import MappingProxyType
 from typing import Any
 
-import vpnagent.routing.pyroute2_in_part  # noqa: F401 - before what follows
-
-# isort: split
 from pyroute2.netlink import nla, nla_base_string, nlmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -24,62 +22,54 @@ from vpnagent.netlink.message import (
     AF_INET,
     AF_UNSPEC,
     GONE,
+    NLA_F_NESTED,
     NLM_F_ACK,
-    NLM_F_CREATE,
-    NLM_F_EXCL,
-    NLM_F_REPLACE,
     NLM_F_REQUEST,
-    Request,
-    attribute,
-    message,
+    NetlinkRequest,
+)
+from vpnagent.netlink.rtnetlink import (
+    IFF_UP,
+    NEXTHOP_GRP,
+    PROTOCOL,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELNEXTHOP,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEXTHOP,
+    RTM_SETLINK,
 )
 from vpnagent.routing.actions import Add, Remove, Replace
-from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL, Nexthop, NexthopGroup, Route, XfrmLink
+from vpnagent.routing.fib import CHANGE, MAKE
+from vpnagent.routing.objects import Nexthop, NexthopGroup, XfrmLink
 
-RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK = 16, 17, 19
-RTM_NEWADDR, RTM_DELADDR = 20, 21
-RTM_NEWROUTE, RTM_DELROUTE = 24, 25
-
-IFF_UP = 1
 IN6_ADDR_GEN_MODE_NONE = 1
-
-RTMSG = struct.Struct(
-    "=BBBBBBBBI"
-)  #: rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_NH_ID = 1, 4, 5, 6, 7, 30
-RTN_UNSPEC, RTN_UNICAST, RTN_UNREACHABLE = 0, 1, 7
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
-RTNH_F_ONLINK = 4
-
-MAKE = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL  #: refused where anything holds the place
-CHANGE = NLM_F_ACK | NLM_F_REPLACE  #: refused where nothing is there
-DO = NLM_F_ACK
 
 
 def link_requests(
     action: Add | Replace | Remove, link: XfrmLink, index: int, *, kind: str = "xfrm"
-) -> list[Request]:
+) -> list[NetlinkRequest]:
     """Return the requests for an interface; ``index`` is the one it has or, for Add, shall have."""
     match action:
         case Add():
             return [_new_link(link, index, kind), *_settings(link, index), *_address(link, index)]
         case Replace(was=XfrmLink() as was):
             return [
-                _encoded(ifinfmsg(), RTM_SETLINK, DO, {"index": index}, [("IFLA_MTU", link.mtu)]),
+                _encoded(ifinfmsg(), RTM_SETLINK, NLM_F_ACK, {"index": index}, [("IFLA_MTU", link.mtu)]),
                 *_settings(link, index),
                 *_change_address(link, was, index),
             ]
         case _:
-            return [_encoded(ifinfmsg(), RTM_DELLINK, DO, {"index": index}, [], harmless=GONE)]
+            return [_encoded(ifinfmsg(), RTM_DELLINK, NLM_F_ACK, {"index": index}, [], harmless=GONE)]
 
 
 def nexthop_requests(
     action: Add | Replace | Remove, nexthop: Nexthop | NexthopGroup, indexes: Mapping[str, int]
-) -> list[Request]:
+) -> list[NetlinkRequest]:
     """Return the request for a nexthop or a group; ``indexes`` tells the interfaces'."""
     attributes: list[tuple[str, Any]] = [("NHA_ID", nexthop.id)]
     if isinstance(action, Remove):
-        return [_encoded(nhmsg(), RTM_DELNEXTHOP, DO, {}, attributes, harmless=GONE)]
+        return [_encoded(nhmsg(), RTM_DELNEXTHOP, NLM_F_ACK, {}, attributes, harmless=GONE)]
     flags = MAKE if isinstance(action, Add) else CHANGE
     if isinstance(nexthop, NexthopGroup):
         family = AF_UNSPEC
@@ -90,48 +80,7 @@ def nexthop_requests(
     return [_encoded(nhmsg(), RTM_NEWNEXTHOP, flags, {"family": family, "protocol": PROTOCOL}, attributes)]
 
 
-def route_request(
-    action: Add | Replace | Remove, route: Route, indexes: Mapping[str, int] = MappingProxyType({})
-) -> Request:
-    """Return the request for a route; ``indexes`` tells the interfaces': the kernel refuses one without.
-
-    A removal names the type: without it, a route that has gone already would have the kernel take the guard
-    of the same prefix, as metric 0 stands for any metric there.
-    """
-    attributes = b""
-    if route.prefix.prefixlen:
-        attributes += attribute(RTA_DST, route.prefix.network_address.packed)
-    if route.metric:
-        attributes += attribute(RTA_PRIORITY, struct.pack("=I", route.metric))
-    if isinstance(action, Remove):
-        kind = {None: RTN_UNREACHABLE, 0: RTN_UNSPEC}.get(route.group, RTN_UNICAST)
-        header = _rtmsg(route, RT_SCOPE_NOWHERE, RTN_UNICAST if route.interface else kind)
-        return Request(message(RTM_DELROUTE, DO, header + attributes), GONE)
-    if route.source:
-        attributes += attribute(RTA_PREFSRC, route.source.packed)
-    kind, scope, route_flags = RTN_UNICAST, RT_SCOPE_UNIVERSE, 0
-    if route.group is None:
-        kind = RTN_UNREACHABLE
-    elif route.interface:
-        attributes += attribute(RTA_OIF, struct.pack("=I", indexes.get(route.interface, 0)))
-        if route.gateway:
-            # A neighbour, whatever the table says of its network: that may be about to come back.
-            attributes += attribute(RTA_GATEWAY, route.gateway.packed)
-            route_flags = RTNH_F_ONLINK
-        else:
-            scope = RT_SCOPE_LINK
-    else:
-        attributes += attribute(RTA_NH_ID, struct.pack("=I", route.group))
-    header = _rtmsg(route, scope, kind, route_flags)
-    flags = MAKE if isinstance(action, Add) else CHANGE
-    return Request(message(RTM_NEWROUTE, flags, header + attributes))
-
-
-def _rtmsg(route: Route, scope: int, kind: int, flags: int = 0) -> bytes:
-    return RTMSG.pack(AF_INET, route.prefix.prefixlen, 0, 0, MAIN_TABLE, PROTOCOL, scope, kind, flags)
-
-
-def _new_link(link: XfrmLink, index: int, kind: str) -> Request:
+def _new_link(link: XfrmLink, index: int, kind: str) -> NetlinkRequest:
     # No parent (IFLA_XFRM_LINK): the outer packets are routed as any others.
     data = ("IFLA_INFO_DATA", {"attrs": [("IFLA_XFRM_IF_ID", link.if_id)]})
     attributes = [
@@ -142,7 +91,7 @@ def _new_link(link: XfrmLink, index: int, kind: str) -> Request:
     return _encoded(ifinfmsg(), RTM_NEWLINK, MAKE, {"index": index}, attributes)
 
 
-def _settings(link: XfrmLink, index: int) -> list[Request]:
+def _settings(link: XfrmLink, index: int) -> list[NetlinkRequest]:
     """Return alias, no IPv6 addresses of its own accord, up.
 
     An interface that comes up with IPv6 sends router solicitations, into the tunnel.
@@ -151,33 +100,38 @@ def _settings(link: XfrmLink, index: int) -> list[Request]:
     without_ipv6 = frozenset({errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
     up = {"index": index, "flags": IFF_UP, "change": IFF_UP}
     return [
-        _encoded(ifinfmsg(), RTM_SETLINK, DO, {"index": index}, [("IFLA_IFALIAS", link.alias)]),
+        _encoded(ifinfmsg(), RTM_SETLINK, NLM_F_ACK, {"index": index}, [("IFLA_IFALIAS", link.alias)]),
         _encoded(
-            ifinfmsg(), RTM_SETLINK, DO, {"index": index}, [("IFLA_AF_SPEC", no_ipv6)], harmless=without_ipv6
+            ifinfmsg(),
+            RTM_SETLINK,
+            NLM_F_ACK,
+            {"index": index},
+            [("IFLA_AF_SPEC", no_ipv6)],
+            harmless=without_ipv6,
         ),
-        _encoded(ifinfmsg(), RTM_SETLINK, DO, up, []),
+        _encoded(ifinfmsg(), RTM_SETLINK, NLM_F_ACK, up, []),
     ]
 
 
-def _address(link: XfrmLink, index: int) -> list[Request]:
+def _address(link: XfrmLink, index: int) -> list[NetlinkRequest]:
     if link.address is None:
         return []
     return [_address_request(RTM_NEWADDR, MAKE, link.address, index, frozenset({errno.EEXIST}))]
 
 
-def _change_address(link: XfrmLink, was: XfrmLink, index: int) -> list[Request]:
+def _change_address(link: XfrmLink, was: XfrmLink, index: int) -> list[NetlinkRequest]:
     """Add before removing; and again, as the kernel removes an address with the primary of its network."""
     if link.address == was.address:
         return []
     if was.address is None:
         return _address(link, index)
-    removal = _address_request(RTM_DELADDR, DO, was.address, index, GONE)
+    removal = _address_request(RTM_DELADDR, NLM_F_ACK, was.address, index, GONE)
     return [*_address(link, index), removal, *_address(link, index)]
 
 
 def _address_request(
     kind: int, flags: int, address: IPv4Interface, index: int, harmless: frozenset[int]
-) -> Request:
+) -> NetlinkRequest:
     fields = {"family": AF_INET, "prefixlen": address.network.prefixlen, "index": index}
     local = str(address.ip)
     attributes = [("IFA_LOCAL", local), ("IFA_ADDRESS", local)]
@@ -192,34 +146,13 @@ def _encoded(
     attributes: Sequence[tuple[str, Any]],
     *,
     harmless: frozenset[int] = frozenset(),
-) -> Request:
+) -> NetlinkRequest:
     built["header"] = {"type": kind, "flags": flags | NLM_F_REQUEST, "sequence_number": 0, "pid": 0}
     for name, value in fields.items():
         built[name] = value
     built["attrs"] = list(attributes)
     built.encode()
-    return Request(bytes(built.data), harmless)
-
-
-# The rtnetlink nexthop message, which pyroute2 0.9 lacks, in pyroute2's own terms.
-# Kernel sources: include/uapi/linux/nexthop.h (``struct nhmsg``, ``struct nexthop_grp``, ``NHA_*``),
-# include/uapi/linux/rtnetlink.h (``RTM_*NEXTHOP*``, ``RTNLGRP_NEXTHOP``), net/ipv4/nexthop.c. Nothing
-# here knows of vpnagent: the classes are named, ordered and commented as pyroute2's, to be sent upstream.
-
-RTM_NEWNEXTHOP = 104
-RTM_DELNEXTHOP = 105
-RTM_GETNEXTHOP = 106
-RTM_NEWNEXTHOPBUCKET = 116
-RTM_DELNEXTHOPBUCKET = 117
-RTM_GETNEXTHOPBUCKET = 118
-RTNLGRP_NEXTHOP = 32
-
-NEXTHOP_GRP_TYPE_MPATH = 0  #: hash-threshold multipath group, the default
-NEXTHOP_GRP_TYPE_RES = 1  #: resilient group: buckets
-
-NLA_F_NESTED = 0x8000
-
-NEXTHOP_GRP = struct.Struct("=IBBH")  #: struct nexthop_grp: id, weight - 1 low, high (since 6.12), reserved
+    return NetlinkRequest(bytes(built.data), harmless)
 
 
 class nhmsg(nlmsg):  # type: ignore[misc]  # noqa: N801 - pyroute2's way: untyped, the kernel's names
@@ -311,13 +244,3 @@ class nhmsg(nlmsg):  # type: ignore[misc]  # noqa: N801 - pyroute2's way: untype
             ("NHA_RES_BUCKET_IDLE_TIME", "uint64"),
             ("NHA_RES_BUCKET_NH_ID", "uint32"),
         )
-
-
-NEXTHOP_MESSAGES = {
-    RTM_NEWNEXTHOP: nhmsg,
-    RTM_DELNEXTHOP: nhmsg,
-    RTM_GETNEXTHOP: nhmsg,
-    RTM_NEWNEXTHOPBUCKET: nhmsg,
-    RTM_DELNEXTHOPBUCKET: nhmsg,
-    RTM_GETNEXTHOPBUCKET: nhmsg,
-}  #: for ``register_policy()`` of an IPRoute or AsyncIPRoute

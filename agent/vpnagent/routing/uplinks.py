@@ -1,50 +1,41 @@
-"""How a tunnel's own packets are held to its uplink: what to ask the kernel, what it answers, what follows.
+"""How a tunnel's own packets are held to its uplink: what others' routes say, and what follows.
 
 A peer that is pinned gets a host route of ours in the main table: the uplink's own way to it, narrowed to the
 one address. The way is the most specific route through that interface that is not ours, in the main table
 before any other: what the kernel would take if the uplink were all it had. Our own route answers only when
-nothing else does, so that a default route that flaps costs nothing. No I/O.
+nothing else does, so that a default route that flaps costs nothing.
+
+``steer`` decides; ``steering`` and ``beside`` ask.
 """
 
 import errno
 import functools
-import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from vpnagent.errors import NetlinkError
-from vpnagent.netlink.message import AF_INET, NLM_F_DUMP, attribute, attributes, message
-from vpnagent.netlink.socket import NetlinkSocket
-from vpnagent.routing import dumps
-from vpnagent.routing.dumps import (
-    NEXTHOP_GRP,
-    NHA_GATEWAY,
-    NHA_GROUP,
-    NHA_ID,
-    NHA_OIF,
-    NHMSG,
-    RTA_DST,
+from vpnagent.netlink.message import AF_INET, u32_attribute
+from vpnagent.netlink.rtnetlink import (
+    HOST,
+    LINKS,
+    MAIN_TABLE,
+    NEXTHOPS,
+    PROTOCOL,
     RTA_GATEWAY,
-    RTA_MULTIPATH,
-    RTA_NH_ID,
     RTA_OIF,
-    RTA_PREFSRC,
-    RTA_PRIORITY,
-    RTA_TABLE,
     RTA_VIA,
-    RTM_F_CLONED,
-    RTM_GETROUTE,
-    RTMSG,
     RTN_UNICAST,
-    u32,
+    RTNH_F_DEAD,
+    RTNH_F_LINKDOWN,
+    RouteRow,
+    link_row,
+    nexthop_row,
+    routes,
 )
-from vpnagent.routing.objects import LANE_TABLES, MAIN_TABLE, PROTOCOL, ROUTE_METRIC, Route, RouteKey
-
-RTNH = struct.Struct("=HBBi")  #: rtnexthop: length, flags, weight - 1, interface index
-RTNH_F_DEAD = 1
-HOST = 32  #: prefix length
+from vpnagent.netlink.socket import NetlinkSocket
+from vpnagent.routing.objects import LANE_TABLES, ROUTE_METRIC, Route, RouteKey
 
 
 class Pin(NamedTuple):
@@ -87,61 +78,51 @@ class Leg(NamedTuple):
     members: tuple[int, ...] = ()  #: ids; of a group
 
 
-def request(index: int) -> bytes:
-    """Return the question for all unicast routes through an interface, of all tables."""
-    body = RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, RTN_UNICAST, 0)
-    return message(RTM_GETROUTE, NLM_F_DUMP, body + attribute(RTA_OIF, struct.pack("=I", index)))
-
-
 def uplink_route(body: bytes, index: int, remotes: Iterable[int]) -> UplinkRoute | None:
     """Read an RTM_NEWROUTE; None unless it takes packets to one of the peers, through the interface.
 
     An IPv6 gateway (RTA_VIA) is no way that we could copy. The peers are numbers, and looked at first: an
     uplink may have the Internet's table (some 7 us a route).
     """
-    family, length, _, tos, _, protocol, _, _, flags = RTMSG.unpack_from(body)
-    if family != AF_INET or tos or flags & (RTM_F_CLONED | RTNH_F_DEAD):
+    row = RouteRow(body)
+    if not row.plain or row.flags & RTNH_F_DEAD:
         return None
-    found = attributes(body, RTMSG.size)
-    network, host_bits = int.from_bytes(found.get(RTA_DST, b"")), HOST - length
+    network, host_bits = row.number, HOST - row.length
     if all((remote ^ network) >> host_bits for remote in remotes):
         return None
-    leg = found if u32(found.get(RTA_OIF)) == index else _leg(found.get(RTA_MULTIPATH, b""), index)
-    nexthop = u32(found.get(RTA_NH_ID)) if leg is None else 0
-    if (leg is None and not nexthop) or RTA_VIA in (leg or found):
+    leg = row.found if row.interface_index == index else None
+    leg = leg or next((found for out, found in row.legs() if out == index), None)
+    nexthop = row.nexthop if leg is None else 0
+    if (leg is None and not nexthop) or RTA_VIA in (leg or row.found):
         return None
+    gateway = (leg or {}).get(RTA_GATEWAY)
     return UplinkRoute(
-        prefix=IPv4Network((found.get(RTA_DST, bytes(4)), length)),
-        table=u32(found.get(RTA_TABLE)),
-        metric=u32(found.get(RTA_PRIORITY)),
-        protocol=protocol,
-        gateway=_address((leg or {}).get(RTA_GATEWAY)),
-        source=_address(found.get(RTA_PREFSRC)),
+        prefix=row.prefix,
+        table=row.table,
+        metric=row.metric,
+        protocol=row.protocol,
+        gateway=IPv4Address(gateway) if gateway else None,
+        source=row.source,
         nexthop=nexthop,
     )
 
 
-def _leg(multipath: bytes, index: int) -> dict[int, bytes] | None:
-    """Return the attributes of the first live leg of a multipath route that leaves by the interface."""
-    offset = 0
-    while offset + RTNH.size <= len(multipath):
-        length, flags, _, interface = RTNH.unpack_from(multipath, offset)
-        if length < RTNH.size:
-            break
-        if interface == index and not flags & RTNH_F_DEAD:
-            return attributes(multipath[offset : offset + length], RTNH.size)
-        offset += length + -length % 4
-    return None
-
-
 def nexthop_leg(body: bytes) -> tuple[int, Leg] | None:
     """Read an RTM_NEWNEXTHOP: its id, and where it leads; None for one that IPv4 packets cannot take."""
-    found = attributes(body, NHMSG.size)
-    if NHA_GATEWAY in found and NHMSG.unpack_from(body)[0] != AF_INET:
+    row = nexthop_row(body)
+    if row.gateway and row.family != AF_INET:
         return None
-    members = tuple(id_ for id_, *_ in NEXTHOP_GRP.iter_unpack(found.get(NHA_GROUP, b"")))
-    leg = Leg(u32(found.get(NHA_OIF)), _address(found.get(NHA_GATEWAY)), members)
-    return u32(found.get(NHA_ID)), leg
+    gateway = IPv4Address(row.gateway) if row.gateway else None
+    return row.id, Leg(row.interface_index, gateway, tuple(id_ for id_, _ in row.members))
+
+
+def beside_ours(body: bytes, networks: Collection[IPv4Network]) -> RouteKey | None:
+    """Read an RTM_NEWROUTE of others: to which of these networks, by which metric, if it can be used."""
+    row = RouteRow(body)
+    unusable = row.flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN)
+    if not row.plain or row.protocol == PROTOCOL or unusable or row.kind != RTN_UNICAST:
+        return None
+    return row.key if row.table == MAIN_TABLE and row.prefix in networks else None
 
 
 def resolved(route: UplinkRoute, legs: Mapping[int, Leg], index: int) -> UplinkRoute | None:
@@ -198,19 +179,12 @@ def _is_ours(way: UplinkRoute) -> bool:
     return way.protocol == PROTOCOL and (way.table == MAIN_TABLE or way.table in LANE_TABLES)
 
 
-def _address(value: bytes | None) -> IPv4Address | None:
-    return IPv4Address(value) if value else None
-
-
-# Ask the kernel for others' routes by an interface; what follows is decided in ``uplinks`` and ``lines``.
-
-
 async def steering(route: NetlinkSocket, pins: Iterable[Pin]) -> dict[Pin, Steering]:
     """Return the way of each pin. Raises NetlinkError when the kernel cannot be asked; needs no privilege."""
     wanted = set(pins)
     if not wanted:
         return {}
-    links = {row.name: row for row in await route.dump(dumps.LINKS, dumps.link_row)}
+    links = {row.name: row for row in await route.dump(LINKS, link_row)}
     found: dict[Pin, Steering] = {}
     for name in {pin.interface for pin in wanted}:
         link = links.get(name)
@@ -228,13 +202,13 @@ async def beside(
     """Return others' routes to exactly these networks, by interface. Raises NetlinkError."""
     if not names:
         return {}
-    links = {row.name: row for row in await route.dump(dumps.LINKS, dumps.link_row)}
-    decode = functools.partial(dumps.beside_ours, networks=networks)
+    links = {row.name: row for row in await route.dump(LINKS, link_row)}
+    decode = functools.partial(beside_ours, networks=networks)
     found: dict[str, frozenset[RouteKey]] = {}
     for name in names:
         if (link := links.get(name)) is not None and link.up:
             try:
-                found[name] = frozenset(await route.dump(request(link.index), decode))
+                found[name] = frozenset(await route.dump(_through(link.index), decode))
             except NetlinkError as error:
                 if error.errno != errno.ENODEV:
                     raise
@@ -245,13 +219,18 @@ async def _routes_through(route: NetlinkSocket, index: int, remotes: Sequence[in
     """Return the routes through an interface to any of these peers."""
     decode = functools.partial(uplink_route, index=index, remotes=remotes)
     try:
-        rows = await route.dump(request(index), decode)
+        rows = await route.dump(_through(index), decode)
     except NetlinkError as error:
         if error.errno == errno.ENODEV:  # it has gone meanwhile
             return []
         raise
     if not any(row.nexthop for row in rows):
         return rows
-    legs = dict(await route.dump(dumps.NEXTHOPS, nexthop_leg))
+    legs = dict(await route.dump(NEXTHOPS, nexthop_leg))
     whole = (resolved(row, legs, index) for row in rows)
     return [row for row in whole if row]
+
+
+def _through(index: int) -> bytes:
+    """Return the question for all unicast routes through an interface, of all tables."""
+    return routes(u32_attribute(RTA_OIF, index), kind=RTN_UNICAST)

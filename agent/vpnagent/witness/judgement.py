@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent.config.values import Tunnel
-from vpnagent.routing.objects import MAIN_TABLE
+from vpnagent.netlink.rtnetlink import MAIN_TABLE
 from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.witness import selectors
 from vpnagent.witness.policy import deciding

@@ -5,18 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
-from vpnagent.checks import fib_messages
 from vpnagent.config.values import Config
-from vpnagent.netlink.message import AF_UNSPEC, NLM_F_DUMP, attribute, message
+from vpnagent.netlink.rtnetlink import ADDRESSES, LINKS_ALONE, RULES, address_row, link_row
 from vpnagent.netlink.socket import NetlinkSocket
-from vpnagent.routing import dumps, ways
+from vpnagent.routing import ways
+from vpnagent.routing.fib import fib_rule
 from vpnagent.witness.findings import judged, statement_of
 from vpnagent.witness.judgement import Court
 from vpnagent.witness.questions import lan_questions, pairs, way_questions
 from vpnagent.witness.values import Answer, Facts, Question, Statement
 
-IFLA_EXT_MASK: Final = 29
-SKIP_STATS: Final = 8  #: RTEXT_FILTER_SKIP_STATS
 REMEMBERED: Final = 4096  #: messages of each kind
 PAIRS_AT_ONCE: Final = 16  #: judged in one turn: a millisecond or so
 AT_ONCE: Final = 64  #: questions written in one turn
@@ -53,12 +51,12 @@ class Eyes:
 
     async def facts(self) -> Facts:
         """Return what the kernel tells before it is asked for ways. Raises NetlinkError."""
-        links = await self._socket.dump(LINKS, _forwarding)
+        links = await self._socket.dump(LINKS_ALONE, _link)
         names = {row.index: row.name for row in links}
         if names != self._names:
             self._names, self._last = names, None
-        addresses = await self._socket.dump(dumps.ADDRESSES, _address)
-        rules = await self._socket.dump(fib_messages.RULES, _rule)
+        addresses = await self._socket.dump(ADDRESSES, _address)
+        rules = await self._socket.dump(RULES, _rule)
         return Facts(
             forwarding={row.name: row.forwarding for row in links},
             addresses=tuple((names[index], address) for index, address in addresses if index in names),
@@ -118,6 +116,7 @@ def _request(question: Question, indexes: Mapping[str, int]) -> bytes:
         incoming=indexes.get(question.incoming, 0),
         flow=question.flow,
         entry=question.entry,
+        ack=False,
     )
 
 
@@ -135,14 +134,8 @@ async def _judged(court: Court) -> Statement:
     return statement_of(court, found)
 
 
-LINKS: Final = message(
-    dumps.RTM_GETLINK,
-    NLM_F_DUMP,
-    dumps.IFINFOMSG.pack(AF_UNSPEC, 0, 0, 0, 0) + attribute(IFLA_EXT_MASK, dumps.U32.pack(SKIP_STATS)),
-)  #: without counters, a link looks the same in every look
-
 # What looks the same is decoded once.
-_forwarding = lru_cache(REMEMBERED)(dumps.forwarding_row)
-_address = lru_cache(REMEMBERED)(dumps.address_row)
-_rule = lru_cache(REMEMBERED)(fib_messages.rule_row)
+_link = lru_cache(REMEMBERED)(link_row)
+_address = lru_cache(REMEMBERED)(address_row)
+_rule = lru_cache(REMEMBERED)(fib_rule)
 _found = lru_cache(REMEMBERED)(ways.found)

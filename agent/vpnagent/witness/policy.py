@@ -4,14 +4,12 @@ import errno
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from vpnagent.checks.fib_messages import LOCAL_TABLE
-from vpnagent.checks.observation import TO_TABLE, Rule
-from vpnagent.routing.objects import MAIN_TABLE, PROTOCOL
+from vpnagent.netlink.rtnetlink import LOCAL_TABLE, MAIN_TABLE, PROTOCOL
+from vpnagent.routing.fib import FR_ACT_BLACKHOLE, FR_ACT_PROHIBIT, FR_ACT_TO_TBL, FR_ACT_UNREACHABLE, FibRule
 from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.witness.values import Answer, Question
 
 MOST_FLOWS: Final = 32  #: besides the plain packet
-FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, FR_ACT_PROHIBIT = 6, 7, 8
 REFUSALS: Final = {
     FR_ACT_BLACKHOLE: errno.EINVAL,
     FR_ACT_UNREACHABLE: errno.ENETUNREACH,
@@ -22,7 +20,7 @@ TCP: Final = 6
 ITS_OWN: Final = "lo"  #: the incoming interface of what the machine itself sends
 
 
-def flows(rules: Iterable[Rule], marks: Iterable[int]) -> list[Flow]:
+def flows(rules: Iterable[FibRule], marks: Iterable[int]) -> list[Flow]:
     """Return what packets the rules tell apart from plain ones, and where a rule asks for marks, the others'.
 
     ``marks`` are those that the packet filter sets.
@@ -34,7 +32,7 @@ def flows(rules: Iterable[Rule], marks: Iterable[int]) -> list[Flow]:
     return [flow for flow in dict.fromkeys(found) if flow is not None and flow != PLAIN]
 
 
-def _flow(rule: Rule) -> Flow | None:
+def _flow(rule: FibRule) -> Flow | None:
     """Return a packet that fulfils what a rule asks for beside addresses; None: it cannot be asked for."""
     ported = any((*rule.source_ports, *rule.destination_ports))
     protocol = rule.ip_protocol or (TCP if ported else 0)
@@ -49,36 +47,36 @@ def _flow(rule: Rule) -> Flow | None:
     )
 
 
-def unasked(rules: Iterable[Rule]) -> Iterator[Rule]:
+def unasked(rules: Iterable[FibRule]) -> Iterator[FibRule]:
     """Yield the rules for packets that a look-up cannot ask for; VRFs' are for interfaces of their own."""
     for rule in rules:
         if rule.selective and not rule.of_devices and rule.protocol != PROTOCOL and _flow(rule) is None:
             yield rule
 
 
-def deciding(rules: Iterable[Rule], question: Question, answer: Answer) -> Rule | None:
+def deciding(rules: Iterable[FibRule], question: Question, answer: Answer) -> FibRule | None:
     """Return the rule whose table, or refusal, gave an answer; None: the main table's own, or unknown."""
     for rule in sorted(rules, key=lambda rule: rule.priority):
         if not matches(rule, question) or rule.table == LOCAL_TABLE:
             continue
-        if rule.action == TO_TABLE and not answer.errno and rule.table == answer.table:
+        if rule.action == FR_ACT_TO_TBL and not answer.errno and rule.table == answer.table:
             return None if is_plain_main(rule) else rule
         if answer.errno and REFUSALS.get(rule.action) == answer.errno:
             return rule
     return None
 
 
-def is_plain_main(rule: Rule) -> bool:
+def is_plain_main(rule: FibRule) -> bool:
     """Whether it is the rule that every machine has for the main table."""
     return rule.table == MAIN_TABLE and not rule.selective and not rule.inverted
 
 
-def matches(rule: Rule, question: Question) -> bool:
+def matches(rule: FibRule, question: Question) -> bool:
     """Return whether a rule is for a packet."""
     return _selected(rule, question) is not rule.inverted
 
 
-def _selected(rule: Rule, question: Question) -> bool:
+def _selected(rule: FibRule, question: Question) -> bool:
     flow = question.flow
     incoming = question.incoming or ITS_OWN
     return (

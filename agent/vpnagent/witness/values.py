@@ -7,9 +7,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import NamedTuple
 
 from vpnagent.checks.marking import UNTOUCHED, Marking
-from vpnagent.checks.observation import Rule
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
+from vpnagent.routing.fib import FibRule
 from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.tunnels import Selectors
 
@@ -96,7 +96,7 @@ class Facts:
 
     forwarding: Mapping[str, bool]  #: by interface: conf.IF.forwarding
     addresses: tuple[tuple[str, IPv4Interface], ...]
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[FibRule, ...] = ()
     selected: Mapping[str, tuple[str, ...]] | None = None  #: tunnels by connection; None: not known
     missing: frozenset[IPv4Network] = frozenset()  #: whose route is desired and not there
     selectors: Mapping[TunnelKey, Selectors] = field(default_factory=dict)  #: of tunnels with a CHILD_SA

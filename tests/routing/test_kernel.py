@@ -1,25 +1,26 @@
 import pytest
 from tests.routing.kernel_states import GROUPS, guard, link, route
 
-from vpnagent.netlink.message import Message, Request, messages
+from vpnagent.netlink.message import NetlinkMessage, NetlinkRequest, messages
 from vpnagent.routing.actions import Add
+from vpnagent.routing.fib import route_request
 from vpnagent.routing.filter_table import requests as clamp_requests
-from vpnagent.routing.monitor import concerns_us
+from vpnagent.routing.kernel import concerns_us
 from vpnagent.routing.objects import FilterTable, NexthopGroup, Route
-from vpnagent.routing.requests import link_requests, nexthop_requests, route_request
+from vpnagent.routing.requests import link_requests, nexthop_requests
 
 GROUP = NexthopGroup(id=GROUPS[0], members=((1, 1),))
 LINK = link("vpn-a", 1)
 CLAMP = FilterTable(maximum=(("vpn-a", 1359),))
 
 
-def event(request: Request) -> Message:
+def event(request: NetlinkRequest) -> NetlinkMessage:
     """Return a request as the event by which the kernel tells of it: the messages are the same."""
     [message] = messages(request.data)
     return message
 
 
-def of_protocol(wanted: Route, protocol: int) -> Message:
+def of_protocol(wanted: Route, protocol: int) -> NetlinkMessage:
     message = event(route_request(Add(wanted), wanted))
     return message._replace(body=message.body[:5] + bytes([protocol]) + message.body[6:])
 
@@ -33,7 +34,7 @@ def of_protocol(wanted: Route, protocol: int) -> Message:
         *clamp_requests(Add(CLAMP), CLAMP)[1:-1],
     ],
 )
-def test_what_is_ours_concerns_us(request_: Request) -> None:
+def test_what_is_ours_concerns_us(request_: NetlinkRequest) -> None:
     assert concerns_us(event(request_))
 
 

@@ -3,6 +3,8 @@
 import pathlib
 from collections.abc import Iterator
 
+from vpnagent.netlink.rtnetlink import LinkRow, link_row
+
 DATA = pathlib.Path(__file__).parent.parent / "data" / "netlink"
 KERNELS = ("debian-6.1", "linux-6.18")
 
@@ -17,3 +19,8 @@ def _split(data: bytes) -> Iterator[bytes]:
         end = 4 + int.from_bytes(data[:4], "little")
         yield data[4:end]
         data = data[end:]
+
+
+def links(kernel: str) -> dict[str, LinkRow]:
+    """Return the interfaces of that machine by name."""
+    return {row.name: row for row in map(link_row, recorded(kernel, "links"))}
