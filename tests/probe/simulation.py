@@ -16,6 +16,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
+from math import inf
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
 from vpnagent.probe import actions
@@ -23,6 +24,7 @@ from vpnagent.probe.core import Core
 from vpnagent.probe.inbox import GRACE
 from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits, ProbeTarget, TunnelIntent
 from vpnagent.probe.prober import SLACK
+from vpnagent.probe.remedy import Phase
 
 SHARED = IPv4Address("172.16.0.10")
 SECOND = IPv4Address("172.16.0.11")
@@ -557,3 +559,15 @@ def longest_gap(sent: list[float], start: float, end: float) -> float:
     """Return the longest time within which no packet that was sent came through."""
     times = [start, *(t for t in sent if start <= t <= end), end]
     return max(b - a for a, b in itertools.pairwise(times))
+
+
+def next_trial(core: Core, tunnel: TunnelKey) -> float | None:
+    """When a tunnel that was left down is tried again; None: it does not rest."""
+    remedy = core._scheduler.remedy_of(tunnel)
+    resting = remedy.phase in (Phase.RESTING, Phase.DISPLACED)
+    return remedy.until if resting and remedy.until < inf else None
+
+
+def last_heard(core: Core, tunnel: TunnelKey) -> float | None:
+    """When a tunnel was heard last; None: never yet."""
+    return core._scheduler.paths[tunnel].detector.last_heard

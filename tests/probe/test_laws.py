@@ -9,8 +9,10 @@ from tests.probe.simulation import (
     ESP,
     SHARED,
     World,
+    last_heard,
     make_connections,
     make_intent,
+    next_trial,
 )
 
 from vpnagent.config.values import Forwarding, TunnelKey
@@ -105,7 +107,7 @@ def test_one_tunnel_is_reset_at_a_time_and_never_the_last_one_that_carries(
         for path in world.shell.core.paths():
             if path.state is not PathState.DOWN or not (path.held or path.trial):
                 being_reset.pop(path.tunnel, None)  # heard again, or given up
-            elif path.next_trial is not None:
+            elif next_trial(world.shell.core, path.tunnel) is not None:
                 being_reset.pop(path.tunnel, None)  # it rests
         if isinstance(action, actions.TerminateTunnel | actions.InitiateTunnel):
             assert set(being_reset) <= {action.tunnel}
@@ -124,11 +126,13 @@ def test_one_tunnel_is_reset_at_a_time_and_never_the_last_one_that_carries(
 def check_not_the_last(world: World, dead: TunnelKey) -> None:
     """Another tunnel carries; or none does, this one least of all."""
     paths = {p.tunnel: p for p in world.shell.core.paths()}
-    heard = paths[dead].last_heard
+    core = world.shell.core
+    heard = last_heard(core, dead)
     assert paths[dead].state is PathState.DOWN
     assert heard is None or world.clock.now - heard >= 0.3 - 1e-6
     usable = [p for k, p in paths.items() if k != dead and world.wires[k].here]
-    recent = [p for p in usable if p.last_heard is not None and world.clock.now - p.last_heard < 0.15]
+    heard_at = [last_heard(core, p.tunnel) for p in usable]
+    recent = [at for at in heard_at if at is not None and world.clock.now - at < 0.15]
     assert any(p.state is not PathState.DOWN for p in usable) or not recent
 
 

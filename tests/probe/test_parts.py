@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.probe.simulation import ESP, GROUP, World, make_intent
+from tests.probe.simulation import ESP, GROUP, World, make_intent, next_trial
 from tests.probe.test_window import send
 
 from vpnagent.config.values import TunnelKey
@@ -182,4 +182,4 @@ def test_findings_say_what_is_wrong_and_what_to_do() -> None:
     report = world.shell.core.paths()[0]
     assert report.held
     assert report.failed_trials == 0
-    assert report.next_trial is not None
+    assert next_trial(world.shell.core, PRIMARY) is not None

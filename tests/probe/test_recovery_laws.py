@@ -17,7 +17,17 @@ from ipaddress import IPv4Address
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.probe.simulation import ALL, ESP, IKE, Wire, World, make_connections, make_intent
+from tests.probe.simulation import (
+    ALL,
+    ESP,
+    IKE,
+    Wire,
+    World,
+    last_heard,
+    make_connections,
+    make_intent,
+    next_trial,
+)
 
 from vpnagent.config.values import Forwarding, TunnelKey
 from vpnagent.probe import actions
@@ -176,18 +186,18 @@ class Resets:
             return
         now, paths = self.world.clock.now, {p.tunnel: p for p in self.world.shell.core.paths()}
         for path in paths.values():
-            if not path.held or path.next_trial is not None:
+            if not path.held or next_trial(self.world.shell.core, path.tunnel) is not None:
                 self.being_reset.pop(path.tunnel, None)
         if set(self.being_reset) - {action.tunnel}:
             self.wrong.append(f"{action} at {now:.2f} while {self.being_reset}")
         self.being_reset[action.tunnel] = now
-        path = paths[action.tunnel]
+        heard_at = last_heard(self.world.shell.core, action.tunnel)
         if (
             isinstance(action, actions.TerminateTunnel)
-            and path.last_heard is not None
-            and now - path.last_heard < 0.3 - 1e-6
+            and heard_at is not None
+            and now - heard_at < 0.3 - 1e-6
         ):
-            self.wrong.append(f"{action} at {now:.2f}, heard {now - path.last_heard:.2f} s before")
+            self.wrong.append(f"{action} at {now:.2f}, heard {now - heard_at:.2f} s before")
 
 
 def play(intent: Intent, ecmp: bool, happened: list[Happening], seed: int) -> tuple[World, Watch, Resets]:

@@ -282,7 +282,7 @@ def test_a_full_tunnel_is_not_a_dead_one() -> None:
     world.run(110.0)
     assert (moves(world), resets(world)) == ([], [])
     assert states(world)["primary"] is PathState.DEGRADED
-    assert world.shell.core.paths()[0].congested
+    assert world.shell.core.paths()[0].cause is Cause.CONGESTION
 
 
 def test_a_lossy_tunnel_is_left_for_a_better_one_and_the_way_back_is_damped() -> None:

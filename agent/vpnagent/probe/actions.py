@@ -165,20 +165,15 @@ class PathReport:
     state: PathState
     cause: Cause
     reason: str
-    since: float
-    congested: bool
     rtt: float | None  #: seconds, mean over the window; None: nothing answered in it
     loss_ratio: float  #: over the window
-    last_heard: float | None
     target: IPv4Address  #: the one that is asked now
     sent: int  #: probes since the core began; these three only grow (a late reply reduces ``lost``)
     answered: int
     lost: int
-    hold_down_ends: float | None  #: in hold-down: when it will be up, if nothing is missed
     held: bool  #: left down by us: nobody else is to initiate it
     trial: bool  #: such a tunnel is being tried now
     failed_trials: int | None  #: to be handed to the next prober; see TunnelIntent
-    next_trial: float | None
     proven: float | None = None  #: when a packet had last passed each way; None: not yet
     waiting_for_peer: bool  #: the underlay is dead; "return path: waiting for the cloud"
 

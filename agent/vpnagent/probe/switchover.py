@@ -6,7 +6,6 @@ out. ``path_report`` and ``findings`` tell how a path stands, whenever they are 
 """
 
 from collections.abc import Iterable, Mapping
-from math import inf
 from typing import NamedTuple
 
 from vpnagent.config.values import TunnelKey
@@ -267,26 +266,20 @@ def blameless(path: Path) -> bool:
 def path_report(path: Path, remedy: Remedy) -> PathReport:
     """Return what is known of one path."""
     detector, window = path.detector, path.window
-    resting = remedy.phase in (Phase.RESTING, Phase.DISPLACED)
     return PathReport(
         tunnel=path.key,
         state=detector.state,
         cause=detector.cause,
         reason=detector.reason,
-        since=detector.since,
-        congested=detector.state is PathState.DEGRADED and detector.cause is Cause.CONGESTION,
         rtt=window.mean_rtt,
         loss_ratio=window.loss_ratio,
-        last_heard=detector.last_heard,
         target=path.schedule.usual.address,
         sent=window.totals.sent,
         answered=window.totals.answered,
         lost=window.totals.lost,
-        hold_down_ends=detector.hold_down.ends,
         held=remedy.phase in HELD,
         trial=remedy.phase in (Phase.INITIATING, Phase.PROBING),
         failed_trials=remedy.trials if remedy.phase in HELD else None,
-        next_trial=remedy.until if resting and remedy.until < inf else None,
         proven=path.evidence.proven_at,
         waiting_for_peer=remedy.phase in (Phase.WAITING, Phase.RETURNED),
     )
