@@ -40,7 +40,8 @@ with atheris.instrument_imports(include=["vpnagent"]) if HERE in sys.argv else c
     from vpnagent.events.store import Store
     from vpnagent.netlink import message, nft, rtnetlink
     from vpnagent.netlink.socket import UNREADABLE
-    from vpnagent.probe import ike_daemons, netlink_message, packets
+    from vpnagent.probe import ike_daemons, packets
+    from vpnagent.probe.interfaces import Interfaces
     from vpnagent.probe.protocol import Assembler
     from vpnagent.probe.server import StateFile
     from vpnagent.routing import fib, observe, uplinks, ways
@@ -127,8 +128,8 @@ def of_netlink(data: bytes) -> None:
     with contextlib.suppress(*UNREADABLE):
         for reply in message.messages(data):
             message.ack(reply)
-    with contextlib.suppress(ValueError):
-        list(netlink_message.parse(data))
+    with contextlib.suppress(*UNREADABLE):
+        Interfaces(message.messages(data))
 
 
 def of_replies(data: bytes) -> None:

@@ -9,8 +9,8 @@ from lab.namespace import inside, ip
 from tests.native.prober_process import Group
 from tests.native.two_tunnels import GROUP, SHARED, TwoTunnels, two_tunnels, udp_socket
 
+from vpnagent.netlink.rtnetlink import PROTOCOL
 from vpnagent.probe.kernel import GroupWriter, KernelRequests
-from vpnagent.probe.netlink_message import PROTOCOL
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, nexthops")
 
@@ -118,7 +118,7 @@ def test_a_resilient_group_stays_resilient(world: TwoTunnels, kernel: KernelRequ
         assert switch.write(RESILIENT, BOTH).error == ""
         have = kernel.nexthop(RESILIENT)
         assert have is not None
-        assert have.resilient
+        assert have.group_type
         assert have.members == BOTH
         switch.write(RESILIENT, ((102, 1),))
 
@@ -133,6 +133,6 @@ def test_counters_of_an_interface_are_read(world: TwoTunnels, kernel: KernelRequ
     after = kernel.counters(index)
     assert before is not None
     assert after is not None
-    assert after.ifindex == index
+    assert after.index == index
     assert after.tx_packets == before.tx_packets + 1
     assert after.tx_bytes >= before.tx_bytes + 128

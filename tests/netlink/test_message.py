@@ -85,5 +85,12 @@ def test_the_kernels_words_are_the_reason_whether_or_not_it_echoes_the_request()
     assert whole.reason == "Invalid nexthop id"
 
 
+def test_the_sequence_number_is_put_in_place() -> None:
+    request = numbered(message(105, NLM_F_ACK, b"body"), 0xABCDEF)
+
+    assert struct.unpack_from("=I", request, 8) == (0xABCDEF,)
+    assert request[HEADER.size :] == b"body"
+
+
 def test_without_words_the_errno_is_the_reason() -> None:
     assert ack(error(-errno.EEXIST, NLM_F_CAPPED, bytes(16), b"")).reason == "File exists"

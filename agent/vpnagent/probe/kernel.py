@@ -20,24 +20,49 @@ from typing import NamedTuple
 
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
-from vpnagent.probe import netlink_message as message
+from vpnagent.netlink.message import (
+    NETLINK_CAP_ACK,
+    NETLINK_EXT_ACK,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    SO_RCVBUFFORCE,
+    SOL_NETLINK,
+    NetlinkMessage,
+    ack,
+    messages,
+    numbered,
+)
+from vpnagent.netlink.rtnetlink import (
+    ADDRESSES,
+    LINKS,
+    NEXTHOP_GRP_TYPE_RES,
+    PROTOCOL,
+    RTM_NEWNEXTHOP,
+    RTM_NEWSTATS,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_LINK,
+    RTNLGRP_NEXTHOP,
+    LinkCounters,
+    NexthopRow,
+    counters,
+    group_replace,
+    link_counters,
+    nexthop,
+    nexthop_delete,
+    nexthop_row,
+    route_add,
+)
 from vpnagent.probe.intent import GroupRoutes
-from vpnagent.probe.netlink_message import PROTOCOL, Ack, Counters, Done, NexthopObject
 
 FOREIGN = "a nexthop object of others has this id"
 SLICE = 256  #: routes put back in one wake-up: some two milliseconds
 _MEMBER_MISSING = (errno.EINVAL, errno.ENOENT)
 
-_NETLINK_ROUTE = 0
-_SOL_NETLINK = 270
-_NETLINK_CAP_ACK = 10
-_NETLINK_EXT_ACK = 11
-_SO_RCVBUFFORCE = 33
 _EVENT_BUFFER = 4 * 1024 * 1024  #: bytes
 _DATAGRAM = 64 * 1024  #: bytes, above what the kernel puts into one
 _BATCH = 256  #: datagrams of events taken at a time
 
-_EVENTS = message.RTMGRP_LINK | message.RTMGRP_IPV4_IFADDR | message.RTMGRP_NEXTHOP
+_EVENTS = sum(1 << group - 1 for group in (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_NEXTHOP))
 
 Members = tuple[tuple[int, int], ...]  # nexthop id and weight
 
@@ -53,80 +78,81 @@ class KernelRequests:
         """Make the group what ``members`` say, in one step; return whether it was there before."""
         what = f"nexthop replace id {group}"
         try:
-            request = message.group_replace(group, members, resilient=resilient, create=False)
+            request = group_replace(group, members, resilient=resilient, create=False)
             self._ask(what, request)
         except NetlinkError as error:
             if error.errno != errno.ENOENT or self.nexthop(group) is not None:
                 raise
         else:
             return True
-        self._ask(what, message.group_replace(group, members, resilient=resilient))
+        self._ask(what, group_replace(group, members, resilient=resilient))
         return False
 
     def delete_group(self, group: int) -> None:
         """Delete the group and with it its routes; fine when there is none."""
         try:
-            self._ask(f"nexthop delete id {group}", message.nexthop_delete(group))
+            self._ask(f"nexthop delete id {group}", nexthop_delete(group))
         except NetlinkError as error:
             if error.errno != errno.ENOENT:
                 raise
 
-    def add_routes(self, requests: list[bytearray]) -> bool:
+    def add_routes(self, requests: list[bytes]) -> bool:
         """Ask for routes, all at once; return whether none was refused but what is there already."""
         self._socket.send(b"".join(requests))
         refused = {errno.EEXIST}
         with contextlib.suppress(BlockingIOError):
             while True:
-                answers = message.parse(self._socket.recv(_DATAGRAM, socket.MSG_DONTWAIT))
-                refused |= {answer.errno for answer in answers if isinstance(answer, Ack) and answer.errno}
+                answers = messages(self._socket.recv(_DATAGRAM, socket.MSG_DONTWAIT))
+                refused |= {ack(answer).errno for answer in answers if answer.type == NLMSG_ERROR} - {0}
         return refused == {errno.EEXIST}
 
-    def nexthop(self, id_: int) -> NexthopObject | None:
+    def nexthop(self, id_: int) -> NexthopRow | None:
         """Return the nexthop or group as it is; None when there is none."""
         try:
-            answers = self._ask(f"nexthop get id {id_}", message.nexthop_request(id_))
+            answers = self._ask(f"nexthop get id {id_}", nexthop(id_))
         except NetlinkError as error:
             if error.errno == errno.ENOENT:
                 return None
             raise
-        return next((a for a in answers if isinstance(a, NexthopObject) and a.id == id_), None)
+        rows = (nexthop_row(answer.body) for answer in answers if answer.type == RTM_NEWNEXTHOP)
+        return next((row for row in rows if row.id == id_), None)
 
     def existing(self, members: Members) -> Members:
         """Return the members whose nexthop is there: with one missing the kernel refuses them all."""
         return tuple(member for member in members if self.nexthop(member[0]) is not None)
 
-    def counters(self, index: int) -> Counters | None:
+    def counters(self, index: int) -> LinkCounters | None:
         """Return what passed an interface."""
-        answers = self._ask(f"link stats index {index}", message.counters_request(index))
-        return next((a for a in answers if isinstance(a, Counters)), None)
+        answers = self._ask(f"link stats index {index}", link_counters(index))
+        return next((counters(answer.body) for answer in answers if answer.type == RTM_NEWSTATS), None)
 
-    def interfaces(self) -> list[message.Message]:
-        """Return all interfaces and all IPv4 addresses, in the words of the events."""
-        return self._dump(message.links_request()) + self._dump(message.addresses_request())
+    def interfaces(self) -> list[NetlinkMessage]:
+        """Return all interfaces and all IPv4 addresses, as the events tell them."""
+        return self._dump(LINKS) + self._dump(ADDRESSES)
 
     def close(self) -> None:
         """Give the file descriptor back."""
         self._socket.close()
 
-    def _dump(self, request: bytearray) -> list[message.Message]:
+    def _dump(self, request: bytes) -> list[NetlinkMessage]:
         self._sequence += 1
-        self._socket.send(message.number(request, self._sequence))
-        found: list[message.Message] = []
+        self._socket.send(numbered(request, self._sequence))
+        found: list[NetlinkMessage] = []
         while True:
-            for answer in message.parse(self._socket.recv(_DATAGRAM)):
-                if isinstance(answer, Done | Ack):
+            for answer in messages(self._socket.recv(_DATAGRAM)):
+                if answer.type in (NLMSG_DONE, NLMSG_ERROR):
                     return found
                 found.append(answer)
 
-    def _ask(self, action: str, request: bytearray) -> list[message.Message]:
+    def _ask(self, action: str, request: bytes) -> list[NetlinkMessage]:
         """Send one request and return what came before its acknowledgement."""
         self._sequence += 1
-        answers: list[message.Message] = []
+        answers: list[NetlinkMessage] = []
         try:
-            self._socket.send(message.number(request, self._sequence))
+            self._socket.send(numbered(request, self._sequence))
             while True:
-                for answer in message.parse(self._socket.recv(_DATAGRAM, socket.MSG_DONTWAIT)):
-                    if not isinstance(answer, Ack):
+                for answer in messages(self._socket.recv(_DATAGRAM, socket.MSG_DONTWAIT)):
+                    if answer.type != NLMSG_ERROR:
                         answers.append(answer)
                     elif answer.sequence == self._sequence:
                         return _acknowledged(action, answer, answers)
@@ -134,9 +160,10 @@ class KernelRequests:
             raise NetlinkError(action, error.errno or errno.EIO, f"not asked: {error.strerror}") from error
 
 
-def _acknowledged(action: str, ack: Ack, answers: list[message.Message]) -> list[message.Message]:
-    if ack.errno:
-        raise NetlinkError(action, ack.errno, ack.reason)
+def _acknowledged(action: str, answer: NetlinkMessage, answers: list[NetlinkMessage]) -> list[NetlinkMessage]:
+    answered = ack(answer)
+    if answered.errno:
+        raise NetlinkError(action, answered.errno, answered.reason)
     return answers
 
 
@@ -146,13 +173,13 @@ class KernelEvents:
     def __init__(self) -> None:
         self._socket = _netlink(groups=_EVENTS)
         self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _EVENT_BUFFER)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _EVENT_BUFFER)
 
     def fileno(self) -> int:
         """Return the file descriptor, for epoll."""
         return self._socket.fileno()
 
-    def drain(self) -> Iterator[message.Message]:
+    def drain(self) -> Iterator[NetlinkMessage]:
         """Yield events that wait, some at a time: probes have the right of way.
 
         Raises NetlinkError, with ENOBUFS when some were lost: look at all anew.
@@ -166,14 +193,14 @@ class KernelEvents:
                 raise NetlinkError(
                     "listen", error.errno or errno.EIO, os.strerror(error.errno or 0)
                 ) from error
-            yield from message.parse(datagram)
+            yield from messages(datagram)
 
 
 def _netlink(*, groups: int) -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     try:
-        sock.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
-        sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+        sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        sock.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         sock.bind((0, groups))
     except OSError:
         sock.close()
@@ -227,12 +254,12 @@ class RouteRestorer:
             self._kernel.add_routes(_requests(group, prefixes, None, metric))
 
 
-def _requests(group: int, prefixes: list[str], source: bytes | None, metric: int) -> list[bytearray]:
+def _requests(group: int, prefixes: list[str], source: bytes | None, metric: int) -> list[bytes]:
     found = []
     for prefix in prefixes:
         address, _, length = prefix.partition("/")
         octets = bytes(int(octet) for octet in address.split("."))
-        found.append(message.route_add(octets, int(length), group, source, metric))
+        found.append(route_add(octets, int(length), group, source, metric))
     return found
 
 
@@ -270,7 +297,7 @@ class GroupWriter:
             self.foreign.add(group)
             return ()
         self.foreign.discard(group)
-        if have.resilient:
+        if have.group_type == NEXTHOP_GRP_TYPE_RES:
             self._resilient.add(group)
         return have.members
 

@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from math import inf
 
 from vpnagent.errors import NetlinkError
+from vpnagent.netlink.rtnetlink import RTM_DELNEXTHOP, RTM_NEWNEXTHOP
 from vpnagent.probe.actions import LATENESS_BOUNDS, FirstReply, Histogram, PathChanged
 from vpnagent.probe.core import Core
 from vpnagent.probe.inbox import Poller
 from vpnagent.probe.intent import Configure, Intent, IntentUpdate, outer_name, with_addresses, with_flags
 from vpnagent.probe.interfaces import Interfaces
 from vpnagent.probe.kernel import KernelEvents, KernelRequests
-from vpnagent.probe.netlink_message import NexthopGone, NexthopObject
 from vpnagent.probe.protocol import (
     VERSION,
     Accepted,
@@ -250,7 +250,7 @@ class Links:
     def _drain(self) -> None:
         try:
             for message in self._events.drain():
-                if isinstance(message, NexthopObject | NexthopGone):
+                if message.type in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP):
                     self.nexthops_changed = True
                 else:
                     self.changed = True
