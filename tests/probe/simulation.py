@@ -26,6 +26,7 @@ from vpnagent.probe.intent import ConnectionIntent, GroupIntent, Intent, Limits,
 from vpnagent.probe.prober import SLACK
 from vpnagent.probe.remedy import Phase
 
+PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 SHARED = IPv4Address("172.16.0.10")
 SECOND = IPv4Address("172.16.0.11")
 GROUP = 0x56580000

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.probe.simulation import GROUP, SHARED, make_intent, next_trial
+from tests.probe.simulation import BACKUP, GROUP, PRIMARY, SHARED, make_intent, next_trial
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe import actions
@@ -19,7 +19,6 @@ from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.prober import SLACK
 from vpnagent.selection import PathState
 
-PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 NOBODY = TunnelKey("nobody", "nothing")
 INTENT = make_intent()
 TARGETS = {t.key: t.targets[0].address for t in INTENT.tunnels()}

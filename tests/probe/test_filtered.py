@@ -3,13 +3,12 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.probe.simulation import ALL, ESP, World, longest_gap, make_intent
+from tests.probe.simulation import ALL, BACKUP, ESP, PRIMARY, World, longest_gap, make_intent
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe import actions
 from vpnagent.selection import PathState
 
-PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 BOTH = {PRIMARY, BACKUP}
 DETECTION = 0.3
 CODE = "ProbeRepliesFiltered"

@@ -1,9 +1,17 @@
-"""What is taken from a socket is bounded, and an overflow is only what our own full buffer lost."""
+"""What waits is taken in at its time and within bounds; an overflow is only what our own full buffer lost."""
 
+import os
+import re
 import socket
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
-from vpnagent.probe.inbox import Allowance, Inbox, attach
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnagent.probe.inbox import Allowance, Inbox, Poller, ReceiveTime, attach
 from vpnagent.probe.packets import REJECT, assembled
 from vpnagent.probe.shell import Noise
 
@@ -96,3 +104,79 @@ def test_noise_is_looked_at_now_and_then_and_is_over_when_it_is_over() -> None:
     assert not noise.heard(noise.over)
     noise.take(0, 2.5)
     assert not noise.heard(2.5)
+
+
+MS = 1_000_000
+S = 1_000 * MS
+WALL = 1_800_000_000 * S
+
+
+def test_a_stamp_is_put_on_the_monotonic_scale() -> None:
+    clock = ReceiveTime(0, WALL)
+    clock.begin(100 * MS, WALL + 100 * MS)
+    assert clock.of(WALL + 99 * MS) == 99 * MS
+
+
+def test_a_packet_without_a_stamp_came_now() -> None:
+    clock = ReceiveTime(0, WALL)
+    clock.begin(100 * MS, WALL + 100 * MS)
+    assert clock.of(None) == 100 * MS
+
+
+@given(st.integers(-(10**6), 10**6).filter(lambda seconds: seconds != 0))
+def test_a_step_of_the_wall_clock_falls_back_to_now_and_is_over_with_the_next_drain(step: int) -> None:
+    clock = ReceiveTime(0, WALL)
+    clock.begin(100 * MS, WALL + 100 * MS + step * S)
+    assert clock.of(WALL + 99 * MS) == 100 * MS
+    clock.end()
+    clock.begin(200 * MS, WALL + 200 * MS + step * S)
+    assert clock.of(WALL + 150 * MS + step * S) == 150 * MS
+
+
+def test_slewing_at_the_kernels_maximum_is_no_step() -> None:
+    clock = ReceiveTime(0, WALL)
+    clock.begin(3600 * S, WALL + 3600 * S + 3600 * S // 2000)
+    assert clock.of(WALL + 3599 * S + 3600 * S // 2000) == 3599 * S
+
+
+@given(st.integers(0, 5 * S), st.integers(-10 * S, 10 * S))
+def test_no_stamp_lies_outside_the_time_since_the_socket_was_empty(age: int, step: int) -> None:
+    clock = ReceiveTime(0, WALL)
+    clock.begin(10 * S, WALL + 10 * S)
+    clock.end()
+    clock.begin(15 * S, WALL + 15 * S + step)
+    assert 10 * S <= clock.of(WALL + 15 * S - age) <= 15 * S
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_wait_ends_at_its_time_and_not_before(pipe: tuple[int, int]) -> None:
+    poller = Poller()
+    poller.watch(pipe[0], lambda: None)
+    due = time.monotonic() + 0.0123
+    assert poller.wait(due) == []
+    assert time.monotonic() >= due
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 60.0])
+def test_what_is_ready_is_told_whatever_the_time(pipe: tuple[int, int], seconds: float) -> None:
+    poller = Poller()
+    poller.watch(pipe[0], lambda: None)
+    os.write(pipe[1], b"x")
+    assert poller.wait(time.monotonic() + seconds) == [pipe[0]]
+
+
+PACKAGE = Path(__file__).parents[2] / "agent" / "vpnagent"
+
+
+def test_no_other_module_attaches_a_filter() -> None:
+    attaching = [
+        path.name for path in PACKAGE.rglob("*.py") if re.search(r"ATTACH_FILTER|\"@HP\"", path.read_text())
+    ]
+    assert attaching == ["inbox.py"]

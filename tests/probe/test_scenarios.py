@@ -11,8 +11,10 @@ from statistics import median
 import pytest
 from tests.probe.simulation import (
     ALL,
+    BACKUP,
     ESP,
     GROUP,
+    PRIMARY,
     SECOND,
     SHARED,
     World,
@@ -28,7 +30,6 @@ from vpnagent.probe.intent import GroupIntent, Intent, ProbeTarget
 from vpnagent.probe.recovery import BRISK, TRIAL
 from vpnagent.selection import PathState
 
-PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 DETECTION = 0.3
 TRIALS = 7
 IN, OUT = frozenset({"esp-in"}), frozenset({"esp-out"})

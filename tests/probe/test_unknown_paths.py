@@ -1,13 +1,11 @@
 """What is not known is not taken for health: probes that cannot be sent, replies that return elsewhere."""
 
 import pytest
-from tests.probe.simulation import ALL, ESP, World, longest_gap, make_intent
+from tests.probe.simulation import ALL, BACKUP, ESP, PRIMARY, World, longest_gap, make_intent
 
-from vpnagent.config.values import TunnelKey
 from vpnagent.probe import actions
 from vpnagent.selection import PathState
 
-PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 DETECTION = 0.3
 
 

@@ -1,11 +1,11 @@
-"""A target that answers so many probes a second makes no tunnel look dead; a bad line is told from it."""
+"""What is known besides replies; a target that answers so many probes a second makes no tunnel look dead."""
 
 import pytest
 from tests.probe.simulation import ESP, World, longest_gap, make_intent
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe import actions
-from vpnagent.probe.evidence import SLOWEST, LimitStage, TargetLimit
+from vpnagent.probe.evidence import SLOWEST, CounterReading, IkeDaemon, LimitStage, TargetLimit, TunnelTraffic
 from vpnagent.selection import PathState
 
 LIMITS = [5.0, 10.0, 15.0, 18.0]
@@ -115,3 +115,44 @@ def test_the_probe_never_becomes_slower_than_its_bound() -> None:
     now = ask(limit, 0.0, 4.6, 40.0, 1.5)
     ask(limit, now, 4.0, 20.0, 1.5)
     assert limit.slower in (1, SLOWEST)
+
+
+def reading(at: float, packets: int) -> CounterReading:
+    return CounterReading(at, packets, 1000 * packets, packets, 1000 * packets)
+
+
+def test_packets_of_others_are_traffic_and_replies_are_not() -> None:
+    traffic = TunnelTraffic()
+    traffic.read(reading(0.0, 1000))
+    traffic.begin()
+    found = []
+    for replies, at, packets in ((0, 1.0, 2000), (3, 1.2, 2003), (0, 1.3, 2006), (0, 1.4, 0)):
+        for _ in range(replies):
+            traffic.reply()
+        traffic.read(reading(at, packets))
+        found.append(traffic.inbound)
+    assert found == [False, False, True, False]  # at last the interface was made anew
+
+
+def test_a_tunnel_is_full_near_its_bandwidth_or_packet_rate() -> None:
+    traffic = TunnelTraffic()
+    assert not traffic.full(8e6, 0)
+    traffic.read(reading(0.0, 0))
+    assert not traffic.full(8e6, 0)
+    traffic.read(reading(1.0, 900))  # 7.2 Mbit/s and 1800 packets/s, both ways together
+    assert traffic.full(8e6, 0)
+    assert not traffic.full(16e6, 0)
+    assert traffic.full(0, 2000)
+    assert not traffic.full(0, 0)
+
+
+def test_an_open_question_is_a_silence() -> None:
+    ike = IkeDaemon()
+    ike.ask(1.0)
+    assert not ike.silent_since(0.0)  # it never answered: cannot tell
+    ike.answer(1.02)
+    assert ike.answered_since(1.0)
+    assert not ike.silent_since(0.0)
+    ike.ask(5.0)
+    assert ike.silent_since(4.0)
+    assert not ike.silent_since(6.0)

@@ -1,8 +1,45 @@
-"""A blind forger is believed by nobody: one hit is a doubt, and a live path is never doubted."""
+"""What a socket may take answers from, and which are believed.
 
-from vpnagent.probe.slots import LATEST, MOST, STEADY, Outstanding, Unproven
+A blind forger is believed by nobody: one hit is unproven, and a live path is never doubted.
+"""
 
-TUNNEL, OTHER, LAN = 7, 8, 3  # indexes of interfaces
+import pytest
+from tests.probe.test_packets import packet, run_filter
+
+from vpnagent.probe.packets import filter_program
+from vpnagent.probe.slots import LATEST, MOST, STEADY, Expected, Outstanding, Slot, Unproven
+
+HERE, ELSEWHERE = bytes([10, 1, 0, 1]), bytes([10, 1, 0, 2])
+TARGET, OTHER = bytes([172, 16, 0, 10]), bytes([172, 16, 0, 11])
+
+
+def slot(source: bytes | None) -> Slot:
+    return Slot(1, ("172.16.0.10", 0), [], [], source=source)
+
+
+def passes(expected: Expected, source: bytes, destination: bytes) -> bool:
+    return bool(run_filter(filter_program((), expected.ends()), packet(source, destination)))
+
+
+@pytest.mark.parametrize(
+    ("slots", "source", "destination", "wanted"),
+    [
+        ((slot(HERE),), TARGET, HERE, True),
+        ((slot(HERE),), TARGET, ELSEWHERE, False),
+        ((slot(HERE),), OTHER, HERE, False),
+        ((slot(None),), TARGET, ELSEWHERE, True),
+        ((slot(None), slot(HERE)), TARGET, ELSEWHERE, True),
+        ((slot(None),), OTHER, ELSEWHERE, False),
+        ((), TARGET, HERE, False),
+    ],
+)
+def test_answers_come_from_a_target_to_where_it_was_asked_from(
+    slots: tuple[Slot, ...], source: bytes, destination: bytes, wanted: bool
+) -> None:
+    assert passes(Expected(slots), source, destination) == wanted
+
+
+TUNNEL, OTHER_TUNNEL, LAN = 7, 8, 3  # indexes of interfaces
 
 
 class Asking:
@@ -73,7 +110,7 @@ def test_what_comes_by_no_tunnel_is_asked_once_more_and_then_told() -> None:
 
 def test_a_cloud_that_returns_by_another_tunnel_is_not_doubted() -> None:
     asking = Asking().heard()
-    assert asking.hear(key := asking.ask(), OTHER) == key
+    assert asking.hear(key := asking.ask(), OTHER_TUNNEL) == key
 
 
 def test_an_answer_counts_once_and_for_a_while() -> None:
