@@ -38,7 +38,7 @@ TARGETS = {Rhythm(0.1, 3): (0.33, 0.39), Rhythm(0.05, 3): (0.165, 0.25), Rhythm(
 
 
 @dataclass(frozen=True)
-class Trial:
+class FailoverTrial:
     """One failover."""
 
     lost_at: float
@@ -46,7 +46,7 @@ class Trial:
     switch: float  #: seconds from the decision to the acknowledgement
 
 
-def trial(world: TwoTunnels, group: Group, rhythm: Rhythm, *options: str) -> Trial:
+def trial(world: TwoTunnels, group: Group, rhythm: Rhythm, *options: str) -> FailoverTrial:
     """Lose the active tunnel once, and put everything back."""
     wanted = configure(interval=rhythm.interval, detect_multiplier=rhythm.multiplier, hold_down=0.2)
     with world.restored(), control_daemon(world, *options, wanted=wanted) as daemon:
@@ -59,7 +59,7 @@ def trial(world: TwoTunnels, group: Group, rhythm: Rhythm, *options: str) -> Tri
         time.sleep(0.05)
         assert event.netlink_acknowledged is not None
         moved = event.netlink_acknowledged
-        return Trial(lost_at, moved, moved - event.decided)
+        return FailoverTrial(lost_at, moved, moved - event.decided)
 
 
 def blackouts(
@@ -174,7 +174,7 @@ done
 
 
 @dataclass(frozen=True)
-class Place:
+class Reference:
     """Where a reference runs."""
 
     world: TwoTunnels
@@ -252,7 +252,7 @@ def prepared(world: TwoTunnels) -> None:
     Namespace(world.mid).nft(KEEP_TTL)
 
 
-def losses(place: Place, count: int, *, longest: float) -> list[float]:
+def losses(place: Reference, count: int, *, longest: float) -> list[float]:
     """Lose the active tunnel so many times; return the gaps in seconds."""
     world = place.world
     until(lambda: place.leg() == "t0", within=30, every=0.05)
@@ -291,7 +291,7 @@ def references(*, trials: int = 50) -> None:
                 show("vpnagent --realtime", rhythm, gaps)
             with two_tunnels() as world, tempfile.TemporaryDirectory() as directory:
                 prepared(world)
-                place = Place(world, Path(directory), rhythm)
+                place = Reference(world, Path(directory), rhythm)
                 longest = 5 * rhythm.detection + 0.2
                 with place.speaker():
                     with place.bird():

@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.failover import Rhythm, show
 from bench.figures import at, bench, judged
 from lab.namespace import inside, ip
-from lab.stream import Result
+from lab.stream import StreamResult
 from tests.native.prober_process import (
     KEYS,
     ControlDaemon,
@@ -169,7 +169,7 @@ def two_way_trial(world: TwoTunnels, *, shared: bool) -> TwoWayTrial:
         return TwoWayTrial(lost_at, over_at, resets == {b"terminate 0"})
 
 
-def longest(result: Result, done: TwoWayTrial) -> float:
+def longest(result: StreamResult, done: TwoWayTrial) -> float:
     """Return the longest gap in either direction."""
     ways = (result.outbound, result.inbound)
     return max(way.longest_gap(after=done.lost_at, before=done.over_at) for way in ways)

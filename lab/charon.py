@@ -66,7 +66,7 @@ charon-systemd {{
 """
 
 
-class Charon:
+class LabCharon:
     """One IKE daemon; `start`, `stop`, `kill`, and VICI sessions to it."""
 
     def __init__(self, namespace: Namespace, directory: Path, *, gateway: bool = False) -> None:

@@ -19,13 +19,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from lab.charon import Charon, ViciSession, connection
+from lab.charon import LabCharon, ViciSession, connection
 from lab.deadline import PATIENCE, eventually
-from lab.topology import IDC_NETWORK, TUNNELS, Topology, Tunnel
+from lab.topology import IDC_NETWORK, TUNNELS, LabTunnel, Topology
 from vici.exception import SessionException  # type: ignore[attr-defined]
 
-Mode = Literal["vpn-gateway", "transit-router"]
-Initiation = Literal["none", "trap", "start"]  # never, on traffic (the real default), EffectImmediately
+CloudMode = Literal["vpn-gateway", "transit-router"]
+StartAction = Literal["none", "trap", "start"]  # never, on traffic (the real default), EffectImmediately
 GATEWAYS = {1: "172.31.1.1", 2: "172.31.2.1"}
 POLL = 1.0  # an event can be missed when a charon is killed
 LIBRESWAN = Path(__file__).parents[1] / "build" / "libreswan"
@@ -58,7 +58,7 @@ class Cloud:
     """Both cloud ends, and the knobs that a scenario turns."""
 
     def __init__(self, topology: Topology, directory: Path) -> None:
-        self.zones = {tunnel: Charon(topology[tunnel.zone], directory / tunnel.zone) for tunnel in TUNNELS}
+        self.zones = {tunnel: LabCharon(topology[tunnel.zone], directory / tunnel.zone) for tunnel in TUNNELS}
         self.log = directory / "cloud.log"
         self._router = ReturnRouter({t.number: zone.socket for t, zone in self.zones.items()}, self.log)
         self.vpc = topology["vpc"]
@@ -91,10 +91,10 @@ class Cloud:
 
     def load(
         self,
-        tunnel: Tunnel,
+        tunnel: LabTunnel,
         *,
         psk: str | None = None,
-        initiation: Initiation = "none",
+        initiation: StartAction = "none",
         changes: Mapping[str, Any] | None = None,
         child: Mapping[str, Any] | None = None,
     ) -> None:
@@ -118,26 +118,26 @@ class Cloud:
             )
             session.load_conn(message)
 
-    def is_up(self, tunnel: Tunnel) -> bool:
+    def is_up(self, tunnel: LabTunnel) -> bool:
         """Whether the cloud has a CHILD_SA for the tunnel."""
         return self.zones[tunnel].is_up(tunnel.zone)
 
-    def delete(self, tunnel: Tunnel) -> None:
+    def delete(self, tunnel: LabTunnel) -> None:
         """The cloud sends DELETE."""
         self.zones[tunnel].terminate(tunnel.zone)
 
-    def crash(self, tunnel: Tunnel) -> None:
+    def crash(self, tunnel: LabTunnel) -> None:
         """The zone's charon dies without a word, and with it the zone's SAs: an instance that is gone."""
         self.zones[tunnel].kill()
         self.zones[tunnel].namespace.run("ip", "xfrm", "state", "flush")
         self.zones[tunnel].namespace.run("ip", "xfrm", "policy", "flush")
 
-    def recover(self, tunnel: Tunnel) -> None:
+    def recover(self, tunnel: LabTunnel) -> None:
         """The zone's charon is back with its configuration."""
         self.zones[tunnel].restart()
         self.load(tunnel)
 
-    def mode(self, mode: Mode) -> None:
+    def mode(self, mode: CloudMode) -> None:
         """Behave as a VPN gateway or as a transit router."""
         self._ask(mode)
 
@@ -146,7 +146,7 @@ class Cloud:
         numbers = self._ask("status")
         return tuple(tunnel.name for tunnel in TUNNELS if tunnel.number in numbers)
 
-    def wait_returning(self, *tunnels: Tunnel, within: float = 5 * PATIENCE) -> None:
+    def wait_returning(self, *tunnels: LabTunnel, within: float = 5 * PATIENCE) -> None:
         """Until exactly these tunnels return traffic."""
         wanted = tuple(tunnel.name for tunnel in tunnels)
         eventually(
@@ -250,7 +250,7 @@ class Pluto:
     the XFRM interface of its SAs itself, `ipsec1`; addresses and routes are the lab's.
     """
 
-    def __init__(self, cloud: Cloud, tunnel: Tunnel) -> None:
+    def __init__(self, cloud: Cloud, tunnel: LabTunnel) -> None:
         self._cloud = cloud
         self._tunnel = tunnel
         self._zone, self._vpc = cloud.zones[tunnel].namespace, cloud.vpc

@@ -7,15 +7,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-Outcome = TypeVar("Outcome")
+T = TypeVar("T")
 EMULATED = os.environ.get("VPNAGENT_LAB") == "machine"
 GUEST = os.environ.get("VPNAGENT_LAB") != "native"  # the kernel is the lab's own
 PATIENCE = 8.0 if EMULATED else 1.0  # what the emulated processor makes of a second of work
 
 
-def eventually(
-    outcome: Callable[[], Outcome | None], what: str, *, within: float, every: float = 0.05
-) -> Outcome:
+def eventually(outcome: Callable[[], T | None], what: str, *, within: float, every: float = 0.05) -> T:
     """Return the first true result of `outcome`, or fail with `what` and the last result."""
     deadline = time.monotonic() + within
     while True:

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import CHECKOUT, CONNECTION, Gateway, Status, paths_are_up, tunnel
-from lab.observer import Packet, decoded
+from lab.gateway import CHECKOUT, CONNECTION, LabGateway, Status, paths_are_up, tunnel
+from lab.observer import SeenPacket, decoded
 from lab.topology import (
     BACKUP,
     ECS_HOST,
@@ -23,7 +23,7 @@ from lab.topology import (
     SERVICE_HOST,
     SERVICE_NETWORK,
     TUNNELS,
-    Tunnel,
+    LabTunnel,
 )
 from lab.world import RESULTS, RUNTIME, Lab
 
@@ -58,7 +58,7 @@ def command(lab: Lab, host: str, *argv: str) -> None:
     show(lab.topology[host].run(*argv, check=False))
 
 
-def keep_status(gateway: Gateway, name: str) -> None:
+def keep_status(gateway: LabGateway, name: str) -> None:
     """Keep what the agent says now, for tests/data/status."""
     STATUS_KEPT.mkdir(parents=True, exist_ok=True)
     (STATUS_KEPT / f"{name}.json").write_text(json.dumps(gateway.status(), indent=2) + "\n")
@@ -70,7 +70,7 @@ def main() -> int:
     lab = Lab()
     lab.start()
     lab.begin()
-    gateway = Gateway(lab)
+    gateway = LabGateway(lab)
     try:
         negotiate(lab, gateway)
         carry(lab)
@@ -85,7 +85,7 @@ def main() -> int:
     return 0
 
 
-def negotiate(lab: Lab, gateway: Gateway) -> None:
+def negotiate(lab: Lab, gateway: LabGateway) -> None:
     title("The agent starts with this file; the cloud's side is already waiting")
     show(gateway.configuration.read_text())
     gateway.start()
@@ -132,13 +132,13 @@ def observe(lab: Lab) -> None:
     no_leak(packets)
 
 
-def no_leak(packets: list[Packet]) -> None:
+def no_leak(packets: list[SeenPacket]) -> None:
     leaks = [packet for packet in packets if packet.kind == "clear"]
     assert not leaks, f"in clear: {leaks[:3]}"
     tell(f"to or from {', '.join(NEVER_IN_CLEAR)} in clear: none")
 
 
-def repair(lab: Lab, gateway: Gateway) -> None:
+def repair(lab: Lab, gateway: LabGateway) -> None:
     title(
         "Somebody deletes a route, then an interface: both come back, and nothing leaves in clear meanwhile"
     )
@@ -166,7 +166,7 @@ def routed(lab: Lab) -> bool:
     return any(not line.startswith("unreachable") for line in lines)
 
 
-def fail_over(lab: Lab, gateway: Gateway) -> None:
+def fail_over(lab: Lab, gateway: LabGateway) -> None:
     title("ESP of the active tunnel is dropped somewhere on the internet, while its IKE lives")
     gateway.wait(paths_are_up, "both paths are heard", within=20 * PATIENCE)
     stream = lab.stream()
@@ -187,11 +187,11 @@ def fail_over(lab: Lab, gateway: Gateway) -> None:
     tell(f"the cloud returns traffic on: {', '.join(lab.cloud.returning())}")
 
 
-def is_on(wanted: Tunnel) -> Callable[[Status], bool]:
+def is_on(wanted: LabTunnel) -> Callable[[Status], bool]:
     return lambda status: status["connections"][0]["active"] == [wanted.name]
 
 
-def remove(lab: Lab, gateway: Gateway) -> None:
+def remove(lab: Lab, gateway: LabGateway) -> None:
     title("vpnagent down: everything of ours goes, and only that")
     print("  gw$ vpnagent down")
     show(gateway.run("down"))
@@ -211,7 +211,7 @@ def shell() -> int:
     lab = Lab()
     lab.start()
     lab.begin()
-    gateway = Gateway(lab)
+    gateway = LabGateway(lab)
     gateway.start()
     gateway.wait_ready()
     names = " ".join(lab.topology.namespaces)

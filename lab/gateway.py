@@ -20,9 +20,9 @@ from typing import Any
 
 import yaml
 from lab.deadline import PATIENCE, eventually
-from lab.topology import ECS_HOST, GATEWAY_LAN, IDC_NETWORK, REMOTE_NETWORKS, TUNNELS, Tunnel
+from lab.topology import ECS_HOST, GATEWAY_LAN, IDC_NETWORK, REMOTE_NETWORKS, TUNNELS, LabTunnel
 from lab.world import RUNTIME, Lab
-from lab.zygote import Agent
+from lab.zygote import Forked
 
 CHECKOUT = Path(__file__).parents[1]
 PROGRAM = str(CHECKOUT / ".venv" / "bin" / "vpnagent")
@@ -33,7 +33,7 @@ DETECTION = 0.3  # seconds, 3 x 100 ms: the default of the probe
 Status = dict[str, Any]
 
 
-class Gateway:
+class LabGateway:
     """One agent with its files under `directory`; nothing runs until `start`."""
 
     def __init__(self, lab: Lab, directory: Path | None = None) -> None:
@@ -43,7 +43,7 @@ class Gateway:
         self.control_socket = self.directory / "control.sock"
         self.state_directory = self.directory / "state"
         self.log = self.directory / "agent.log"
-        self.process: subprocess.Popen[bytes] | Agent | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.started_at = 0.0
         self.directory.mkdir(parents=True, exist_ok=True)
         self.state_directory.mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ class Gateway:
             ],
         }
 
-    def _tunnel(self, tunnel: Tunnel) -> dict[str, Any]:
+    def _tunnel(self, tunnel: LabTunnel) -> dict[str, Any]:
         return {
             "name": tunnel.name,
             "remote_address": tunnel.remote,
@@ -95,11 +95,11 @@ class Gateway:
         """Write vpnagent.yaml; a running agent sees it with `reload`."""
         self.configuration.write_text(yaml.safe_dump(document, sort_keys=False))
 
-    def key(self, tunnel: Tunnel) -> Path:
+    def key(self, tunnel: LabTunnel) -> Path:
         """The tunnel's PSK file."""
         return self.directory / f"{tunnel.name}.psk"
 
-    def write_key(self, tunnel: Tunnel, psk: str | None = None) -> None:
+    def write_key(self, tunnel: LabTunnel, psk: str | None = None) -> None:
         """Write a PSK file, 0600; by default the key that the cloud has."""
         self.key(tunnel).write_text((psk or tunnel.psk) + "\n")
         self.key(tunnel).chmod(0o600)
@@ -234,7 +234,7 @@ def has_argument(cmdline: Path, argument: bytes) -> bool:
     return False
 
 
-def tunnel(status: Status, wanted: Tunnel) -> dict[str, Any]:
+def tunnel(status: Status, wanted: LabTunnel) -> dict[str, Any]:
     """One tunnel of a status."""
     (found,) = (t for c in status["connections"] for t in c["tunnels"] if t["name"] == wanted.name)
     return dict(found)
@@ -269,7 +269,7 @@ def is_up(status: Status) -> bool:
     return status["state"] == "up" and active and all(tunnel["state"] == "up" for tunnel in tunnels)
 
 
-def start(gateway: Gateway, *, shared: bool = False, **changes: Any) -> Status:
+def start(gateway: LabGateway, *, shared: bool = False, **changes: Any) -> Status:
     """Start an agent whose paths are known to work; with ``shared`` its tunnels have no inside address."""
     document = gateway.document()
     [connection] = document["connections"]
@@ -288,6 +288,6 @@ def on_backup(status: Status) -> bool:
     return bool(status["connections"][0]["active"] == ["backup"])
 
 
-def last_failover(gateway: Gateway) -> dict[str, Any]:
+def last_failover(gateway: LabGateway) -> dict[str, Any]:
     failover: dict[str, Any] = gateway.status()["connections"][0]["last_failover"]
     return failover

@@ -54,7 +54,7 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class GuestOutcome:
     """What became of it."""
 
     guest: Guest
@@ -109,14 +109,14 @@ class Runner:
         self._options = options
         self._output = Lock()
 
-    def all(self, guests: list[Guest]) -> list[Outcome]:
+    def all(self, guests: list[Guest]) -> list[GuestOutcome]:
         """Run them; what became of each. Those with several processors go last, each by itself."""
         alone = [guest for guest in guests if guest.kind == "smp"]
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as side_by_side:
             outcomes = list(side_by_side.map(self.one, (g for g in guests if g not in alone)))
         return outcomes + [self.one(guest) for guest in alone]
 
-    def one(self, guest: Guest) -> Outcome:
+    def one(self, guest: Guest) -> GuestOutcome:
         """Run one guest, and if it hangs another in its place."""
         outcome = self._boot(guest)
         if outcome.status in HUNG:
@@ -127,7 +127,7 @@ class Runner:
             outcome = self._boot(guest)
         return outcome
 
-    def _boot(self, guest: Guest) -> Outcome:
+    def _boot(self, guest: Guest) -> GuestOutcome:
         folder = BUILD / guest.name
         folder.mkdir(parents=True)
         begin = time.monotonic()
@@ -165,7 +165,7 @@ class Runner:
             ).returncode
         seconds = time.monotonic() - begin
         self._tell(guest, folder, status, seconds)
-        return Outcome(guest, status, seconds)
+        return GuestOutcome(guest, status, seconds)
 
     def _tell(self, guest: Guest, folder: Path, status: int, seconds: float) -> None:
         tests = results.read(folder / "junit.xml")
@@ -180,7 +180,7 @@ class Runner:
             print(text, flush=True)
 
 
-def merge(outcomes: list[Outcome], junit: Path, cache: Path) -> None:
+def merge(outcomes: list[GuestOutcome], junit: Path, cache: Path) -> None:
     """Make one junit file and one list of what failed; a guest that did not come to its end has failed."""
     whole = ElementTree.Element("testsuites")
     last_failed: dict[str, bool] = {}

@@ -27,17 +27,17 @@ PATHS = {"net-a": "192.0.2.1", "net-b": "198.51.100.1"}
 SNAP_LENGTH = 160
 MARKER_PORT = 9
 FILE_HEADER = 24
-Kind = Literal["esp", "esp-in-udp", "ike", "clear", "marker", "other"]
+PacketKind = Literal["esp", "esp-in-udp", "ike", "clear", "marker", "other"]
 SECRET = tuple(ipaddress.ip_network(network) for network in NEVER_IN_CLEAR)
 
 
 @dataclass(frozen=True, slots=True)
-class Packet:
+class SeenPacket:
     """An IPv4 packet on the internet."""
 
     path: str
     at: float
-    kind: Kind
+    kind: PacketKind
     source: str
     destination: str
     raw: bytes
@@ -80,12 +80,12 @@ class Observer:
         self._flush()
         self._start = {path: file.stat().st_size for path, file in self.files.items()}
 
-    def packets(self) -> list[Packet]:
+    def packets(self) -> list[SeenPacket]:
         """Everything since `begin`, complete, markers left out."""
         self._flush()
         return [packet for path in PATHS for packet in self._read(path) if packet.kind != "marker"]
 
-    def leaks(self) -> list[Packet]:
+    def leaks(self) -> list[SeenPacket]:
         """Packets that carried an inside address in clear."""
         return [packet for packet in self.packets() if packet.kind == "clear"]
 
@@ -104,7 +104,7 @@ class Observer:
             file.seek(max(FILE_HEADER, file.seek(0, 2) - 65536))
             return nonce in file.read()
 
-    def _read(self, path: str) -> Iterator[Packet]:
+    def _read(self, path: str) -> Iterator[SeenPacket]:
         with self.files[path].open("rb") as file:
             file.seek(self._start[path])
             data = file.read()
@@ -117,13 +117,13 @@ class Observer:
                 yield packet(path, seconds + micros / 1e6, raw)
 
 
-def packet(path: str, at: float, raw: bytes) -> Packet:
+def packet(path: str, at: float, raw: bytes) -> SeenPacket:
     """Read one IPv4 packet."""
     source, destination = (str(ipaddress.IPv4Address(raw[at : at + 4])) for at in (12, 16))
-    return Packet(path, at, kind_of(raw), source, destination, raw)
+    return SeenPacket(path, at, kind_of(raw), source, destination, raw)
 
 
-def kind_of(raw: bytes) -> Kind:
+def kind_of(raw: bytes) -> PacketKind:
     """What an outsider can tell of a packet; an inside address in clear comes before all else."""
     if any(ipaddress.IPv4Address(raw[at : at + 4]) in network for at in (12, 16) for network in SECRET):
         return "clear"
@@ -141,7 +141,7 @@ def kind_of(raw: bytes) -> Kind:
     return "marker" if ports[1] == MARKER_PORT else "other"
 
 
-def decoded(packets: list[Packet], limit: int = 20) -> list[Any]:
+def decoded(packets: list[SeenPacket], limit: int = 20) -> list[Any]:
     """The first `limit` packets as scapy sees them."""
     from scapy.layers import ipsec  # noqa: F401, PLC0415  # registers ESP over UDP 4500
     from scapy.layers.inet import IP  # noqa: PLC0415  # seconds to import under emulation

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from lab.deadline import PATIENCE, eventually
 from lab.gateway import CONNECTION
 from lab.stream import RATE
-from lab.topology import BACKUP, PRIMARY, TUNNELS, Tunnel
+from lab.topology import BACKUP, PRIMARY, TUNNELS, LabTunnel
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway, Status
-    from lab.stream import Result
+    from lab.gateway import LabGateway, Status
+    from lab.stream import StreamResult
     from lab.world import Lab
 
 BOUND = 5.0  # seconds from the moment at which some path works: ADR 10
@@ -53,11 +53,11 @@ class Course:
         return f"outages {outages} s; reset {self.reset}; blamed {self.blamed}"
 
 
-def other(each: Tunnel) -> Tunnel:
+def other(each: LabTunnel) -> LabTunnel:
     return BACKUP if each is PRIMARY else PRIMARY
 
 
-def ike_sas(lab: Lab, each: Tunnel) -> frozenset[bytes]:
+def ike_sas(lab: Lab, each: LabTunnel) -> frozenset[bytes]:
     return lab.charon.ike_sas(f"vpnagent.{CONNECTION}.{each.name}")
 
 
@@ -72,28 +72,28 @@ def told_codes(status: Status) -> set[str]:
     return {warning["code"] for warning in status["warnings"]}
 
 
-def carries(each: Tunnel, status: Status) -> bool:
+def carries(each: LabTunnel, status: Status) -> bool:
     return bool(status["connections"][0]["active"] == [each.name])
 
 
-def is_left_down(each: Tunnel, status: Status) -> bool:
+def is_left_down(each: LabTunnel, status: Status) -> bool:
     subject = f"{CONNECTION}/{each.name}"
     return any(w["code"] == "TunnelLeftDown" and w["subject"] == subject for w in status["warnings"])
 
 
-def takes_over(lab: Lab, gateway: Gateway, each: Tunnel) -> Status:
+def takes_over(lab: Lab, gateway: LabGateway, each: LabTunnel) -> Status:
     """Both ends use the tunnel."""
     status = gateway.wait(partial(carries, each), f"{each.name} carries", within=30 * PATIENCE)
     lab.cloud.wait_returning(each, within=30 * PATIENCE)
     return status
 
 
-def keeps(lab: Lab, each: Tunnel, before: frozenset[bytes], course: Course) -> None:
+def keeps(lab: Lab, each: LabTunnel, before: frozenset[bytes], course: Course) -> None:
     if before.isdisjoint(ike_sas(lab, each)):  # a second one may end that both ends had initiated
         course.reset.append(each.name)
 
 
-def seconds_of(result: Result, since: float = 0.0) -> list[float]:
+def seconds_of(result: StreamResult, since: float = 0.0) -> list[float]:
     """Outages that last beyond a moment, from that moment on."""
     return [each.end - max(each.begin, since) for each in result.outages if each.end > since]
 
@@ -111,7 +111,7 @@ def limited_targets(lab: Lab, *, shared: bool) -> Iterator[None]:
             lab.topology[name].nft("delete table ip policer")
 
 
-def second_fault(lab: Lab, gateway: Gateway) -> Course:
+def second_fault(lab: Lab, gateway: LabGateway) -> Course:
     """The standby's ESP dies, is left down and heals; then the active's dies."""
     course = Course()
     innocent = ike_sas(lab, PRIMARY)
@@ -135,7 +135,7 @@ def second_fault(lab: Lab, gateway: Gateway) -> Course:
     return course
 
 
-def both_die(lab: Lab, gateway: Gateway, returns: Tunnel, dead: float = 20.0) -> Course:
+def both_die(lab: Lab, gateway: LabGateway, returns: LabTunnel, dead: float = 20.0) -> Course:
     """ESP of both dies; after a while that of one of them is back."""
     course = Course()
     stream = lab.stream()
@@ -156,7 +156,7 @@ def both_die(lab: Lab, gateway: Gateway, returns: Tunnel, dead: float = 20.0) ->
     return course
 
 
-def alternating(lab: Lab, gateway: Gateway, seconds: float, *, seed: int = 0) -> Course:
+def alternating(lab: Lab, gateway: LabGateway, seconds: float, *, seed: int = 0) -> Course:
     """The fault moves from one tunnel to the other, again and again; the healed one works from then on."""
     course = Course()
     pauses = random.Random(seed)
@@ -180,7 +180,7 @@ def alternating(lab: Lab, gateway: Gateway, seconds: float, *, seed: int = 0) ->
     return course
 
 
-def policed(lab: Lab, gateway: Gateway, *, shared: bool) -> Course:
+def policed(lab: Lab, gateway: LabGateway, *, shared: bool) -> Course:
     """Targets answer ten pings a second; that is told; then ESP of the active tunnel dies."""
     course = Course()
     before = {each: ike_sas(lab, each) for each in TUNNELS}

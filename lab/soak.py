@@ -17,7 +17,7 @@ from itertools import cycle
 from pathlib import Path
 
 from lab.charon import SaKind
-from lab.gateway import Gateway, on_backup, paths_are_up
+from lab.gateway import LabGateway, on_backup, paths_are_up
 from lab.topology import BACKUP, PRIMARY
 from lab.world import Lab
 
@@ -49,7 +49,7 @@ class Held:
 class Soak:
     """One run."""
 
-    def __init__(self, lab: Lab, gateway: Gateway, interval: str) -> None:
+    def __init__(self, lab: Lab, gateway: LabGateway, interval: str) -> None:
         self._lab = lab
         self._gateway = gateway
         self._interval = interval
@@ -186,7 +186,7 @@ def main() -> int:
     lab = Lab()
     lab.start()
     lab.begin()
-    soak = Soak(lab, Gateway(lab), arguments.interval)
+    soak = Soak(lab, LabGateway(lab), arguments.interval)
     soak.start()
     hours = max(1, round(arguments.days * DAY))
     for number, what in zip(range(1, hours + 1), cycle(soak.acts()), strict=False):

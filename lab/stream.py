@@ -70,7 +70,7 @@ class Direction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class StreamResult:
     """Both directions, as the IDC sees them."""
 
     outbound: Direction
@@ -94,7 +94,7 @@ class Result:
         return f"outbound {self.outbound}; inbound {self.inbound}"
 
 
-class Stream:
+class MeasuredStream:
     """Two processes, idle until `start`."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Stream:
         for _process, pipe in self._ends:
             pipe.send("go")
 
-    def stop(self) -> Result:
+    def stop(self) -> StreamResult:
         """Both ends stop sending, listen a little longer, report, and end."""
         for _process, pipe in self._ends:
             pipe.send("stop")
@@ -130,7 +130,7 @@ class Stream:
             self._receive(pipe) for _process, pipe in self._ends
         )
         self.close()
-        return Result(outbound=judge(near_sent, far_heard), inbound=judge(far_sent, near_heard))
+        return StreamResult(outbound=judge(near_sent, far_heard), inbound=judge(far_sent, near_heard))
 
     @staticmethod
     def _receive(pipe: Connection) -> Any:
@@ -138,7 +138,7 @@ class Stream:
         return pipe.recv()
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[Stream]:
+    def running(self) -> Iterator[MeasuredStream]:
         """Started for the body, processes ended after it; call `stop` inside for the result."""
         self.start()
         try:

@@ -28,7 +28,7 @@ NEVER_IN_CLEAR = (SERVICE_NETWORK, VPC_NETWORK, IDC_NETWORK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tunnel:
+class LabTunnel:
     """One of the two tunnels, with the addresses of both ends."""
 
     number: int
@@ -51,7 +51,7 @@ class Tunnel:
         return f"zone{self.number}"
 
 
-PRIMARY = Tunnel(
+PRIMARY = LabTunnel(
     number=1,
     name="primary",
     uplink="wan-a",
@@ -61,7 +61,7 @@ PRIMARY = Tunnel(
     inside_remote="169.254.10.1",
     psk="lab-key-of-tunnel-1",
 )
-BACKUP = Tunnel(
+BACKUP = LabTunnel(
     number=2,
     name="backup",
     uplink="wan-b",
@@ -176,7 +176,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
 # nftables runs inside this one (libnftables), on a context opened in the namespace of each internet path;
 # links are set down through sockets opened there. Every fault lasts until `clear`.
 
-Way = Literal["both", "outbound", "inbound"]
+Towards = Literal["both", "outbound", "inbound"]
 Dropped = Literal["everything", "esp", "ike"]
 
 # In UDP 4500 four zero bytes before the payload tell IKE from the SPI of an ESP packet.
@@ -222,34 +222,34 @@ class Faults:
     """Faults of the internet paths and of the gateway's own wires."""
 
     def __init__(self, topology: Topology) -> None:
-        self._nft: dict[Tunnel, Nft] = {}
-        self._links: dict[Tunnel, IPRoute] = {}
+        self._nft: dict[LabTunnel, Nft] = {}
+        self._links: dict[LabTunnel, IPRoute] = {}
         for tunnel in TUNNELS:
             with topology[tunnel.net].entered():
                 self._nft[tunnel] = Nft()
                 self._links[tunnel] = IPRoute()
         self._ports = {t: self._links[t].link_lookup(ifname="gw")[0] for t in TUNNELS}
 
-    def drop(self, tunnel: Tunnel, what: Dropped = "everything", direction: Way = "both") -> None:
+    def drop(self, tunnel: LabTunnel, what: Dropped = "everything", direction: Towards = "both") -> None:
         """Drop what the tunnel's path forwards; `outbound` is from the gateway to the cloud."""
         side = {"both": "", "outbound": 'iifname "gw" ', "inbound": 'oifname "gw" '}[direction]
         rules = "\n".join(f"{side}{match} drop" for match in MATCHES[what])
         self._nft[tunnel].run(TABLE.format(rules=rules))
 
-    def police(self, tunnel: Tunnel, packets: int) -> None:
+    def police(self, tunnel: LabTunnel, packets: int) -> None:
         """Drop what exceeds so many packets per second, towards the cloud, as its own policer does."""
         rule = f'iifname "gw" limit rate over {packets}/second burst 1 packets drop'
         self._nft[tunnel].run(TABLE.format(rules=rule))
 
-    def swallow(self, tunnel: Tunnel, size: int) -> None:
+    def swallow(self, tunnel: LabTunnel, size: int) -> None:
         """Drop IP packets of more than `size` bytes towards the cloud without a word: an MTU black hole."""
         self._nft[tunnel].run(TABLE.format(rules=f'iifname "gw" meta length > {size} drop'))
 
-    def carrier(self, tunnel: Tunnel, *, up: bool) -> None:
+    def carrier(self, tunnel: LabTunnel, *, up: bool) -> None:
         """Take the carrier of the gateway's uplink away, or give it back, at the far end of its wire."""
         self._links[tunnel].link("set", index=self._ports[tunnel], state="up" if up else "down")
 
-    def heal(self, tunnel: Tunnel) -> None:
+    def heal(self, tunnel: LabTunnel) -> None:
         """The tunnel's path forwards everything again; the other's stays as it is."""
         self._nft[tunnel].run(TABLE.format(rules=""))
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from bench.figures import at, bench
 from lab.deadline import eventually
-from lab.gateway import DETECTION, Gateway, on_backup, paths_are_up, start
+from lab.gateway import DETECTION, LabGateway, on_backup, paths_are_up, start
 from lab.sequences import Course, alternating, both_die, policed, second_fault
-from lab.topology import BACKUP, PRIMARY, SERVICE_HOST, Tunnel, kernel_view, removal
+from lab.topology import BACKUP, PRIMARY, SERVICE_HOST, LabTunnel, kernel_view, removal
 from lab.world import Lab
 
 FIVE_MINUTES = 300.0
@@ -41,10 +41,10 @@ class Figures:
 
 
 @contextmanager
-def agent(lab: Lab) -> Iterator[Gateway]:
+def agent(lab: Lab) -> Iterator[LabGateway]:
     """An agent for one trial, removed with its traces after it."""
     lab.begin()
-    gateway = Gateway(lab)
+    gateway = LabGateway(lab)
     try:
         yield gateway
     finally:
@@ -94,7 +94,7 @@ def signalled(lab: Lab, figures: Figures, break_it: Callable[[], None]) -> None:
 def deleted(lab: Lab, figures: Figures) -> None:
     """The cloud sends DELETE, and does not come back."""
 
-    def delete(tunnel: Tunnel = PRIMARY) -> None:
+    def delete(tunnel: LabTunnel = PRIMARY) -> None:
         lab.cloud.load(tunnel, psk="changed-so-that-it-stays-down")
         lab.cloud.delete(tunnel)
 
@@ -175,7 +175,7 @@ def upgraded(lab: Lab, figures: Figures) -> None:
         figures.add(lost=count.lost, sent=sum(count.sent))
 
 
-def in_sequence(lab: Lab, figures: Figures, sequence: Callable[[Gateway, bool], Course]) -> None:
+def in_sequence(lab: Lab, figures: Figures, sequence: Callable[[LabGateway, bool], Course]) -> None:
     """A sequence of faults with own targets and with shared ones; resets are of tunnels without a fault."""
     for shared in (False, True):
         with agent(lab) as gateway:

@@ -8,12 +8,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from lab.charon import Charon
+from lab.charon import LabCharon
 from lab.cloud import Cloud
 from lab.namespace import Namespace
 from lab.observer import Observer, dropped
 from lab.pktgen import Pktgen
-from lab.stream import PACKET, RATE, Stream
+from lab.stream import PACKET, RATE, MeasuredStream
 from lab.topology import ECS_HOST, IDC_HOST, NAMES, TUNNELS, Faults, Topology
 from lab.zygote import Zygote
 
@@ -29,7 +29,7 @@ class Lab:
         self.topology = Topology()
         self.topology.build()
         self.cloud = Cloud(self.topology, RUNTIME)
-        self.charon = Charon(self.topology["gw"], RUNTIME / "gw", gateway=True)
+        self.charon = LabCharon(self.topology["gw"], RUNTIME / "gw", gateway=True)
         self.observer = Observer(self.topology, RUNTIME)
         self.zygote: Zygote | None = None
         self._marks: dict[Path, int] = {}
@@ -61,10 +61,10 @@ class Lab:
 
     def stream(
         self, *, far: str = ECS_HOST, port: int = 5000, rate: int = RATE, size: int = PACKET.size
-    ) -> Stream:
+    ) -> MeasuredStream:
         """A two-way stream between the IDC host and a cloud host, not yet running."""
         ends = (self.topology["idc"], IDC_HOST), (self.topology["ecs"], far)
-        return Stream(*ends, port=port, rate=rate, size=size)
+        return MeasuredStream(*ends, port=port, rate=rate, size=size)
 
     def pktgen(self) -> Pktgen:
         """A kilohertz, not yet running."""

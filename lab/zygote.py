@@ -49,9 +49,9 @@ class Zygote:
             )
         self._answers = self._near.makefile("r")
 
-    def start(self, *arguments: str, log: Path) -> Agent:
+    def start(self, *arguments: str, log: Path) -> Forked:
         """Start `vpnagent ARGUMENTS`, its output appended to `log`."""
-        return Agent(self, self.ask(arguments=arguments, log=str(log)))
+        return Forked(self, self.ask(arguments=arguments, log=str(log)))
 
     def ask(self, **request: object) -> int:
         """One request, one number."""
@@ -68,7 +68,7 @@ class Zygote:
         self._process.wait(10)
 
 
-class Agent:
+class Forked:
     """A process of the zygote's, with the part of `subprocess.Popen` that `Gateway` needs."""
 
     def __init__(self, zygote: Zygote, pid: int) -> None:

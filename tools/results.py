@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-Outcome = Literal["passed", "failed", "skipped"]
+JunitOutcome = Literal["passed", "failed", "skipped"]
 LAST_FAILED = Path("v", "cache", "lastfailed")
 
 
@@ -20,7 +20,7 @@ class Result:
     classname: str
     name: str
     seconds: float
-    outcome: Outcome
+    outcome: JunitOutcome
     message: str
     """Its failure's first line, or the reason for which it was skipped."""
     slow: str = ""
@@ -40,7 +40,7 @@ def read(junit: Path) -> list[Result]:
 
 
 def _result(case: ElementTree.Element) -> Result:
-    outcome: Outcome = "passed"
+    outcome: JunitOutcome = "passed"
     message = ""
     for child in case:
         if child.tag in {"failure", "error", "skipped"}:

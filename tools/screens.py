@@ -24,8 +24,6 @@ from vpnagent.screen.live import live
 from vpnagent.screen.overview import overview
 from vpnagent.screen.viewer import drawn
 
-Json = dict[str, Any]
-
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ROOT / "tests/data/status"
 TEXTS = ROOT / "tests/screen/expected"
@@ -58,9 +56,9 @@ JITTER = (
 NO_WEB_FONTS = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
-def document(name: str) -> Json:
+def document(name: str) -> dict[str, Any]:
     """Return a status document."""
-    content: Json = json.loads((DOCUMENTS / f"{name}.json").read_text())
+    content: dict[str, Any] = json.loads((DOCUMENTS / f"{name}.json").read_text())
     return content
 
 
@@ -79,7 +77,7 @@ def watched(canvas: Canvas) -> list[Line]:
     return live(history, NOW["failover"], canvas)
 
 
-def _trembling(status: Json, second: int) -> Json:
+def _trembling(status: dict[str, Any], second: int) -> dict[str, Any]:
     for number, tunnel in enumerate(status["connections"][0]["tunnels"]):
         if tunnel["state"] == "up":
             tunnel["path"]["rtt_seconds"] *= 1 + JITTER[(second + 3 * number) % len(JITTER)] / 10

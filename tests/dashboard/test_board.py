@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tools.dashboard.board import COMMITTED, Query, board, queries, text
+from tools.dashboard.board import COMMITTED, BoardQuery, board, queries, text
 from tools.dashboard.promql import UP, labels_of
 
 from vpnagent.metrics import METRICS
@@ -28,7 +28,7 @@ def selectors(expression: str) -> Iterator[tuple[str, list[str]]]:
             yield name, []
 
 
-def name_of(query: Query) -> str:
+def name_of(query: BoardQuery) -> str:
     return query.where
 
 
@@ -38,7 +38,7 @@ def test_the_committed_dashboard_is_what_the_generator_makes() -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=name_of)
-def test_every_query_is_of_declared_metrics_by_their_labels(query: Query) -> None:
+def test_every_query_is_of_declared_metrics_by_their_labels(query: BoardQuery) -> None:
     found = list(selectors(query.expr))
     assert found
     for name, labels in found:
@@ -46,7 +46,7 @@ def test_every_query_is_of_declared_metrics_by_their_labels(query: Query) -> Non
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=name_of)
-def test_a_legend_names_labels_of_the_series(query: Query) -> None:
+def test_a_legend_names_labels_of_the_series(query: BoardQuery) -> None:
     known = {label for name, _ in selectors(query.expr) for label in labels_of(name)}
     assert set(re.findall(r"\{\{(\w+)\}\}", query.legend)) <= known
 

@@ -10,7 +10,7 @@ from types import FrameType
 
 import pytest
 from lab.deadline import EMULATED
-from lab.gateway import Gateway
+from lab.gateway import LabGateway
 from lab.world import Lab
 
 SCENARIO_DEADLINE = 240 if EMULATED else 60
@@ -37,9 +37,9 @@ def lab(whole_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def gateway(lab: Lab) -> Iterator[Gateway]:
+def gateway(lab: Lab) -> Iterator[LabGateway]:
     """An agent that is configured, not started; after the scenario it and all of its traces are removed."""
-    gateway = Gateway(lab)
+    gateway = LabGateway(lab)
     yield gateway
     lab.faults.clear()
     if lab.charon.pid is None:

@@ -17,7 +17,7 @@ from lab.topology import ECS_HOST, PRIMARY
 from vpnagent.ipsec.algorithms import CIPHERS, DH_GROUPS, GUOMI, HASHES
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 
@@ -91,7 +91,7 @@ def negotiated(lab: Lab) -> dict[str, str]:
 
 @pytest.mark.deadline(900)
 @pytest.mark.slow("thirteen negotiations, one after the other")
-def test_every_algorithm_carries_traffic(lab: Lab, gateway: Gateway) -> None:
+def test_every_algorithm_carries_traffic(lab: Lab, gateway: LabGateway) -> None:
     document = gateway.document()
     [connection] = document["connections"]
     del connection["tunnels"][1]

@@ -13,7 +13,7 @@ from vpnagent.checks.observation import Observation
 from vpnagent.config.load import load
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
     from vpnagent.finding import Finding
@@ -22,7 +22,7 @@ NARROW = 1360  #: bytes of outer packet that the path to the primary's peer lets
 OVERHEAD = range(50, 100)  #: bytes that ESP in tunnel mode adds, with or without UDP
 
 
-def black_holes(lab: Lab, gateway: Gateway) -> list[Finding]:
+def black_holes(lab: Lab, gateway: LabGateway) -> list[Finding]:
     """What is found, by this look alone: the whole of `check` takes minutes under emulation."""
     config = load(gateway.configuration)
     with lab.gateway.entered():
@@ -30,7 +30,7 @@ def black_holes(lab: Lab, gateway: Gateway) -> list[Finding]:
     return list(black_hole(config, Observation(large_packets=looked)))
 
 
-def test_a_path_that_swallows_large_esp_is_found_and_the_mtu_told(lab: Lab, gateway: Gateway) -> None:
+def test_a_path_that_swallows_large_esp_is_found_and_the_mtu_told(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     gateway.wait_up()
     assert black_holes(lab, gateway) == []

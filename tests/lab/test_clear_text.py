@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import Gateway, paths_are_up, start
+from lab.gateway import LabGateway, paths_are_up, start
 from lab.sequences import told_codes
 from lab.topology import (
     BACKUP,
@@ -72,7 +72,7 @@ def diverting(lab: Lab, rule: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("what", RULES)
 def test_a_rule_that_leads_hosts_past_the_tunnels_lets_nothing_out(
-    lab: Lab, gateway: Gateway, what: str
+    lab: Lab, gateway: LabGateway, what: str
 ) -> None:
     start(gateway)
     stream = lab.stream()
@@ -88,7 +88,7 @@ def test_a_rule_that_leads_hosts_past_the_tunnels_lets_nothing_out(
     lab.ping(SERVICE_HOST)
 
 
-def test_a_foreign_route_in_our_place_is_told_and_lets_nothing_out(lab: Lab, gateway: Gateway) -> None:
+def test_a_foreign_route_in_our_place_is_told_and_lets_nothing_out(lab: Lab, gateway: LabGateway) -> None:
     start(gateway)
     stream = lab.stream(far=SERVICE_HOST)
     with stream.running():
@@ -109,7 +109,7 @@ def test_a_foreign_route_in_our_place_is_told_and_lets_nothing_out(lab: Lab, gat
 
 
 def test_what_the_cloud_sends_to_a_lan_that_is_down_does_not_leave_by_the_uplink(
-    lab: Lab, gateway: Gateway
+    lab: Lab, gateway: LabGateway
 ) -> None:
     start(gateway)
     stream = lab.stream()
@@ -128,10 +128,10 @@ def test_what_the_cloud_sends_to_a_lan_that_is_down_does_not_leave_by_the_uplink
 
 
 @pytest.fixture
-def second(lab: Lab) -> Iterator[Gateway]:
+def second(lab: Lab) -> Iterator[LabGateway]:
     """Another configuration for the same gateway: names, networks, interfaces, sockets of its own."""
     directory = RUNTIME / "second"
-    another = Gateway(lab, directory)
+    another = LabGateway(lab, directory)
     another.write(other_document(another))
     yield another
     if another.pid:
@@ -139,7 +139,7 @@ def second(lab: Lab) -> Iterator[Gateway]:
     shutil.rmtree(directory)
 
 
-def other_document(another: Gateway) -> dict[str, Any]:
+def other_document(another: LabGateway) -> dict[str, Any]:
     document = another.document()
     document["gateway"]["name"] = "idc-other"
     document["agent"]["metrics_listen"] = "127.0.0.1:9787"
@@ -151,7 +151,7 @@ def other_document(another: Gateway) -> dict[str, Any]:
 
 
 def test_a_second_instance_is_refused_and_the_first_loses_nothing(
-    lab: Lab, gateway: Gateway, second: Gateway
+    lab: Lab, gateway: LabGateway, second: LabGateway
 ) -> None:
     start(gateway)
     stream = lab.stream(far=SERVICE_HOST)
@@ -169,7 +169,7 @@ def test_a_second_instance_is_refused_and_the_first_loses_nothing(
     assert lab.observer.leaks() == []
 
 
-def test_a_foreign_interface_with_our_if_id_is_told_and_left_alone(lab: Lab, gateway: Gateway) -> None:
+def test_a_foreign_interface_with_our_if_id_is_told_and_left_alone(lab: Lab, gateway: LabGateway) -> None:
     lab.gateway.ip(f"link add theirs type xfrm dev wan-a if_id {PRIMARY.number}")
     before = lab.gateway.run("ip", "-details", "link", "show", "theirs")
     try:
@@ -190,7 +190,7 @@ def test_a_foreign_interface_with_our_if_id_is_told_and_left_alone(lab: Lab, gat
     gateway.wait_up(within=30 * PATIENCE)
 
 
-def test_selectors_that_the_cloud_narrowed_are_told_as_negotiated(lab: Lab, gateway: Gateway) -> None:
+def test_selectors_that_the_cloud_narrowed_are_told_as_negotiated(lab: Lab, gateway: LabGateway) -> None:
     for each in TUNNELS:
         lab.cloud.load(each, child={"local_ts": [VPC_NETWORK], "remote_ts": [IDC_NETWORK]})
     document = gateway.document()

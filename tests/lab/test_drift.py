@@ -13,7 +13,7 @@ from lab.deadline import PATIENCE, eventually
 from lab.topology import REMOVALS, SERVICE_HOST, kernel_view, removal
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 
@@ -22,7 +22,7 @@ BOUND = (HOLD_DOWN + 2.0) * PATIENCE  # 1 s where the kernel is silent, and one 
 
 
 @pytest.fixture
-def running(lab: Lab, gateway: Gateway) -> Gateway:
+def running(lab: Lab, gateway: LabGateway) -> LabGateway:
     """An agent with both tunnels up."""
     document = gateway.document()
     document["connections"][0]["probe"] |= {"hold_down": f"{HOLD_DOWN:g}s"}
@@ -33,7 +33,7 @@ def running(lab: Lab, gateway: Gateway) -> Gateway:
 
 
 @pytest.mark.parametrize("what", REMOVALS)
-def test_what_is_removed_by_hand_comes_back(lab: Lab, running: Gateway, what: str) -> None:
+def test_what_is_removed_by_hand_comes_back(lab: Lab, running: LabGateway, what: str) -> None:
     before, lines = kernel_view(lab.gateway), removal(lab.gateway, what)
     stream = lab.stream(far=SERVICE_HOST)
     with stream.running():
@@ -48,11 +48,11 @@ def test_what_is_removed_by_hand_comes_back(lab: Lab, running: Gateway, what: st
     assert [leak for leak in lab.observer.leaks() if what != "everything"] == []
 
 
-def repairs(gateway: Gateway) -> float:
+def repairs(gateway: LabGateway) -> float:
     return sum(value for key, value in gateway.metrics().items() if "drift_repairs" in key)
 
 
-def test_a_foreign_route_interface_and_nexthop_are_left_alone(lab: Lab, running: Gateway) -> None:
+def test_a_foreign_route_interface_and_nexthop_are_left_alone(lab: Lab, running: LabGateway) -> None:
     lab.gateway.ip(
         "link add theirs type xfrm if_id 77",
         "link set theirs up",

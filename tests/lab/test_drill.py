@@ -14,9 +14,9 @@ from lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS
 if TYPE_CHECKING:
     import subprocess
 
-    from lab.gateway import Gateway, Status
+    from lab.gateway import LabGateway, Status
     from lab.world import Lab
-    from lab.zygote import Agent
+    from lab.zygote import Forked
 
 LEASE = 5.0
 # A starting process stalls an emulated machine for most of a second, and one that sees every packet there
@@ -29,10 +29,10 @@ OPTIONS = ("--json", "--interval", INTERVAL, "--max-gap", LONGEST)
 class Drill:
     """`vpnagent drill`, running."""
 
-    def __init__(self, lab: Lab, gateway: Gateway, *options: str) -> None:
+    def __init__(self, lab: Lab, gateway: LabGateway, *options: str) -> None:
         self._log = gateway.directory / "drill.log"
         arguments = ("drill", "--socket", str(gateway.control_socket), *OPTIONS, *options)
-        self.process: subprocess.Popen[bytes] | Agent
+        self.process: subprocess.Popen[bytes] | Forked
         if lab.zygote:
             self.process = lab.zygote.start(*arguments, log=self._log)
         else:
@@ -46,7 +46,7 @@ class Drill:
         return status, json.loads(said)
 
 
-def start(gateway: Gateway) -> None:
+def start(gateway: LabGateway) -> None:
     """Start an agent whose paths are known to work."""
     gateway.start()
     gateway.wait_up()
@@ -57,7 +57,7 @@ def active(status: Status) -> list[str]:
     return list(status["connections"][0]["active"])
 
 
-def test_a_drill_loses_nothing_and_shows_the_packets_of_both_tunnels(lab: Lab, gateway: Gateway) -> None:
+def test_a_drill_loses_nothing_and_shows_the_packets_of_both_tunnels(lab: Lab, gateway: LabGateway) -> None:
     start(gateway)
     stream = lab.stream(rate=BESIDE)
     with stream.running():
@@ -82,7 +82,7 @@ def test_a_drill_loses_nothing_and_shows_the_packets_of_both_tunnels(lab: Lab, g
     assert active(gateway.status()) == ["primary"]
 
 
-def test_a_drill_is_refused_while_the_standby_is_dead(lab: Lab, gateway: Gateway) -> None:
+def test_a_drill_is_refused_while_the_standby_is_dead(lab: Lab, gateway: LabGateway) -> None:
     start(gateway)
     lab.faults.drop(BACKUP)
     gateway.wait(
@@ -97,7 +97,7 @@ def test_a_drill_is_refused_while_the_standby_is_dead(lab: Lab, gateway: Gateway
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_drill_that_is_ended_leaves_nothing_drained(
-    lab: Lab, gateway: Gateway, number: signal.Signals
+    lab: Lab, gateway: LabGateway, number: signal.Signals
 ) -> None:
     start(gateway)
     stream = lab.stream()

@@ -14,7 +14,7 @@ from lab.observer import packets
 from lab.topology import BACKUP, ECS_HOST, IDC_NETWORK, PRIMARY, TUNNELS, VPC_NETWORK
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway, Status
+    from lab.gateway import LabGateway, Status
     from lab.world import Lab
 
 PORTS = range(7000, 7256)  # one flow each
@@ -40,7 +40,7 @@ def carrying(status: Status) -> set[str]:
 
 
 @pytest.fixture
-def two(lab: Lab, gateway: Gateway) -> Gateway:
+def two(lab: Lab, gateway: LabGateway) -> LabGateway:
     """One attachment with two tunnels, both of them carrying."""
     lab.cloud.mode("transit-router")
     document = gateway.document()
@@ -54,7 +54,7 @@ def two(lab: Lab, gateway: Gateway) -> Gateway:
     return gateway
 
 
-def test_flows_spread_and_a_lost_tunnel_takes_only_its_own_along(lab: Lab, two: Gateway) -> None:
+def test_flows_spread_and_a_lost_tunnel_takes_only_its_own_along(lab: Lab, two: LabGateway) -> None:
     interfaces = [f"vpn-{each.name}" for each in TUNNELS]
     taken = flows(lab, interfaces)
     assert min(taken.values()) > len(PORTS) / 4, taken
@@ -127,7 +127,7 @@ def detach(lab: Lab) -> None:
     )
 
 
-def attachment(gateway: Gateway, number: int) -> dict[str, Any]:
+def attachment(gateway: LabGateway, number: int) -> dict[str, Any]:
     [template] = gateway.document()["connections"]
     changes = {
         "name": f"tr-{number}",
@@ -150,7 +150,7 @@ def attachment(gateway: Gateway, number: int) -> dict[str, Any]:
 
 
 @pytest.mark.deadline(420)
-def test_sixteen_connections_share_one_destination(lab: Lab, gateway: Gateway) -> None:
+def test_sixteen_connections_share_one_destination(lab: Lab, gateway: LabGateway) -> None:
     attach(lab)
     try:
         document = gateway.document()

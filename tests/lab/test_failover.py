@@ -19,9 +19,9 @@ from lab.observer import packets
 from lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway, Status
-    from lab.stream import Result
-    from lab.topology import Dropped, Tunnel, Way
+    from lab.gateway import LabGateway, Status
+    from lab.stream import StreamResult
+    from lab.topology import Dropped, LabTunnel, Towards
     from lab.world import Lab
 
 DEAF = """table ip deaf {
@@ -33,7 +33,7 @@ FULL_BOUND = DETECTION * 2.5 + 3.0 * EMULATED  # what still arrives looks like a
 SHARED_BOUND = DETECTION * 2.2 + 5.0 * EMULATED
 
 
-def path_is_down(each: Tunnel, status: Status) -> bool:
+def path_is_down(each: LabTunnel, status: Status) -> bool:
     return bool(tunnel(status, each)["path"]["state"] == "down")
 
 
@@ -45,14 +45,14 @@ def stream_flows(lab: Lab) -> bool:
     return all(new - old >= 20 for old, new in zip(before, after, strict=True))
 
 
-def report(what: str, result: Result, failover: dict[str, Any]) -> None:
+def report(what: str, result: StreamResult, failover: dict[str, Any]) -> None:
     print(
         f"\n{what}: {result}; detection {failover['detection_seconds']:.3f} s, "
         f"switch {failover['switch_seconds'] * 1000:.2f} ms, reason {failover['reason']}: {failover['text']}"
     )
 
 
-def recovers(lab: Lab, gateway: Gateway) -> None:
+def recovers(lab: Lab, gateway: LabGateway) -> None:
     """With the fault gone the active tunnel carries the traffic again."""
     lab.faults.clear()
     gateway.wait(
@@ -65,7 +65,7 @@ def recovers(lab: Lab, gateway: Gateway) -> None:
     ("what", "direction"),
     [("esp", "both"), ("everything", "both"), ("everything", "outbound"), ("everything", "inbound")],
 )
-def test_a_dead_path_is_left(lab: Lab, gateway: Gateway, what: Dropped, direction: Way) -> None:
+def test_a_dead_path_is_left(lab: Lab, gateway: LabGateway, what: Dropped, direction: Towards) -> None:
     start(gateway)
     stream = lab.stream()
     with stream.running():
@@ -85,7 +85,7 @@ def test_a_dead_path_is_left(lab: Lab, gateway: Gateway, what: Dropped, directio
     recovers(lab, gateway)
 
 
-def test_with_shared_targets_only_the_right_tunnel_is_blamed(lab: Lab, gateway: Gateway) -> None:
+def test_with_shared_targets_only_the_right_tunnel_is_blamed(lab: Lab, gateway: LabGateway) -> None:
     start(gateway, shared=True)
     stream = lab.stream()
     with stream.running():
@@ -101,7 +101,7 @@ def test_with_shared_targets_only_the_right_tunnel_is_blamed(lab: Lab, gateway: 
     assert tunnel(gateway.status(), PRIMARY)["state"] in {"down", "trial"}
 
 
-def test_a_dead_shared_target_moves_and_resets_nothing(lab: Lab, gateway: Gateway) -> None:
+def test_a_dead_shared_target_moves_and_resets_nothing(lab: Lab, gateway: LabGateway) -> None:
     start(gateway, shared=True)
     ike_sas = sorted(lab.charon.children("vpnagent.hangzhou.primary"))
     stream = lab.stream()
@@ -130,7 +130,7 @@ def test_a_dead_shared_target_moves_and_resets_nothing(lab: Lab, gateway: Gatewa
 
 
 @pytest.mark.parametrize("what", ["delete", "crash", "carrier"])
-def test_signalled_and_sudden_deaths(lab: Lab, gateway: Gateway, what: str) -> None:
+def test_signalled_and_sudden_deaths(lab: Lab, gateway: LabGateway, what: str) -> None:
     start(gateway)
     stream = lab.stream()
     with stream.running():
@@ -156,7 +156,7 @@ def test_signalled_and_sudden_deaths(lab: Lab, gateway: Gateway, what: str) -> N
     recovers(lab, gateway)
 
 
-def test_everything_dead_keeps_the_last_choice_and_leaks_nothing(lab: Lab, gateway: Gateway) -> None:
+def test_everything_dead_keeps_the_last_choice_and_leaks_nothing(lab: Lab, gateway: LabGateway) -> None:
     start(gateway)
     for each in (BACKUP, PRIMARY):  # the standby first: it is known before it is needed
         lab.faults.drop(each, "everything")
@@ -173,7 +173,7 @@ def test_everything_dead_keeps_the_last_choice_and_leaks_nothing(lab: Lab, gatew
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_without_the_control_daemon_a_dead_path_is_left_all_the_same(
-    lab: Lab, gateway: Gateway, number: signal.Signals
+    lab: Lab, gateway: LabGateway, number: signal.Signals
 ) -> None:
     start(gateway)
     stream = lab.stream()
@@ -191,7 +191,7 @@ def test_without_the_control_daemon_a_dead_path_is_left_all_the_same(
     gateway.wait(on_backup, "the choice stands", within=15 * PATIENCE)
 
 
-def test_the_prober_killed_loses_no_packet_and_probes_again(lab: Lab, gateway: Gateway) -> None:
+def test_the_prober_killed_loses_no_packet_and_probes_again(lab: Lab, gateway: LabGateway) -> None:
     start(gateway)
     stream = lab.stream()
     with stream.running():

@@ -14,7 +14,7 @@ from tests.cloud_document.importing import DATA, document
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 VIEWS = ("download-dual-bgp.json", "describe-dual-bgp.json")
@@ -53,7 +53,7 @@ def cloud_as_documented(lab: Lab) -> Iterator[None]:
             zone.ip(f"address del {inside} dev tunnel")
 
 
-def test_an_imported_document_brings_the_tunnels_up(lab: Lab, gateway: Gateway) -> None:
+def test_an_imported_document_brings_the_tunnels_up(lab: Lab, gateway: LabGateway) -> None:
     with cloud_as_documented(lab):
         keys = str(gateway.directory / "psk")
         views = [str(DATA / name) for name in VIEWS]

@@ -11,14 +11,14 @@ from lab.gateway import is_up, tunnel
 from lab.topology import ECS_HOST, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway, Status
+    from lab.gateway import LabGateway, Status
     from lab.world import Lab
 
 OWNER = "vpnagent.hangzhou.primary"
 
 
 @pytest.mark.parametrize("version", [2, 1])
-def test_a_tunnel_to_libreswan_carries_and_is_rekeyed(version: int, lab: Lab, gateway: Gateway) -> None:
+def test_a_tunnel_to_libreswan_carries_and_is_rekeyed(version: int, lab: Lab, gateway: LabGateway) -> None:
     document = gateway.document()
     [connection] = document["connections"]
     connection["tunnels"].pop()

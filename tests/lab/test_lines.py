@@ -18,7 +18,7 @@ from lab.topology import ECS_HOST, REMOTE_NETWORKS, TUNNELS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.gateway import Gateway, Status
+    from lab.gateway import LabGateway, Status
     from lab.world import Lab
 
 HERE, THERE = "10.255.0.1", "10.255.0.2"
@@ -41,7 +41,7 @@ def by_line(metric: int) -> list[str]:
     return [f"route add {network} via {THERE} dev line metric {metric}" for network in REMOTE_NETWORKS]
 
 
-def started(gateway: Gateway, metric: int) -> None:
+def started(gateway: LabGateway, metric: int) -> None:
     document = gateway.document()
     document["connections"][0] |= {"exits": ["line"], "route_metric": metric}
     document["connections"][0]["probe"] |= {"hold_down": "1s"}
@@ -56,7 +56,7 @@ def states(status: Status) -> set[tuple[str, str | None]]:
     return {(route["state"], route["by"]) for route in status["routes"]}
 
 
-def test_the_vpn_is_the_standby_of_a_leased_line(line: Lab, gateway: Gateway) -> None:
+def test_the_vpn_is_the_standby_of_a_leased_line(line: Lab, gateway: LabGateway) -> None:
     vpc = line.topology["vpc"]
     line.gateway.ip(*by_line(20))  # as BGP's are
     vpc.ip(BACK)
@@ -98,7 +98,7 @@ def networks(status: Status) -> list[dict[str, object]]:
     return [network for c in status["connections"] for network in c["networks"]]
 
 
-def test_a_line_is_the_standby_of_the_vpn(line: Lab, gateway: Gateway) -> None:
+def test_a_line_is_the_standby_of_the_vpn(line: Lab, gateway: LabGateway) -> None:
     line.gateway.ip(*by_line(1000))
     started(gateway, 0)
     status = gateway.wait(
@@ -128,7 +128,7 @@ def test_a_line_is_the_standby_of_the_vpn(line: Lab, gateway: Gateway) -> None:
     assert line.observer.leaks() == []
 
 
-def test_down_leaves_the_line_alone(line: Lab, gateway: Gateway) -> None:
+def test_down_leaves_the_line_alone(line: Lab, gateway: LabGateway) -> None:
     line.gateway.ip(*by_line(20))
     started(gateway, 500)
     before = line.gateway.run("ip", "route", "show", "dev", "line")

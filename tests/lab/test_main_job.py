@@ -11,11 +11,11 @@ from lab.gateway import CONNECTION, tunnel
 from lab.topology import BACKUP, ECS_HOST, IDC_HOST, PRIMARY, REMOTE_NETWORKS, SERVICE_HOST, TUNNELS
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 
-def test_both_tunnels_come_up_and_carry_traffic_both_ways(lab: Lab, gateway: Gateway) -> None:
+def test_both_tunnels_come_up_and_carry_traffic_both_ways(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     status = gateway.wait_up()
     print(f"\nboth tunnels are up {time.monotonic() - gateway.started_at:.1f} s after the agent's start")
@@ -33,7 +33,7 @@ def test_both_tunnels_come_up_and_carry_traffic_both_ways(lab: Lab, gateway: Gat
     assert [w for w in status["warnings"] if w["severity"] != "info"] == []
 
 
-def test_metrics_say_what_status_says(lab: Lab, gateway: Gateway) -> None:
+def test_metrics_say_what_status_says(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     gateway.wait_up()
     lab.ping(ECS_HOST)
@@ -51,7 +51,9 @@ def test_metrics_say_what_status_says(lab: Lab, gateway: Gateway) -> None:
         assert metrics[f'vpnagent_route_installed{{connection="{CONNECTION}",prefix="{network}"}}'] == 1
 
 
-def test_a_peers_delete_moves_the_traffic_and_its_return_brings_it_back(lab: Lab, gateway: Gateway) -> None:
+def test_a_peers_delete_moves_the_traffic_and_its_return_brings_it_back(
+    lab: Lab, gateway: LabGateway
+) -> None:
     gateway.start()
     gateway.wait_up()
     lab.cloud.load(PRIMARY, psk="changed-so-that-it-stays-down")
@@ -69,7 +71,7 @@ def test_a_peers_delete_moves_the_traffic_and_its_return_brings_it_back(lab: Lab
 
 
 def test_with_no_tunnel_left_packets_are_refused_and_none_is_seen_in_clear(
-    lab: Lab, gateway: Gateway
+    lab: Lab, gateway: LabGateway
 ) -> None:
     gateway.start()
     gateway.wait_up()
@@ -83,7 +85,7 @@ def test_with_no_tunnel_left_packets_are_refused_and_none_is_seen_in_clear(
     assert lab.observer.leaks() == []
 
 
-def test_down_leaves_nothing_of_ours(lab: Lab, gateway: Gateway) -> None:
+def test_down_leaves_nothing_of_ours(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     gateway.wait_up()
     gateway.down()

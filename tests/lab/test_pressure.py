@@ -15,7 +15,7 @@ from lab.gateway import last_failover, on_backup, paths_are_up, start, tunnel
 from lab.topology import ECS_HOST, PRIMARY
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 POLICED = 60  # packets per second: one by bytes lets small probes pass while it drops large packets
@@ -45,7 +45,7 @@ def flood(lab: Lab) -> Iterator[None]:
         pipe.close()
 
 
-def test_a_saturated_tunnel_is_kept(lab: Lab, gateway: Gateway) -> None:
+def test_a_saturated_tunnel_is_kept(lab: Lab, gateway: LabGateway) -> None:
     start(gateway, packet_rate=POLICED)
     ike_sas = lab.charon.children("vpnagent.hangzhou.primary")
     stream = lab.stream(rate=STREAM_RATE)
@@ -64,7 +64,7 @@ def test_a_saturated_tunnel_is_kept(lab: Lab, gateway: Gateway) -> None:
 
 
 @pytest.mark.slow("a flapping path is damped: what it must wait for grows, and that is what is shown")
-def test_a_flapping_path_is_left_alone_more_and_more(lab: Lab, gateway: Gateway) -> None:
+def test_a_flapping_path_is_left_alone_more_and_more(lab: Lab, gateway: LabGateway) -> None:
     start(gateway)
     for _ in range(FLAPS):
         lab.faults.drop(PRIMARY, "everything")

@@ -9,11 +9,11 @@ from lab.gateway import paths_are_up
 from lab.topology import BACKUP, PRIMARY
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway, Status
+    from lab.gateway import LabGateway, Status
     from lab.world import Lab
 
 
-def two_connections(gateway: Gateway) -> dict[str, Any]:
+def two_connections(gateway: LabGateway) -> dict[str, Any]:
     """The standard configuration with a connection for each tunnel."""
     document = gateway.document()
     [both] = document["connections"]
@@ -37,7 +37,7 @@ def on_west(status: Status) -> bool:
     return found["east"][:2] == ([], ["west"]) and found["west"][:2] == (["backup"], [])
 
 
-def test_a_connection_is_the_standby_of_another(lab: Lab, gateway: Gateway) -> None:
+def test_a_connection_is_the_standby_of_another(lab: Lab, gateway: LabGateway) -> None:
     gateway.write(two_connections(gateway))
     gateway.start()
     gateway.wait(lambda s: carriers(s) == ON_EAST and paths_are_up(s), "all is up", within=20 * PATIENCE)
@@ -64,7 +64,7 @@ def test_a_connection_is_the_standby_of_another(lab: Lab, gateway: Gateway) -> N
     assert lab.observer.leaks() == []
 
 
-def test_priorities_are_exchanged_without_loss(lab: Lab, gateway: Gateway) -> None:
+def test_priorities_are_exchanged_without_loss(lab: Lab, gateway: LabGateway) -> None:
     document = two_connections(gateway)
     gateway.write(document)
     gateway.start()

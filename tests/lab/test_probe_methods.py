@@ -15,7 +15,7 @@ from lab.observer import PROC
 from lab.topology import BACKUP, ECS_HOST, PRIMARY
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 PORT = 5353
@@ -86,7 +86,7 @@ def serving(lab: Lab, main: Callable[[Connection], None]) -> Iterator[Connection
 
 @pytest.mark.parametrize(("method", "main"), [("tcp", accept), ("dns", resolve)])
 def test_a_dead_path_is_left_by_probes_of(
-    lab: Lab, gateway: Gateway, method: str, main: Callable[[Connection], None]
+    lab: Lab, gateway: LabGateway, method: str, main: Callable[[Connection], None]
 ) -> None:
     document = gateway.document()
     [connection] = document["connections"]

@@ -16,7 +16,7 @@ from tests.native.prometheus import Prometheus, running
 from tools.dashboard.board import queries
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 DASHBOARD = CHECKOUT / "agent" / "vpnagent" / "dashboard" / "dashboard.json"
@@ -30,7 +30,7 @@ def shortened(rules: str) -> str:
     return re.sub(r"for: \d+m", "for: 0s", re.sub(r"\[\d+[ms]\]", "[20s]", rules))
 
 
-def document(gateway: Gateway) -> dict[str, Any]:
+def document(gateway: LabGateway) -> dict[str, Any]:
     """The lab's connection with little bandwidth, and one of each other kind that leads nowhere."""
     document = gateway.document()
     [connection] = document["connections"]
@@ -55,7 +55,7 @@ def document(gateway: Gateway) -> dict[str, Any]:
 
 
 @pytest.fixture
-def prometheus(lab: Lab, gateway: Gateway) -> Iterator[Prometheus]:
+def prometheus(lab: Lab, gateway: LabGateway) -> Iterator[Prometheus]:
     """A Prometheus in the gateway's namespace, with the rules that `vpnagent alerts` prints."""
     gateway.write(document(gateway))
     rules = gateway.directory / "rules.yaml"
@@ -79,7 +79,7 @@ def firing(prometheus: Prometheus, name: str, *, ever: bool = True, **labels: st
 @pytest.mark.deadline(600)
 @pytest.mark.slow("alerts are due after their time")
 def test_alerts_fire_and_the_dashboard_finds_its_data(
-    lab: Lab, gateway: Gateway, prometheus: Prometheus
+    lab: Lab, gateway: LabGateway, prometheus: Prometheus
 ) -> None:
     fires = partial(firing, prometheus)
     within = 30 * PATIENCE

@@ -11,8 +11,8 @@ from lab.topology import BACKUP, PRIMARY, TUNNELS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lab.gateway import Gateway, Status
-    from lab.topology import Tunnel
+    from lab.gateway import LabGateway, Status
+    from lab.topology import LabTunnel
     from lab.world import Lab
 
 NEW = {"encryption": "aes256", "integrity": "sha256"}
@@ -24,7 +24,7 @@ def identities(lab: Lab, name: str) -> frozenset[bytes]:
     return lab.charon.ike_sas(f"vpnagent.hangzhou.{name}")
 
 
-def start(gateway: Gateway, *, without: Tunnel | None = None) -> dict[str, Any]:
+def start(gateway: LabGateway, *, without: LabTunnel | None = None) -> dict[str, Any]:
     """Start an agent; its document, to be changed."""
     document = gateway.document()
     tunnels = document["connections"][0]["tunnels"]
@@ -36,13 +36,17 @@ def start(gateway: Gateway, *, without: Tunnel | None = None) -> dict[str, Any]:
     return document
 
 
-def reload(gateway: Gateway, document: dict[str, Any], wanted: Callable[[Status], object], what: str) -> None:
+def reload(
+    gateway: LabGateway, document: dict[str, Any], wanted: Callable[[Status], object], what: str
+) -> None:
     gateway.write(document)
     assert gateway.ask("reload")["changed"]
     gateway.wait(wanted, what, within=20 * PATIENCE)
 
 
-def test_a_second_tunnel_is_added_and_removed_without_loss_on_the_first(lab: Lab, gateway: Gateway) -> None:
+def test_a_second_tunnel_is_added_and_removed_without_loss_on_the_first(
+    lab: Lab, gateway: LabGateway
+) -> None:
     document = start(gateway, without=BACKUP)
     first = identities(lab, "primary")
     tunnels = document["connections"][0]["tunnels"]
@@ -60,7 +64,7 @@ def test_a_second_tunnel_is_added_and_removed_without_loss_on_the_first(lab: Lab
     assert identities(lab, "primary") == first
 
 
-def test_changed_proposals_are_negotiated_beside_the_old_ones(lab: Lab, gateway: Gateway) -> None:
+def test_changed_proposals_are_negotiated_beside_the_old_ones(lab: Lab, gateway: LabGateway) -> None:
     document = start(gateway)
     before = {each: identities(lab, each.name) for each in TUNNELS}
     [connection] = document["connections"]
@@ -86,7 +90,7 @@ def test_changed_proposals_are_negotiated_beside_the_old_ones(lab: Lab, gateway:
     assert last_failover(gateway) == failover
 
 
-def test_crypto_is_changed_tunnel_by_tunnel_as_the_cloud_does(lab: Lab, gateway: Gateway) -> None:
+def test_crypto_is_changed_tunnel_by_tunnel_as_the_cloud_does(lab: Lab, gateway: LabGateway) -> None:
     """The way of the hint "on both ends": one tunnel in the cloud and here, then the other."""
     document = start(gateway)
     [connection] = document["connections"]
@@ -123,13 +127,13 @@ def test_crypto_is_changed_tunnel_by_tunnel_as_the_cloud_does(lab: Lab, gateway:
     assert last_failover(gateway) == failover
 
 
-def last_failover(gateway: Gateway) -> str:
+def last_failover(gateway: LabGateway) -> str:
     """Return when it was; its first reply may still be under way. Empty: there was none."""
     found = gateway.status()["connections"][0]["last_failover"]
     return str(found["at"]) if found else ""
 
 
-def test_proposals_of_ikev1_are_changed_while_the_other_tunnel_carries(lab: Lab, gateway: Gateway) -> None:
+def test_proposals_of_ikev1_are_changed_while_the_other_tunnel_carries(lab: Lab, gateway: LabGateway) -> None:
     document = gateway.document()
     [connection] = document["connections"]
     connection["ike"] = {"version": 1}
@@ -160,7 +164,7 @@ def in_waiting(status: Status) -> bool:
     return "SettingsNotInForce" in {warning["code"] for warning in status["warnings"]}
 
 
-def test_a_new_key_is_used_tunnel_by_tunnel(lab: Lab, gateway: Gateway) -> None:
+def test_a_new_key_is_used_tunnel_by_tunnel(lab: Lab, gateway: LabGateway) -> None:
     start(gateway)
     before = {each: identities(lab, each.name) for each in TUNNELS}
     for each in TUNNELS:
@@ -179,7 +183,7 @@ def test_a_new_key_is_used_tunnel_by_tunnel(lab: Lab, gateway: Gateway) -> None:
     assert result.outbound.lost == 0, lab.drops()
 
 
-def test_whatever_is_renamed_the_traffic_stays_where_it_is(lab: Lab, gateway: Gateway) -> None:
+def test_whatever_is_renamed_the_traffic_stays_where_it_is(lab: Lab, gateway: LabGateway) -> None:
     document = start(gateway)
     before = {each: identities(lab, each.name) for each in TUNNELS}
     [connection] = document["connections"]
@@ -210,7 +214,7 @@ def names(status: Status) -> list[str]:
     return [each["name"] for each in status["connections"][0]["tunnels"]]
 
 
-def test_a_change_that_nobody_confirms_is_taken_back(lab: Lab, gateway: Gateway) -> None:
+def test_a_change_that_nobody_confirms_is_taken_back(lab: Lab, gateway: LabGateway) -> None:
     document = start(gateway)
     document["connections"][0]["tunnels"].pop()
     gateway.write(document)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from lab.gateway import start
 from lab.sequences import BOUND, Course
-from lab.topology import BACKUP, PRIMARY, Tunnel
+from lab.topology import BACKUP, PRIMARY, LabTunnel
 
 from lab import sequences
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 pytestmark = [
@@ -39,7 +39,7 @@ def judge(lab: Lab, course: Course, *blamed: set[str]) -> None:
 
 @TARGETS
 def test_a_standby_that_was_left_down_and_healed_takes_over(
-    lab: Lab, gateway: Gateway, *, shared: bool
+    lab: Lab, gateway: LabGateway, *, shared: bool
 ) -> None:
     start(gateway, shared=shared)
     course = sequences.second_fault(lab, gateway)
@@ -49,7 +49,7 @@ def test_a_standby_that_was_left_down_and_healed_takes_over(
 @TARGETS
 @pytest.mark.parametrize("returns", [PRIMARY, BACKUP], ids=lambda each: each.name)
 def test_of_two_dead_tunnels_the_one_that_returns_carries(
-    lab: Lab, gateway: Gateway, returns: Tunnel, *, shared: bool
+    lab: Lab, gateway: LabGateway, returns: LabTunnel, *, shared: bool
 ) -> None:
     start(gateway, shared=shared)
     course = sequences.both_die(lab, gateway, returns)
@@ -58,7 +58,7 @@ def test_of_two_dead_tunnels_the_one_that_returns_carries(
 
 @TARGETS
 def test_a_fault_that_moves_from_tunnel_to_tunnel_is_left_each_time(
-    lab: Lab, gateway: Gateway, *, shared: bool
+    lab: Lab, gateway: LabGateway, *, shared: bool
 ) -> None:
     start(gateway, shared=shared)
     course = sequences.alternating(lab, gateway, TAKING_TURNS)
@@ -69,7 +69,7 @@ def test_a_fault_that_moves_from_tunnel_to_tunnel_is_left_each_time(
 
 @TARGETS
 def test_a_target_that_limits_its_answers_blames_nobody_and_hides_no_fault(
-    lab: Lab, gateway: Gateway, *, shared: bool
+    lab: Lab, gateway: LabGateway, *, shared: bool
 ) -> None:
     start(gateway, shared=shared)
     course = sequences.policed(lab, gateway, shared=shared)

@@ -19,7 +19,7 @@ from lab.world import RESULTS
 
 if TYPE_CHECKING:
     from lab.charon import SaKind
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 # One for each processor under emulation: with more, the kernel's own ksoftirqd falls a second behind there,
@@ -32,7 +32,7 @@ OWNER = "vpnagent.hangzhou."
 
 
 @pytest.fixture
-def running(gateway: Gateway) -> Gateway:
+def running(gateway: LabGateway) -> LabGateway:
     """An agent whose paths have been heard."""
     gateway.start()
     gateway.wait_up()
@@ -40,7 +40,7 @@ def running(gateway: Gateway) -> Gateway:
     return gateway
 
 
-def transitions(gateway: Gateway) -> list[str]:
+def transitions(gateway: LabGateway) -> list[str]:
     """What the journal says of paths that changed."""
     lines = gateway.log.read_text().splitlines()
     return [line for line in lines if " failover " in line or (" path-state " in line and "old=up" in line)]
@@ -82,30 +82,30 @@ def write_and_sync() -> None:
     file.unlink()
 
 
-def hogs(_gateway: Gateway) -> None:
+def hogs(_gateway: LabGateway) -> None:
     with beside(spin, HOGS):
         time.sleep(STRESS)
 
 
-def disk(_gateway: Gateway) -> None:
+def disk(_gateway: LabGateway) -> None:
     with beside(write_and_sync, 2):
         time.sleep(STRESS)
 
 
-def clock(_gateway: Gateway) -> None:
+def clock(_gateway: LabGateway) -> None:
     """The machine's own wall clock: an hour ahead, two back, and right again."""
     for step in (HOUR, -2 * HOUR, HOUR):
         time.clock_settime(time.CLOCK_REALTIME, time.time() + step)
         time.sleep(STRESS / 4)
 
 
-def daemon_stopped(gateway: Gateway) -> None:
+def daemon_stopped(gateway: LabGateway) -> None:
     gateway.send_signal(signal.SIGSTOP)
     time.sleep(5)
     gateway.send_signal(signal.SIGCONT)
 
 
-def prober_stopped(gateway: Gateway) -> None:
+def prober_stopped(gateway: LabGateway) -> None:
     prober = gateway.prober_pid()
     for _ in range(3):
         os.kill(prober, signal.SIGSTOP)
@@ -114,7 +114,7 @@ def prober_stopped(gateway: Gateway) -> None:
         time.sleep(1)
 
 
-def reloads(gateway: Gateway) -> None:
+def reloads(gateway: LabGateway) -> None:
     for _ in range(5):
         assert not gateway.ask("reload")["changed"]
 
@@ -136,7 +136,7 @@ CLOCK = pytest.mark.skipif(not GUEST, reason="it would set this machine's own cl
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_healthy_tunnels_see_no_transition(
-    lab: Lab, running: Gateway, what: Callable[[Gateway], None], lossless: bool
+    lab: Lab, running: LabGateway, what: Callable[[LabGateway], None], lossless: bool
 ) -> None:
     before = transitions(running)  # whichever tunnel was up first carried at the start
     stream = lab.stream()
@@ -151,7 +151,7 @@ def test_healthy_tunnels_see_no_transition(
 
 @pytest.mark.deadline(480)
 @pytest.mark.parametrize("what", ["child", "ike"])
-def test_rekeying_loses_no_packet(lab: Lab, running: Gateway, what: SaKind) -> None:
+def test_rekeying_loses_no_packet(lab: Lab, running: LabGateway, what: SaKind) -> None:
     before = transitions(running)
     stream = lab.stream()
     with stream.running():

@@ -11,13 +11,13 @@ from lab.topology import PRIMARY, TUNNELS
 from tests.support.unpacking import unpacked
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 KEY = re.compile(r"(?:enc|auth|auth-trunc|aead) \S+ (0x[0-9a-f]{16,})")
 
 
-def test_a_bundle_has_the_sas_and_no_key(lab: Lab, gateway: Gateway) -> None:
+def test_a_bundle_has_the_sas_and_no_key(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     gateway.wait_up()
     keys = KEY.findall(lab.gateway.run("ip", "xfrm", "state"))

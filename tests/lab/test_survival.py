@@ -12,11 +12,11 @@ from lab.gateway import paths_are_up, tunnel
 from lab.topology import PRIMARY, SERVICE_HOST, TUNNELS
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway, Status
+    from lab.gateway import LabGateway, Status
     from lab.world import Lab
 
 
-def test_charon_killed_and_started_again_has_its_tunnels_back(lab: Lab, gateway: Gateway) -> None:
+def test_charon_killed_and_started_again_has_its_tunnels_back(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     gateway.wait_up()
     lab.charon.kill()
@@ -32,7 +32,7 @@ def test_charon_killed_and_started_again_has_its_tunnels_back(lab: Lab, gateway:
     assert lab.observer.leaks() == []
 
 
-def test_the_agent_killed_and_started_again_loses_no_packet(lab: Lab, gateway: Gateway) -> None:
+def test_the_agent_killed_and_started_again_loses_no_packet(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     gateway.wait_up()
     stream = lab.stream()
@@ -46,7 +46,7 @@ def test_the_agent_killed_and_started_again_loses_no_packet(lab: Lab, gateway: G
     assert "applied ip" not in gateway.log.read_text().rpartition("starting version")[2]
 
 
-def test_the_agent_stopped_and_started_again_loses_no_packet(lab: Lab, gateway: Gateway) -> None:
+def test_the_agent_stopped_and_started_again_loses_no_packet(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     gateway.wait_up()
     stream = lab.stream()
@@ -64,7 +64,7 @@ def test_the_agent_stopped_and_started_again_loses_no_packet(lab: Lab, gateway: 
 @pytest.mark.smp
 @pytest.mark.slow("the kernel's generators, and a start of everything between them")
 def test_daemon_and_prober_replaced_as_by_an_upgrade_lose_no_packet_of_a_kilohertz(
-    lab: Lab, gateway: Gateway
+    lab: Lab, gateway: LabGateway
 ) -> None:
     gateway.start()
     gateway.wait_up()
@@ -83,7 +83,7 @@ def test_daemon_and_prober_replaced_as_by_an_upgrade_lose_no_packet_of_a_kiloher
     assert count.lost == 0, lab.drops()
 
 
-def test_a_refused_reload_keeps_what_is_in_force(lab: Lab, gateway: Gateway) -> None:
+def test_a_refused_reload_keeps_what_is_in_force(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     gateway.wait_up()
     good = gateway.configuration.read_text()
@@ -107,7 +107,7 @@ def test_a_refused_reload_keeps_what_is_in_force(lab: Lab, gateway: Gateway) -> 
     assert gateway.metrics()["vpnagent_config_last_reload_successful"] == 1
 
 
-def refuse(gateway: Gateway, text: str, told: str) -> Status:
+def refuse(gateway: LabGateway, text: str, told: str) -> Status:
     """Have a configuration refused; the status then, which tells this."""
     gateway.configuration.write_text(text)
     gateway.send_signal(signal.SIGHUP)
@@ -118,7 +118,7 @@ def identities(lab: Lab) -> list[frozenset[bytes]]:
     return [lab.charon.ike_sas(f"vpnagent.hangzhou.{each.name}") for each in TUNNELS]
 
 
-def test_a_drain_moves_traffic_without_loss_and_survives_a_restart(lab: Lab, gateway: Gateway) -> None:
+def test_a_drain_moves_traffic_without_loss_and_survives_a_restart(lab: Lab, gateway: LabGateway) -> None:
     gateway.start()
     gateway.wait_up()
     stream = lab.stream()

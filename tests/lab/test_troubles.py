@@ -10,7 +10,7 @@ from lab.gateway import PROGRAM, routes_stand, tunnel
 from lab.topology import BACKUP, PRIMARY, SERVICE_HOST
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway, Status
+    from lab.gateway import LabGateway, Status
     from lab.world import Lab
 
 
@@ -21,7 +21,7 @@ def warned(status: Status, code: str, *words: str) -> bool:
     )
 
 
-def wait_down(gateway: Gateway, reason: str) -> Status:
+def wait_down(gateway: LabGateway, reason: str) -> Status:
     status = gateway.wait(
         lambda s: warned(s, "TunnelDown", "hangzhou/primary", reason),
         f"the primary is down for {reason}",
@@ -31,7 +31,7 @@ def wait_down(gateway: Gateway, reason: str) -> Status:
     return status
 
 
-def test_a_wrong_psk_is_told_and_the_other_tunnel_carries(lab: Lab, gateway: Gateway) -> None:
+def test_a_wrong_psk_is_told_and_the_other_tunnel_carries(lab: Lab, gateway: LabGateway) -> None:
     gateway.write_key(PRIMARY, "not-the-clouds-key")
     gateway.start()
     wait_down(gateway, "PskMismatch")
@@ -43,7 +43,7 @@ def test_a_wrong_psk_is_told_and_the_other_tunnel_carries(lab: Lab, gateway: Gat
     assert "not-the-clouds-key" not in gateway.log.read_text()
 
 
-def test_a_wrong_proposal_is_told(gateway: Gateway) -> None:
+def test_a_wrong_proposal_is_told(gateway: LabGateway) -> None:
     document = gateway.document()
     document["connections"][0]["ike"] = {"encryption": "aes256"}
     gateway.write(document)
@@ -51,13 +51,13 @@ def test_a_wrong_proposal_is_told(gateway: Gateway) -> None:
     wait_down(gateway, "ProposalMismatch")
 
 
-def test_a_peer_that_does_not_answer_is_told(lab: Lab, gateway: Gateway) -> None:
+def test_a_peer_that_does_not_answer_is_told(lab: Lab, gateway: LabGateway) -> None:
     lab.faults.drop(PRIMARY)
     gateway.start()
     wait_down(gateway, "NoResponse")
 
 
-def test_a_missing_vici_socket_is_told_and_waited_for(lab: Lab, gateway: Gateway) -> None:
+def test_a_missing_vici_socket_is_told_and_waited_for(lab: Lab, gateway: LabGateway) -> None:
     lab.charon.kill()
     lab.charon.socket.unlink(missing_ok=True)
     gateway.start()
@@ -68,7 +68,7 @@ def test_a_missing_vici_socket_is_told_and_waited_for(lab: Lab, gateway: Gateway
     gateway.wait_up(within=40 * PATIENCE)
 
 
-def test_without_the_capability_it_ends_with_one_line(lab: Lab, gateway: Gateway) -> None:
+def test_without_the_capability_it_ends_with_one_line(lab: Lab, gateway: LabGateway) -> None:
     command = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", PROGRAM, "run")
     with lab.gateway.entered():
         done = subprocess.run(
@@ -78,7 +78,7 @@ def test_without_the_capability_it_ends_with_one_line(lab: Lab, gateway: Gateway
     assert done.stderr == "vpnagent: run needs root or the capability CAP_NET_ADMIN\n"
 
 
-def test_an_unreadable_configuration_ends_with_one_line(lab: Lab, gateway: Gateway) -> None:
+def test_an_unreadable_configuration_ends_with_one_line(lab: Lab, gateway: LabGateway) -> None:
     gateway.configuration.write_text("version: [1\n")
     with lab.gateway.entered():
         done = subprocess.run(

@@ -22,7 +22,7 @@ from lab.topology import BACKUP, ECS_HOST, IDC_NETWORK, PRIMARY, TUNNELS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.gateway import Gateway
+    from lab.gateway import LabGateway
     from lab.world import Lab
 
 SECOND = "second"
@@ -59,7 +59,7 @@ def lines(lab: Lab) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def both(lines: Lab, gateway: Gateway) -> Gateway:
+def both(lines: Lab, gateway: LabGateway) -> LabGateway:
     """Both tunnels are up, each by its line; what was seen before is forgotten."""
     document = gateway.document()
     [only] = document["connections"]
@@ -94,7 +94,7 @@ def active(status: dict[str, Any]) -> list[str]:
     return list(status["connections"][0]["active"])
 
 
-def test_each_line_has_its_own_way_and_key_to_the_one_address(lines: Lab, both: Gateway) -> None:
+def test_each_line_has_its_own_way_and_key_to_the_one_address(lines: Lab, both: LabGateway) -> None:
     assert len(rules(lines)) == 2
     lines.ping(ECS_HOST)
     eventually(lambda: each_by_its_line(lines), "both lines are seen", within=10 * PATIENCE)
@@ -114,7 +114,7 @@ def test_each_line_has_its_own_way_and_key_to_the_one_address(lines: Lab, both: 
     assert lines.observer.leaks() == []
 
 
-def test_rules_are_put_right_and_go_with_the_rest(lines: Lab, both: Gateway) -> None:
+def test_rules_are_put_right_and_go_with_the_rest(lines: Lab, both: LabGateway) -> None:
     before = rules(lines)
     lines.gateway.run("ip", "rule", "del", "priority", before[0].partition(":")[0])
     eventually(lambda: sorted(rules(lines)) == sorted(before), "it is back", within=5 * PATIENCE)

@@ -16,8 +16,8 @@ from lab.gateway import is_up, paths_are_up, tunnel
 from lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS
 
 if TYPE_CHECKING:
-    from lab.gateway import Gateway, Status
-    from lab.topology import Tunnel
+    from lab.gateway import LabGateway, Status
+    from lab.topology import LabTunnel
     from lab.world import Lab
 
 ROUTER, OTHER_ROUTER = "198.51.100.1", "198.51.100.9"  # of wan-b's provider
@@ -36,7 +36,7 @@ def providers(lab: Lab) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def pinned(providers: Lab, gateway: Gateway) -> Gateway:
+def pinned(providers: Lab, gateway: LabGateway) -> LabGateway:
     """Both tunnels are up, each by its uplink; what was seen before is forgotten."""
     document = gateway.document()
     [connection] = document["connections"]
@@ -51,12 +51,12 @@ def pinned(providers: Lab, gateway: Gateway) -> Gateway:
     return gateway
 
 
-def sent(lab: Lab, each: Tunnel) -> Counter[tuple[str, str]]:
+def sent(lab: Lab, each: LabTunnel) -> Counter[tuple[str, str]]:
     """What went to a tunnel's peer: packets by internet path and kind."""
     return Counter((p.path, p.kind) for p in lab.observer.packets() if p.destination == each.remote)
 
 
-def way(lab: Lab, each: Tunnel) -> str:
+def way(lab: Lab, each: LabTunnel) -> str:
     """Our routes to a tunnel's peer."""
     return lab.gateway.run("ip", "route", "show", each.remote, "proto", "86")
 
@@ -65,7 +65,7 @@ def warnings(status: Status) -> set[tuple[str, str]]:
     return {(warning["code"], warning["subject"]) for warning in status["warnings"]}
 
 
-def test_each_tunnel_leaves_by_its_own_provider(lab: Lab, pinned: Gateway) -> None:
+def test_each_tunnel_leaves_by_its_own_provider(lab: Lab, pinned: LabGateway) -> None:
     before = {each: lab.charon.ike_sas(f"vpnagent.hangzhou.{each.name}") for each in TUNNELS}
     for each in (BACKUP, PRIMARY):
         lab.cloud.delete(each)  # so that there is IKE to be seen, too
@@ -90,7 +90,7 @@ def test_each_tunnel_leaves_by_its_own_provider(lab: Lab, pinned: Gateway) -> No
     assert lab.observer.leaks() == []
 
 
-def test_a_tunnel_waits_for_its_uplink_and_the_other_carries(lab: Lab, pinned: Gateway) -> None:
+def test_a_tunnel_waits_for_its_uplink_and_the_other_carries(lab: Lab, pinned: LabGateway) -> None:
     """There is another default route, which a tunnel without a pin would take."""
     lab.gateway.ip("link set wan-a down")
     told = ("UplinkWithoutGateway", f"hangzhou/{PRIMARY.name}")
@@ -111,7 +111,7 @@ def test_a_tunnel_waits_for_its_uplink_and_the_other_carries(lab: Lab, pinned: G
     assert {path for path, _ in sent(lab, BACKUP)} == {BACKUP.net}
 
 
-def test_another_router_of_the_provider_is_followed(lab: Lab, pinned: Gateway) -> None:
+def test_another_router_of_the_provider_is_followed(lab: Lab, pinned: LabGateway) -> None:
     lab.topology[BACKUP.net].ip(f"address add {OTHER_ROUTER}/24 dev gw")
     try:
         lab.gateway.ip(f"route replace default via {OTHER_ROUTER} metric 200")
@@ -125,7 +125,7 @@ def test_another_router_of_the_provider_is_followed(lab: Lab, pinned: Gateway) -
         lab.topology[BACKUP.net].ip(f"address del {OTHER_ROUTER}/24 dev gw")
 
 
-def test_a_successor_finds_the_ways_and_down_removes_them(lab: Lab, pinned: Gateway) -> None:
+def test_a_successor_finds_the_ways_and_down_removes_them(lab: Lab, pinned: LabGateway) -> None:
     pinned.kill()
     pinned.start()
     pinned.wait_up()

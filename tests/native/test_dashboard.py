@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from tests.native.prometheus import Prometheus, running
-from tools.dashboard.board import Query, board, queries
+from tools.dashboard.board import BoardQuery, board, queries
 
 from vpnagent.metrics import METRICS, Counter, Histogram
 from vpnagent.tunnels import TunnelState
@@ -98,7 +98,7 @@ def test_promtool_finds_nothing_wrong_with_any_query(tmp_path: pathlib.Path) -> 
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: str(query.where))
-def test_every_query_finds_its_series(query: Query, prometheus: Prometheus) -> None:
+def test_every_query_finds_its_series(query: BoardQuery, prometheus: Prometheus) -> None:
     eventually(lambda: prometheus.ask(query.expr), f"a sample of {query.expr}", within=30)
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from lab.namespace import Namespace, inside, ip
-from lab.stream import Stream
+from lab.stream import MeasuredStream
 
 SOURCE = "10.1.0.1"
 INSIDE = ("169.254.10.1", "169.254.20.1")
@@ -47,10 +47,10 @@ class TwoTunnels:
         for interface in self.switches:
             self._forward(interface, "1")
 
-    def stream(self, *, back: bool = False) -> Stream:
+    def stream(self, *, back: bool = False) -> MeasuredStream:
         """A kilohertz outward, or both ways, that runs already."""
         near, far = (Namespace(self.gw), SOURCE), (Namespace(self.far), SHARED)
-        made = Stream(near, far, back=back)
+        made = MeasuredStream(near, far, back=back)
         made.start()
         return made
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from lab.guests import Guest, Outcome, divide, merge
+from lab.guests import Guest, GuestOutcome, divide, merge
 from tools.results import failed, read
 
 from lab import guests
@@ -58,7 +58,7 @@ def test_a_guest_that_did_not_come_to_its_end_has_failed(status: int) -> None:
     guest = Guest("calm", "time-travel", ("tests/lab/test_calm.py",))
     (guests.BUILD / "calm").mkdir(parents=True)
 
-    merge([Outcome(guest, status, 1.0)], Path("all.xml"), Path("cache"))
+    merge([GuestOutcome(guest, status, 1.0)], Path("all.xml"), Path("cache"))
 
     assert [(one.name, one.outcome) for one in read(Path("all.xml"))] == [("calm", "failed")]
     assert failed(Path("cache")) == []

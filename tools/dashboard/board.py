@@ -86,11 +86,11 @@ def _variable(label: str) -> dashboard.QueryVariable:
     return variable if label == "job" else variable.all_value(".*")
 
 
-def marks() -> Sequence["Mark"]:
+def marks() -> Sequence["TimeMark"]:
     """Return what is marked on the time axis of every panel."""
     marked = "|".join(type_.value for type_ in (EventType.FAILOVER, EventType.FAIL_BACK))
     return [
-        Mark(
+        TimeMark(
             name="Failovers",
             colour=ORANGE,
             expr=occurrences("vpnagent_failovers_total", (*CONNECTION, "reason"), RATE),
@@ -98,7 +98,7 @@ def marks() -> Sequence["Mark"]:
             words="{{instance}}: {{reason}}",
             tags="connection,reason",
         ),
-        Mark(
+        TimeMark(
             name="Events",
             colour=BLUE,
             expr=occurrences("vpnagent_events_total", (*GATEWAY, "type"), RATE, f'type!~"{marked}"'),
@@ -122,7 +122,7 @@ class PrometheusAnnotation(model.AnnotationQuery):
         return {**super().to_json(), **own}
 
 
-class Mark(Builder[model.AnnotationQuery]):
+class TimeMark(Builder[model.AnnotationQuery]):
     """Something that is marked where its expression has a value."""
 
     def __init__(self, *, name: str, colour: str, expr: str, title: str, words: str, tags: str) -> None:
@@ -147,7 +147,7 @@ _LABEL_VALUES: Final = re.compile(r"label_values\((?P<selector>.+), (?P<label>\w
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class BoardQuery:
     """One question to Prometheus."""
 
     where: str  #: who asks: row, title and letter of a panel's query, a mark's or a variable's name
@@ -156,7 +156,7 @@ class Query:
     instant: bool = False  #: about one moment, not over the range
 
 
-def queries(dashboard: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[Query]:
+def queries(dashboard: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[BoardQuery]:
     """Yield all queries with ``values`` for the variables, by name. Raises KeyError for one without a value.
 
     A variable's ``label_values(selector, label)`` is no PromQL: it is told as its selector.
@@ -166,19 +166,19 @@ def queries(dashboard: Mapping[str, Any], values: Mapping[str, str]) -> Iterator
     for panel in dashboard["panels"]:
         row = panel["title"] if panel["type"] == "row" else row
         for target in panel.get("targets", []):
-            yield Query(
+            yield BoardQuery(
                 where=f"{row} / {panel['title']} / {target['refId']}",
                 expr=substituted(target["expr"], known),
                 legend=target.get("legendFormat", ""),
                 instant=bool(target.get("instant")),
             )
     for mark in dashboard["annotations"]["list"]:
-        yield Query(where=f"mark {mark['name']}", expr=substituted(mark["expr"], known))
+        yield BoardQuery(where=f"mark {mark['name']}", expr=substituted(mark["expr"], known))
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
             asked = _LABEL_VALUES.fullmatch(variable["query"]["query"])
             assert asked, f"variable {variable['name']}: not label_values(selector, label)"
-            yield Query(where=f"variable {variable['name']}", expr=substituted(asked["selector"], known))
+            yield BoardQuery(where=f"variable {variable['name']}", expr=substituted(asked["selector"], known))
 
 
 def substituted(text: str, values: Mapping[str, str]) -> str:

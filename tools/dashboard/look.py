@@ -34,7 +34,7 @@ GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = (
 )
 
 Steps = Sequence[tuple[float | None, str]]  #: from which value on, which colour; the first is from -infinity
-Words = Mapping[int, tuple[str, str]]  #: what a number means, and its colour
+ValueWords = Mapping[int, tuple[str, str]]  #: what a number means, and its colour
 
 Entries = Sequence[str]  #: headings of docs/runbook.md
 
@@ -111,7 +111,7 @@ def thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
     return config.steps([model.Threshold(value, colour) for value, colour in steps])
 
 
-def mappings(words: Words) -> list[model.ValueMapping]:
+def mappings(words: ValueWords) -> list[model.ValueMapping]:
     """Return what numbers are shown as."""
     return [
         model.ValueMap(
@@ -138,7 +138,7 @@ def tile(steps: Steps = GOOD_IS_ZERO) -> stat.Panel:
     return panel.text_mode(styles.BigValueTextMode.VALUE).reduce_options(_last())
 
 
-def timeline(words: Words) -> statetimeline.Panel:
+def timeline(words: ValueWords) -> statetimeline.Panel:
     """Return a band for each series, coloured by what its numbers mean."""
     panel = (
         statetimeline.Panel().mappings(mappings(words)).color_scheme(_by(model.FieldColorModeId.THRESHOLDS))
@@ -220,7 +220,9 @@ def grid(columns: Mapping[str, str], *, sort: str) -> table.Panel:
     return panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(False)])
 
 
-def coloured(panel: table.Panel, column: str, words: Words | Mapping[str, tuple[str, str]]) -> table.Panel:
+def coloured(
+    panel: table.Panel, column: str, words: ValueWords | Mapping[str, tuple[str, str]]
+) -> table.Panel:
     """Show a column's values as coloured words."""
     values = {
         str(value): model.ValueMappingResult(text=text, color=colour, index=index)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from lab.deadline import EMULATED, PATIENCE
-from lab.gateway import Gateway, paths_are_up
+from lab.gateway import LabGateway, paths_are_up
 from lab.namespace import run
 from lab.topology import ECS_HOST, SERVICE_HOST, TUNNELS
 from lab.world import RESULTS, Lab
@@ -29,7 +29,7 @@ class Packaged(NamedTuple):
 
     lab: Lab
     debian: Booted
-    agent: Gateway
+    agent: LabGateway
 
     def install(self, package: str) -> str:
         """Install a version, wait until everything is up; what is installed then."""
@@ -51,7 +51,7 @@ def gateway() -> Iterator[Packaged]:
         try:
             lab.cloud.start()
             debian.wait(within=30 * PATIENCE)
-            agent = Gateway(lab)
+            agent = LabGateway(lab)
             agent.control_socket = debian.root / "run/vpnagent/control.sock"
             yield Packaged(lab, debian, agent)
         finally:
