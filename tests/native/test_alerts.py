@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 from tests.alerts.gateways import EVERY_KIND, SCOPE
-from tests.native.promtool import Moment, Told, alert, counter, gauge, promtool, run
+from tests.native.prometheus import Moment, Told, alert, counter, gauge, promtool, run
 
 from vpnagent.alerts.rule import Scope
 from vpnagent.alerts.rules import rule_file

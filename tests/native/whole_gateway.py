@@ -87,11 +87,11 @@ class Gateway:
         (directory / "vpnagent.yaml").write_text(text)
         return directory / "vpnagent.yaml"
 
-    def daemon(self, config: Path, *, up: bool = True) -> subprocess.Popen[bytes]:
-        """Start a daemon; its log is beside the configuration."""
+    def daemon(self, config: Path, *narrowed: str, up: bool = True) -> subprocess.Popen[bytes]:
+        """Start a daemon, log beside the configuration; its tunnels ``narrowed`` to two networks, or not."""
         with open(config.parent / "log", "ab") as log:
             process = subprocess.Popen(
-                self._command(f"{CHECKOUT}/tests/native/stand_in_daemon.py", str(config)),
+                self._command(f"{CHECKOUT}/tests/native/stand_in_daemon.py", str(config), *narrowed),
                 env=environment(),
                 stdout=log,
                 stderr=log,
@@ -169,7 +169,7 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def whole_gateway(label: str = "wg") -> Iterator[Gateway]:
+def whole_gateway(label: str = "wg", *, lan_length: int = 24) -> Iterator[Gateway]:
     """Make the world, and unmake it; a second one at the same time needs a label."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vpna-")))
@@ -177,7 +177,7 @@ def whole_gateway(label: str = "wg") -> Iterator[Gateway]:
             stack.enter_context(namespace(f"{label}-{n}")) for n in ("gw", "lan", "mid", "far")
         )
         _wire(gw, lan, mid, far)
-        _address(gw, lan, mid, far)
+        _address(gw, lan, mid, far, lan_length)
         far.nft(OBSERVER)
         made = Gateway(gw, lan, mid, far, directory)
         stack.callback(made.end)
@@ -206,12 +206,12 @@ def make_tunnel(near: Namespace, other: Namespace, device: str, peer: str, numbe
         there.ip(f"link set {name} address 02:00:00:00:aa:{number:02x} arp off mtu 1399 up")
 
 
-def _address(gw: Namespace, lan: Namespace, mid: Namespace, far: Namespace) -> None:
+def _address(gw: Namespace, lan: Namespace, mid: Namespace, far: Namespace, length: int) -> None:
     gw.ip(
-        "addr add 198.51.100.10/24 dev eth0\nlink set eth0 up\naddr add 10.1.0.1/24 dev lan0\n"
+        f"addr add 198.51.100.10/24 dev eth0\nlink set eth0 up\naddr add 10.1.0.1/{length} dev lan0\n"
         "link set lan0 up\nroute add default via 198.51.100.1\n"
     )
-    lan.ip(f"addr add {HOST}/24 dev l0\nlink set l0 up\nroute add default via 10.1.0.1\n")
+    lan.ip(f"addr add {HOST}/{length} dev l0\nlink set l0 up\nroute add default via 10.1.0.1\n")
     for number in (0, 1):
         mid.ip(
             "".join(
