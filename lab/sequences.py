@@ -12,17 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import CONNECTION
-from lab.stream import RATE
+from lab.gateway import CONNECTION, LabGateway, Status
+from lab.stream import RATE, StreamResult
 from lab.topology import BACKUP, PRIMARY, TUNNELS, LabTunnel
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway, Status
-    from lab.stream import StreamResult
-    from lab.world import Lab
+from lab.world import Lab
 
 BOUND = 5.0  # seconds from the moment at which some path works: ADR 10
 LONG_DEAD = 45.0  # seconds: trials of a tunnel that was left down rest 20 s and more by then

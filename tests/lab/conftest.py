@@ -1,7 +1,5 @@
 """Fixtures of the kernel lab: one lab for the session, one clean beginning for each scenario."""
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Iterator

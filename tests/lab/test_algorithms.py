@@ -4,22 +4,16 @@ Each row changes both ends of the primary; the rows together name every value of
 once. What a peer with another idea of the proposal answers is in test_troubles.
 """
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import is_up, tunnel
+from lab.gateway import LabGateway, is_up, tunnel
 from lab.topology import ECS_HOST, PRIMARY
+from lab.world import Lab
 
 from vpnagent.ipsec.algorithms import CIPHERS, DH_GROUPS, GUOMI, HASHES
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway
-    from lab.world import Lab
-
 
 OWNER = "vpnagent.hangzhou.primary"
 

@@ -1,22 +1,16 @@
 """What `vpnagent check` finds in tunnels of real ESP."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
+from lab.gateway import LabGateway
 from lab.topology import PRIMARY
+from lab.world import Lab
 
 from vpnagent.checks.black_hole import black_hole
 from vpnagent.checks.large_packets import PATIENT, large_packets
 from vpnagent.checks.observation import Observation
 from vpnagent.config.load import load
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway
-    from lab.world import Lab
-
-    from vpnagent.finding import Finding
+from vpnagent.finding import Finding
 
 NARROW = 1360  #: bytes of outer packet that the path to the primary's peer lets pass
 OVERHEAD = range(50, 100)  #: bytes that ESP in tunnel mode adds, with or without UDP

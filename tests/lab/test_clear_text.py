@@ -4,16 +4,15 @@ The networks of both sides are looked for on every outer interface. That somethi
 too: without the wall it would have been seen.
 """
 
-from __future__ import annotations
-
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import LabGateway, paths_are_up, start
+from lab.gateway import LabGateway, Status, paths_are_up, start
 from lab.sequences import told_codes
 from lab.topology import (
     BACKUP,
@@ -25,13 +24,7 @@ from lab.topology import (
     TUNNELS,
     VPC_NETWORK,
 )
-from lab.world import RUNTIME
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lab.gateway import Status
-    from lab.world import Lab
+from lab.world import RUNTIME, Lab
 
 TABLE = 100
 LEADS_OUT = (

@@ -3,19 +3,13 @@
 An interface that comes back must be heard for its hold-down before it carries again.
 """
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 from lab.deadline import PATIENCE, eventually
+from lab.gateway import LabGateway
 from lab.topology import REMOVALS, SERVICE_HOST, kernel_view, removal
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway
-    from lab.world import Lab
-
+from lab.world import Lab
 
 HOLD_DOWN = 1.0  # seconds
 BOUND = (HOLD_DOWN + 2.0) * PATIENCE  # 1 s where the kernel is silent, and one for what must be heard again

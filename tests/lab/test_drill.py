@@ -1,22 +1,16 @@
 """A rehearsed failover over real ESP: lossless, told in full, refused where it would hurt, and taken back."""
 
-from __future__ import annotations
-
 import json
 import signal
-from typing import TYPE_CHECKING, Any
+import subprocess
+from typing import Any
 
 import pytest
 from lab.deadline import EMULATED, PATIENCE, eventually
-from lab.gateway import PROGRAM, paths_are_up, tunnel
+from lab.gateway import PROGRAM, LabGateway, Status, paths_are_up, tunnel
 from lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS
-
-if TYPE_CHECKING:
-    import subprocess
-
-    from lab.gateway import LabGateway, Status
-    from lab.world import Lab
-    from lab.zygote import Forked
+from lab.world import Lab
+from lab.zygote import Forked
 
 LEASE = 5.0
 # A starting process stalls an emulated machine for most of a second, and one that sees every packet there

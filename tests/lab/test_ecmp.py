@@ -1,21 +1,16 @@
 """A transit router's attachments: flows spread over all tunnels, and a lost one takes only its own along."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from lab.charon import connection
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import is_up
+from lab.gateway import LabGateway, Status, is_up
 from lab.observer import packets
 from lab.topology import BACKUP, ECS_HOST, IDC_NETWORK, PRIMARY, TUNNELS, VPC_NETWORK
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway, Status
-    from lab.world import Lab
+from lab.world import Lab
 
 PORTS = range(7000, 7256)  # one flow each
 RATE = 15  # packets per second of each stream: they are many, and run before everything else

@@ -5,24 +5,18 @@ tells. Bounds are wide where the processor is emulated; the figures are printed,
 many times.
 """
 
-from __future__ import annotations
-
 import signal
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from lab.deadline import EMULATED, PATIENCE, eventually
-from lab.gateway import DETECTION, last_failover, on_backup, paths_are_up, start, tunnel
+from lab.gateway import DETECTION, LabGateway, Status, last_failover, on_backup, paths_are_up, start, tunnel
 from lab.observer import packets
-from lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway, Status
-    from lab.stream import StreamResult
-    from lab.topology import Dropped, LabTunnel, Towards
-    from lab.world import Lab
+from lab.stream import StreamResult
+from lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST, Dropped, LabTunnel, Towards
+from lab.world import Lab
 
 DEAF = """table ip deaf {
     chain input { type filter hook input priority 0; icmp type echo-request drop; }

@@ -1,21 +1,15 @@
 """The cloud's own documents make a configuration that brings both tunnels up as it stands."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from lab.deadline import PATIENCE
-from lab.gateway import PROGRAM, is_up
+from lab.gateway import PROGRAM, LabGateway, is_up
 from lab.topology import ECS_HOST, IDC_NETWORK, REMOTE_NETWORKS, SERVICE_HOST, TUNNELS
+from lab.world import Lab
 from tests.cloud_document.importing import DATA, document
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lab.gateway import LabGateway
-    from lab.world import Lab
 
 VIEWS = ("download-dual-bgp.json", "describe-dual-bgp.json")
 ANSWERS = ("--local-network", IDC_NETWORK, *(w for n in REMOTE_NETWORKS for w in ("--remote-network", n)))

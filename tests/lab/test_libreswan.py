@@ -1,18 +1,11 @@
 """Another implementation of IKE at the cloud's end: the tunnel comes up, carries, is rekeyed and deleted."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 from lab.cloud import Pluto
 from lab.deadline import PATIENCE
-from lab.gateway import is_up, tunnel
+from lab.gateway import LabGateway, Status, is_up, tunnel
 from lab.topology import ECS_HOST, PRIMARY, SERVICE_HOST
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway, Status
-    from lab.world import Lab
+from lab.world import Lab
 
 OWNER = "vpnagent.hangzhou.primary"
 

@@ -5,21 +5,14 @@
 The cloud's router returns by the line while that is there: by a route more specific than its VPN's.
 """
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from lab.deadline import PATIENCE
-from lab.gateway import is_up, paths_are_up, prefers
+from lab.gateway import LabGateway, Status, is_up, paths_are_up, prefers
 from lab.topology import ECS_HOST, REMOTE_NETWORKS, TUNNELS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lab.gateway import LabGateway, Status
-    from lab.world import Lab
+from lab.world import Lab
 
 HERE, THERE = "10.255.0.1", "10.255.0.2"
 BACK = f"route replace 10.1.0.0/17 via {HERE} dev line"

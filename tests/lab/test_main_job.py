@@ -1,18 +1,12 @@
 """The main job: two tunnels up, 100.64.0.0/10 and the VPC routed, and the truth told."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import CONNECTION, tunnel
+from lab.gateway import CONNECTION, LabGateway, tunnel
 from lab.topology import BACKUP, ECS_HOST, IDC_HOST, PRIMARY, REMOTE_NETWORKS, SERVICE_HOST, TUNNELS
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway
-    from lab.world import Lab
+from lab.world import Lab
 
 
 def test_both_tunnels_come_up_and_carry_traffic_both_ways(lab: Lab, gateway: LabGateway) -> None:

@@ -1,22 +1,16 @@
 """A full tunnel is not a dead one, and one that flaps is left alone more and more."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
 
 import pytest
 from lab.deadline import PATIENCE
-from lab.gateway import last_failover, on_backup, paths_are_up, start, tunnel
+from lab.gateway import LabGateway, last_failover, on_backup, paths_are_up, start, tunnel
 from lab.topology import ECS_HOST, PRIMARY
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway
-    from lab.world import Lab
+from lab.world import Lab
 
 POLICED = 60  # packets per second: one by bytes lets small probes pass while it drops large packets
 BURST, PAUSE = 6, 0.02  # packets, seconds: several times what passes

@@ -1,16 +1,11 @@
 """Active and standby over two connections of a tunnel each, as by the cloud's routes with weights."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lab.deadline import PATIENCE
-from lab.gateway import paths_are_up
+from lab.gateway import LabGateway, Status, paths_are_up
 from lab.topology import BACKUP, PRIMARY
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway, Status
-    from lab.world import Lab
+from lab.world import Lab
 
 
 def two_connections(gateway: LabGateway) -> dict[str, Any]:

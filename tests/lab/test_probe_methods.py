@@ -1,22 +1,16 @@
 """Probes of TCP ports and name servers: heard through the tunnels, and leaving nothing behind."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
 
 import pytest
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import last_failover, on_backup, paths_are_up, tunnel
+from lab.gateway import LabGateway, last_failover, on_backup, paths_are_up, tunnel
 from lab.observer import PROC
 from lab.topology import BACKUP, ECS_HOST, PRIMARY
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway
-    from lab.world import Lab
+from lab.world import Lab
 
 PORT = 5353
 ANSWERS = b"\x81\x80"  # a response, recursion desired and available, no error (RFC 1035 §4.1.1)

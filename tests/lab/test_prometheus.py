@@ -1,23 +1,18 @@
 """A real Prometheus on the gateway: alerts fire, and the dashboard finds its data, while a tunnel dies."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import CHECKOUT, METRICS, PROGRAM, tunnel
+from lab.gateway import CHECKOUT, METRICS, PROGRAM, LabGateway, tunnel
 from lab.topology import PRIMARY
+from lab.world import Lab
 from tests.native.prometheus import Prometheus, running
 from tools.dashboard.board import queries
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway
-    from lab.world import Lab
 
 DASHBOARD = CHECKOUT / "agent" / "vpnagent" / "dashboard" / "dashboard.json"
 CHOSEN = {"job": "vpnagent", "instance": ".*", "connection": ".*", "tunnel": ".*"}

@@ -1,19 +1,12 @@
 """Any edit takes effect live: the rest is not touched, and a new SA is negotiated beside the old one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import is_up, tunnel
-from lab.topology import BACKUP, PRIMARY, TUNNELS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lab.gateway import LabGateway, Status
-    from lab.topology import LabTunnel
-    from lab.world import Lab
+from lab.gateway import LabGateway, Status, is_up, tunnel
+from lab.topology import BACKUP, PRIMARY, TUNNELS, LabTunnel
+from lab.world import Lab
 
 NEW = {"encryption": "aes256", "integrity": "sha256"}
 NEW_IKE, NEW_ESP = "aes256-sha256-modp1024", "aes256-sha256-modp1024"

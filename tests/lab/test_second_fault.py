@@ -4,20 +4,13 @@ Outages are those of a stream both ways: a kilohertz, but where the faults take 
 has a target of its own, or both share one behind the cloud.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
-from lab.gateway import start
+from lab.gateway import LabGateway, start
 from lab.sequences import BOUND, Course
 from lab.topology import BACKUP, PRIMARY, LabTunnel
+from lab.world import Lab
 
 from lab import sequences
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway
-    from lab.world import Lab
 
 pytestmark = [
     pytest.mark.deadline(400),

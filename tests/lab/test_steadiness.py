@@ -1,7 +1,5 @@
 """Healthy tunnels stay where they are: no stall, clock step, load or rekey makes a transition."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os
@@ -9,18 +7,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkProcess
-from typing import TYPE_CHECKING
 
 import pytest
+from lab.charon import SaKind
 from lab.deadline import EMULATED, GUEST, PATIENCE
-from lab.gateway import paths_are_up
+from lab.gateway import LabGateway, paths_are_up
 from lab.topology import BACKUP, PRIMARY
-from lab.world import RESULTS
-
-if TYPE_CHECKING:
-    from lab.charon import SaKind
-    from lab.gateway import LabGateway
-    from lab.world import Lab
+from lab.world import RESULTS, Lab
 
 # One for each processor under emulation: with more, the kernel's own ksoftirqd falls a second behind there,
 # packets are reordered beyond the peer's replay window, and the path is bad indeed.

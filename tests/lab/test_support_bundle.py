@@ -1,18 +1,12 @@
 """A support bundle of a gateway whose tunnels are up: it has the SAs, and neither their keys nor ours."""
 
-from __future__ import annotations
-
 import re
 import subprocess
-from typing import TYPE_CHECKING
 
-from lab.gateway import PROGRAM
+from lab.gateway import PROGRAM, LabGateway
 from lab.topology import PRIMARY, TUNNELS
+from lab.world import Lab
 from tests.support.unpacking import unpacked
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway
-    from lab.world import Lab
 
 KEY = re.compile(r"(?:enc|auth|auth-trunc|aead) \S+ (0x[0-9a-f]{16,})")
 

@@ -1,19 +1,13 @@
 """Whatever ends is started again and finds its way, and traffic does not notice what need not hurt it."""
 
-from __future__ import annotations
-
 import os
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 from lab.deadline import PATIENCE
-from lab.gateway import paths_are_up, tunnel
+from lab.gateway import LabGateway, Status, paths_are_up, tunnel
 from lab.topology import PRIMARY, SERVICE_HOST, TUNNELS
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway, Status
-    from lab.world import Lab
+from lab.world import Lab
 
 
 def test_charon_killed_and_started_again_has_its_tunnels_back(lab: Lab, gateway: LabGateway) -> None:

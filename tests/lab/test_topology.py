@@ -1,9 +1,6 @@
 """The lab proves itself, without the agent: both tunnels by hand, and a cloud that behaves as Alibaba's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 from lab.charon import connection
@@ -18,9 +15,7 @@ from lab.topology import (
     SERVICE_HOST,
     TUNNELS,
 )
-
-if TYPE_CHECKING:
-    from lab.world import Lab
+from lab.world import Lab
 
 
 @pytest.fixture

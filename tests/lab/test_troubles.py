@@ -1,17 +1,11 @@
 """What goes wrong is told in one clear line, with a hint where the daemon can go on."""
 
-from __future__ import annotations
-
 import subprocess
-from typing import TYPE_CHECKING
 
 from lab.deadline import PATIENCE
-from lab.gateway import PROGRAM, routes_stand, tunnel
+from lab.gateway import PROGRAM, LabGateway, Status, routes_stand, tunnel
 from lab.topology import BACKUP, PRIMARY, SERVICE_HOST
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway, Status
-    from lab.world import Lab
+from lab.world import Lab
 
 
 def warned(status: Status, code: str, *words: str) -> bool:

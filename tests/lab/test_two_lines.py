@@ -8,22 +8,16 @@ A host route cannot tell the lines apart: each has an ip rule of ours and a tabl
 seen on both paths, so that a packet that takes the other line is found.
 """
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from lab.charon import connection
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import is_up, paths_are_up, prefers
+from lab.gateway import LabGateway, is_up, paths_are_up, prefers
 from lab.topology import BACKUP, ECS_HOST, IDC_NETWORK, PRIMARY, TUNNELS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lab.gateway import LabGateway
-    from lab.world import Lab
+from lab.world import Lab
 
 SECOND = "second"
 PEER, KEY = PRIMARY.remote, "lab-key-of-the-second-line"

@@ -4,21 +4,14 @@ The gateway's default route leads to wan-a; that of wan-b is worse. What goes to
 listens on either path, so a packet that takes the other provider is found.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import is_up, paths_are_up, tunnel
-from lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS
-
-if TYPE_CHECKING:
-    from lab.gateway import LabGateway, Status
-    from lab.topology import LabTunnel
-    from lab.world import Lab
+from lab.gateway import LabGateway, Status, is_up, paths_are_up, tunnel
+from lab.topology import BACKUP, ECS_HOST, PRIMARY, TUNNELS, LabTunnel
+from lab.world import Lab
 
 ROUTER, OTHER_ROUTER = "198.51.100.1", "198.51.100.9"  # of wan-b's provider
 DEFAULT_A = "route replace default via 192.0.2.1"
