@@ -396,7 +396,7 @@ class Shell:
     def answer(self, fact: Callable[[Core], object]) -> None:
         """A probe was answered: if nothing waits for that, it is taken in at the next wake-up."""
         self._waiting.append(fact)
-        if self.core.anxious():
+        if self.core.awaits_replies():
             self.wake()
 
     def tapped(self, key: TunnelKey, target: IPv4Address, sequence: int, heard_on: TunnelKey) -> None:
@@ -424,7 +424,7 @@ class Shell:
                 break
         else:
             raise AssertionError("the core is never done")
-        if deadline is not None and deadline > now and not self.core.anxious():
+        if deadline is not None and deadline > now and not self.core.awaits_replies():
             deadline += SLACK * min(t.interval for t in self.world.intent.tunnels())
         if deadline is not None and deadline != self._armed:
             self._armed = deadline

@@ -74,18 +74,18 @@ def test_a_new_core_keeps_what_the_kernel_has() -> None:
 
 def test_answers_are_waited_for_only_while_a_path_is_in_doubt() -> None:
     core = begin()
-    assert core.anxious()  # nothing was heard yet
+    assert core.awaits_replies()  # nothing was heard yet
     drive(core, 11.0)
-    assert not core.anxious()
+    assert not core.awaits_replies()
     drive(core, 11.2, answering=(PRIMARY,))
-    assert core.anxious()  # a probe was missed
+    assert core.awaits_replies()  # a probe was missed
     drive(core, 11.4)
-    assert not core.anxious()
+    assert not core.awaits_replies()
     drive(core, 12.4, answering=(PRIMARY,))
     drive(core, 13.4)
-    assert core.anxious()  # heard again, and to prove itself
+    assert core.awaits_replies()  # heard again, and to prove itself
     drive(core, 20.0)
-    assert not core.anxious()
+    assert not core.awaits_replies()
 
 
 def test_a_stale_intent_is_refused_and_changes_nothing() -> None:

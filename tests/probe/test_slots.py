@@ -49,7 +49,7 @@ class Asking:
         self.known: Outstanding[int, str] = Outstanding()
         self.now = 100.0
         self.sequence = 0
-        self.doubt: Unproven | None = None
+        self.unproven: Unproven | None = None
 
     def ask(self, times: int = 1) -> int:
         for _ in range(times):
@@ -62,13 +62,13 @@ class Asking:
         """Return the sequence that is told; None: nothing is."""
         assert self.known.find(key, self.now + 0.01)
         told = self.known.answered(key, interface, self.now + 0.01, in_tunnel=interface != LAN)
-        self.doubt = told if isinstance(told, Unproven) else None
+        self.unproven = told if isinstance(told, Unproven) else None
         return None if told is None or isinstance(told, Unproven) else told[1]
 
     def settle(self, interface: int = TUNNEL) -> int | None:
         """Ask once more, and hear the answer."""
-        assert self.doubt
-        self.known.sent(-1, 1, self.doubt, "it", self.now)
+        assert self.unproven
+        self.known.sent(-1, 1, self.unproven, "it", self.now)
         return self.hear(-1, interface)
 
     def heard(self) -> "Asking":
@@ -96,7 +96,7 @@ def test_hits_on_a_silent_path_are_not_told_however_many() -> None:
     asking.ask(STEADY)
     for _ in range(10):
         assert asking.hear(asking.ask()) is None
-        assert asking.doubt
+        assert asking.unproven
 
 
 def test_what_comes_by_no_tunnel_is_asked_once_more_and_then_told() -> None:

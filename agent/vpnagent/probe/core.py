@@ -89,14 +89,14 @@ class Core:
         a second answer does not. The shell has already checked who sent it to whom, and the nonce.
         """
         path = self._scheduler.paths.get(tunnel)
-        slot = path.slot(target, sequence) if path is not None else None
-        if path is None or slot is None:
+        probe = path.probe_of(target, sequence) if path is not None else None
+        if path is None or probe is None:
             return False
-        transitions = path.answered(slot, at)
+        transitions = path.answered(probe, at)
         transitions += path.arrived(heard_on, at)
         transitions += path.filtered(at) if filtered else path.received(at)
         self._scheduler.heard(path, heard_on, transitions, at)
-        self._switchover.heard(path.key, slot.sent_at or at, at, self._outbox.actions)
+        self._switchover.heard(path.key, probe.sent_at or at, at, self._outbox.actions)
         return True
 
     def ike_ping_answered(self, tunnel: TunnelKey, *, at: float) -> None:
@@ -160,17 +160,17 @@ class Core:
         due = self._scheduler.deadline
         return due if due < inf else None
 
-    def anxious(self) -> bool:
+    def awaits_replies(self) -> bool:
         """Whether a path is quiet, down or not yet judged, so that a reply to it means more than figures.
 
         While none is, the shell need not wake up for replies: it drains the sockets at every wake-up,
         before anything is judged, and the kernel tells when each was received.
         """
-        return bool(self._scheduler.anxious)
+        return bool(self._scheduler.watched)
 
     def suspects_filter(self) -> bool:
         """Whether replies are missing that may have arrived here and been dropped: see ``probe_answered``."""
-        return any(path.suspects_filter(self._now) for path in self._scheduler.anxious)
+        return any(path.suspects_filter(self._now) for path in self._scheduler.watched)
 
     def groups(self) -> Mapping[int, tuple[Member, ...]]:
         """What each group of the intent should hold now; empty: the group should not exist."""

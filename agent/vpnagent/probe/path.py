@@ -11,7 +11,7 @@ from math import ceil, inf
 from vpnagent.config.values import TunnelKey
 from vpnagent.probe.actions import Action, Cause, ReadTraffic, SendProbe
 from vpnagent.probe.detector import COVER, Detector, Silence, StateChange
-from vpnagent.probe.evidence import CounterReading, Evidence, IkeDaemon, LimitStage, TargetLimit
+from vpnagent.probe.evidence import Evidence, IkeDaemon, LimitStage, TargetLimit
 from vpnagent.probe.intent import ProbeTarget, TunnelIntent
 from vpnagent.probe.probes import SEQUENCES, Grade, GradeStep, ProbeRecord, RoundTrip, Schedule, Window
 from vpnagent.selection import PathState
@@ -154,26 +154,26 @@ class Path:
 
     def sent(self, sequence: int, at: float) -> None:
         """The kernel accepted the probe."""
-        slot = self.window.find(sequence)
-        if slot is None or slot.sent_at is not None:
+        probe = self.window.find(sequence)
+        if probe is None or probe.sent_at is not None:
             return
-        slot.sent_at = at
+        probe.sent_at = at
         self._unsent_since = None
-        self._limits[slot.target.address].sent(at)
+        self._limits[probe.target.address].sent(at)
         if self.limit.slower != self._slower:
             self._pace(self.limit.slower, at)
         self.window.totals.sent += 1
         self.evidence.traffic.probe()
-        if not slot.spare:
-            self.silence.sent(slot.number, at)
+        if not probe.spare:
+            self.silence.sent(probe.number, at)
 
     def failed(self, sequence: int, error: str, at: float) -> list[StateChange]:
         """The probe could not be sent: it counts neither as sent nor as lost, but not for long."""
-        slot = self.window.find(sequence)
-        if slot is None or slot.sent_at is not None:
+        probe = self.window.find(sequence)
+        if probe is None or probe.sent_at is not None:
             return []
-        self.window.void(slot)
-        if slot.spare or not self.signals.usable:
+        self.window.void(probe)
+        if probe.spare or not self.signals.usable:
             return []
         if self._unsent_since is None:
             self._unsent_since = at
@@ -229,25 +229,25 @@ class Path:
             return self.is_filtered
         return now < max(silence.quiet_at, self.detector.since) + _FILTER_WATCH
 
-    def slot(self, target: IPv4Address, sequence: int) -> ProbeRecord | None:
+    def probe_of(self, target: IPv4Address, sequence: int) -> ProbeRecord | None:
         """Return the probe that a reply belongs to, if it is one of ours and was not answered before."""
-        slot = self.window.find(sequence)
-        if slot is None or slot.sent_at is None or slot.rtt is not None:
+        probe = self.window.find(sequence)
+        if probe is None or probe.sent_at is None or probe.rtt is not None:
             return None
-        asked = slot.target.address
-        return slot if asked is target or asked == target else None
+        asked = probe.target.address
+        return probe if asked is target or asked == target else None
 
-    def answered(self, slot: ProbeRecord, at: float) -> list[StateChange]:
+    def answered(self, probe: ProbeRecord, at: float) -> list[StateChange]:
         """A reply to that probe arrived."""
-        sent_at = slot.sent_at if slot.sent_at is not None else at
-        self.window.answer(slot, max(0.0, at - sent_at))
-        self.schedule.answered(slot.target)
-        self._note_mark(slot)
-        self._limits[slot.target.address].answered()
+        sent_at = probe.sent_at if probe.sent_at is not None else at
+        self.window.answer(probe, max(0.0, at - sent_at))
+        self.schedule.answered(probe.target)
+        self._note_mark(probe)
+        self._limits[probe.target.address].answered()
         if self.detector.state is PathState.DOWN and sent_at < self.detector.since:
             return []
         quiet = self.silence.quiet
-        self.silence.heard(slot.number, at)
+        self.silence.heard(probe.number, at)
         self.evidence.heard_at = at
         if quiet:
             self.detector.missed(at)
@@ -324,10 +324,6 @@ class Path:
         """Ask for the interface's counters."""
         actions.append(ReadTraffic(tunnel=self.key, interface=self.intent.interface))
 
-    def traffic(self, reading: CounterReading) -> None:
-        """Take them in."""
-        self.evidence.traffic.read(reading)
-
     def _grade(self, now: float, actions: list[Action]) -> list[StateChange]:
         if self.silence.complete or self.limit.undecided:
             return []  # not a matter of the path's quality
@@ -348,23 +344,23 @@ class Path:
 
     def _send(self, targets: Iterable[tuple[ProbeTarget, bool]], actions: list[Action]) -> None:
         for target, spare in targets:
-            slot = self._ask(target, actions, spare=spare, marked=self.marked)
-            if not self.marked and self.intent.dscp and slot.number % _MARK_EVERY == 0:
+            probe = self._ask(target, actions, spare=spare, marked=self.marked)
+            if not self.marked and self.intent.dscp and probe.number % _MARK_EVERY == 0:
                 self._ask(target, actions, spare=True, marked=True)
 
     def _ask(self, target: ProbeTarget, actions: list[Action], *, spare: bool, marked: bool) -> ProbeRecord:
-        slot = self.window.open(target, spare=spare, marked=marked)
-        actions.append(SendProbe(self.key, target, slot.number % SEQUENCES, marked))
-        return slot
+        probe = self.window.open(target, spare=spare, marked=marked)
+        actions.append(SendProbe(self.key, target, probe.number % SEQUENCES, marked))
+        return probe
 
     @property
     def marked(self) -> bool:
         """Whether probes carry the tunnel's DSCP."""
         return bool(self.intent.dscp) and self._unmarked_only < _MARK_DROPPED
 
-    def _note_mark(self, slot: ProbeRecord) -> None:
+    def _note_mark(self, probe: ProbeRecord) -> None:
         """Count replies to unmarked probes between replies to marked ones."""
-        if slot.marked:
+        if probe.marked:
             self._unmarked_only = 0
         elif self.limit.stage is LimitStage.NORMAL and not self.limit.undecided:
             self._unmarked_only += 1

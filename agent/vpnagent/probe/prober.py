@@ -98,12 +98,12 @@ class Prober:
     def _next_wake_up(self, now: float) -> float:
         if self._core is None:
             return self._housekeeping
-        anxious = self._core.anxious()
-        self._shell.listen(now, closely=anxious)
+        closely = self._core.awaits_replies()
+        self._shell.listen(now, closely=closely)
         deadline = self._core.deadline()
         if deadline is None:
             return self._housekeeping
-        if deadline > now and not anxious:
+        if deadline > now and not closely:
             deadline += self._slack  # nothing but probes is due, and perhaps two or three by then
         return min(deadline, self._housekeeping, self._shell.due)
 

@@ -110,7 +110,7 @@ class ProbeRecord:
 class Window:
     """Loss and round-trip time of the last probes: a view over a ring, as dpinger has it.
 
-    Nothing here ever times out: a slot is sent or answered, and whether it counts as lost is a question of
+    Nothing here ever times out: a probe is sent or answered, and whether it counts as lost is a question of
     how long ago it was sent. A late reply repairs the history, and the totals with it. A probe that the
     kernel did not accept was never sent. Every operation costs the same however long the window is; of a
     probe that was answered only its round-trip time is kept.
@@ -129,10 +129,10 @@ class Window:
         "totals",
     )
 
-    def __init__(self, slots: int, patience: float) -> None:
-        """Keep at least ``slots`` probes; ``patience`` is for the first reply, in seconds."""
+    def __init__(self, size: int, patience: float) -> None:
+        """Keep at least ``size`` probes; ``patience`` is for the first reply, in seconds."""
         self._size = _SMALLEST
-        while self._size < min(slots, _LARGEST):
+        while self._size < min(size, _LARGEST):
             self._size *= 2
         self._open: dict[int, ProbeRecord] = {}  #: in view and not answered, or not settled, by number
         self._rtts = array("d", [nan]) * self._size  #: of those that count as answered; a ring
@@ -145,47 +145,47 @@ class Window:
         self.totals = Totals()
 
     def open(self, target: ProbeTarget, *, spare: bool, marked: bool = True) -> ProbeRecord:
-        """Return the slot of the next probe; it does not count before it is sent."""
+        """Return the next probe; it does not count before it is sent."""
         number = self._next
         if number >= self._size:
             self._forget(number - self._size)
-        slot = self._open[number] = ProbeRecord(number, target, spare=spare, marked=marked)
+        probe = self._open[number] = ProbeRecord(number, target, spare=spare, marked=marked)
         self._next += 1
-        return slot
+        return probe
 
     def find(self, sequence: int) -> ProbeRecord | None:
         """Return the probe of that sequence, if it is still in view and an answer to it means anything."""
         last = self._next - 1
         return self._open.get(last - (last - sequence) % SEQUENCES)
 
-    def answer(self, slot: ProbeRecord, rtt: float) -> None:
+    def answer(self, probe: ProbeRecord, rtt: float) -> None:
         """Note a reply to a probe that was sent; a second one to the same probe is ignored."""
-        if slot.rtt is not None:
+        if probe.rtt is not None:
             return
-        slot.rtt = rtt
+        probe.rtt = rtt
         self.rtt.update(rtt)
         self.totals.rtt.observe(rtt)
-        if slot.lost:
-            slot.lost = False
+        if probe.lost:
+            probe.lost = False
             self.lost -= 1
             self.totals.lost -= 1
-            self._note(slot.number, rtt)
-        if slot.number < self._settled:
-            self._open.pop(slot.number, None)
+            self._note(probe.number, rtt)
+        if probe.number < self._settled:
+            self._open.pop(probe.number, None)
 
     def settle(self, sent_before: float) -> None:
         """Count as lost what was sent before that time and is not answered yet."""
         while self._settled < self._next:
-            slot = self._open.get(self._settled)
-            if slot is not None:
-                if slot.sent_at is None or (slot.rtt is None and slot.sent_at >= sent_before):
+            probe = self._open.get(self._settled)
+            if probe is not None:
+                if probe.sent_at is None or (probe.rtt is None and probe.sent_at >= sent_before):
                     return
-                self._count(slot)
+                self._count(probe)
             self._settled += 1
 
-    def void(self, slot: ProbeRecord) -> None:
+    def void(self, probe: ProbeRecord) -> None:
         """The probe was never sent."""
-        self._open.pop(slot.number, None)
+        self._open.pop(probe.number, None)
 
     @property
     def resolved(self) -> int:
@@ -204,8 +204,8 @@ class Window:
 
     def clear(self) -> None:
         """Begin a new view; totals, RTT estimate and what is still under way stay."""
-        for slot in self._open.values():
-            slot.spare, slot.lost = True, False
+        for probe in self._open.values():
+            probe.spare, probe.lost = True, False
         self._rtts = array("d", [nan]) * self._size
         self._answered = 0
         self._rtt_sum = 0.0
@@ -217,14 +217,14 @@ class Window:
         self._open.clear()
         self._settled = self._next
 
-    def _count(self, slot: ProbeRecord) -> None:
+    def _count(self, probe: ProbeRecord) -> None:
         """A probe's fate is known, for now."""
-        if slot.rtt is not None:
-            del self._open[slot.number]
-            if not slot.spare:
-                self._note(slot.number, slot.rtt)
-        elif not slot.spare:
-            slot.lost = True
+        if probe.rtt is not None:
+            del self._open[probe.number]
+            if not probe.spare:
+                self._note(probe.number, probe.rtt)
+        elif not probe.spare:
+            probe.lost = True
             self.lost += 1
             self.totals.lost += 1
 
@@ -239,8 +239,8 @@ class Window:
         if number >= self._settled:
             self.settle(inf)
             self._settled = max(self._settled, number + 1)
-        slot = self._open.pop(number, None)
-        if slot is not None and slot.lost:
+        probe = self._open.pop(number, None)
+        if probe is not None and probe.lost:
             self.lost -= 1
         rtt = self._rtts[number % self._size]
         if not isnan(rtt):

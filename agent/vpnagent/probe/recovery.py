@@ -143,7 +143,7 @@ class Recovery:
                 remedy.over()
         self._measures.listen_again(now)
 
-    def _acquit(self, now: float) -> None:
+    def _blame_target(self, now: float) -> None:
         """It is the target that is dead: what was left down for it comes back, one after the other."""
         self.end(now)
         for key, path in self._situation.paths.items():
@@ -218,7 +218,7 @@ class Recovery:
         """A trial is over, and nothing was heard."""
         usable = [p for p in self._situation.paths.values() if p.signals.usable]
         if any(p.evidence.traffic.inbound for p in usable):
-            self._acquit(now)
+            self._blame_target(now)
             return True
         self._wanted |= _missed(usable)
         absent = self._tried is None or not self._situation.paths[self._tried].signals.child_sa
@@ -227,7 +227,7 @@ class Recovery:
         elif now < self._trial_began + IDLE_TRIAL:
             self.stage, self.until = RecoveryStage.TRYING, now + TRIAL
         else:
-            self._acquit(now)
+            self._blame_target(now)
             self._situation.suspicion.failed(now)
             return True
         return False

@@ -36,10 +36,10 @@ class Scheduler:
         "_random",
         "_stall",
         "_timetable",
-        "anxious",
         "dirty",
         "limits",
         "paths",
+        "watched",
     )
 
     def __init__(self, intent: Intent, outbox: Outbox, random: Callable[[], float], now: float) -> None:
@@ -51,7 +51,7 @@ class Scheduler:
         self._stall = 0.0  #: seconds of lateness that are a stall
         self.limits: dict[IPv4Address, TargetLimit] = {}  #: of the targets, whoever asks them
         self.paths: dict[TunnelKey, Path] = {}
-        self.anxious: set[Path] = set()  #: those to which a reply means more than figures
+        self.watched: set[Path] = set()  #: those to which a reply means more than figures
         self.dirty: dict[Domain, None] = {}  #: to be advanced at once, in this order
         self.replace_intent(intent, now)
 
@@ -59,10 +59,6 @@ class Scheduler:
     def deadline(self) -> float:
         """When ``advance`` is next due; infinite: only a fact can change anything."""
         return self._timetable.deadline()
-
-    def domain_of(self, tunnel: TunnelKey) -> Domain:
-        """Return the domain that a tunnel is in."""
-        return self._domains[tunnel]
 
     def remedy_of(self, tunnel: TunnelKey) -> Remedy:
         """Return what is being done about a tunnel."""
@@ -94,7 +90,7 @@ class Scheduler:
         self.paths = paths
         # Of an interface that no intent names nobody tells that it is back; named anew, it is told of anew.
         self._down &= {name for tunnel in tunnels for name in (tunnel.interface, tunnel.outer_interface)}
-        self.anxious.clear()
+        self.watched.clear()
         self._arrange(intent, remedies)
         self._stall = _STALLED * min((t.interval for t in tunnels), default=1.0)
         for path in paths.values():
@@ -131,8 +127,8 @@ class Scheduler:
             self._touch_all(domain)
         else:
             self.touch(path)
-            if path in self.anxious:
-                self._worry(path)
+            if path in self.watched:
+                self._watch(path)
 
     def ike_answered(self, tunnel: TunnelKey, at: float) -> None:
         """The peer's IKE daemon gave a sign of life."""
@@ -188,7 +184,7 @@ class Scheduler:
 
     def _quiet(self, path: Path, now: float) -> None:
         """The path missed a probe and was not heard since: it may be silent now, or soon."""
-        self.anxious.add(path)
+        self.watched.add(path)
         domain = self._domains[path.key]
         if domain.unjudged(path):
             self.dirty[domain] = None
@@ -223,17 +219,17 @@ class Scheduler:
     def _touch_all(self, domain: Domain) -> None:
         for path in domain.situation.paths.values():
             self.touch(path)
-            self._worry(path)
+            self._watch(path)
         self._timetable.set(domain, domain.deadline)
         if domain.unsettled:
             self.dirty[domain] = None
 
-    def _worry(self, path: Path) -> None:
+    def _watch(self, path: Path) -> None:
         settled = path.state in (PathState.UP, PathState.DEGRADED) and not path.is_filtered
         if path.silence.quiet or not settled:
-            self.anxious.add(path)
+            self.watched.add(path)
         else:
-            self.anxious.discard(path)
+            self.watched.discard(path)
 
     def _arrange(self, intent: Intent, remedies: dict[TunnelKey, Remedy]) -> None:
         """Put the paths into domains; one whose tunnels are the same as before keeps its suspicions."""

@@ -60,7 +60,7 @@ def judge(
     there any more. What is silent without such an explanation is dead itself, if its target is known to live:
     because the target can be reached through this tunnel only (it is the tunnel's own end), or because
     another tunnel hears it. If nobody hears it, it may be the target that is dead: then packets of others
-    that still arrive through the tunnel acquit it, and else its IKE daemon, and those of all who fell silent
+    that still arrive through the tunnel clear it, and else its IKE daemon, and those of all who fell silent
     with it, are asked.
 
     ``untold`` are dead tunnels on which the peer may still return everything; ``disturbed`` means that a
