@@ -69,7 +69,7 @@ HOST = 32  #: length of the prefix of one address
 NHMSG = struct.Struct("=BBBBI")  #: family, scope, protocol, reserved, flags
 NHA_ID, NHA_GROUP, NHA_GROUP_TYPE, NHA_BLACKHOLE, NHA_OIF, NHA_GATEWAY = 1, 2, 3, 4, 5, 6
 NEXTHOP_GRP = struct.Struct("=IBBH")  #: id, weight - 1, its high byte (since Linux 6.12), reserved
-NEXTHOP_GRP_TYPE_MPATH, NEXTHOP_GRP_TYPE_RES = 0, 1
+NEXTHOP_GRP_TYPE_RES = 1  #: resilient: buckets; 0 is multipath, by hash-threshold
 U16 = struct.Struct("=H")
 
 
@@ -95,7 +95,7 @@ OUR_ROUTES = routes(table=MAIN_TABLE, protocol=PROTOCOL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkCounters:
-    """What passed an interface since it was made, inside the tunnel."""
+    """What passed an interface since it was made; of one of ours, inside the tunnel."""
 
     rx_bytes: int
     tx_bytes: int

@@ -39,7 +39,6 @@ EXIT = re.compile(r"exit (?P<name>\S+)")
 BY_DEFAULT = " by default"  #: the local side is where the default route leads
 
 SetKey = tuple[bytes, int]  #: an element's key and flags
-Networks = tuple[IPv4Network, ...]
 
 
 def requests(guard: LeakGuardRules) -> Iterator[NetlinkRequest]:
@@ -155,7 +154,7 @@ def _names_of(keys: Iterable[SetKey]) -> tuple[str, ...]:
     return tuple(sorted(string(key) for key, _ in keys))
 
 
-def _intervals(networks: Networks) -> list[SetKey]:
+def _intervals(networks: tuple[IPv4Network, ...]) -> list[SetKey]:
     """Return networks as the kernel has them: where each begins, and where it has ended."""
     keys: list[SetKey] = []
     for network in networks:
@@ -166,7 +165,7 @@ def _intervals(networks: Networks) -> list[SetKey]:
     return keys
 
 
-def _networks_of(keys: Iterable[SetKey]) -> Networks:
+def _networks_of(keys: Iterable[SetKey]) -> tuple[IPv4Network, ...]:
     found: list[IPv4Network] = []
     begun: int | None = None
     for number, flags in sorted((int.from_bytes(key), -flags) for key, flags in keys):
