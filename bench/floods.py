@@ -10,9 +10,8 @@ from pathlib import Path
 
 from bench.figures import bench, judged
 from lab.namespace import inside
-from tests.native.flood import flood, neighbour
+from tests.native.flood import anew, flood, neighbour, probing
 from tests.native.prober_process import ControlDaemon, Group, answered, cpu_seconds, states, until
-from tests.native.test_prober_floods import SECOND, anew, probing
 from tests.native.two_tunnels import TwoTunnels, two_tunnels
 
 from vpnagent.probe.actions import PathChanged
@@ -56,7 +55,7 @@ def trial(world: TwoTunnels, method: str, lan: str | None) -> tuple[float, float
         transitions = len(daemon.of(PathChanged)) - before
         world.lose("m0", "n0")
         lost = time.monotonic()
-        until(lambda: group() == SECOND, within=20)
+        until(lambda: group() == ((102, 1),), within=20)
         moved = time.monotonic()
         if daemon.lost_at:
             raise AssertionError("the prober was replaced")

@@ -1,4 +1,4 @@
-"""A neighbour of the gateway that sends what it likes, from any source.
+"""A neighbour of the gateway that sends what it likes, from any source, and a prober that it sends it to.
 
 ``python -m tests.native.flood KIND SOURCE RATE SECONDS`` runs inside its namespace (``flood``).
 
@@ -14,16 +14,22 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from lab.namespace import inside, ip
+from tests.native.prober_process import ControlDaemon, all_up, configure, control_daemon, until
 from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels
 
+from vpnagent.config.values import ProbeMethod
 from vpnagent.probe.packets import checksum, words
 
 LAN, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
+PACE: dict[str, Any] = {"interval": 0.1, "detect_multiplier": 3, "hold_down": 0.5}
+METHODS = {"icmp": (ProbeMethod.ICMP, 0), "tcp": (ProbeMethod.TCP, 9), "dns": (ProbeMethod.DNS, 53)}
 FLAT_OUT = 10_000_000  #: packets a second: more than any machine sends
 _BATCH = 64
 _PREPARED = 16_384  #: packets, all different
@@ -42,6 +48,54 @@ def neighbour(world: TwoTunnels) -> Iterator[str]:
         yield name
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def resolvers(world: TwoTunnels, delay: float = 0.0) -> Iterator[None]:
+    """Answer every query to the inside peers, some time later."""
+    sockets = [inside(world.far, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)]
+    ended = threading.Event()
+
+    def answer(sock: socket.socket) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                query, sender = sock.recvfrom(2048)
+                reply = query[:2] + b"\x81\x80" + query[4:]
+                if delay:
+                    threading.Timer(delay, lambda r=reply, s=sender: sock.sendto(r, s)).start()
+                else:
+                    sock.sendto(reply, sender)
+
+    threads = [threading.Thread(target=answer, args=(sock,)) for sock in sockets]
+    for sock, address, thread in zip(sockets, INSIDE, threads, strict=True):
+        sock.bind((address, 53))
+        sock.settimeout(0.1)
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+        time.sleep(2 * delay)  # what is on its way
+        for sock in sockets:
+            sock.close()
+
+
+def anew(daemon: ControlDaemon) -> None:
+    """Wait for the next report."""
+    report = daemon.report
+    until(lambda: daemon.report is not report)
+
+
+@contextlib.contextmanager
+def probing(world: TwoTunnels, directory: Path, name: str) -> Iterator[ControlDaemon]:
+    """Run a prober by one of ``METHODS`` whose paths are heard."""
+    method, port = METHODS[name]
+    wanted = configure(**PACE, method=method, port=port)
+    with resolvers(world), control_daemon(world, wanted=wanted, directory=directory) as daemon:
+        until(lambda: all_up(daemon), within=10)
+        yield daemon
 
 
 def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:

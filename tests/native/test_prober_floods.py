@@ -10,7 +10,6 @@ import os
 import socket
 import struct
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -19,7 +18,7 @@ from typing import Any
 
 import pytest
 from lab.namespace import inside, ip
-from tests.native.flood import LAN, NEIGHBOUR, flood, ipv4, neighbour
+from tests.native.flood import LAN, NEIGHBOUR, PACE, anew, flood, ipv4, neighbour, probing, resolvers
 from tests.native.prober_process import (
     ControlDaemon,
     Group,
@@ -32,7 +31,6 @@ from tests.native.prober_process import (
     states,
     until,
 )
-from tests.native.test_prober import running
 from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
@@ -46,9 +44,7 @@ from vpnagent.selection import PathState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")
 
-PACE: dict[str, Any] = {"interval": 0.1, "detect_multiplier": 3, "hold_down": 0.5}
 DETECTION = 0.3
-METHODS = {"icmp": (ProbeMethod.ICMP, 0), "tcp": (ProbeMethod.TCP, 9), "dns": (ProbeMethod.DNS, 53)}
 SECOND = ((102, 1),)
 
 
@@ -72,53 +68,8 @@ def directory(world: TwoTunnels) -> Iterator[Path]:
     ip("nexthop replace id 900 group 101 proto 86", namespace=world.gw)
 
 
-@contextlib.contextmanager
-def resolvers(world: TwoTunnels, delay: float = 0.0) -> Iterator[None]:
-    """Answer every query to the inside peers, some time later."""
-    sockets = [inside(world.far, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)]
-    ended = threading.Event()
-
-    def answer(sock: socket.socket) -> None:
-        while not ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                query, sender = sock.recvfrom(2048)
-                reply = query[:2] + b"\x81\x80" + query[4:]
-                if delay:
-                    threading.Timer(delay, lambda r=reply, s=sender: sock.sendto(r, s)).start()
-                else:
-                    sock.sendto(reply, sender)
-
-    threads = [threading.Thread(target=answer, args=(sock,)) for sock in sockets]
-    for sock, address, thread in zip(sockets, INSIDE, threads, strict=True):
-        sock.bind((address, 53))
-        sock.settimeout(0.1)
-        thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-        time.sleep(2 * delay)  # what is on its way
-        for sock in sockets:
-            sock.close()
-
-
-def anew(daemon: ControlDaemon) -> None:
-    """Wait for the next report."""
-    report = daemon.report
-    until(lambda: daemon.report is not report)
-
-
 def more(daemon: ControlDaemon, count: int) -> bool:
     return answered(daemon)[0] > count
-
-
-@contextlib.contextmanager
-def probing(world: TwoTunnels, directory: Path, name: str) -> Iterator[ControlDaemon]:
-    method, port = METHODS[name]
-    with resolvers(world), running(world, directory, **PACE, method=method, port=port) as daemon:
-        yield daemon
 
 
 @pytest.mark.parametrize(
