@@ -36,7 +36,7 @@ class Silence:
         |>       |        |        |        |
           ~~~~~~~~~~~~~~~~~~~~~~~~~~~ covered, from the last reply on: detection time -> silent
 
-    The silence of one path. Facts come in the order of time, but for a reply older than the last probe.
+    Facts come in the order of time, but for a reply older than the last probe.
     """
 
     __slots__ = (
@@ -150,7 +150,7 @@ class HoldDown:
     for four times the present one takes one doubling back. A path that falls more often than that is left
     alone more and more: whatever the rhythm of its falls, it comes up less than once per cap in the long run.
 
-    The damping of one path. ``ends`` is None while the path is not in hold-down.
+    ``ends`` is None while the path is not in hold-down.
     """
 
     __slots__ = ("_changed", "base", "ends", "falls")

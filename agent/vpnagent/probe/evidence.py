@@ -16,6 +16,7 @@ _FULL = 0.8  #: of a limit: above this the cloud's policer may drop
 _MERELY_LATE = 3  #: packets that may arrive after the first miss without being a sign of life
 _SHORTEST = 0.005  #: seconds: over less, a rate means nothing
 
+# Of a target's limit
 _BUCKET = 0.5  #: seconds
 _WINDOW = 8  #: buckets in view
 _GLANCE = 4  #: buckets in which a beginning is seen

@@ -249,10 +249,8 @@ class Recovery:
             and self._drawn_away(others[0])
             and now < self._trial_began + self._refresh
         ):
-            self.stage, self.until = (
-                RecoveryStage.TRYING,
-                min(now + _MOVING, self._trial_began + self._refresh),
-            )
+            self.stage = RecoveryStage.TRYING
+            self.until = min(now + _MOVING, self._trial_began + self._refresh)
             return
         if self._left.isdisjoint(others):
             self._left = set(self._order)

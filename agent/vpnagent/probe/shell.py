@@ -1,4 +1,8 @@
-"""Does what the core asks, and tells it what came of it: probes, groups, IKE pings, charon, counters."""
+"""Does what the core asks, and tells it what came of it: probes, groups, IKE pings, charon, counters.
+
+The sockets are drained before the core decides and written to after it did; what is taken at one wake-up is
+bounded, and while most of what comes is no answer (``Noise``) it is not worth a wake-up.
+"""
 
 import errno
 import time
@@ -27,9 +31,7 @@ _Told = Callable[..., None]  # Core.terminated or Core.initiated
 BURST: Final = 2048  #: packets that are taken at one wake-up; half of it is more than is ever under way
 RATE: Final = 50_000.0  #: packets a second: more than all probes together, and what a core can look at
 
-RENEWAL: Final = (
-    3.0  #: seconds in which a secret asks; as long again may be answered, and then no record helps
-)
+RENEWAL: Final = 3.0  #: seconds in which a secret asks; as long again may be answered, and no longer
 
 _SOCKETS: dict[ProbeMethod, Callable[[], ProbeSocket]] = {
     ProbeMethod.ICMP: EchoSocket,

@@ -16,7 +16,7 @@ from vpnagent.probe.remedy import DISTURBING, HELD, UNTOLD, IkeQuestion, Phase, 
 from vpnagent.record import dataclass
 from vpnagent.selection import PathState
 
-_FRESH = 1.0  #: seconds
+_FRESH = 1.0  #: seconds after the time to answer in which what was asked ahead is still of use
 _RECHECK = 2.0  #: seconds between looks whether packets still arrive
 _FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another guess after one that did not help
 
