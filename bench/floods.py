@@ -14,8 +14,8 @@ from tests.native.flood import anew, flood, neighbour, probing
 from tests.native.prober_process import ControlDaemon, Group, answered, cpu_seconds, states, until
 from tests.native.two_tunnels import TwoTunnels, two_tunnels
 
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import PathChanged
-from vpnagent.selection import PathState
 
 FLOODS = {"icmp": "echo-replies", "tcp": "resets", "dns": "dns-answers"}
 FORGED = 100_000  #: a second

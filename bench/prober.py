@@ -29,10 +29,10 @@ from tests.native.prober_process import (
 from tests.native.two_tunnels import SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import LATENESS_BOUNDS, PathChanged
 from vpnagent.probe.intent import Configure, ConnectionIntent, Intent, ProbeTarget
 from vpnagent.probe.protocol import FailedOver
-from vpnagent.selection import PathState
 
 TUNNELS = 32
 STARTS = 10

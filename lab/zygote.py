@@ -22,14 +22,14 @@ from lab.namespace import Namespace
 MODULES = (
     "vpnagent.cli",
     "vpnagent.commands.daemon",
-    "vpnagent.commands.drill",
+    "vpnagent.commands.drill.command",
     "vpnagent.commands.plan",
-    "vpnagent.commands.status",
-    "vpnagent.daemon",
-    "vpnagent.drill.rehearsal",
-    "vpnagent.planning",
-    "vpnagent.screen.overview",
-    "vpnagent.screen.terminal",
+    "vpnagent.commands.status.command",
+    "vpnagent.daemon.daemon",
+    "vpnagent.commands.drill.rehearsal",
+    "vpnagent.daemon.planning",
+    "vpnagent.commands.status.overview",
+    "vpnagent.commands.status.terminal",
 )
 
 

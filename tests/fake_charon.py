@@ -12,6 +12,7 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec.actions import (
     Action,
+    Connection,
     LoadConnection,
     LoadSecret,
     Renew,
@@ -21,10 +22,18 @@ from vpnagent.ipsec.actions import (
     UnloadSecret,
     Vacate,
 )
-from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, IkeUpDown
 from vpnagent.ipsec.messages import child_names, esp_proposal, ike_proposal
-from vpnagent.ipsec.sa import CharonState, ChildSa, ChildState, IkeSa, IkeState
+from vpnagent.ipsec.sa import (
+    CharonState,
+    ChildSa,
+    ChildState,
+    ChildUpDown,
+    ConnectionLost,
+    Event,
+    IkeSa,
+    IkeState,
+    IkeUpDown,
+)
 
 ALGORITHMS = {
     "encryption": frozenset({"AES_CBC", "3DES_CBC", "DES_CBC"}),

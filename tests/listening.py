@@ -6,20 +6,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vpnagent import control_server
+from vpnagent.control import server
 
 LISTENING = "00010000"  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 
 
 @contextmanager
-def listening(path: pathlib.Path, answer: control_server.Answer) -> Iterator[None]:
+def listening(path: pathlib.Path, answer: server.Answer) -> Iterator[None]:
     """Serve on ``path`` for the body; no task and no socket is left behind."""
     loops: list[asyncio.AbstractEventLoop] = []
     stop = asyncio.Event()
 
     async def serve() -> None:
         loops.append(asyncio.get_running_loop())
-        task = loops[0].create_task(control_server.serve(str(path), answer))
+        task = loops[0].create_task(server.serve(str(path), answer))
         await stop.wait()
         task.cancel()
         await asyncio.wait([task])

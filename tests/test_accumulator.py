@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.accumulator import REMEMBERED, Accumulator, Counts, Reading
+from vpnagent.knowledge.counters import REMEMBERED, Accumulator, Counts, Reading
 
 
 @dataclass

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from vpnagent.bell import rung
+from vpnagent.knowledge.knowledge import rung
 
 
 def test_it_returns_when_rung_and_when_patience_ends() -> None:

@@ -169,7 +169,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return []
 
     monkeypatch.setattr("vpnagent.checks.observe.observe", observe)
-    monkeypatch.setattr("vpnagent.witness.once.look_once", look_once)
+    monkeypatch.setattr("vpnagent.witness.watch.look_once", look_once)
     return looked
 
 
@@ -220,9 +220,7 @@ def test_a_key_that_is_closed_is_a_fault_for_the_service_only(
     for folder in (tmp_path, *tmp_path.parents):
         folder.chmod(folder.stat().st_mode | 0o055)
     (tmp_path / "psk").chmod(0o755)
-    monkeypatch.setattr(
-        "vpnagent.config.secret_files.service_group", lambda: os.getegid() if service else None
-    )
+    monkeypatch.setattr("vpnagent.config.files.service_group", lambda: os.getegid() if service else None)
     os.seteuid(NOBODY)
     try:
         assert run("--json", "--config", str(path))[0] == status

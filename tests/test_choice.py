@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config, make_connection, make_tunnel
 
-from vpnagent.choice import WORDS, Mode, carriers, choices, to_plain, verdict_of
 from vpnagent.config.values import Config, Forwarding, TunnelKey
-from vpnagent.desired import desired, nexthop_ids
+from vpnagent.daemon.planning import assumed
 from vpnagent.errors import ControlError
-from vpnagent.planning import assumed
-from vpnagent.selection import PathState, Verdict
+from vpnagent.policy.choice import WORDS, Mode, carriers, choices, to_plain, verdict_of
+from vpnagent.policy.desired import desired, nexthop_ids
+from vpnagent.policy.selection import PathState, Verdict
 
 CONFIG = make_config()
 PRIMARY, BACKUP = (t.key for t in CONFIG.tunnels())

@@ -14,8 +14,8 @@ from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config, write_ex
 from tests.listening import listening
 
 from vpnagent.cli import MODULES, commands
-from vpnagent.knowledge import Knowledge
-from vpnagent.status import status
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.status.document import status
 
 
 def vpnagent(*arguments: str) -> tuple[int, str, str]:

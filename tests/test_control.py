@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.control import CHANGE_COMMANDS, READ_COMMANDS, UNREACHABLE, USAGE, answer_of, encode, request_of
+from vpnagent.control.protocol import (
+    CHANGE_COMMANDS,
+    READ_COMMANDS,
+    UNREACHABLE,
+    USAGE,
+    answer_of,
+    encode,
+    request_of,
+)
 from vpnagent.errors import ControlError
 
 

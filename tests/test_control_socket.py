@@ -16,9 +16,9 @@ import pytest
 from tests.listening import listening
 from tests.native.service_user import python_for_others
 
-from vpnagent import control_server
-from vpnagent.control import UNREACHABLE
-from vpnagent.control_client import ask
+from vpnagent.control import server
+from vpnagent.control.client import ask
+from vpnagent.control.protocol import UNREACHABLE
 from vpnagent.errors import ControlError
 
 PLANS: list[None] = []  #: answered so far
@@ -65,7 +65,7 @@ def test_only_group_and_owner_may_open_it(path: str) -> None:
 
 def test_a_second_daemon_is_refused(path: str) -> None:
     with pytest.raises(ControlError, match="another daemon already runs"):
-        asyncio.run(control_server.refuse_if_alive(path))
+        asyncio.run(server.refuse_if_alive(path))
 
 
 def test_without_a_daemon_the_exit_status_says_unreachable(tmp_path: pathlib.Path) -> None:
@@ -143,7 +143,7 @@ time.sleep(60)
 
 @needs_root
 def test_a_user_holds_so_many_connections_and_others_get_theirs(open_to_all: str) -> None:
-    most = control_server.MOST_OF_A_USER
+    most = server.MOST_OF_A_USER
     with somebody(READER, open_to_all, HOLD.format(count=most + 5)) as reader:
         assert said(reader).startswith(f"{most} 5 ['the daemon has no room for more connections of yours")
         with somebody(OTHER, open_to_all, HOLD.format(count=1)) as other:
@@ -153,10 +153,10 @@ def test_a_user_holds_so_many_connections_and_others_get_theirs(open_to_all: str
 
 @needs_root
 def test_users_together_do_not_keep_root_nor_a_newcomer_out(open_to_all: str) -> None:
-    users = control_server.MOST // control_server.MOST_OF_A_USER
+    users = server.MOST // server.MOST_OF_A_USER
     with contextlib.ExitStack() as stack:
         for number in range(users):
-            program = HOLD.format(count=control_server.MOST_OF_A_USER)
+            program = HOLD.format(count=server.MOST_OF_A_USER)
             assert (
                 said(stack.enter_context(somebody(READER + number, open_to_all, program))).split()[1] == "0"
             )
@@ -206,7 +206,7 @@ time.sleep(60)
 def test_who_does_not_read_is_dropped_at_his_deadline(
     open_to_all: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_server, "WRITE_TIMEOUT", 0.2)
+    monkeypatch.setattr(server, "WRITE_TIMEOUT", 0.2)
     program = """
 made = connection()
 made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -219,7 +219,7 @@ except OSError: say("dropped")
 
 
 def test_who_says_nothing_is_dropped_at_his_deadline(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_server, "IDLE_TIMEOUT", 0.2)
+    monkeypatch.setattr(server, "IDLE_TIMEOUT", 0.2)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.settimeout(DEADLINE)
         silent.connect(path)
@@ -231,7 +231,7 @@ def test_who_says_nothing_is_dropped_at_his_deadline(path: str, monkeypatch: pyt
 def test_a_member_of_the_group_of_admins_may_change(
     open_to_all: str, monkeypatch: pytest.MonkeyPatch, member: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(control_server, "ADMIN_GROUP", "daemon")
+    monkeypatch.setattr(server, "ADMIN_GROUP", "daemon")
     groups = (grp.getgrnam("daemon").gr_gid,) if member else (READER,)
     program = """
 made = connection()
@@ -246,7 +246,7 @@ say(json.loads(made.makefile("rb").readline())["ok"])
 def test_who_is_in_more_groups_than_can_be_asked_for_is_no_admin(
     open_to_all: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_server, "ADMIN_GROUP", "daemon")
+    monkeypatch.setattr(server, "ADMIN_GROUP", "daemon")
     program = """
 made = connection()
 made.sendall(b'{"command": "drain"}\\n')
@@ -259,7 +259,7 @@ say(json.loads(made.makefile("rb").readline())["error"])
 def test_without_descriptors_it_waits_and_says_so_a_few_times(
     path: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_server, "PAUSE", 0.02)
+    monkeypatch.setattr(server, "PAUSE", 0.02)
     accept = socket.socket.accept
     full = [True]
 

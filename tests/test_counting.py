@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from tests.config_examples import make_config
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.counting import Probes, Traffic
-from vpnagent.desired import desired
+from vpnagent.knowledge.counters import Probes, Traffic
 from vpnagent.netlink.rtnetlink import LinkCounters
+from vpnagent.policy.desired import desired
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import LATENESS_BOUNDS, RTT_BOUNDS, Cause, PathReport
 from vpnagent.probe.protocol import ProberReport, TunnelMeter
 from vpnagent.routing.objects import KernelObjects, KernelState, XfrmLink
-from vpnagent.selection import PathState
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 LINK = XfrmLink(name="vpn-hz-1", if_id=1, alias=PRIMARY.owner, mtu=1399, address=None, up=True)

@@ -10,7 +10,8 @@ from tests.config_examples import make_config, make_connection, make_tunnel
 from tests.ipsec.connections import make_esp, make_ike
 
 from vpnagent.config.values import Config, Forwarding, TrafficSelectors, TunnelKey, UdpEncapsulation
-from vpnagent.desired import assign_ids, desired, group_ids, ipsec_connections, nexthop_ids, pins
+from vpnagent.policy.desired import assign_ids, desired, group_ids, ipsec_connections, nexthop_ids, pins
+from vpnagent.policy.selection import Verdict
 from vpnagent.routing.objects import (
     GROUP_IDS,
     GUARD_METRIC,
@@ -20,7 +21,6 @@ from vpnagent.routing.objects import (
     Route,
 )
 from vpnagent.routing.uplinks import Pin, Steering
-from vpnagent.selection import Verdict
 
 UP = Verdict(child_sa_installed=True)
 DOWN = Verdict(child_sa_installed=False)

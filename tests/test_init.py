@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.cloud_document.importing import document
 
-from vpnagent.config.first import Answers, first_configuration
+from vpnagent.commands.init import Answers, first_configuration
 from vpnagent.config.load import load
 from vpnagent.config.values import Role
 

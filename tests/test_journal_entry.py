@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vpnagent.events.event import Happening, event_of
 from vpnagent.events.kinds import EventType
 from vpnagent.finding import Severity
-from vpnagent.journal_entry import datagram, entry
+from vpnagent.log import datagram, entry
 
 
 def fields_in(content: bytes) -> dict[str, bytes]:

@@ -11,10 +11,10 @@ import pytest
 from tests.config_examples import make_config
 from tests.on_a_loop import on_a_loop
 
-from vpnagent import drains
 from vpnagent.config.values import TunnelKey
-from vpnagent.keeping import Keeping
-from vpnagent.knowledge import Knowledge
+from vpnagent.daemon import memory
+from vpnagent.daemon.memory import Keeping
+from vpnagent.knowledge.knowledge import Knowledge
 
 ONE, TWO = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 
@@ -44,7 +44,7 @@ class Drains:
         self._directory = str(directory)
 
     async def drain(self, *keys: TunnelKey) -> str | None:
-        return await self.keeping.keep("drains", lambda: drains.write(self._directory, keys))
+        return await self.keeping.keep("drains", lambda: memory.write(self._directory, keys))
 
     @property
     def told(self) -> list[tuple[str, str]]:
@@ -52,7 +52,7 @@ class Drains:
 
     @property
     def on_disk(self) -> frozenset[TunnelKey]:
-        return drains.read(self._directory)
+        return memory.read(self._directory)
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +69,7 @@ async def test_a_full_disk_is_one_finding_however_often_it_refuses(full: Path) -
     world = Drains(full.parent)
     for _ in range(3):
         assert await world.drain(ONE) == (
-            f"{full.parent / drains.FILE}: No space left on device: the drain will not survive a restart"
+            f"{full.parent / memory.FILE}: No space left on device: the drain will not survive a restart"
         )
         assert await world.keeping.again("drains") is not None
     assert world.told == [("StateNotKept", "drains")]
@@ -79,7 +79,7 @@ async def test_a_full_disk_is_one_finding_however_often_it_refuses(full: Path) -
 async def test_what_was_wanted_last_is_written_when_there_is_room(
     full: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vpnagent.keeping.RETRY", 0.01)
+    monkeypatch.setattr("vpnagent.daemon.memory.RETRY", 0.01)
     world = Drains(full.parent)
     async with running(world):
         await world.drain(ONE)
@@ -94,6 +94,6 @@ async def test_what_was_wanted_last_is_written_when_there_is_room(
 async def test_what_was_written_is_not_written_again(tmp_path: Path) -> None:
     world = Drains(tmp_path)
     assert await world.drain(ONE) is None
-    (tmp_path / drains.FILE).unlink()
+    (tmp_path / memory.FILE).unlink()
     assert await world.keeping.again("drains") is None
     assert (world.told, world.on_disk) == ([], frozenset())

@@ -10,12 +10,12 @@ from tests.config_examples import make_config
 
 from vpnagent.config.file_models import MAX_ROUTE_METRIC
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired
 from vpnagent.finding import Severity
-from vpnagent.lines import exits, given_way, not_used, unheard
 from vpnagent.netlink.rtnetlink import MAIN_TABLE
+from vpnagent.policy.desired import desired
+from vpnagent.policy.lines import exits, given_way, not_used, unheard
+from vpnagent.policy.selection import PathState, Verdict
 from vpnagent.routing.objects import GUARD_METRIC, Diversion, KernelObjects, RouteKey
-from vpnagent.selection import PathState, Verdict
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 OSS, VPC = IPv4Network("100.64.0.0/10"), IPv4Network("172.16.0.0/16")

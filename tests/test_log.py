@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import pytest
 from tests.test_journal_entry import fields_in
 
-from vpnagent.log import LOGGERS, configure, leads_to_journal, tell_of_storms
-from vpnagent.log_storm import EQUAL
+from vpnagent.log import EQUAL, LOGGERS, configure, leads_to_journal, tell_of_storms
 
 log = logging.getLogger("vpnagent.test")
 

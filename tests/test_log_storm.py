@@ -6,7 +6,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.log_storm import ALIKE, EQUAL, PERIOD, LogStorm
+from vpnagent.log import ALIKE, EQUAL, PERIOD, LogStorm
 
 lines = st.lists(st.tuples(st.floats(0, 8), st.sampled_from("ab"), st.integers(0, 3)), max_size=80)
 

@@ -9,16 +9,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.config_examples import make_config
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.desired import desired
 from vpnagent.finding import Finding, Severity
-from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.metrics import METRICS, histograms, samples
-from vpnagent.metrics_text import text
+from vpnagent.knowledge.knowledge import Failover, Knowledge
+from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, SaStatus
+from vpnagent.metrics.declared import METRICS, histograms, samples
+from vpnagent.metrics.text import text
 from vpnagent.netlink.rtnetlink import LinkCounters
-from vpnagent.report import refresh
+from vpnagent.policy.desired import desired
+from vpnagent.policy.selection import Verdict
 from vpnagent.routing.objects import KernelState
-from vpnagent.selection import Verdict
-from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
+from vpnagent.status.report import refresh
 from vpnagent.witness.values import Pair, Statement
 from vpnagent.witness.values import Verdict as Carried
 

@@ -18,11 +18,12 @@ import pytest
 from tests.certificates import Certified, authority, issued
 from tests.config_examples import make_config
 
-from vpnagent import metrics_endpoint, metrics_text
 from vpnagent.config.values import MetricsAuth, MetricsTls
 from vpnagent.errors import AgentError
-from vpnagent.knowledge import Knowledge
-from vpnagent.metrics_endpoint import CONNECTIONS, FRESH_BURST, Endpoint
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.metrics import endpoint as metrics_endpoint
+from vpnagent.metrics import text as metrics_text
+from vpnagent.metrics.endpoint import CONNECTIONS, FRESH_BURST, Endpoint
 
 DEADLINE = 20.0  #: seconds
 PASSWORD = "Hush-7f3a"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.metrics_http import respond, takes
+from vpnagent.metrics.http import respond, takes
 from vpnagent.secret import Secret
 
 # What Prometheus 2.42 of Debian 12 sends.

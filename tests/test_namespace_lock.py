@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from vpnagent import namespace_lock
-from vpnagent.namespace_lock import LockError, LockHeldError, Role, acquire, hold_as_daemon, holder_of
+from vpnagent.probe import namespace_lock
+from vpnagent.probe.namespace_lock import LockError, LockHeldError, Role, acquire, hold_as_daemon, holder_of
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: files of two users")
 SERVICE = 61186
 HOLD = """
 import sys, time
-from vpnagent import namespace_lock as n
+from vpnagent.probe import namespace_lock as n
 n.DIRECTORY = sys.argv[1]
 n.acquire(n.Role.DAEMON, configuration="/etc/a.yaml", socket="/run/a.sock")
 print("held", flush=True)

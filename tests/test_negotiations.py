@@ -2,11 +2,11 @@ import pytest
 from tests.ipsec.connections import by_name, make_connection, make_ike
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.ipsec.events import LogLine
+from vpnagent.daemon.negotiations import EXACT_FOR, FORGET_AFTER, GONE_WITHIN, Negotiations
 from vpnagent.ipsec.failure_reason import Reason
-from vpnagent.knowledge import CharonKnowledge
-from vpnagent.negotiations import EXACT_FOR, FORGET_AFTER, GONE_WITHIN, Negotiations
-from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
+from vpnagent.ipsec.sa import LogLine
+from vpnagent.knowledge.knowledge import CharonKnowledge
+from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, SaStatus
 
 OURS = make_connection(ike=make_ike(version=1))
 KEY = OURS.key

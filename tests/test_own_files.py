@@ -20,22 +20,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.test_standing import BROKEN, KEY, text
 
-from vpnagent import drains, own_files, report
+from vpnagent import own_files
 from vpnagent.config.values import TunnelKey
+from vpnagent.daemon import memory
+from vpnagent.daemon.memory import STANDING, UNCONFIRMED, Standing
 from vpnagent.errors import ConfigError
 from vpnagent.events.store import FILE, Store
-from vpnagent.knowledge import Knowledge
-from vpnagent.namespace_lock import LockError
+from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.own_files import DamagedError
+from vpnagent.probe.namespace_lock import LockError
 from vpnagent.probe.server import StateFile, acquire_lock
-from vpnagent.standing import STANDING, UNCONFIRMED, Standing
-from vpnagent.status import status
+from vpnagent.status import report
+from vpnagent.status.document import status
 
 EXAMPLES = int(os.environ.get("VPNAGENT_FUZZ_DIRECTORIES", "60"))
 DEADLINE = 5  #: seconds for a start
 MEMORY = 64 << 20  #: bytes
 NAMES = (
-    *(STANDING, UNCONFIRMED, drains.FILE, FILE, f"{FILE}.1", f"{STANDING}.new", f"{FILE}.damaged"),
+    *(STANDING, UNCONFIRMED, memory.FILE, FILE, f"{FILE}.1", f"{STANDING}.new", f"{FILE}.damaged"),
     *("prober.sock.state", "prober.sock.lock", "prober.sock.state.new"),
 )
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -144,7 +146,7 @@ def started(folder: Path) -> Knowledge:
     standing = Standing(str(folder / "vpnagent.yaml"), str(folder))
     loaded = standing.start()
     known = Knowledge(config=loaded.config, loaded_at=time.time(), config_error=loaded.error)
-    known.drained = drains.read(str(folder))
+    known.drained = memory.read(str(folder))
     if remaining := standing.remaining(loaded.content):
         known.taken_back_at = time.time() + remaining
     report.refresh(known, time.time())
@@ -154,7 +156,7 @@ def started(folder: Path) -> Knowledge:
     json.dumps([event.plain() for event in kept.events], allow_nan=False)
     for problem in (store.append(kept.events[-1:]), standing.keep(loaded.content), kept.problem):
         assert problem is None or "\n" not in problem
-    drains.write(str(folder), {TunnelKey("hangzhou", "primary")})
+    memory.write(str(folder), {TunnelKey("hangzhou", "primary")})
     state = StateFile(str(folder / "prober.sock"))
     state.read()
     with contextlib.suppress(LockError):

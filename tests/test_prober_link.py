@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
+from vpnagent.daemon.prober import failover_of, is_failover, story
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.prober import say
 from vpnagent.probe.protocol import FailedOver
-from vpnagent.prober_link import failover_of, is_failover, story
 
 TOLD = FailedOver(
     connection="hangzhou",

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnagent.knowledge.counters import Rate, Rates
 from vpnagent.netlink.rtnetlink import LinkCounters
-from vpnagent.rates import Rate, Rates
 
 
 def counters(rx: int, tx: int = 0) -> dict[str, LinkCounters]:

@@ -9,10 +9,9 @@ from tests.config_examples import make_config
 from tests.fake_charon import FakeCharon
 
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.ipsec.events import Event, LogLine, Rekeyed
-from vpnagent.ipsec.sa import CharonState
-from vpnagent.knowledge import Knowledge
-from vpnagent.reconcile_charon import GRACE, CharonReconciler
+from vpnagent.daemon.charon import GRACE, CharonReconciler
+from vpnagent.ipsec.sa import CharonState, Event, LogLine, Rekeyed
+from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.secret import Secret
 
 PRIMARY = TunnelKey("hangzhou", "primary")

@@ -15,12 +15,13 @@ from tests.fake_kernel import FakeKernel
 from tests.ipsec.connections import make_ike_sa, make_state
 
 from vpnagent.config.values import Config, TunnelKey
-from vpnagent.desired import desired, group_ids
+from vpnagent.daemon.kernel import KernelReconciler
 from vpnagent.finding import Severity
 from vpnagent.ipsec.sa import CharonState, IkeState
-from vpnagent.knowledge import Knowledge
+from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.netlink.rtnetlink import MAIN_TABLE, LinkCounters
-from vpnagent.reconcile_kernel import KernelReconciler
+from vpnagent.policy.desired import desired, group_ids
+from vpnagent.policy.selection import PathState, Verdict
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     ROUTE_METRIC,
@@ -33,8 +34,7 @@ from vpnagent.routing.objects import (
 )
 from vpnagent.routing.plan import plan
 from vpnagent.routing.uplinks import UplinkRoute
-from vpnagent.selection import PathState, Verdict
-from vpnagent.status import status
+from vpnagent.status.document import status
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from tests.test_standing import BROKEN, place, text, write
 
-from vpnagent import drains
 from vpnagent.config.values import TunnelKey
+from vpnagent.daemon import memory
+from vpnagent.daemon.memory import Keeping, Standing
+from vpnagent.daemon.reloading import Reloader, confirm_within
 from vpnagent.errors import ControlError
-from vpnagent.keeping import Keeping
-from vpnagent.knowledge import Knowledge
-from vpnagent.reloading import Reloader, confirm_within
-from vpnagent.standing import Standing
+from vpnagent.knowledge.knowledge import Knowledge
 
 __all__ = ["place"]
 
@@ -203,7 +202,7 @@ def test_the_drain_of_a_tunnel_goes_with_it_to_its_new_name_and_is_kept(place: P
         world.known.drained = frozenset({TunnelKey("hangzhou", "primary")})
         write(place, fixed.replace(b"name: primary", b"name: first"))
         await world.reloader.reload()
-        assert world.known.drained == drains.read(directory) == {TunnelKey("hangzhou", "first")}
+        assert world.known.drained == memory.read(directory) == {TunnelKey("hangzhou", "first")}
 
     play(place, scene)
 

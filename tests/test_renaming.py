@@ -6,9 +6,9 @@ from tests.config_examples import make_config
 from tests.events.test_detect import path
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.knowledge import Knowledge
-from vpnagent.renaming import carry_over
-from vpnagent.selection import PathState, Verdict
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.policy.live_change import carry_over
+from vpnagent.policy.selection import PathState, Verdict
 
 CONFIG = make_config()
 PRIMARY, BACKUP = (tunnel.key for tunnel in CONFIG.tunnels())

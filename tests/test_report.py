@@ -8,10 +8,10 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
-from vpnagent.knowledge import Knowledge
-from vpnagent.report import findings, refresh
-from vpnagent.selection import Verdict
-from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus, TunnelState
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, SaStatus, TunnelState
+from vpnagent.policy.selection import Verdict
+from vpnagent.status.report import findings, refresh
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")

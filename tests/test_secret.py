@@ -11,8 +11,8 @@ import pytest
 from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK, make_config
 
 from vpnagent.config.load import load
-from vpnagent.desired import desired
 from vpnagent.errors import ConfigError
+from vpnagent.policy.desired import desired
 from vpnagent.secret import Secret
 
 HUSH = Secret(b"hush")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.config_examples import make_connection, make_tunnel
 
 from vpnagent.config.values import Forwarding, TunnelKey
-from vpnagent.selection import PathState, Verdict, select, select_shared, usable
+from vpnagent.policy.selection import PathState, Verdict, select, select_shared, usable
 
 WORDS = {
     "up": Verdict(child_sa_installed=True, path=PathState.UP),

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from vpnagent.daemon.memory import STANDING, UNCONFIRMED, Standing, Unconfirmed
 from vpnagent.errors import ConfigError
-from vpnagent.standing import STANDING, UNCONFIRMED, Standing, Unconfirmed
 
 KEY = "not-a-secret-of-anybody"
 BROKEN = b"version: 1\nconnections: nonsense\n"

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from tests.config_examples import make_config
 
-from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.status import rfc3339, status, worst_of
+from vpnagent.knowledge.knowledge import Failover, Knowledge
+from vpnagent.status.document import rfc3339, status, worst_of
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

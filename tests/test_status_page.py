@@ -9,9 +9,9 @@ import pytest
 from tools.screens import NOW, document
 
 from vpnagent.config.values import Forwarding
+from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, TunnelState
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause
-from vpnagent.selection import PathState
-from vpnagent.tunnels import ChildStatus, IkeStatus, TunnelState
 
 PAGE = (pathlib.Path(__file__).parent.parent / "docs/status.md").read_text()
 NAMED = set(re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)))

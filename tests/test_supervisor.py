@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
+from vpnagent.daemon.supervisor import supervise
 from vpnagent.errors import AgentError
-from vpnagent.supervisor import supervise
 
 
 async def forever() -> None:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from vpnagent.systemd import notify, watchdog_interval
+from vpnagent.daemon.supervisor import notify, watchdog_interval
 
 
 def test_without_a_manager_nothing_is_sent() -> None:

@@ -6,8 +6,7 @@ from tests.ipsec.connections import make_child, make_ike_sa
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.ipsec.sa import ChildSa, ChildState, IkeSa, IkeState
-from vpnagent.selection import Verdict
-from vpnagent.tunnels import (
+from vpnagent.knowledge.tunnels import (
     ChildStatus,
     IkeStatus,
     SaStatus,
@@ -17,6 +16,7 @@ from vpnagent.tunnels import (
     sa_status,
     sa_statuses,
 )
+from vpnagent.policy.selection import Verdict
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")

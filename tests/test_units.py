@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
-from vpnagent.desired import SYSCTLS
 from vpnagent.netlink.rtnetlink import PROTOCOL
+from vpnagent.policy.desired import SYSCTLS
 
 SYSTEMD = pathlib.Path(__file__).parents[1] / "systemd"
 UNITS = sorted(path.name for path in SYSTEMD.glob("vpnagent*.*") if path.suffix in (".service", ".timer"))

@@ -7,12 +7,12 @@ from tests.config_examples import make_config
 from tests.routing.kernel_states import link, objects
 
 from vpnagent.config.values import Config, LeakGuard
-from vpnagent.counting import LATELY, Stopped
-from vpnagent.desired import desired
 from vpnagent.finding import Severity
+from vpnagent.knowledge.counters import LATELY, Stopped
+from vpnagent.policy.desired import desired
+from vpnagent.policy.walls import leak_guard, leaks, walled
 from vpnagent.routing import objects as kernel
 from vpnagent.routing.objects import KernelObjects, LocalWays
-from vpnagent.walls import leak_guard, leaks, walled
 
 LAN = LocalWays(frozenset({"lan0"}), frozenset({"eth0"}))
 NO_LAN = LocalWays(frozenset(), frozenset({"eth0"}))

@@ -30,14 +30,16 @@ MEMORY = 2048  # MiB
 HERE = "--in-here"  # the process that fuzzes, and no other, has its imports instrumented
 
 with atheris.instrument_imports(include=["vpnagent"]) if HERE in sys.argv else contextlib.nullcontext():
-    from vpnagent import control, drains
-    from vpnagent.checks import iptables_text, nft_json, packet_filter
-    from vpnagent.cloud_document.assemble import Answers
-    from vpnagent.cloud_document.imported import assembly_of, yaml_of
+    from vpnagent.checks import iptables_text, nft_json
+    from vpnagent.checks import observe as checks_observe
+    from vpnagent.commands.import_.assemble import Answers
+    from vpnagent.commands.import_.imported import assembly_of, yaml_of
     from vpnagent.config.load import load
+    from vpnagent.control import protocol
+    from vpnagent.daemon import memory
+    from vpnagent.daemon.memory import Standing
     from vpnagent.errors import AgentError
-    from vpnagent.events.query import query_of
-    from vpnagent.events.store import Store
+    from vpnagent.events.store import Store, query_of
     from vpnagent.netlink import message, nft, rtnetlink
     from vpnagent.netlink.socket import UNREADABLE
     from vpnagent.probe import ike_daemons, packets
@@ -45,7 +47,6 @@ with atheris.instrument_imports(include=["vpnagent"]) if HERE in sys.argv else c
     from vpnagent.probe.protocol import Assembler
     from vpnagent.probe.server import StateFile
     from vpnagent.routing import fib, observe, uplinks, ways
-    from vpnagent.standing import Standing
 
 ANSWERS = Answers(
     attachment="vpn-gateway", local_networks=("10.1.0.0/16",), remote_networks=("172.16.0.0/16",)
@@ -80,9 +81,9 @@ def of_document(data: bytes) -> None:
 def of_control(data: bytes) -> None:
     """A line on the control socket, and the daemon's answer to the command."""
     with contextlib.suppress(AgentError):
-        query_of(control.request_of(data))
+        query_of(protocol.request_of(data))
     with contextlib.suppress(AgentError):
-        control.answer_of(data)
+        protocol.answer_of(data)
 
 
 def of_prober(data: bytes) -> None:
@@ -97,10 +98,10 @@ def of_prober(data: bytes) -> None:
 def of_state(data: bytes) -> None:
     """Every file of ours with the same content."""
     folder = _folder()
-    for name in ("standing.yaml", "unconfirmed.json", drains.FILE, "events.jsonl", "prober.sock.state"):
+    for name in ("standing.yaml", "unconfirmed.json", memory.FILE, "events.jsonl", "prober.sock.state"):
         (Path(folder) / name).write_bytes(data)
     Standing("vpnagent.yaml", folder, read_secrets=False).unconfirmed()
-    drains.read(folder)
+    memory.read(folder)
     Store(folder).read()
     StateFile(f"{folder}/prober.sock").read()
 
@@ -144,9 +145,9 @@ def of_replies(data: bytes) -> None:
 def of_firewall(data: bytes) -> None:
     """What nft and iptables-save print."""
     text = data.decode(errors="replace")
-    with contextlib.suppress(*packet_filter.UNREADABLE):
+    with contextlib.suppress(*checks_observe.UNREADABLE):
         nft_json.ruleset(json.loads(text))
-    with contextlib.suppress(*packet_filter.UNREADABLE):
+    with contextlib.suppress(*checks_observe.UNREADABLE):
         iptables_text.chains(text)
 
 

@@ -17,12 +17,11 @@ from typing import Any
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
-from vpnagent.screen.canvas import ASCII, UNICODE, Canvas
-from vpnagent.screen.history import History
-from vpnagent.screen.line import Line, plain
-from vpnagent.screen.live import live
-from vpnagent.screen.overview import overview
-from vpnagent.screen.viewer import drawn
+from vpnagent.commands.status.canvas import ASCII, UNICODE, Canvas, Line, plain
+from vpnagent.commands.status.history import History
+from vpnagent.commands.status.live import live
+from vpnagent.commands.status.overview import overview
+from vpnagent.commands.status.viewer import drawn
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ROOT / "tests/data/status"

@@ -15,32 +15,32 @@ from typing import NoReturn
 import click
 
 from vpnagent import __version__
-from vpnagent.control import NOT_FINE, NOT_PERMITTED, USAGE
+from vpnagent.control.protocol import NOT_FINE, NOT_PERMITTED, USAGE
 from vpnagent.errors import AgentError, ConfigError, ControlError, NetlinkError
 
 INTERRUPTED = 130
 
 #: The module of `vpnagent.commands` that has each command, under the command's own name there.
 MODULES = {
-    "alerts": "alerts",
+    "alerts": "alerts.command",
     "check": "check",
     "completion": "completion",
     "confirm": "daemon",
-    "dashboard": "dashboard",
+    "dashboard": "dashboard.command",
     "down": "daemon",
     "drain": "daemon",
-    "drill": "drill",
+    "drill": "drill.command",
     "events": "events",
-    "explain": "explain",
-    "export": "export",
+    "explain": "explain.command",
+    "export": "export.command",
     "guard": "daemon",
-    "import": "import_",
+    "import": "import_.command",
     "init": "init",
     "plan": "plan",
     "reload": "daemon",
     "run": "daemon",
-    "status": "status",
-    "support-bundle": "support_bundle",
+    "status": "status.command",
+    "support-bundle": "support_bundle.command",
     "undrain": "daemon",
 }
 

@@ -9,14 +9,79 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import socket
+import struct
 import sys
 import time
 from collections.abc import Mapping
-from typing import Final, TextIO
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TextIO
 
-from vpnagent.journal_entry import entry, priority_of
-from vpnagent.log_storm import LogStorm, Suppressed
+from vpnagent.events.event import Event
+
+# Damp storms of log lines: equal ones, and more of one kind than anybody reads. Pure; ``now`` in seconds.
+# Of equal lines at most ``EQUAL`` pass in a period that begins with the first, of one kind (one place in
+# the code, whatever the values) at most ``ALIKE``. When it is over, one line says how many did not pass.
+# So in any ``PERIOD`` at most ``2 * EQUAL`` equal lines and ``2 * ALIKE`` of one kind are written, and
+# their counts.
+
+PERIOD: Final = 10.0  #: seconds
+EQUAL: Final = 5  #: lines
+ALIKE: Final = 500  #: lines; 256 tunnels at a start make as many of one kind
+MOST: Final = 4096  #: kinds and texts that are counted at a time; the rest passes
+
+
+class Suppressed(NamedTuple):
+    """How many lines did not pass."""
+
+    lines: int
+    text: str  #: the last of them
+    level: int
+
+
+@dataclass(slots=True)
+class _Period:
+    ends: float  #: monotonic, seconds
+    passed: int = 0
+    suppressed: int = 0
+    text: str = ""
+    level: int = 0
+
+
+class LogStorm:
+    """Ask ``passes()`` for every line, and ``ended()`` now and then."""
+
+    def __init__(self) -> None:
+        self._periods: dict[tuple[str, ...], _Period] = {}
+
+    def passes(self, kind: str, text: str, level: int, now: float) -> bool:
+        """Whether a line is to be written; call ``ended()`` before, at the same time."""
+        alike, equal = self._period((kind,), now), self._period((kind, text), now)
+        full = equal if equal.passed >= EQUAL else alike if alike.passed >= ALIKE else None
+        if full is not None:
+            full.suppressed += 1
+            full.text, full.level = text, max(full.level, level)
+            return False
+        alike.passed += 1
+        equal.passed += 1
+        return True
+
+    def ended(self, now: float) -> list[Suppressed]:
+        """Return the counts of the periods that are over, oldest first; ``inf`` for all."""
+        over = [key for key, period in self._periods.items() if period.ends <= now]
+        periods = [self._periods.pop(key) for key in over]
+        return [Suppressed(p.suppressed, p.text, p.level) for p in periods if p.suppressed]
+
+    def _period(self, key: tuple[str, ...], now: float) -> _Period:
+        """Return the period that a line falls into; one that is over waits for ``ended``, and counts on."""
+        period = self._periods.get(key)
+        if period is None:
+            period = _Period(now + PERIOD)
+            if len(self._periods) < MOST:
+                self._periods[key] = period
+        return period
+
 
 LOGGERS: Final = ("vpnagent", "asyncio")
 JOURNAL: Final = "/run/systemd/journal/socket"
@@ -187,3 +252,61 @@ def _summary(suppressed: Suppressed) -> logging.LogRecord:
 def _line(level: int, message: str, *values: object) -> logging.LogRecord:
     """Return a record of our own making."""
     return logging.LogRecord(__name__, level, __file__, 0, message, values, None)
+
+
+# A log line as journald's native protocol has it (systemd.io/JOURNAL_NATIVE_PROTOCOL). Pure.
+# What is not an event has priority, message and the place in the code. An event has its MESSAGE_ID too,
+# and its fields under ``VPNAGENT_``: ``journalctl VPNAGENT_TUNNEL=primary VPNAGENT_EVENT=TunnelDown``.
+
+PRIORITIES: Final = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+DEBUG: Final = 7
+IDENTIFIER: Final = "vpnagent"
+_UNFIT = re.compile(r"[^A-Z0-9_]")
+
+
+def priority_of(level: int) -> int:
+    """Return the priority (syslog(3)) of a level of the standard library."""
+    return next((priority for least, priority in PRIORITIES if level >= least), DEBUG)
+
+
+def entry(record: logging.LogRecord, message: str) -> bytes:
+    """Return the datagram for a log record."""
+    fields = {
+        "MESSAGE": message,
+        "PRIORITY": str(priority_of(record.levelno)),
+        "SYSLOG_IDENTIFIER": IDENTIFIER,
+        "CODE_FILE": record.pathname,
+        "CODE_LINE": str(record.lineno),
+        "CODE_FUNC": record.funcName or "",
+    }
+    event = getattr(record, "event", None)
+    if isinstance(event, Event):
+        fields |= _fields_of(event)
+    return datagram(fields)
+
+
+def datagram(fields: Mapping[str, str]) -> bytes:
+    """Return fields as a datagram: what has several lines goes with its length, 64 bits little-endian."""
+    parts: list[bytes] = []
+    for name, value in fields.items():
+        content = value.encode(errors="backslashreplace")
+        if b"\n" in content:
+            parts += [name.encode(), b"\n", struct.pack("<Q", len(content)), content, b"\n"]
+        else:
+            parts += [name.encode(), b"=", content, b"\n"]
+    return b"".join(parts)
+
+
+def _fields_of(event: Event) -> dict[str, str]:
+    own = {
+        f"VPNAGENT_{_UNFIT.sub('_', name.upper())[:50]}": str(value) for name, value in event.fields.items()
+    }
+    return {
+        **own,
+        "MESSAGE_ID": event.type.message_id,
+        "VPNAGENT_EVENT": event.type.value,
+        "VPNAGENT_SEQUENCE": str(event.sequence),
+        "VPNAGENT_SEVERITY": event.severity.value,
+        "VPNAGENT_CONNECTION": event.connection,
+        "VPNAGENT_TUNNEL": event.tunnel,
+    }

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 if TYPE_CHECKING:
     from dataclasses import dataclass, replace
 
-__all__ = ["FrozenRecordError", "dataclass", "field_names", "replace"]
+__all__ = ["FrozenRecordError", "Json", "dataclass", "field_names", "replace"]
 
 T = TypeVar("T")
+Json = dict[str, Any]  #: an object of JSON, as ``json.loads`` makes it
 
 
 class FrozenRecordError(AttributeError):

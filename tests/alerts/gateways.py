@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.config_examples import make_config, make_connection, make_tunnel
 
-from vpnagent.alerts.rule import Scope
+from vpnagent.commands.alerts.rule import Scope
 from vpnagent.config.values import Attachment, Config, Connection, Forwarding, TunnelKey
 
 SCOPE = Scope(

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
 
-from vpnagent.checks.black_hole import SMALL, STEP, USABLE, black_hole, sizes, targets
 from vpnagent.checks.judge import judge
 from vpnagent.checks.observation import LargePackets, Observation, Underlay
+from vpnagent.checks.underlay import SMALL, STEP, USABLE, black_hole, sizes, targets
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding, Severity
 

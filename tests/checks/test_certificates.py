@@ -13,11 +13,11 @@ from tests.config_examples import make_config
 from vpnagent.checks import readings
 from vpnagent.checks.certificates import DAY, LISTENER, certificates, expiries
 from vpnagent.checks.observation import Certificate, Observation
-from vpnagent.checks.patrol import Patrol
-from vpnagent.config.secret_files import revision
+from vpnagent.config.files import revision
 from vpnagent.config.values import CertificateFiles, Config, MetricsTls, TunnelKey
+from vpnagent.daemon.patrol import Patrol
 from vpnagent.finding import Finding, Severity
-from vpnagent.knowledge import Knowledge
+from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.record import replace
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()

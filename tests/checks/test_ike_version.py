@@ -8,9 +8,9 @@ import pytest
 from tests.config_examples import make_config
 from tests.ipsec.connections import make_ike
 
-from vpnagent.checks.charon_traps import charon_traps
-from vpnagent.checks.ike_version import has_ikev1
 from vpnagent.checks.observation import Charon, Observation
+from vpnagent.checks.observe import has_ikev1
+from vpnagent.checks.traps import charon_traps
 from vpnagent.config.weaknesses import weaknesses
 
 

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from tests.config_examples import make_config, make_connection
 
 from vpnagent.checks import readings
-from vpnagent.checks.charon_traps import charon_traps
 from vpnagent.checks.host import MODULES, host, version
 from vpnagent.checks.judge import judge
-from vpnagent.checks.narrow import with_ranges
 from vpnagent.checks.observation import (
     Address,
     Charon,
@@ -29,7 +27,10 @@ from vpnagent.checks.observation import (
     Unseen,
 )
 from vpnagent.checks.occupancy import occupancy
+from vpnagent.checks.traps import charon_traps
 from vpnagent.checks.underlay import CHECKS, CIPHERS, largest_inner, packet_size, underlay
+from vpnagent.commands.check import with_ranges
+from vpnagent.commands.explain.observe import catalogue
 from vpnagent.config.values import (
     CertificateFiles,
     Config,
@@ -38,9 +39,8 @@ from vpnagent.config.values import (
     TunnelKey,
     UdpEncapsulation,
 )
-from vpnagent.desired import pins
-from vpnagent.explain.observe import catalogue
 from vpnagent.finding import Severity
+from vpnagent.policy.desired import pins
 from vpnagent.routing.uplinks import Steering
 
 NEVER = {"udp_encapsulation": UdpEncapsulation.NEVER}

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
 
-from vpnagent.checks.kernel_traps import TRAPS, Trap, kernel_traps, upstream
 from vpnagent.checks.observation import Observation
+from vpnagent.checks.traps import KERNEL_TRAPS, KernelTrap, kernel_traps, upstream
 from vpnagent.finding import Severity
 
 DEBIAN_11 = ("5.10.0-35-amd64", "#1 SMP Debian 5.10.237-1 (2025-05-19)")
@@ -61,8 +61,10 @@ def test_the_known_traps_of_a_kernel(kernel: tuple[str, str], traps: set[str]) -
     assert names(*kernel) == traps
 
 
-@given(st.sampled_from(TRAPS), st.data())
-def test_a_fault_ends_in_each_series_with_the_version_that_mended_it(trap: Trap, data: st.DataObject) -> None:
+@given(st.sampled_from(KERNEL_TRAPS), st.data())
+def test_a_fault_ends_in_each_series_with_the_version_that_mended_it(
+    trap: KernelTrap, data: st.DataObject
+) -> None:
     _, mended = data.draw(st.sampled_from(trap.faulty))
     major, minor, patch = mended
     later = data.draw(st.integers(patch, 999))
@@ -72,6 +74,6 @@ def test_a_fault_ends_in_each_series_with_the_version_that_mended_it(trap: Trap,
 
 
 def test_the_ranges_of_a_fault_ascend_and_do_not_touch() -> None:
-    for trap in TRAPS:
+    for trap in KERNEL_TRAPS:
         assert all(first < mended for first, mended in trap.faulty)
         assert all(mended < first for (_, mended), (first, _) in pairwise(trap.faulty))

@@ -8,8 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.checks import iptables_text, nft_json
-from vpnagent.checks.firewall import UNKNOWN, Action, Chain, Match, Packet, Rule, Ruleset
-from vpnagent.checks.marking import Marking, constants, marking
+from vpnagent.checks.firewall import (
+    UNKNOWN,
+    Action,
+    Chain,
+    Marking,
+    Match,
+    Packet,
+    Rule,
+    Ruleset,
+    constants,
+    marking,
+)
 
 PACKET = Packet(("prerouting",), {"iifname": "lan0", "daddr": 7})
 HOLDS, FAILS, MARKED = Match("daddr", ((7, 7),)), Match("daddr", ((8, 9),)), Match("mark", ((1, 1),))

@@ -5,9 +5,9 @@ import pathlib
 import pytest
 from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, make_config, write_example
 
-from vpnagent.checks.next_start import next_start
+from vpnagent.checks.__main__ import next_start
+from vpnagent.daemon.memory import STANDING
 from vpnagent.finding import Finding, Severity
-from vpnagent.standing import STANDING
 
 
 @pytest.fixture

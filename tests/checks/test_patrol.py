@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config
 
-from vpnagent.checks import patrol
-from vpnagent.checks.patrol import Patrol, confirmed, without_secrets
+from vpnagent.daemon import patrol
+from vpnagent.daemon.patrol import Patrol, confirmed, without_secrets
 from vpnagent.finding import Finding, Severity
-from vpnagent.knowledge import Knowledge
-from vpnagent.report import refresh
-from vpnagent.status import status
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.status.document import status
+from vpnagent.status.report import refresh
 
 NOTHING = 'print(\'{"findings": [], "certificate_expiry": [], "machine": {"filtering": [], "hosts": []}}\')'
 

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 from tests.config_examples import make_config, make_tunnel
 
-from vpnagent.checks.probe_rate import probe_rate
+from vpnagent.commands.check import probe_rate
 from vpnagent.config.values import Config
 from vpnagent.finding import Severity
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.certificates import authority, expiring, issued, openssl
 
-from vpnagent.checks.x509_expiry import expiry
+from vpnagent.checks.certificates import expiry
 
 TIMES = [
     datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC),

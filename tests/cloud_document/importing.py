@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpnagent.cloud_document.assemble import Answers, Assembly
-from vpnagent.cloud_document.imported import assembly_of, yaml_of
-from vpnagent.cloud_document.outline import Question
-from vpnagent.cloud_document.yaml_text import Rendered
+from vpnagent.commands.import_.assemble import Answers, Assembly
+from vpnagent.commands.import_.imported import assembly_of, yaml_of
+from vpnagent.commands.import_.yaml_text import Question, Rendered
 from vpnagent.config.load import load
 from vpnagent.config.values import Config
 from vpnagent.errors import ConfigError

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.cloud_document.importing import assembled, document, loaded, problems
 
-from vpnagent.cloud_document.assemble import Answers
+from vpnagent.commands.import_.assemble import Answers
 
 DOWNLOAD = document("download-dual-bgp.json")
 DESCRIBE = document("describe-dual-bgp.json")

@@ -12,10 +12,10 @@ import pytest
 from tests.cloud_document import sdk_models
 from tests.cloud_document.importing import assembled, document, problems
 
-from vpnagent.cloud_document.assemble import Answers, Assembly
-from vpnagent.cloud_document.imported import yaml_of
-from vpnagent.cloud_document.told import Facts, Value
-from vpnagent.cloud_document.vocabulary import NOT_USED
+from vpnagent.commands.import_.assemble import Answers, Assembly
+from vpnagent.commands.import_.imported import yaml_of
+from vpnagent.commands.import_.told import Facts, Value
+from vpnagent.commands.import_.views import NOT_USED
 from vpnagent.errors import ConfigError
 
 

@@ -11,9 +11,9 @@ from tests.cloud_document import sdk_models
 from tests.cloud_document.importing import NO_ANSWERS, answered, assembled, document, loaded
 from tests.cloud_document.models import CLOUD, OURS, Model, describe, download, models
 
-from vpnagent.cloud_document.assemble import Answers
-from vpnagent.cloud_document.drift import Present, drift, not_compared
-from vpnagent.cloud_document.imported import yaml_of
+from vpnagent.commands.import_.assemble import Answers
+from vpnagent.commands.import_.drift import Present, drift, not_compared
+from vpnagent.commands.import_.imported import yaml_of
 from vpnagent.config.values import (
     Attachment,
     Config,

@@ -15,9 +15,9 @@ from tests.cloud_document.importing import (
     yaml_text,
 )
 
-from vpnagent.cloud_document.assemble import Answers
-from vpnagent.cloud_document.imported import yaml_of
-from vpnagent.cloud_document.outline import Question
+from vpnagent.commands.import_.assemble import Answers
+from vpnagent.commands.import_.imported import yaml_of
+from vpnagent.commands.import_.yaml_text import Question
 from vpnagent.config.load import load
 from vpnagent.config.wording import key_path
 from vpnagent.errors import ConfigError

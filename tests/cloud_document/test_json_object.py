@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from vpnagent.cloud_document.json_object import JsonError, JsonObject, Reading, parse
-from vpnagent.cloud_document.told import Source
+from vpnagent.commands.import_.json_object import JsonError, JsonObject, Reading, parse
+from vpnagent.commands.import_.told import Source
 from vpnagent.errors import Problem
 
 

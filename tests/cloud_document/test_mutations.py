@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.cloud_document import sdk_models
 from tests.cloud_document.importing import document, problems, yaml_text
 
-from vpnagent.cloud_document.assemble import Answers
-from vpnagent.cloud_document.imported import assembly_of, yaml_of
-from vpnagent.cloud_document.told import Facts
-from vpnagent.cloud_document.vocabulary import NO_IDENTITY, NOT_USED
+from vpnagent.commands.import_.assemble import Answers
+from vpnagent.commands.import_.imported import assembly_of, yaml_of
+from vpnagent.commands.import_.told import Facts
+from vpnagent.commands.import_.views import NO_IDENTITY, NOT_USED
 from vpnagent.errors import ConfigError
 
 NAMES = [

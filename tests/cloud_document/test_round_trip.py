@@ -19,7 +19,7 @@ from tests.cloud_document.models import (
     models,
 )
 
-from vpnagent.cloud_document.assemble import Answers
+from vpnagent.commands.import_.assemble import Answers
 from vpnagent.config.values import Attachment, Config, Esp, Ike, Role, TrafficSelectors, UdpEncapsulation
 
 ANSWERS = Answers(local_networks=(OURS,), remote_networks=(CLOUD,))

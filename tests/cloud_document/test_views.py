@@ -8,7 +8,7 @@ import pytest
 from tests.cloud_document import sdk_models
 from tests.cloud_document.importing import assembled, document, problems, yaml_text
 
-from vpnagent.cloud_document.assemble import Answers, Tunnel
+from vpnagent.commands.import_.assemble import Answers, Tunnel
 
 DOWNLOAD = document("download-dual-bgp.json")
 SINGLE = document("download-single.json")

@@ -4,9 +4,17 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vpnagent.cloud_document.outline import Item, Leaf, Question, Remark, Section, Sequence
-from vpnagent.cloud_document.told import Source
-from vpnagent.cloud_document.yaml_text import rendered, scalar
+from vpnagent.commands.import_.told import Source
+from vpnagent.commands.import_.yaml_text import (
+    Item,
+    Leaf,
+    Question,
+    Remark,
+    Section,
+    Sequence,
+    rendered,
+    scalar,
+)
 from vpnagent.config.yaml_positions import read
 
 PRINTABLE = st.text(st.characters(codec="utf-8").filter(str.isprintable), max_size=150)

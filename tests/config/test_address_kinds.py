@@ -3,8 +3,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 
-from vpnagent.config.address_kinds import ADDRESS, ADDRESS_OR_ANY, INSIDE_ADDRESS, LISTEN, NETWORK
-from vpnagent.config.field_types import Kind
+from vpnagent.config.kinds import ADDRESS, ADDRESS_OR_ANY, INSIDE_ADDRESS, LISTEN, NETWORK, Kind
 
 AN_ADDRESS = "must be an IPv4 address such as 192.0.2.1, not"
 A_NETWORK = "must be an IPv4 network such as 172.16.0.0/16, not"

@@ -17,12 +17,12 @@ from tests.config.test_fuzz import TREES, places
 from tests.test_reloading import World, play
 from tests.test_standing import place, text, write
 
-from vpnagent import report
 from vpnagent.config.load import load
 from vpnagent.config.wording import may_be_secret
 from vpnagent.errors import MOST_TOLD, ConfigError, ControlError
 from vpnagent.events.detect import beginning, happenings, look
-from vpnagent.status import status
+from vpnagent.status import report
+from vpnagent.status.document import status
 
 __all__ = ["place"]
 

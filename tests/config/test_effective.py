@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config
 
-from vpnagent.config.effective import effective
+from vpnagent.config.schema import effective
 from vpnagent.config.values import Hook
 from vpnagent.record import field_names
 from vpnagent.secret import Secret

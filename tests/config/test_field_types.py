@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from vpnagent.config import field_types
-from vpnagent.config.field_types import Kind, choice, duration, integer, member, rate
+from vpnagent.config import kinds
+from vpnagent.config.kinds import Kind, choice, duration, integer, member, rate
 from vpnagent.config.values import Role
 
 INTEGER = integer(576, 9000)
@@ -33,29 +33,29 @@ REFUSED: list[tuple[Kind, object, str]] = [
     (CHOICE, ["main"], "must be 1 or main, not a list"),
     (CHOICE, "sm4", "must be 1 or main, not 'sm4'"),
     (ROLE, "master", "must be active or standby, not 'master'"),
-    (field_types.BOOLEAN, "no", "must be true or false, not 'no'"),
-    (field_types.BOOLEAN, 0, "must be true or false, not 0"),
-    (field_types.NAME, "a b", "must be a name of 1 to 32 letters, digits, '_' and '-', not 'a b'"),
-    (field_types.NAME, "x" * 33, f"must be a name of 1 to 32 letters, digits, '_' and '-', not '{'x' * 33}'"),
-    (field_types.NAME, "", "must be a name of 1 to 32 letters, digits, '_' and '-', not ''"),
-    (field_types.NAME, "a\n", "must be a name of 1 to 32 letters, digits, '_' and '-', not 'a\\n'"),
-    (field_types.NAME, "é", "must be a name of 1 to 32 letters, digits, '_' and '-', not 'é'"),
-    (field_types.NAME, 7, "must be a name of 1 to 32 letters, digits, '_' and '-', not 7"),
-    (field_types.WORD, "a b", "must be a word of 1 to 64 characters without white space, not 'a b'"),
+    (kinds.BOOLEAN, "no", "must be true or false, not 'no'"),
+    (kinds.BOOLEAN, 0, "must be true or false, not 0"),
+    (kinds.NAME, "a b", "must be a name of 1 to 32 letters, digits, '_' and '-', not 'a b'"),
+    (kinds.NAME, "x" * 33, f"must be a name of 1 to 32 letters, digits, '_' and '-', not '{'x' * 33}'"),
+    (kinds.NAME, "", "must be a name of 1 to 32 letters, digits, '_' and '-', not ''"),
+    (kinds.NAME, "a\n", "must be a name of 1 to 32 letters, digits, '_' and '-', not 'a\\n'"),
+    (kinds.NAME, "é", "must be a name of 1 to 32 letters, digits, '_' and '-', not 'é'"),
+    (kinds.NAME, 7, "must be a name of 1 to 32 letters, digits, '_' and '-', not 7"),
+    (kinds.WORD, "a b", "must be a word of 1 to 64 characters without white space, not 'a b'"),
     (
-        field_types.IDENTITY,
+        kinds.IDENTITY,
         "%any",
         "must name one peer, without wildcards and white space around it, not '%any'",
     ),
     (
-        field_types.IDENTITY,
+        kinds.IDENTITY,
         "gé",
         "must be an address, a name or a certificate's subject of 1 to 100 ASCII characters, not 'gé'",
     ),
-    (field_types.IDENTITY, "*", "must name one peer, without wildcards and white space around it, not '*'"),
+    (kinds.IDENTITY, "*", "must name one peer, without wildcards and white space around it, not '*'"),
     *(
         (
-            field_types.IDENTITY,
+            kinds.IDENTITY,
             pattern,
             f"must name one peer, and to charon it lets in several, not '{pattern}'",
         )
@@ -65,36 +65,36 @@ REFUSED: list[tuple[Kind, object, str]] = [
         )
     ),
     (
-        field_types.IDENTITY,
+        kinds.IDENTITY,
         "asn1dn:^CN=.+$",
         "must name one peer, and to charon it lets in several, not what is there, which may be a secret",
     ),
-    (field_types.IDENTITY, " a", "must name one peer, without wildcards and white space around it, not ' a'"),
+    (kinds.IDENTITY, " a", "must name one peer, without wildcards and white space around it, not ' a'"),
     (
-        field_types.IDENTITY,
+        kinds.IDENTITY,
         "",
         "must be an address, a name or a certificate's subject of 1 to 100 ASCII characters, not ''",
     ),
     (
-        field_types.INTERFACE,
+        kinds.INTERFACE,
         "vpn-hangzhou-backup",
         "must be the name of an interface: at most 15 characters, not 'vpn-hangzhou-backup' (19)",
     ),
     (
-        field_types.INTERFACE,
+        kinds.INTERFACE,
         "a/b",
         f"{INTERFACE_RULE}, not 'a/b'",
     ),
     (
-        field_types.INTERFACE,
+        kinds.INTERFACE,
         "..",
         f"{INTERFACE_RULE}, not '..'",
     ),
-    (field_types.INTERFACE, "all", "must be the name of an interface, and all is the kernel's own"),
-    (field_types.PATH, "run", "must be an absolute path, not 'run'"),
-    (field_types.PATH, "/a\nb", "must be an absolute path, not '/a\\nb'"),
-    (field_types.PATH, 1, "must be an absolute path, not 1"),
-    (field_types.SOCKET_PATH, "/" + "ä" * 54, f"must be a path of at most 107 bytes, not '/{'ä' * 54}'"),
+    (kinds.INTERFACE, "all", "must be the name of an interface, and all is the kernel's own"),
+    (kinds.PATH, "run", "must be an absolute path, not 'run'"),
+    (kinds.PATH, "/a\nb", "must be an absolute path, not '/a\\nb'"),
+    (kinds.PATH, 1, "must be an absolute path, not 1"),
+    (kinds.SOCKET_PATH, "/" + "ä" * 54, f"must be a path of at most 107 bytes, not '/{'ä' * 54}'"),
 ]
 
 
@@ -113,19 +113,19 @@ ACCEPTED: list[tuple[Kind, object, object]] = [
     (CHOICE, 1, 1),
     (CHOICE, "main", "main"),
     (ROLE, "active", Role.ACTIVE),
-    (field_types.BOOLEAN, False, False),
-    (field_types.NAME, "-_9aZ" + "x" * 27, "-_9aZ" + "x" * 27),
-    (field_types.WORD, "vpn-bp1…", "vpn-bp1…"),
-    (field_types.IDENTITY, "CN=gateway, O=IDC", "CN=gateway, O=IDC"),
-    (field_types.IDENTITY, "x" * 100, "x" * 100),
-    (field_types.IDENTITY, "a-b", "a-b"),
-    (field_types.IDENTITY, "^gw$", "^gw$"),
-    (field_types.IDENTITY, "10.0.0.1-office", "10.0.0.1-office"),
-    (field_types.IDENTITY, "/C=CN/CN=gw", "/C=CN/CN=gw"),
-    (field_types.INTERFACE, "eth0.100", "eth0.100"),
-    (field_types.INTERFACE, "x" * 15, "x" * 15),
-    (field_types.PATH, "/run/ä", "/run/ä"),
-    (field_types.SOCKET_PATH, "/" + "x" * 106, "/" + "x" * 106),
+    (kinds.BOOLEAN, False, False),
+    (kinds.NAME, "-_9aZ" + "x" * 27, "-_9aZ" + "x" * 27),
+    (kinds.WORD, "vpn-bp1…", "vpn-bp1…"),
+    (kinds.IDENTITY, "CN=gateway, O=IDC", "CN=gateway, O=IDC"),
+    (kinds.IDENTITY, "x" * 100, "x" * 100),
+    (kinds.IDENTITY, "a-b", "a-b"),
+    (kinds.IDENTITY, "^gw$", "^gw$"),
+    (kinds.IDENTITY, "10.0.0.1-office", "10.0.0.1-office"),
+    (kinds.IDENTITY, "/C=CN/CN=gw", "/C=CN/CN=gw"),
+    (kinds.INTERFACE, "eth0.100", "eth0.100"),
+    (kinds.INTERFACE, "x" * 15, "x" * 15),
+    (kinds.PATH, "/run/ä", "/run/ä"),
+    (kinds.SOCKET_PATH, "/" + "x" * 106, "/" + "x" * 106),
 ]
 
 
@@ -134,7 +134,7 @@ def test_a_value_of_its_kind_is_taken_as_it_is_meant(kind: Kind, value: object, 
     assert kind.parse(value) == result
 
 
-@pytest.mark.parametrize("kind", [field_types.FILE, field_types.CREDENTIAL])
+@pytest.mark.parametrize("kind", [kinds.FILE, kinds.CREDENTIAL])
 @pytest.mark.parametrize("value", ["hush\nhush", "", "hush" * 2000, ["hush"]])
 def test_what_leads_to_a_secret_is_not_shown(kind: Kind, value: object) -> None:
     with pytest.raises(ValueError, match=r"^must be the name of a ") as caught:

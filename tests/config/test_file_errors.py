@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vpnagent.config.file_errors import file_violations
+from vpnagent.config.draft import file_violations
 from vpnagent.config.file_models import ConfigFile
 from vpnagent.config.wording import key_path
 

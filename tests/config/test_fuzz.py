@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from tests.config.conftest import write_secret
 from tests.config_examples import EXAMPLE_YAML, PRIMARY_PSK
 
-from vpnagent.config.effective import differences
+from vpnagent.config.files import Absence
 from vpnagent.config.load import Unseen, load
 from vpnagent.config.rules import violations
-from vpnagent.config.secret_files import Absence
+from vpnagent.config.schema import differences
 from vpnagent.config.values import Config
 from vpnagent.config.weaknesses import weaknesses
 from vpnagent.errors import ConfigError
-from vpnagent.live_change import kernel_changes
+from vpnagent.policy.live_change import kernel_changes
 
 EXAMPLES = int(os.environ.get("VPNAGENT_FUZZ_EXAMPLES", "2000"))
 COMPLETE_YAML = (Path(__file__).parents[2] / "docs/example.yaml").read_text()

@@ -6,9 +6,9 @@ from dataclasses import fields
 import pytest
 from tests.config_examples import EXAMPLE_YAML
 
-from vpnagent.checks.patrol import without_secrets
 from vpnagent.config.load import load
 from vpnagent.config.values import Hook
+from vpnagent.daemon.patrol import without_secrets
 from vpnagent.errors import ConfigError
 from vpnagent.secret import Secret
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tests.config.conftest import write_secret
 
-from vpnagent.config.secret_files import (
+from vpnagent.config.files import (
     MAX_BYTES,
     SecretFileError,
     check_access,

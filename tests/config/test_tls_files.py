@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.certificates import Certified, authority, openssl
 
-from vpnagent.config.tls_files import TlsFileError, server_context
+from vpnagent.config.files import TlsFileError, server_context
 from vpnagent.config.values import MetricsTls
 
 

@@ -8,17 +8,17 @@ import pytest
 from tests.config_examples import make_config, make_connection, make_tunnel
 
 from vpnagent.checks.observation import Observation
+from vpnagent.commands.explain.reasoning import kind_of
+from vpnagent.commands.export.swanctl import swanctl
+from vpnagent.commands.export.terraform import terraform
 from vpnagent.config.rules import violations
 from vpnagent.config.values import Config, Connection, Role, TrafficSelectors, TunnelKey
-from vpnagent.desired import desired
-from vpnagent.explain.reasoning import kind_of
-from vpnagent.export.swanctl import swanctl
-from vpnagent.export.terraform import terraform
-from vpnagent.knowledge import Knowledge
-from vpnagent.probe_wiring import group_routes, intent
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.policy.desired import desired
+from vpnagent.policy.probe_wiring import group_routes, intent
+from vpnagent.policy.selection import Verdict
 from vpnagent.routing.objects import KernelObjects, KernelState
-from vpnagent.selection import Verdict
-from vpnagent.status import status
+from vpnagent.status.document import status
 from vpnagent.witness.machine import machine_of
 from vpnagent.witness.questions import pairs
 

@@ -8,7 +8,7 @@ import pytest
 from tools.dashboard.board import COMMITTED, BoardQuery, board, queries, text
 from tools.dashboard.promql import UP, labels_of
 
-from vpnagent.metrics import METRICS
+from vpnagent.metrics.declared import METRICS
 
 BOARD = board()
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
@@ -78,7 +78,7 @@ def test_every_panel_explains_itself_and_asks_the_chosen_source(panel: dict[str,
 
 
 def test_links_lead_to_headings_of_the_runbook() -> None:
-    runbook = (COMMITTED.parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
+    runbook = (COMMITTED.parents[4] / "docs" / "runbook.md").read_text(encoding="utf-8")
     headings = {
         f"${{runbook}}#{heading.lower()}" for heading in re.findall(r"^### (\w+)$", runbook, re.MULTILINE)
     }

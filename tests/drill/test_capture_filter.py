@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.drill.capture_filter import MARK, MOST_PEERS, SNAP, program
+from vpnagent.commands.drill.capture import MARK, MOST_PEERS, SNAP, program
 from vpnagent.probe.packets import Echo
 
 PEERS = [IPv4Address("203.0.113.1"), IPv4Address("203.0.113.2")]

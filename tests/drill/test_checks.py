@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from vpnagent.drill.checks import subject_of
+from vpnagent.commands.drill.report import subject_of
 from vpnagent.errors import ControlError
 
 

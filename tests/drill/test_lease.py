@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from tests.config_examples import make_config, make_tunnel
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.drill.lease import LONGEST, Leases, Request, request_of, stream_of
 from vpnagent.errors import ControlError
-from vpnagent.knowledge import Knowledge
-from vpnagent.report import findings, refresh
-from vpnagent.selection import Verdict
-from vpnagent.tunnels import TunnelState
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.knowledge.leases import LONGEST, Leases, Request, request_of, stream_of
+from vpnagent.knowledge.tunnels import TunnelState
+from vpnagent.policy.selection import Verdict
+from vpnagent.status.report import findings, refresh
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")

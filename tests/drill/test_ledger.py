@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.drill.ledger import Ledger
+from vpnagent.commands.drill.ledger import Ledger
 
 streams = st.lists(st.tuples(st.floats(0.001, 0.1), st.booleans()), min_size=1, max_size=40)
 

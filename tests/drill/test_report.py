@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 from tests.config_examples import make_config
 
-from vpnagent.drill.checks import Standby, Subject
-from vpnagent.drill.ledger import Measure
-from vpnagent.drill.report import Report, Stream, Switch, moments_since
-from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.status import status
+from vpnagent.commands.drill.ledger import Measure
+from vpnagent.commands.drill.report import Report, Standby, Stream, Subject, Switch, moments_since
+from vpnagent.knowledge.knowledge import Failover, Knowledge
+from vpnagent.status.document import status
 
 MEASURE = Measure(sent=200, lost=3, longest_gap=0.02, longest_pause=0.006, replies_on={7: 197})
 THERE = Switch(

@@ -7,8 +7,8 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.ipsec import ESP
 from scapy.packet import Raw
 
-from vpnagent.drill.capture_filter import SNAP, Packet
-from vpnagent.drill.timeline import MOST_LINES, decoded, timeline
+from vpnagent.commands.drill.capture import SNAP, Packet
+from vpnagent.commands.drill.ledger import MOST_LINES, decoded, timeline
 
 ENDS: dict[str, Any] = {"src": "192.0.2.2", "dst": "203.0.113.1"}
 REQUEST = bytes(IP(src="10.1.0.1", dst="172.16.0.10") / ICMP(type=8, seq=7) / Raw(bytes(16)))

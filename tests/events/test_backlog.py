@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.events.backlog import MOST, PAUSES, Backlog
 from vpnagent.events.event import Event, Happening, event_of
+from vpnagent.events.hooks import MOST, PAUSES, Backlog
 from vpnagent.events.kinds import EventType
 from vpnagent.finding import Severity
 

@@ -14,7 +14,7 @@ from vpnagent.commands.events import events
 from vpnagent.errors import ControlError
 from vpnagent.events.event import Event, Happening, event_of
 from vpnagent.events.kinds import EventType
-from vpnagent.events.query import page, query_of
+from vpnagent.events.store import page, query_of
 from vpnagent.finding import Severity
 
 COUNT = 450

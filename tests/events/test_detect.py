@@ -17,10 +17,10 @@ from vpnagent.events.kinds import EventType
 from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
-from vpnagent.knowledge import Failover, Knowledge
+from vpnagent.knowledge.knowledge import Failover, Knowledge
+from vpnagent.policy.selection import PathState, Verdict
 from vpnagent.probe.actions import Cause, PathReport
-from vpnagent.report import refresh
-from vpnagent.selection import PathState, Verdict
+from vpnagent.status.report import refresh
 
 NOW = 1_000_000.0
 BOTH = (PRIMARY, BACKUP)

@@ -4,13 +4,12 @@ import pathlib
 
 import pytest
 
-from vpnagent.events.backlog import MOST as MOST_WAITING
-from vpnagent.events.backlog import PAUSES
 from vpnagent.events.damping import BURST, RATE, SUBJECT_BURST, SUBJECT_RATE
-from vpnagent.events.hooks import DRAIN
+from vpnagent.events.hooks import DRAIN, PAUSES
+from vpnagent.events.hooks import MOST as MOST_WAITING
 from vpnagent.events.kinds import EventType
 from vpnagent.events.store import MOST, MOST_BYTES
-from vpnagent.log_storm import ALIKE, EQUAL, PERIOD
+from vpnagent.log import ALIKE, EQUAL, PERIOD
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
 

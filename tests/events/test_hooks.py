@@ -21,7 +21,7 @@ from vpnagent.events.event import Event, Happening, event_of
 from vpnagent.events.hooks import HookError, Hooks, environment, tell
 from vpnagent.events.kinds import EventType
 from vpnagent.finding import Severity
-from vpnagent.knowledge import Knowledge
+from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.secret import Secret
 
 TOKEN = "token-Hush-55aa"
@@ -221,7 +221,7 @@ async def test_each_hook_gets_what_it_asks_for_in_order(tmp_path: pathlib.Path) 
 
 @on_a_loop
 async def test_what_was_refused_for_a_while_arrives_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpnagent.events.backlog.PAUSES", (0.01,))
+    monkeypatch.setattr("vpnagent.events.hooks.PAUSES", (0.01,))
     async with Webhook(answer("503 Busy"), answer("503 Busy"), OK).listening() as webhook:
         known = knowing(webhook.hook())
         async with running(known) as hooks:

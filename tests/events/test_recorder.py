@@ -20,8 +20,8 @@ from vpnagent.errors import ControlError
 from vpnagent.events.event import Event
 from vpnagent.events.recorder import Recorder
 from vpnagent.events.store import Store
-from vpnagent.knowledge import Knowledge
-from vpnagent.report import findings, refresh
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.status.report import findings, refresh
 
 
 def knowledge(directory: pathlib.Path) -> Knowledge:

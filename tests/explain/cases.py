@@ -4,9 +4,9 @@ import errno
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from vpnagent.explain.catalogue import Catalogue
-from vpnagent.explain.observe import catalogue
-from vpnagent.explain.seen import Answer, NoRoute, Outcome, Route, Seen, TunnelSeen
+from vpnagent.commands.explain.catalogue import Catalogue
+from vpnagent.commands.explain.observe import catalogue
+from vpnagent.commands.explain.seen import Answer, NoRoute, Outcome, Route, Seen, TunnelSeen
 
 CATALOGUE: Catalogue = catalogue()
 

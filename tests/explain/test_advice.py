@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from tests.config_examples import make_config
 from tests.explain.cases import CATALOGUE, DOWN, NO_ROUTE, OSS, PUBLIC, RDS, UP, make_answer, make_route, seen
 
+from vpnagent.commands.explain.advice import advise, is_fine
+from vpnagent.commands.explain.present import as_json, lines
+from vpnagent.commands.explain.reasoning import Explanation, explain
+from vpnagent.commands.explain.seen import NoRoute, Outcome, Route, Seen, Target, TunnelSeen
 from vpnagent.config.values import Attachment, Config, TrafficSelectors, TunnelKey
-from vpnagent.explain.advice import advise, is_fine
-from vpnagent.explain.present import as_json, lines
-from vpnagent.explain.reasoning import Explanation, explain
-from vpnagent.explain.seen import NoRoute, Outcome, Route, Seen, TunnelSeen
-from vpnagent.explain.target import Target
 from vpnagent.finding import Finding, Severity
 
 PRIMARY = TunnelKey("hangzhou", "primary")

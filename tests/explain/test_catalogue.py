@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.explain.cases import CATALOGUE, OSS
 
-from vpnagent.cloud import CLOUD_SERVICES
-from vpnagent.explain.catalogue import below
+from vpnagent.commands.explain.catalogue import below
+from vpnagent.config.values import CLOUD_SERVICES
 
 
 def test_the_file_tells_when_its_sources_were_read() -> None:

@@ -7,8 +7,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from vpnagent.explain.observe import answer, resolve
-from vpnagent.explain.seen import Outcome
+from vpnagent.commands.explain.observe import answer, resolve
+from vpnagent.commands.explain.seen import Outcome
 
 HERE = IPv4Address("127.0.0.1")
 

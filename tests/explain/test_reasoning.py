@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from tests.config_examples import make_config, make_connection
 from tests.explain.cases import CATALOGUE, DOWN, NO_ROUTE, OSS, PUBLIC, RDS, UP, make_route, seen
 
+from vpnagent.commands.explain.advice import advise
+from vpnagent.commands.explain.reasoning import Kind, covering, explain, kind_of, networks_of, tunnels_of
+from vpnagent.commands.explain.seen import Target, TunnelSeen
 from vpnagent.config.values import Config, TrafficSelectors, TunnelKey
-from vpnagent.explain.advice import advise
-from vpnagent.explain.reasoning import Kind, covering, explain, kind_of, networks_of, tunnels_of
-from vpnagent.explain.seen import TunnelSeen
-from vpnagent.explain.target import Target
-from vpnagent.knowledge import Knowledge
-from vpnagent.status import status
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.status.document import status
 
 PRIMARY, BACKUP = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.control import USAGE
+from vpnagent.commands.explain.seen import Target, target_of
+from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
-from vpnagent.explain.target import Target, target_of
 
 ADDRESS = IPv4Address("172.16.0.10")
 

@@ -2,7 +2,7 @@
 
 from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config
 
-from vpnagent.export.swanctl import swanctl
+from vpnagent.commands.export.swanctl import swanctl
 
 
 def test_no_pre_shared_key_is_printed_and_no_placeholder_would_pass_for_one() -> None:

@@ -18,6 +18,9 @@ from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config, make_con
 from tests.export.provider_arguments import ARGUMENTS
 from tests.ipsec.connections import make_esp, make_ike
 
+from vpnagent.commands.export.cloud_connection import unspeakable
+from vpnagent.commands.export.hcl import expression
+from vpnagent.commands.export.terraform import terraform
 from vpnagent.config.values import (
     Attachment,
     CertificateFiles,
@@ -33,11 +36,8 @@ from vpnagent.config.values import (
     UdpEncapsulation,
 )
 from vpnagent.config.wording import key_path
-from vpnagent.export.cloud_terms import unspeakable
-from vpnagent.export.hcl import expression
-from vpnagent.export.terraform import terraform
+from vpnagent.record import Json
 
-Json = dict[str, Any]
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False, with_comments=False)
 
 CLOUD_ENCRYPTION = {"aes": "aes128", "aes192": "aes192", "aes256": "aes256", "des": "des", "3des": "3des"}

@@ -16,6 +16,7 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.errors import ViciError
 from vpnagent.ipsec.actions import (
     Action,
+    Connection,
     LoadConnection,
     LoadSecret,
     Terminate,
@@ -23,7 +24,6 @@ from vpnagent.ipsec.actions import (
     UnloadConnection,
     UnloadSecret,
 )
-from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.sa import CharonState, IkeState
 
 

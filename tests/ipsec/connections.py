@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vpnagent.config.values import Esp, Ike, TunnelKey, UdpEncapsulation
-from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.actions import Connection
 from vpnagent.ipsec.sa import CharonState, ChildSa, ChildState, IkeSa, IkeState
 from vpnagent.secret import Secret
 

@@ -9,7 +9,7 @@ from tests.ipsec.test_vici import CONFIRM, UNKNOWN_COMMAND, UNKNOWN_EVENT, answe
 from vpnagent.config.values import TunnelKey
 from vpnagent.errors import ViciUnavailableError
 from vpnagent.ipsec.charon import Charon
-from vpnagent.ipsec.events import Event, IkeUpDown
+from vpnagent.ipsec.sa import Event, IkeUpDown
 
 OURS = "vpnagent.hangzhou.primary"
 

@@ -7,7 +7,7 @@ from tests.ipsec.connections import make_connection
 
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec.actions import LoadConnection
-from vpnagent.ipsec.events import ConnectionLost, Event
+from vpnagent.ipsec.sa import ConnectionLost, Event
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.ipsec.connections import by_name, make_child, make_connection, make_ike, make_ike_sa
 
-from vpnagent.ipsec.actions import Terminate
-from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.actions import Connection, Terminate
 from vpnagent.ipsec.initiation import (
     ATTEMPT_TIMEOUT,
     FIRST_DELAY,

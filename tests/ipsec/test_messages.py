@@ -11,10 +11,9 @@ from vici.protocol import FiniteStream, Message, Packet
 
 from vpnagent.config.values import CertificateFiles, UdpEncapsulation
 from vpnagent.ipsec import messages
-from vpnagent.ipsec.connection import Connection, Credentials
-from vpnagent.ipsec.events import Alert, ChildUpDown, IkeUpDown, LogLine, Rekeyed
-from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState
-from vpnagent.ipsec.section import Section
+from vpnagent.ipsec.actions import Connection, Credentials
+from vpnagent.ipsec.messages import Section
+from vpnagent.ipsec.sa import Alert, ChildState, ChildUpDown, IkeSa, IkeState, IkeUpDown, LogLine, Rekeyed
 from vpnagent.secret import Secret
 
 SEGMENTS = json.loads((pathlib.Path(__file__).parent.parent / "data/vici/segments.json").read_text())

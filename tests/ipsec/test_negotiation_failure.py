@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.ipsec.negotiation_failures import TOLD
 
-from vpnagent.ipsec.events import LogLine
 from vpnagent.ipsec.failure_reason import ABSENCES, Reason
 from vpnagent.ipsec.negotiation_failure import REMEMBERED, Diagnosis, NegotiationFailed
+from vpnagent.ipsec.sa import LogLine
 
 RECORDED = json.loads(
     (pathlib.Path(__file__).parent.parent / "data/vici/negotiation_failures.json").read_text()

@@ -22,6 +22,7 @@ from vpnagent.ipsec.actions import (
     OUTDATED,
     UNCONFIGURED,
     Action,
+    Connection,
     LoadConnection,
     LoadSecret,
     Renew,
@@ -31,7 +32,6 @@ from vpnagent.ipsec.actions import (
     UnloadSecret,
     Vacate,
 )
-from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.plan import DUPLICATE_AGE, Loaded, Traffic, plan
 from vpnagent.ipsec.sa import CharonState, IkeSa, IkeState
 from vpnagent.secret import Secret

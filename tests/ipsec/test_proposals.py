@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.ipsec.failure_reason import Reason
-from vpnagent.ipsec.proposals import mismatch
+from vpnagent.ipsec.failure_reason import Reason, mismatch
 
 OURS_IKE = "IKE:AES_CBC_128/HMAC_SHA1_96/PRF_HMAC_SHA1/MODP_1024"
 OURS_ESP = "ESP:AES_CBC_128/HMAC_SHA1_96/MODP_1024/NO_EXT_SEQ"

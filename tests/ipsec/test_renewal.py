@@ -12,6 +12,7 @@ from vpnagent.ipsec.actions import (
     OUTDATED,
     REPLACED,
     Action,
+    Connection,
     LoadConnection,
     Renew,
     Terminate,
@@ -19,7 +20,6 @@ from vpnagent.ipsec.actions import (
     UnloadSecret,
     Vacate,
 )
-from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.plan import Loaded, Traffic, plan, without_superseded
 from vpnagent.ipsec.sa import CharonState, ChildSa, IkeSa
 from vpnagent.secret import Secret

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.ipsec.section import Section, flag, hexadecimal, number, sections, subsection, text, texts
+from vpnagent.ipsec.messages import Section, flag, hexadecimal, number, sections, subsection, text, texts
 
 SECTION: Section = {
     "name": b"t",

@@ -14,7 +14,7 @@ from vici.protocol import Message, Packet
 
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec import vici
-from vpnagent.ipsec.section import Section
+from vpnagent.ipsec.messages import Section
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -6,9 +6,9 @@ from lab.gateway import LabGateway
 from lab.topology import PRIMARY
 from lab.world import Lab
 
-from vpnagent.checks.black_hole import black_hole
 from vpnagent.checks.large_packets import PATIENT, large_packets
 from vpnagent.checks.observation import Observation
+from vpnagent.checks.underlay import black_hole
 from vpnagent.config.load import load
 from vpnagent.finding import Finding
 

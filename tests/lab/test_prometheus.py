@@ -14,7 +14,7 @@ from lab.world import Lab
 from tests.native.prometheus import Prometheus, running
 from tools.dashboard.board import queries
 
-DASHBOARD = CHECKOUT / "agent" / "vpnagent" / "dashboard" / "dashboard.json"
+DASHBOARD = CHECKOUT / "agent" / "vpnagent" / "commands" / "dashboard" / "dashboard.json"
 CHOSEN = {"job": "vpnagent", "instance": ".*", "connection": ".*", "tunnel": ".*"}
 SCRAPES = {"__rate_interval": "10m", "__range": "10m"}  # a failover that was is to be found
 SPARE = "203.0.113.9"  # nobody

@@ -18,7 +18,7 @@ from typing import Any
 from tests.ipsec.connections import make_connection
 from vici.protocol import Packet
 
-from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.actions import Connection
 
 CHARON = "/usr/sbin/charon-systemd"
 

@@ -17,12 +17,18 @@ from tests.native.charon_pair import Host, connection
 
 from vpnagent.config.values import Ike
 from vpnagent.ipsec import messages, vici
-from vpnagent.ipsec.actions import LoadSecret, Terminate, TerminateChild, UnloadConnection, UnloadSecret
+from vpnagent.ipsec.actions import (
+    Connection,
+    LoadSecret,
+    Terminate,
+    TerminateChild,
+    UnloadConnection,
+    UnloadSecret,
+)
 from vpnagent.ipsec.charon import Charon
-from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.events import Event, LogLine
 from vpnagent.ipsec.failure_reason import ABSENCES, Reason
 from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed
+from vpnagent.ipsec.sa import Event, LogLine
 from vpnagent.secret import Secret
 
 ALLOW_AGGRESSIVE = "i_dont_care_about_security_and_use_aggressive_mode_psk = yes"

@@ -19,6 +19,7 @@ from lab.namespace import inside
 from tests.native.two_tunnels import GROUP, INSIDE, NEXTHOPS, SHARED, SOURCE, TwoTunnels
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.client import ProberClient, Start
 from vpnagent.probe.intent import (
     Configure,
@@ -33,7 +34,6 @@ from vpnagent.probe.intent import (
 from vpnagent.probe.kernel import KernelRequests, Members
 from vpnagent.probe.protocol import ProberReport, ToDaemon
 from vpnagent.probe.server import acquire_lock
-from vpnagent.selection import PathState
 
 T = TypeVar("T")
 

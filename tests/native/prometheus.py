@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 import yaml
 from lab.deadline import PATIENCE, eventually
 
-from vpnagent.alerts.rule import Scope
-from vpnagent.alerts.rules import rule_file
+from vpnagent.commands.alerts.command import rule_file
+from vpnagent.commands.alerts.rule import Scope
 from vpnagent.config.values import Config
 
 PLAIN: Mapping[str, Mapping[str, Any]] = {}

@@ -20,7 +20,7 @@ from tests.native.failing_negotiations import ALLOW_AGGRESSIVE, End, ends, scena
 from vpnagent.ipsec import vici
 from vpnagent.ipsec.actions import Terminate
 from vpnagent.ipsec.charon import EVENTS
-from vpnagent.ipsec.events import LogLine
+from vpnagent.ipsec.sa import LogLine
 
 DATA = pathlib.Path(__file__).parent.parent / "data" / "vici"
 QUIET = 0.8  #: seconds without a line after which all is told

@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.native.charon_pair import Host
 
-from vpnagent.namespace_lock import DIRECTORY
+from vpnagent.probe.namespace_lock import DIRECTORY
 
 UID = 61186
 GROUP = "vpnagent"

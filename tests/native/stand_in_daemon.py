@@ -12,16 +12,17 @@ from dataclasses import replace
 
 from tests.fake_charon import FakeCharon
 
-from vpnagent import daemon, desired, log
+from vpnagent import log
 from vpnagent.cli import main
 from vpnagent.commands.options import DEFAULT_STATE, agent_key
 from vpnagent.config.values import Config
+from vpnagent.daemon import daemon
+from vpnagent.daemon.memory import Standing
 from vpnagent.errors import AgentError
-from vpnagent.ipsec.events import Event
-from vpnagent.ipsec.sa import CharonState
+from vpnagent.ipsec.sa import CharonState, Event
+from vpnagent.policy import desired
 from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import XfrmLink
-from vpnagent.standing import Standing
 
 real_links = desired._links
 

@@ -13,8 +13,8 @@ import pytest
 from tests.alerts.gateways import EVERY_KIND, SCOPE
 from tests.native.prometheus import Moment, Told, alert, counter, gauge, promtool, run
 
-from vpnagent.alerts.rule import Scope
-from vpnagent.alerts.rules import rule_file
+from vpnagent.commands.alerts.command import rule_file
+from vpnagent.commands.alerts.rule import Scope
 from vpnagent.config.values import Config, Connection, Tunnel
 
 LONG: Final = 80.0  #: minutes, a bit more than any case needs

@@ -20,7 +20,7 @@ from lab.namespace import Namespace
 from tests.native.charon_pair import charon_pair
 from tests.native.service_user import UID, ServiceUser, python_for_others, service_user
 
-from vpnagent.control_client import ask
+from vpnagent.control.client import ask
 
 if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)

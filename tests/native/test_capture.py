@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 from lab.namespace import namespace
 
-from vpnagent.drill.capture import Capture
+from vpnagent.commands.drill.capture import Capture
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets")
 

@@ -21,18 +21,16 @@ from tests.ipsec.connections import by_name, make_esp, make_ike
 from tests.native.charon_pair import Host, charon_pair, connection
 
 from vpnagent.config.values import CertificateFiles, TunnelKey
+from vpnagent.daemon.charon import CONFIRM
 from vpnagent.errors import ViciUnavailableError
 from vpnagent.ipsec import messages, vici
-from vpnagent.ipsec.actions import LoadConnection, Terminate, UnloadConnection, UnloadSecret
+from vpnagent.ipsec.actions import Connection, LoadConnection, Terminate, UnloadConnection, UnloadSecret
 from vpnagent.ipsec.charon import Charon
-from vpnagent.ipsec.connection import Connection
-from vpnagent.ipsec.events import ChildUpDown, ConnectionLost, Event, LogLine, Rekeyed
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.initiation import Initiate, Initiation
 from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed
 from vpnagent.ipsec.plan import DUPLICATE_AGE, Loaded, Traffic, plan, without_superseded
-from vpnagent.ipsec.sa import CharonState, IkeSa
-from vpnagent.reconcile_charon import CONFIRM
+from vpnagent.ipsec.sa import CharonState, ChildUpDown, ConnectionLost, Event, IkeSa, LogLine, Rekeyed
 from vpnagent.secret import Secret
 
 if os.geteuid() != 0:

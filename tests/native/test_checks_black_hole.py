@@ -25,9 +25,9 @@ from tests.config_examples import make_config, make_tunnel
 from tests.native.machine import Machine, machine
 from tests.native.prober_process import until
 
-from vpnagent.checks.black_hole import SMALL
 from vpnagent.checks.large_packets import BRIEF, PATIENT, large_packets
 from vpnagent.checks.observation import LargePackets
+from vpnagent.checks.underlay import SMALL
 from vpnagent.config.values import Config
 from vpnagent.finding import Finding, Severity
 from vpnagent.probe.packets import ECHO_REQUEST

@@ -265,7 +265,7 @@ def test_masquerading_of_everything_over_iptables(tidy: Machine, program: str) -
 
 
 def test_without_the_privilege_it_is_said_that_the_rules_were_not_seen(tidy: Machine) -> None:
-    program = "import asyncio; from vpnagent.checks.packet_filter import firewall; asyncio.run(firewall())"
+    program = "import asyncio; from vpnagent.checks.observe import firewall; asyncio.run(firewall())"
 
     assert "PermissionError" in tidy.gateway.without("net_admin", program)
 

@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 from tests.native.prometheus import Prometheus, running
 from tools.dashboard.board import BoardQuery, board, queries
 
-from vpnagent.metrics import METRICS, Counter, Histogram
-from vpnagent.tunnels import TunnelState
+from vpnagent.knowledge.tunnels import TunnelState
+from vpnagent.metrics.declared import METRICS, Counter, Histogram
 
 #: what a label may be; a combination of them is a series
 LABELS = {

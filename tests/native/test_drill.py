@@ -22,19 +22,19 @@ from tests.native.prober_process import installed_environment, until
 from tests.native.two_tunnels import INSIDE, SHARED, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent import log
+from vpnagent.commands.drill.rehearsal import LEASE
 from vpnagent.config.values import Config, OnPathDown
-from vpnagent.control_client import ask
-from vpnagent.daemon import Daemon
-from vpnagent.desired import group_ids, nexthop_ids
-from vpnagent.drill.drain import LEASE
+from vpnagent.control.client import ask
+from vpnagent.daemon.daemon import Daemon
+from vpnagent.daemon.memory import Loaded, Standing
+from vpnagent.daemon.supervisor import Task
 from vpnagent.errors import ControlError
 from vpnagent.ipsec.sa import CharonState
+from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, SaStatus
+from vpnagent.policy.desired import group_ids, nexthop_ids
+from vpnagent.policy.selection import Verdict
 from vpnagent.probe.client import ProberClient
 from vpnagent.routing.objects import KernelObjects, KernelState
-from vpnagent.selection import Verdict
-from vpnagent.standing import Loaded, Standing
-from vpnagent.supervisor import Task
-from vpnagent.tunnels import ChildStatus, IkeStatus, SaStatus
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")
 

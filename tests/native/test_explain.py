@@ -14,10 +14,10 @@ from lab.namespace import Namespace, namespace
 from tests.config_examples import EXAMPLE_YAML, make_config
 from tests.listening import listening
 
-from vpnagent.knowledge import Knowledge
+from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.netlink.rtnetlink import PROTOCOL
 from vpnagent.routing.objects import GUARD_METRIC
-from vpnagent.status import status
+from vpnagent.status.document import status
 
 if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)

@@ -14,7 +14,7 @@ from lab.namespace import Namespace, namespace
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.witness.look import Eyes
-from vpnagent.witness.policy import deciding
+from vpnagent.witness.questions import deciding
 from vpnagent.witness.values import Answer, Facts, Question
 
 if os.geteuid() != 0:

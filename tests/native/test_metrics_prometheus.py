@@ -14,8 +14,8 @@ from tests.config_examples import make_config
 from tests.native.prometheus import running
 
 from vpnagent.config.values import MetricsAuth, MetricsTls
-from vpnagent.knowledge import Knowledge
-from vpnagent.metrics_endpoint import Endpoint
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.metrics.endpoint import Endpoint
 
 PASSWORD = "Hush-7f3a"
 

@@ -18,11 +18,11 @@ from tests.ipsec.negotiation_failures import TOLD
 from tests.native.charon_pair import Host, charon_pair, connection
 from tests.native.failing_negotiations import ALLOW_AGGRESSIVE, ends, scenarios
 
+from vpnagent.daemon.negotiations import GONE_WITHIN, Negotiations
 from vpnagent.ipsec.failure_reason import ABSENCES, Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
-from vpnagent.knowledge import CharonKnowledge
-from vpnagent.negotiations import GONE_WITHIN, Negotiations
-from vpnagent.tunnels import sa_status
+from vpnagent.knowledge.knowledge import CharonKnowledge
+from vpnagent.knowledge.tunnels import sa_status
 
 if os.geteuid() != 0:
     pytest.skip("real charons need root: ./dev test runs these", allow_module_level=True)

@@ -32,11 +32,11 @@ from tests.native.prober_process import (
 from tests.native.two_tunnels import SHARED, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause, PathChanged
 from vpnagent.probe.client import Supervised
 from vpnagent.probe.kernel import Members
 from vpnagent.probe.protocol import FailedOver
-from vpnagent.selection import PathState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")
 

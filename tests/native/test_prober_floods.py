@@ -34,13 +34,13 @@ from tests.native.prober_process import (
 from tests.native.two_tunnels import INSIDE, SOURCE, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import ProbeMethod
+from vpnagent.policy.selection import PathState
 from vpnagent.probe import packets
 from vpnagent.probe.actions import PathChanged
 from vpnagent.probe.inbox import Allowance, Inbox, attach
 from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.packets import MOST_RANGES, between
 from vpnagent.probe.shell import RENEWAL
-from vpnagent.selection import PathState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")
 

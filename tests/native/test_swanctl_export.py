@@ -18,18 +18,17 @@ from tests.ipsec.connections import make_esp, make_ike
 from tests.native.charon_pair import Host, charon_pair
 from vici.protocol import FiniteStream, Message, Packet
 
+from vpnagent.commands.export.swanctl import section_name, swanctl
 from vpnagent.config.values import (
     CertificateFiles,
     Config,
     TrafficSelectors,
     UdpEncapsulation,
 )
-from vpnagent.desired import ipsec_connections
-from vpnagent.export.swanctl import section_name, swanctl
 from vpnagent.ipsec import messages
-from vpnagent.ipsec.actions import LoadConnection
+from vpnagent.ipsec.actions import Connection, Credentials, LoadConnection
 from vpnagent.ipsec.charon import Charon
-from vpnagent.ipsec.connection import Connection, Credentials
+from vpnagent.policy.desired import ipsec_connections
 from vpnagent.secret import Secret
 
 if os.geteuid() != 0:

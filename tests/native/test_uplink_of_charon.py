@@ -12,9 +12,8 @@ from tests.ipsec.connections import make_connection
 from tests.native.charon_pair import Host
 from tests.native.two_providers import SECOND, World, listener, two_providers
 
-from vpnagent.ipsec.actions import LoadConnection, LoadSecret
+from vpnagent.ipsec.actions import Connection, LoadConnection, LoadSecret
 from vpnagent.ipsec.charon import Charon
-from vpnagent.ipsec.connection import Connection
 
 if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)

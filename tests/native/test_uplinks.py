@@ -10,8 +10,8 @@ import pytest
 from tests.config_examples import make_config
 from tests.native.two_providers import FIRST, PINNED, SECOND, World, compared, one_round, two_providers
 
-from vpnagent.desired import pins_of
-from vpnagent.planning import planned
+from vpnagent.daemon.planning import planned
+from vpnagent.policy.desired import pins_of
 from vpnagent.routing.actions import Add
 from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import KernelObjects, Peer

@@ -18,10 +18,10 @@ from tests.native.prober_process import (
 from tests.native.two_tunnels import SHARED, TwoTunnels, two_tunnels
 
 from vpnagent.config.values import OnPathDown
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import PathChanged
 from vpnagent.probe.intent import Configure
 from vpnagent.probe.protocol import FailedOver
-from vpnagent.selection import PathState
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces, raw sockets, nexthops")
 

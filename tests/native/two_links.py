@@ -9,8 +9,8 @@ from ipaddress import IPv4Interface, IPv4Network
 
 from lab.namespace import namespace
 
-from vpnagent.desired import SYSCTLS
 from vpnagent.errors import NetlinkError
+from vpnagent.policy.desired import SYSCTLS
 from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import (
     GROUP_IDS,

@@ -16,7 +16,7 @@ from lab.namespace import Namespace, namespace
 from tests.config_examples import make_config
 
 from vpnagent.config.values import Config
-from vpnagent.desired import desired, pins
+from vpnagent.policy.desired import desired, pins
 from vpnagent.routing.actions import Action
 from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import KernelObjects, KernelState

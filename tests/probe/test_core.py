@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.probe.simulation import BACKUP, GROUP, PRIMARY, SHARED, make_intent, next_trial
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe import actions
 from vpnagent.probe.core import Core
 from vpnagent.probe.detector import COVER, JITTER
 from vpnagent.probe.intent import ProbeTarget
 from vpnagent.probe.prober import SLACK
-from vpnagent.selection import PathState
 
 NOBODY = TunnelKey("nobody", "nothing")
 INTENT = make_intent()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.detector import (
     CAP,
@@ -19,7 +20,6 @@ from vpnagent.probe.detector import (
     Silence,
     StateChange,
 )
-from vpnagent.selection import PathState
 
 INTERVAL, MULTIPLIER, PATIENCE = 0.1, 3, 0.02
 DETECTION = INTERVAL * MULTIPLIER

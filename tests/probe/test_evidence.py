@@ -4,9 +4,9 @@ import pytest
 from tests.probe.simulation import ESP, World, longest_gap, make_intent
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe import actions
 from vpnagent.probe.evidence import SLOWEST, CounterReading, IkeDaemon, LimitStage, TargetLimit, TunnelTraffic
-from vpnagent.selection import PathState
 
 LIMITS = [5.0, 10.0, 15.0, 18.0]
 

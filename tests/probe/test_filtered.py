@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from tests.probe.simulation import ALL, BACKUP, ESP, PRIMARY, World, longest_gap, make_intent
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe import actions
-from vpnagent.selection import PathState
 
 BOTH = {PRIMARY, BACKUP}
 DETECTION = 0.3

@@ -16,9 +16,9 @@ from tests.probe.simulation import (
 )
 
 from vpnagent.config.values import Forwarding, TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe import actions
 from vpnagent.probe.intent import Intent
-from vpnagent.selection import PathState
 
 FAULTS = [ESP, ALL, frozenset({"esp-out"}), frozenset({"esp-in"}), frozenset({"ike-in"}), frozenset()]
 Happening = tuple[float, str, int, int]  # seconds before it, what, which tunnel, which variety

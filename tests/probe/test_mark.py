@@ -3,8 +3,8 @@
 import pytest
 from tests.probe.simulation import ESP, World, make_intent
 
+from vpnagent.policy.selection import PathState
 from vpnagent.probe import actions
-from vpnagent.selection import PathState
 
 
 def probes(world: World) -> list[actions.SendProbe]:

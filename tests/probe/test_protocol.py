@@ -12,6 +12,7 @@ from tests.native.prober_process import KEYS, configure, tunnel_intent
 
 from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
 from vpnagent.finding import Finding, Severity
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause, FirstReply, PathChanged, PathReport
 from vpnagent.probe.intent import (
     Configure,
@@ -44,7 +45,6 @@ from vpnagent.probe.protocol import (
     TunnelMeter,
     datagrams,
 )
-from vpnagent.selection import PathState
 
 PATH = PathReport(
     tunnel=KEYS[0],

@@ -24,11 +24,11 @@ from tests.probe.simulation import (
 )
 
 from vpnagent.config.values import Forwarding, OnPathDown, TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe import actions
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.intent import GroupIntent, Intent, ProbeTarget
 from vpnagent.probe.recovery import BRISK, TRIAL
-from vpnagent.selection import PathState
 
 DETECTION = 0.3
 TRIALS = 7

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from tests.probe.simulation import BACKUP, ESP, GROUP, PRIMARY, World, make_intent, next_trial
 
+from vpnagent.policy.selection import PathState, Verdict
 from vpnagent.probe.switchover import Groups
-from vpnagent.selection import PathState, Verdict
 
 
 def test_groups_begin_with_what_the_kernel_has_and_follow_the_verdicts() -> None:

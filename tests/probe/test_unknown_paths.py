@@ -3,8 +3,8 @@
 import pytest
 from tests.probe.simulation import ALL, BACKUP, ESP, PRIMARY, World, longest_gap, make_intent
 
+from vpnagent.policy.selection import PathState
 from vpnagent.probe import actions
-from vpnagent.selection import PathState
 
 DETECTION = 0.3
 

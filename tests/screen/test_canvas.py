@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.screen.canvas import ASCII, UNICODE, can_unicode, legible
+from vpnagent.commands.status.canvas import ASCII, UNICODE, can_unicode, legible
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.screen.grid import GAP, Column, Row, fitting, grid, total
-from vpnagent.screen.line import Span, line, plain, word
+from vpnagent.commands.status.canvas import Span, line, plain, word
+from vpnagent.commands.status.tables import GAP, Column, Row, fitting, grid, total
 
 COLUMNS = (Column("NAME"), Column("ROLE", 2), Column("RX", 1, right=True), Column("TX", 1, right=True))
 CELL = st.text("abc", max_size=12).map(Span)

@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 from tools.screens import NOW, document
 
-from vpnagent.screen.headline import facts, headline
-from vpnagent.screen.line import Tone, plain
-
-Json = dict[str, Any]
+from vpnagent.commands.status.canvas import Tone, plain
+from vpnagent.commands.status.overview import facts, headline
+from vpnagent.record import Json
 
 
 def with_tunnels(whole: str, **tunnel: Any) -> Json:

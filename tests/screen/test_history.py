@@ -1,14 +1,13 @@
 """What the viewer remembers, as a screenplay: statuses in, marks and changes out."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from tools.screens import document
 
-from vpnagent.screen.history import MARKS, History, Mark
-from vpnagent.screen.line import plain
+from vpnagent.commands.status.canvas import plain
+from vpnagent.commands.status.history import MARKS, History, Mark
+from vpnagent.record import Json
 
-Json = dict[str, Any]
 BEGIN = datetime(2026, 11, 23, 6, 32, tzinfo=UTC)
 
 

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.screen.line import NARROWEST, Span, Tone, line, paragraph, plain, word
-from vpnagent.tunnels import ChildStatus, IkeStatus, TunnelState
+from vpnagent.commands.status.canvas import NARROWEST, Span, Tone, line, paragraph, plain, word
+from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, TunnelState
 
 WORDS = st.lists(st.text("abc:,-", min_size=1, max_size=12), min_size=1, max_size=20)
 

@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tools.screens import NOW, document, watched
 
-from vpnagent.screen.canvas import UNICODE, Canvas
-from vpnagent.screen.history import History
-from vpnagent.screen.line import Tone, plain
-from vpnagent.screen.live import BESIDE, live
+from vpnagent.commands.status.canvas import UNICODE, Canvas, Tone, plain
+from vpnagent.commands.status.history import History
+from vpnagent.commands.status.live import BESIDE, live
 
 LATER = datetime(2026, 11, 23, 6, 32, 30, tzinfo=UTC)
 

@@ -6,11 +6,10 @@ import pytest
 from tests.config_examples import make_config
 from tools.screens import NOW, TEXTS, document, screen, texts
 
-from vpnagent.knowledge import Failover, Knowledge
-from vpnagent.screen.canvas import Canvas
-from vpnagent.screen.line import plain
-from vpnagent.screen.overview import overview
-from vpnagent.status import status
+from vpnagent.commands.status.canvas import Canvas, plain
+from vpnagent.commands.status.overview import overview
+from vpnagent.knowledge.knowledge import Failover, Knowledge
+from vpnagent.status.document import status
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in texts()))

@@ -1,12 +1,8 @@
-from typing import Any
-
 from tools.screens import NOW, document
 
-from vpnagent.screen.canvas import Canvas
-from vpnagent.screen.line import plain
-from vpnagent.screen.problems import ALIKE, told
-
-Json = dict[str, Any]
+from vpnagent.commands.status.canvas import Canvas, plain
+from vpnagent.commands.status.overview import ALIKE, told
+from vpnagent.record import Json
 
 
 def warning(code: str, subject: str, severity: str = "critical") -> Json:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.screen.canvas import ASCII, UNICODE, Glyphs
-from vpnagent.screen.sparkline import rtt_top, sparkline
+from vpnagent.commands.status.canvas import ASCII, UNICODE, Glyphs
+from vpnagent.commands.status.history import rtt_top, sparkline
 
 RATIO = st.floats(0.0, 1.0)
 

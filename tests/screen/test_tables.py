@@ -1,12 +1,8 @@
-from typing import Any
-
 from tools.screens import NOW, document
 
-from vpnagent.screen import tables
-from vpnagent.screen.canvas import Canvas
-from vpnagent.screen.line import plain
-
-Json = dict[str, Any]
+from vpnagent.commands.status import tables
+from vpnagent.commands.status.canvas import Canvas, plain
+from vpnagent.record import Json
 
 
 def route(number: int, state: str = "installed") -> Json:

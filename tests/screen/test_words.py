@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vpnagent.screen.words import age, clock, loss_of, milliseconds, percent, rate, signed, some
+from vpnagent.commands.status.canvas import age, clock, loss_of, milliseconds, percent, rate, signed, some
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

@@ -5,11 +5,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from vpnagent.commands.support_bundle.collect import Places, collect
+from vpnagent.commands.support_bundle.known_secrets import Secrets
+from vpnagent.commands.support_bundle.part import Part
 from vpnagent.config.schema import keys
 from vpnagent.record import replace
-from vpnagent.support.collect import Places, collect
-from vpnagent.support.known_secrets import Secrets
-from vpnagent.support.part import Part
 
 #: What is run besides, and ends at once.
 QUIET = dict.fromkeys(("ip", "nft", "journalctl", "systemctl", "dpkg-query", "vpnagent"), "exit 0")

@@ -7,9 +7,8 @@ import tarfile
 from tests.support.test_known import known
 from tests.support.unpacking import unpacked
 
-from vpnagent.support.archive import SUMMARY, Bundle, bundle, packed
-from vpnagent.support.known import Gathered
-from vpnagent.support.part import Part
+from vpnagent.commands.support_bundle.command import SUMMARY, Bundle, bundle, packed
+from vpnagent.commands.support_bundle.part import Gathered, Part
 
 AT = 1_795_000_000  # 2026-11-18
 PSK = "primary-Hush-7f3a"

@@ -12,12 +12,11 @@ from tests.events.test_command import event
 from tests.listening import listening
 from tests.support.machine import Machine
 
-from vpnagent.events.query import page, query_of
-from vpnagent.events.store import Store
-from vpnagent.knowledge import Knowledge
-from vpnagent.status import status
-from vpnagent.support.contents import ABOUT
-from vpnagent.support.part import MOST
+from vpnagent.commands.support_bundle.part import MOST
+from vpnagent.commands.support_bundle.summary import ABOUT
+from vpnagent.events.store import Store, page, query_of
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.status.document import status
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import EXAMPLE_YAML
 
+from vpnagent.commands.support_bundle.veil import named_secrets, shown
 from vpnagent.config.schema import keys
-from vpnagent.support.configuration import named_secrets, shown
 
 KEYS = keys()
 WORDS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=8, max_size=30)

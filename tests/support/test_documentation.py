@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-from vpnagent.support.contents import ABOUT
+from vpnagent.commands.support_bundle.summary import ABOUT
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/support.md"
 

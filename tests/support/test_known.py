@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnagent.commands.support_bundle.part import LEAST, Known, Named
 from vpnagent.secret import Secret
-from vpnagent.support.known import LEAST, Known, Named
 
 VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 LONG = st.text(VISIBLE, min_size=LEAST, max_size=100)

@@ -14,14 +14,14 @@ from tests.support.machine import Machine
 from tests.support.test_known import SPELLINGS, known
 from tests.support.test_veil import KEYS, XFRM_STATE
 
+from vpnagent.commands.support_bundle.command import SUMMARY, Bundle, bundle, packed
+from vpnagent.commands.support_bundle.part import LEFT_OUT
 from vpnagent.events.event import Happening, event_of
 from vpnagent.events.kinds import EventType
 from vpnagent.events.store import Store
 from vpnagent.finding import Severity
-from vpnagent.knowledge import Knowledge
-from vpnagent.status import status
-from vpnagent.support.archive import SUMMARY, Bundle, bundle, packed
-from vpnagent.support.part import LEFT_OUT
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.status.document import status
 
 #: By the file that holds it. All but the last are named by the configuration.
 FILES = {

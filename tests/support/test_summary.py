@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.support.part import Part
-from vpnagent.support.summary import missing, summary
+from vpnagent.commands.support_bundle.part import Part
+from vpnagent.commands.support_bundle.summary import missing, summary
 
 STATUS = pathlib.Path(__file__).parent.parent / "data/status"
 AT = 1_795_000_000

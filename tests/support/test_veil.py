@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.support.veil import is_telling, veiled, veiled_data
+from vpnagent.commands.support_bundle.veil import is_telling, veiled, veiled_data
 
 #: iproute2 6.1, `ip xfrm state`; keys made up.
 XFRM_STATE = """\

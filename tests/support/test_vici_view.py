@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from tests.certificates import expiring
 
-from vpnagent.support.vici_view import all_of, plain
+from vpnagent.commands.support_bundle.collect import all_of, plain
 
 
 def test_sections_lists_and_values_stay_what_they_are() -> None:

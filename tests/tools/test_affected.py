@@ -11,10 +11,10 @@ EVERY = {str(path) for path in Path("tests").rglob("*.py") if is_test(str(path))
 @pytest.mark.parametrize(
     ("changed", "test"),
     [
-        ("agent/vpnagent/selection.py", "tests/test_selection.py"),
-        ("agent/vpnagent/selection.py", "tests/test_desired.py"),  # by what it imports
-        ("agent/vpnagent/selection.py", "tests/lab/test_failover.py"),  # by the program that it starts
-        ("agent/vpnagent/selection.py", "tests/native/test_prober.py"),
+        ("agent/vpnagent/policy/selection.py", "tests/test_selection.py"),
+        ("agent/vpnagent/policy/selection.py", "tests/test_desired.py"),  # by what it imports
+        ("agent/vpnagent/policy/selection.py", "tests/lab/test_failover.py"),  # by the program that it starts
+        ("agent/vpnagent/policy/selection.py", "tests/native/test_prober.py"),
         ("tests/fake_kernel.py", "tests/native/test_kernel_differential.py"),
         ("tests/lab/conftest.py", "tests/lab/test_drift.py"),
         ("lab/run", "tests/lab/test_drift.py"),
@@ -37,4 +37,4 @@ def test_what_none_reads_touches_none() -> None:
 
 
 def test_a_module_of_one_subject_leaves_the_others_alone() -> None:
-    assert "tests/probe/test_core.py" not in touched(["agent/vpnagent/alerts/rules.py"])
+    assert "tests/probe/test_core.py" not in touched(["agent/vpnagent/commands/alerts/command.py"])

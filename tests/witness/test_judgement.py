@@ -22,7 +22,7 @@ from tests.witness.chains import (
     rule,
 )
 
-from vpnagent.checks.marking import Marking
+from vpnagent.checks.firewall import Marking
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Severity
 from vpnagent.netlink.rtnetlink import MAIN_TABLE

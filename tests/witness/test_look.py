@@ -10,17 +10,16 @@ import pytest
 from tests.config_examples import make_config
 from tests.witness.chains import Chain
 
-from vpnagent.checks.firewall import Action, Match, Rule, Ruleset
+from vpnagent.checks.firewall import Action, Marking, Match, Rule, Ruleset
 from vpnagent.checks.firewall import Chain as FilterChain
-from vpnagent.checks.marking import Marking
 from vpnagent.checks.observation import Address, Observation
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Severity
-from vpnagent.knowledge import Knowledge
-from vpnagent.metrics import samples
-from vpnagent.report import refresh
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.metrics.declared import samples
 from vpnagent.routing.objects import KernelObjects, KernelState
-from vpnagent.status import state_of, status
+from vpnagent.status.document import state_of, status
+from vpnagent.status.report import refresh
 from vpnagent.witness.machine import from_plain, machine_of, to_plain
 from vpnagent.witness.values import Facts, Filtering, Link, Pair, Statement, Verdict
 from vpnagent.witness.watch import Watch, newly_broken

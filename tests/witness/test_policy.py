@@ -8,7 +8,7 @@ from tests.witness.chains import PLAIN_RULES, rule
 
 from vpnagent.routing.fib import FIB_RULE_INVERT, FibRule
 from vpnagent.routing.ways import Flow
-from vpnagent.witness.policy import deciding, flows, matches, unasked
+from vpnagent.witness.questions import deciding, flows, matches, unasked
 from vpnagent.witness.values import Answer, Question
 
 HOST, OSS = IPv4Address("10.1.0.10"), IPv4Address("100.64.0.1")

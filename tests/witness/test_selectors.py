@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.witness.selectors import covers, range_of, text
+from vpnagent.witness.values import covers, range_of, text
 
 LOCAL, REMOTE = IPv4Network("10.1.0.0/16"), IPv4Network("172.16.0.0/16")
 LOCALS = ("10.1.0.0/16",)

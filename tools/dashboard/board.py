@@ -186,7 +186,9 @@ def substituted(text: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda found: values[found["braced"] or found["plain"]], text)
 
 
-COMMITTED: Final = Path(__file__).parents[2] / "agent" / "vpnagent" / "dashboard" / "dashboard.json"
+COMMITTED: Final = (
+    Path(__file__).parents[2] / "agent" / "vpnagent" / "commands" / "dashboard" / "dashboard.json"
+)
 
 if __name__ == "__main__":
     COMMITTED.write_text(text(), encoding="utf-8")

@@ -6,7 +6,7 @@ increase falls between two steps. What is rare is counted over an hour, or over 
 
 from typing import Final
 
-from vpnagent.metrics import METRICS
+from vpnagent.metrics.declared import METRICS
 
 RATE: Final = "$__rate_interval"
 RANGE: Final = "$__range"

@@ -40,7 +40,7 @@ from tools.dashboard.promql import (
     zeros,
 )
 
-from vpnagent.tunnels import TunnelState
+from vpnagent.knowledge.tunnels import TunnelState
 
 TILE: Final = (3, 4)
 

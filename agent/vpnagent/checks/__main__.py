@@ -10,13 +10,37 @@ import json
 import os
 import pickle
 import sys
+from collections.abc import Iterator
 
 from vpnagent.checks.certificates import expiries
 from vpnagent.checks.judge import judge
-from vpnagent.checks.next_start import next_start
 from vpnagent.checks.observe import observe
+from vpnagent.config.values import Config
+from vpnagent.daemon.memory import Standing
+from vpnagent.errors import ConfigError
+from vpnagent.finding import Finding, Severity
 from vpnagent.secret import close_memory
 from vpnagent.witness.machine import machine_of, to_plain
+
+# Whether the daemon could start again. A shell: opens the files that a start opens, as the service's
+# user.
+# A key that the service may no longer read, or whose file was emptied, changes nothing while the daemon
+# runs; at the next boot, perhaps months later, it leaves a router without tunnels.
+
+
+def next_start(config: Config, config_path: str) -> Iterator[Finding]:
+    """Yield why a start now could run neither the file nor the last good configuration."""
+    try:
+        Standing(config_path, config.agent.state_directory).start()
+    except ConfigError as error:
+        yield Finding(
+            code="StartRefused",
+            subject="",
+            severity=Severity.CRITICAL,
+            text=f"after a restart or a reboot the daemon would not run: {error.line}",
+            hint="mend it while all is well: sudo -u vpnagent vpnagent check says when it is",
+        )
+
 
 LEAST_URGENT = 19
 

@@ -8,8 +8,8 @@ from typing import Final
 from vpnagent.checks.observation import Listener, Observation
 from vpnagent.config.values import Config
 from vpnagent.config.wording import listed
-from vpnagent.desired import SYSCTLS
 from vpnagent.finding import Finding, Severity
+from vpnagent.policy.desired import SYSCTLS
 from vpnagent.routing.objects import Sysctl
 from vpnagent.routing.plan import RP_FILTER, STRICT
 

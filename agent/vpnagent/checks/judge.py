@@ -4,17 +4,15 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from vpnagent.checks.black_hole import black_hole
 from vpnagent.checks.certificates import certificates
-from vpnagent.checks.charon_traps import charon_traps
 from vpnagent.checks.filtering import filtering
 from vpnagent.checks.host import host
-from vpnagent.checks.kernel_traps import kernel_traps
 from vpnagent.checks.observation import Observation, Unseen
 from vpnagent.checks.occupancy import occupancy
-from vpnagent.checks.underlay import underlay
+from vpnagent.checks.traps import charon_traps, kernel_traps
+from vpnagent.checks.underlay import black_hole, underlay
+from vpnagent.config.files import Absence
 from vpnagent.config.load import Unseen as Secrets
-from vpnagent.config.secret_files import Absence
 from vpnagent.config.values import Config
 from vpnagent.config.wording import key_path
 from vpnagent.errors import ConfigError

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Final
 
-from vpnagent.checks.black_hole import MOST_TARGETS, SMALL, sizes, targets
 from vpnagent.checks.observation import LargePackets
-from vpnagent.checks.path_mtu import forbid_fragments, known_mtu
+from vpnagent.checks.underlay import MOST_TARGETS, SMALL, sizes, targets
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.probe.packets import Echo
 from vpnagent.probe.sockets import raw_socket
@@ -134,3 +133,19 @@ async def _ask(ways: list[_Way], echo: Echo, inbox: socket.socket, seconds: floa
                 slot, size = echo.reply(packet) or (-1, 0)
                 if slot in slots and len(packet) == size:
                     slots[slot].answered.add(size)
+
+
+# What the kernel knows of the MTU on the way to where a socket is connected, ip(7). A shell.
+
+IP_MTU: Final = 14
+IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
+
+
+def forbid_fragments(sock: socket.socket) -> None:
+    """Have a socket send with DF, and refuse with EMSGSIZE what is known not to fit."""
+    sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+
+
+def known_mtu(sock: socket.socket) -> int:
+    """Return the bytes of IP packet that fit, as far as the kernel knows."""
+    return sock.getsockopt(socket.IPPROTO_IP, IP_MTU)

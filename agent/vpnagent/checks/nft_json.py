@@ -7,11 +7,11 @@ wrong. Only chains that IPv4 packets pass count: families ip and inet.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Final
+from typing import Final
 
 from vpnagent.checks.firewall import UNKNOWN, Action, Chain, Match, Rule, Ruleset, Value
+from vpnagent.record import Json
 
-Json = dict[str, Any]
 Sets = Mapping[tuple[str, str], tuple[Value, ...]]  #: by table and name
 
 PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "esp": 50, "ah": 51}

@@ -1,26 +1,27 @@
 """Look at the whole machine: every reading by itself, with a deadline, and none that spoils the others."""
 
 import asyncio
+import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, Final
 
-from vpnagent.checks import fib_messages, readings
-from vpnagent.checks.ike_version import has_ikev1
-from vpnagent.checks.large_packets import BRIEF, PATIENT, large_packets
+from vpnagent import program
+from vpnagent.checks import fib_messages, iptables_text, nft_json, readings
+from vpnagent.checks.firewall import Chain, Ruleset
+from vpnagent.checks.large_packets import BRIEF, PATIENT, forbid_fragments, known_mtu, large_packets
 from vpnagent.checks.observation import Address, Charon, Interface, Observation, Underlay, Unseen
-from vpnagent.checks.packet_filter import firewall
-from vpnagent.checks.path_mtu import forbid_fragments, known_mtu
-from vpnagent.checks.readings import UnreadableError
+from vpnagent.checks.readings import NET, UnreadableError
 from vpnagent.config.rules import IKEV1
 from vpnagent.config.values import Config, Tunnel
-from vpnagent.desired import pins
 from vpnagent.errors import AgentError, NetlinkError
 from vpnagent.ipsec import messages, vici
-from vpnagent.ipsec.section import texts
+from vpnagent.ipsec.messages import texts
 from vpnagent.netlink.rtnetlink import (
     ADDRESSES,
     ALL_ROUTES,
@@ -32,6 +33,7 @@ from vpnagent.netlink.rtnetlink import (
     nexthop_row,
 )
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
+from vpnagent.policy.desired import pins
 from vpnagent.routing.fib import fib_rule
 from vpnagent.routing.uplinks import Pin, Steering, steering
 from vpnagent.routing.ways import local_ways
@@ -228,3 +230,111 @@ def _underlay(tunnel: Tunnel, way: socket.socket | OSError) -> Underlay:
     source = IPv4Address(way.getsockname()[0])
     mtu = known_mtu(way)
     return Underlay(tunnel=tunnel.key, source=source, mtu=mtu, error="")
+
+
+# Have nft and iptables-save tell their rules. A shell: runs programs that only read.
+
+MAX_BYTES: Final = 32 << 20  #: of output: some 100,000 rules
+PROGRAM_DEADLINE: Final = 8.0  #: seconds for one program
+#: Reading the legacy tables would load their modules, so only those are read that are there already.
+LEGACY_TABLES: Final = NET / "ip_tables_names"
+#: What reading the output of another version, in another shape, raises.
+UNREADABLE: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"  #: a plain user's own path lacks sbin
+
+
+async def firewall() -> Ruleset:
+    """Return all rules for IPv4. Raises UnreadableError, or PermissionError without CAP_NET_ADMIN."""
+    by_nft = await _output("nft", "-j", "list", "ruleset")
+    try:
+        return await _ruleset(by_nft)
+    except UNREADABLE as error:
+        raise UnreadableError(f"what nft or iptables-save print is not understood: {error!r}") from error
+
+
+async def _ruleset(by_nft: str | None) -> Ruleset:
+    document = json.loads(by_nft) if by_nft else {}
+    unreadable = nft_json.tables_of_iptables(document)
+    chains: dict[str, Chain] = {}
+    if by_nft is None or unreadable:
+        text = await _output("iptables-nft-save") or await _output("iptables-save") or ""
+        if by_nft is None and not text:
+            raise UnreadableError("neither nft nor iptables-save is installed")
+        chains |= iptables_text.chains(text)
+        unreadable = iptables_text.tables(text)
+    if _has_legacy_tables():
+        chains |= iptables_text.chains(await _output("iptables-legacy-save") or "", "ip legacy")
+    return Ruleset({**nft_json.ruleset(document, without=unreadable).chains, **chains})
+
+
+def _has_legacy_tables() -> bool:
+    try:
+        return bool(LEGACY_TABLES.read_text().strip())
+    except OSError:
+        return False
+
+
+async def _output(name: str, *arguments: str) -> str | None:
+    """Return what a program prints; None if it is not installed."""
+    path = shutil.which(name, path=PATH)
+    if path is None:
+        return None
+    try:
+        ended = await program.run((path, *arguments), seconds=PROGRAM_DEADLINE)
+    except TimeoutError:
+        raise UnreadableError(f"{name} took longer than {PROGRAM_DEADLINE:g} s") from None
+    if ended.status:
+        reason = ended.complaint.decode(errors="replace").strip().partition("\n")[0]
+        if "not permitted" in reason or "Permission denied" in reason:
+            raise PermissionError(1, "Operation not permitted")
+        raise UnreadableError(f"{Path(path).name}: {reason}")
+    if len(ended.output) > MAX_BYTES:
+        raise UnreadableError(f"{name} prints more than {MAX_BYTES >> 20} MiB of rules")
+    return ended.output.decode(errors="replace")
+
+
+# Ask the charon of this machine whether it has IKE version 1. A shell: one UDP packet to 127.0.0.1.
+# No message of VICI tells: a charon that was built without it takes ``version = 1`` in load-conn,
+# registers the same algorithms, and fails when it is to initiate (strongSwan 6.0.6,
+# src/libcharon/sa/task_manager.c). But it answers a main mode of IKE version 1 with
+# INVALID_MAJOR_VERSION, in IKE version 2 (network/receiver.c). One that has it looks for the IKE_SA of
+# the message's two SPIs, finds none, and says nothing: no state is made.
+
+IKE_PORT: Final = 500
+ANSWER_PATIENCE: Final = 0.3  #: seconds for an answer on the loopback interface
+
+_SPIS: Final = 16  #: octets of both
+_HEADER: Final = 28  #: octets, RFC 2408 §3.1 and RFC 7296 §3.1
+_VERSION: Final = 17  #: offset
+_IDENTITY_PROTECTION: Final = 2  #: the exchange type of main mode
+
+
+async def has_ikev1(address: tuple[str, int] = ("127.0.0.1", IKE_PORT)) -> bool | None:
+    """Return whether charon speaks IKE version 1; None where nobody listens. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    request = _main_mode(os.urandom(_SPIS))
+    with socket.socket(
+        socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    ) as sock:
+        sock.connect(address)
+        try:
+            async with asyncio.timeout(ANSWER_PATIENCE):
+                await loop.sock_sendall(sock, request)
+                while not _refuses(await loop.sock_recv(sock, 512), request):
+                    pass
+        except ConnectionRefusedError:
+            return None
+        except TimeoutError:
+            return True
+    return False
+
+
+def _main_mode(spis: bytes) -> bytes:
+    """Return a message of IKE version 1 that has a header and nothing else."""
+    octets = (0, 0x10, _IDENTITY_PROTECTION, 0, *bytes(4))  # no payload, version 1.0, …, message id 0
+    return spis + bytes(octets) + _HEADER.to_bytes(4, "big")
+
+
+def _refuses(answer: bytes, request: bytes) -> bool:
+    """Whether this is an answer to our message, in the other version."""
+    return len(answer) >= _HEADER and answer[:8] == request[:8] and answer[_VERSION] >> 4 == 2  # noqa: PLR2004

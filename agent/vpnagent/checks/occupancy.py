@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from vpnagent import lines
 from vpnagent.checks.observation import Address, Interface, Observation, Route
 from vpnagent.config.values import Config
-from vpnagent.desired import route_metrics
 from vpnagent.finding import Finding, Severity
 from vpnagent.netlink.rtnetlink import MAIN_TABLE, PROTOCOL
+from vpnagent.policy import lines
+from vpnagent.policy.desired import route_metrics
 from vpnagent.routing.fib import FR_ACT_TO_TBL, FibRule
 from vpnagent.routing.objects import Diversion
 

@@ -19,13 +19,12 @@ from typing import Any, Final
 import yaml
 
 from vpnagent import own_files
-from vpnagent.checks.certificates import LISTENER
+from vpnagent.checks.certificates import LISTENER, expiry
 from vpnagent.checks.host import DISABLE_POLICY, DISABLE_XFRM, ECHO_IGNORED, MODULES
 from vpnagent.checks.observation import Certificate, Listener, Modules, OpenFile, Pool
-from vpnagent.checks.x509_expiry import expiry
-from vpnagent.config.secret_files import SecretFileError, revision
+from vpnagent.config.files import SecretFileError, revision
 from vpnagent.config.values import CertificateFiles, Config
-from vpnagent.desired import SYSCTLS
+from vpnagent.policy.desired import SYSCTLS
 from vpnagent.record import replace
 from vpnagent.routing.observe import read_sysctls
 

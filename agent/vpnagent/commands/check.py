@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from vpnagent.commands.options import config_option, fail_on_option, json_option
-from vpnagent.control import NOT_FINE
+from vpnagent.control.protocol import NOT_FINE
 from vpnagent.errors import ConfigError
 from vpnagent.finding import Finding, Severity
 
 if TYPE_CHECKING:
-    from vpnagent.config.secret_files import Absence
+    from vpnagent.config.files import Absence
     from vpnagent.config.values import Config
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Final
+
+from vpnagent.checks.occupancy import CLOUD_RESOLVERS, NARROW_RANGES
+from vpnagent.commands.explain.catalogue import Catalogue
+from vpnagent.config.values import Config
+from vpnagent.record import replace
 
 COLOURS = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
 
@@ -57,7 +65,8 @@ def check(config_path: str, as_json: bool, file_only: bool, region: str | None, 
 def _file(config_path: str, *, as_json: bool, file_only: bool) -> "tuple[Config, list[Finding]]":
     """Return the configuration, and what there is to say of the file alone. Raises ConfigError."""
     from vpnagent.checks.judge import refused, secrets_not_looked_at
-    from vpnagent.checks.probe_rate import probe_rate
+
+    pass
     from vpnagent.config.load import Unseen, load
     from vpnagent.config.weaknesses import weaknesses
 
@@ -77,7 +86,7 @@ def _tolerated(*, file_only: bool) -> "set[Absence]":
     On the gateway a key that is not there is a fault, and one that is closed to the service is; elsewhere,
     and for other users, neither tells anything about the gateway.
     """
-    from vpnagent.config.secret_files import Absence, is_service
+    from vpnagent.config.files import Absence, is_service
 
     return (
         {Absence.OUTSIDE}
@@ -101,15 +110,15 @@ async def _machine(config: "Config", config_path: str) -> list[Finding]:
     """Return what is wrong with this machine, and with the way of its hosts' packets."""
     from vpnagent.checks.judge import judge
     from vpnagent.checks.observe import observe
-    from vpnagent.witness.once import look_once
+    from vpnagent.witness.watch import look_once
 
     seen = await observe(config, config_path, thorough=True)
     return [*judge(config, seen), *await look_once(config, seen)]
 
 
 def _with_ranges(found: list[Finding], region: str) -> list[Finding]:
-    from vpnagent.checks.narrow import region_unknown, regions, with_ranges
-    from vpnagent.explain.observe import catalogue
+    pass
+    from vpnagent.commands.explain.observe import catalogue
 
     services = catalogue()
     if region not in regions(services):
@@ -126,3 +135,61 @@ def _lines(finding: Finding) -> str:
     severity = click.style(finding.severity.value, fg=COLOURS[finding.severity])
     subject = f" {finding.subject}:" if "[" in finding.subject else ""  # a key of the file
     return f"{severity}: {finding.code}:{subject} {finding.text}\n    -> {finding.hint}\n"
+
+
+# Name the narrow ranges of a region in the hints that offer them. Pure.
+
+
+def with_ranges(finding: Finding, catalogue: Catalogue, region: str) -> Finding:
+    """Return a finding whose hint says which networks to write instead of 100.64.0.0/10."""
+    services = [service for service in catalogue.region(region) if not service.instances_only]
+    networks = [str(network) for service in services for network in service.networks]
+    networks += [f"{address}/32" for address in CLOUD_RESOLVERS]
+    names = ", ".join(service.name for service in services)
+    ranges = f"{region}'s narrow ranges ({names}, DNS; as of {catalogue.read}): [{', '.join(networks)}]"
+    if lacking := catalogue.services_without(region):
+        ranges += f"; of {' and '.join(lacking)} the table has none there: see the service's page"
+    return replace(finding, hint=finding.hint.replace(NARROW_RANGES, ranges))
+
+
+def region_unknown(catalogue: Catalogue, region: str) -> Finding:
+    """Return that the table has nothing of a region, which may exist all the same."""
+    return Finding(
+        code="RegionUnknown",
+        subject=region,
+        severity=Severity.WARNING,
+        text=f"the table of narrow ranges (as of {catalogue.read}) does not have {region}: "
+        "no hint names its ranges",
+        hint=f"it has {', '.join(regions(catalogue))}; of others see the cloud's page Regions and endpoints",
+    )
+
+
+def regions(catalogue: Catalogue) -> list[str]:
+    """Return the regions that are known."""
+    return sorted({service.region for service in catalogue.services if service.region})
+
+
+# How many probes a second each target gets from this gateway: tunnels probe by themselves. Pure.
+
+MODEST: Final = 50.0  #: probes per second that any host or resolver answers beside its work
+
+
+def probe_rate(config: Config) -> Iterator[Finding]:
+    """Yield the rate of each target: every tunnel asks its first one, and the next when that is silent."""
+    rates: dict[IPv4Address, list[float]] = {}
+    for tunnel in config.tunnels():
+        for target in tunnel.probe.targets:
+            rates.setdefault(target, []).append(1 / tunnel.probe.interval)
+    for target, of_each in rates.items():
+        rate = sum(of_each)
+        high = rate > MODEST
+        many = f"from {len(of_each)} tunnels" if len(of_each) > 1 else "from one tunnel"
+        yield Finding(
+            code="ProbeRate",
+            subject=str(target),
+            severity=Severity.WARNING if high else Severity.INFO,
+            text=f"{target} gets up to {rate:g} probes a second {many} of this gateway"
+            + (": a host may answer fewer, and what it leaves out looks like loss" if high else ""),
+            hint=("a longer probe.interval, or targets of each tunnel's own; " if high else "")
+            + "other gateways that probe it come on top",
+        )

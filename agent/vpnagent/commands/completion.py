@@ -2,7 +2,7 @@
 
 import click
 
-from vpnagent.control import USAGE
+from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
 
 

@@ -20,13 +20,13 @@ from vpnagent.commands.options import (
     socket_for,
     socket_option,
 )
-from vpnagent.control import NOT_FINE, NOT_PERMITTED, UNREACHABLE
-from vpnagent.control_client import ask
+from vpnagent.control.client import ask
+from vpnagent.control.protocol import NOT_FINE, NOT_PERMITTED, UNREACHABLE
 from vpnagent.errors import ConfigError, ControlError
 
 if TYPE_CHECKING:
     from vpnagent.config.values import Config
-    from vpnagent.standing import Loaded, Standing
+    from vpnagent.daemon.memory import Loaded, Standing
 
 
 @click.command()
@@ -46,14 +46,14 @@ def run(config_path: str, no_prober: bool, debug: bool) -> None:
 
     if not has_net_admin():
         raise ControlError("run needs root or the capability CAP_NET_ADMIN", NOT_PERMITTED)
+    from vpnagent.daemon.memory import Standing
     from vpnagent.secret import close_memory
-    from vpnagent.standing import Standing
 
     close_memory()
     standing = Standing(config_path, agent_key(config_path, "state_directory", DEFAULT_STATE))
     loaded = _started(standing)
     log.configure(debug=debug)
-    from vpnagent.daemon import Daemon
+    from vpnagent.daemon.daemon import Daemon
 
     gc.freeze()
     gc.enable()
@@ -73,7 +73,7 @@ def _started(standing: "Standing") -> "Loaded":
 
 
 def _log_parameters(config_path: str, config: "Config") -> None:
-    from vpnagent.config.effective import effective
+    from vpnagent.config.schema import effective
 
     logging.getLogger("vpnagent").info(
         "starting version=%s config=%s %s", __version__, config_path, effective(config)
@@ -153,9 +153,9 @@ def down(config_path: str, socket_path: str | None) -> None:
 
 
 def _down_without_daemon(config_path: str) -> None:
-    from vpnagent import namespace_lock
-    from vpnagent.planning import remove_everything
-    from vpnagent.prober_link import socket_beside
+    from vpnagent.daemon.planning import remove_everything
+    from vpnagent.daemon.prober import socket_beside
+    from vpnagent.probe import namespace_lock
 
     if not has_net_admin():
         raise ControlError("down without the daemon needs root or CAP_NET_ADMIN", NOT_PERMITTED)
@@ -186,8 +186,8 @@ def guard(config_path: str) -> None:
     tunnels' routes, no packet for the cloud leaves in clear. Where the configuration cannot be used, the last
     good one is. Needs no key and no daemon.
     """
-    from vpnagent.planning import put_guards
-    from vpnagent.standing import Standing
+    from vpnagent.daemon.memory import Standing
+    from vpnagent.daemon.planning import put_guards
 
     if not has_net_admin():
         raise ControlError("guard needs root or the capability CAP_NET_ADMIN", NOT_PERMITTED)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from vpnagent.commands.options import config_option, json_option, socket_for, socket_option
-from vpnagent.control_client import ask
+from vpnagent.control.client import ask
 
 COLOURS: Final = {"info": "cyan", "warning": "yellow", "critical": "red"}
 PERIOD: Final = 0.5  #: seconds between questions of --follow

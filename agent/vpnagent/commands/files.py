@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from vpnagent import own_files
-from vpnagent.config.secret_files import service_group
+from vpnagent.config.files import service_group
 from vpnagent.errors import ConfigError, Problem
 
 MOST: Final = 16 << 20  #: bytes of what is compared

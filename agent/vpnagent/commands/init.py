@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,11 +12,65 @@ import click
 from vpnagent import own_files
 from vpnagent.commands.files import READABLE, File, key_file, problem, say
 from vpnagent.commands.options import DEFAULT_CONFIG, Address, Network
-from vpnagent.control import USAGE
+from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
 
 if TYPE_CHECKING:
-    from vpnagent.config.first import Answers
+    pass
+
+
+# The text of a first configuration, from the few answers that only the operator has. Pure.
+
+TUNNELS = ("primary", "backup")  #: names, in the order of preference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the operator knows."""
+
+    connection: str
+    attachment: str
+    local_networks: tuple[IPv4Network, ...]
+    remote_networks: tuple[IPv4Network, ...]
+    source_address: IPv4Address
+    local_id: IPv4Address  #: this gateway's public address, as the cloud's customer gateway has it
+    remote_addresses: tuple[IPv4Address, ...]  #: of one tunnel, or of the active one and the standby
+    probe_targets: tuple[IPv4Address, ...]
+
+    def tunnels(self) -> Iterator[tuple[str, IPv4Address]]:
+        """Yield the name and the cloud's address of each tunnel."""
+        return zip(TUNNELS, self.remote_addresses, strict=False)
+
+
+def first_configuration(answers: Answers, psk_directory: str) -> str:
+    """Return the YAML; the key of each tunnel is a file of its name in ``psk_directory``."""
+    tunnels = "\n".join(
+        f"      - {{name: {name}, remote_address: {address}, local_id: {answers.local_id},"
+        f" psk_file: {psk_directory}/{name}}}"
+        for name, address in answers.tunnels()
+    )
+    return f"""\
+# Made by vpnagent init. All keys: vpnagent.yaml(5). Then: vpnagent check; systemctl enable --now vpnagent
+version: 1
+gateway:
+  local_networks: {_list(answers.local_networks)}
+  source_address: {answers.source_address}
+connections:
+  - name: {answers.connection}
+    attachment: {answers.attachment}
+    remote_networks: {_list(answers.remote_networks)}
+    # As in the cloud, exactly. These are its defaults; aes256, sha256 and 14 on both ends are better.
+    ike: {{version: 2, encryption: aes128, integrity: sha1, dh_group: 2}}
+    esp: {{encryption: aes128, integrity: sha1, pfs_group: 2}}
+    probe: {{targets: {_list(answers.probe_targets)}}}
+    tunnels:
+{tunnels}
+"""
+
+
+def _list(items: tuple[IPv4Network, ...] | tuple[IPv4Address, ...]) -> str:
+    return f"[{', '.join(map(str, items))}]"
+
 
 Ask = Callable[[], Any]
 CLOUD_SERVICES = IPv4Network("100.64.0.0/10")
@@ -97,7 +152,7 @@ def init(documents: tuple[str, ...], output: str, psk_stdin: bool, **given: Any)
 
 def _import(documents: Sequence[str], output: str, given: dict[str, Any]) -> None:
     """Have ``import`` do it."""
-    from vpnagent.commands.import_ import import_
+    from vpnagent.commands.import_.command import import_
 
     if any(given[key] for key in TOLD_BY_DOCUMENTS):
         raise ControlError("with a DOCUMENT only --output, --attachment and networks are of use", USAGE)
@@ -118,7 +173,7 @@ def _import(documents: Sequence[str], output: str, given: dict[str, Any]) -> Non
 
 def _answers(given: dict[str, Any], *, asks: bool) -> "Answers":
     """Return what was given, and what is asked for where there is somebody to ask. Raises ControlError."""
-    from vpnagent.config.first import TUNNELS, Answers
+    pass
 
     missing = [option for option, (key, _) in QUESTIONS.items() if not given[key]]
     if missing and not asks:
@@ -187,10 +242,11 @@ def _keys_asked(answers: "Answers") -> list[str]:
 
 def _write(answers: "Answers", keys: Sequence[str], output: str) -> None:
     """Check everything, then write everything. Raises ConfigError."""
-    from vpnagent.config.first import first_configuration
+    from vpnagent.config.files import SecretFileError, secret_of
+
+    pass
     from vpnagent.config.load import load
     from vpnagent.config.notation import key_notation
-    from vpnagent.config.secret_files import SecretFileError, secret_of
 
     directory = _psk_directory(output)
     files, notes = [], []

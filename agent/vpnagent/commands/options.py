@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vpnagent.control import USAGE
+from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
 from vpnagent.finding import Severity
 from vpnagent.own_files import MOST, of_operator, write_as_asked

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpnagent.commands.options import config_option, fail_on_option, json_option, socket_for, socket_option
-from vpnagent.control import NOT_FINE
-from vpnagent.control_client import ask
+from vpnagent.control.client import ask
+from vpnagent.control.protocol import NOT_FINE
 from vpnagent.errors import ConfigError, ControlError, NetlinkError
 from vpnagent.finding import Severity
 
@@ -84,8 +84,8 @@ def _on_this_machine(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return which tunnels carry, and what would change here, for JSON and for people."""
     from vpnagent.checks.judge import kernel_not_looked_at
-    from vpnagent.choice import choices
-    from vpnagent.planning import assumed, planned
+    from vpnagent.daemon.planning import assumed, planned
+    from vpnagent.policy.choice import choices
 
     verdicts, carrying = assumed(config, seen, verdict_words)
     selection = choices(config, verdicts, carrying)
@@ -106,8 +106,8 @@ def _on_this_machine(
 
 def _compared(old: "Config", new: "Config") -> tuple[dict[str, Any], list[str]]:
     """Return what differs between two files, and what a reload from one to the other would do."""
-    from vpnagent.config.effective import differences
-    from vpnagent.live_change import kernel_changes, preview
+    from vpnagent.config.schema import differences
+    from vpnagent.policy.live_change import kernel_changes, preview
 
     found = differences(old, new)
     told = {

@@ -12,8 +12,6 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import TypeVar
 
 from vpnagent.config import hooks, values
-from vpnagent.config.address_kinds import PRIVATE
-from vpnagent.config.field_types import INTERFACE_LENGTH
 from vpnagent.config.file_models import (
     AgentSection,
     CertificateSection,
@@ -26,6 +24,7 @@ from vpnagent.config.file_models import (
     ProbeSection,
     TunnelSection,
 )
+from vpnagent.config.kinds import INTERFACE_LENGTH, PRIVATE
 from vpnagent.config.values import Attachment, Config, Forwarding, NetworkType, ProbeMethod, Role, TunnelKey
 from vpnagent.config.wording import Violation, listed, said
 from vpnagent.secret import Secret

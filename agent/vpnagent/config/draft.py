@@ -5,10 +5,11 @@ rules between values, so that one reading of the errors mends a file, and none o
 """
 
 from dataclasses import dataclass
+from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from vpnagent.config.file_errors import file_violations
 from vpnagent.config.file_models import (
     AgentSection,
     ConfigFile,
@@ -16,8 +17,93 @@ from vpnagent.config.file_models import (
     GatewaySection,
     HookSection,
 )
-from vpnagent.config.wording import Path, Violation
+from vpnagent.config.wording import Path, Violation, Wording, closest, listed, said, shown, wording_of
 from vpnagent.config.yaml_positions import Document
+from vpnagent.errors import MOST_TOLD
+
+# pydantic's findings -> violations in our own words. Pure.
+# The texts of our kinds are passed on; the few findings that are pydantic's own (required, unknown, wrong
+# shape) are worded here, so that neither its jargon nor its URLs show. Values under unknown keys never
+# show.
+
+UNKNOWN: Final = "unknown key"
+
+
+def file_violations(error: ValidationError) -> list[Violation]:
+    """Return what is wrong with the keys and values of a file, each by itself."""
+    found = [item for item in error.errors(include_url=False) if not _is_consequence(item)]
+    return [
+        Violation(item["loc"], said(UNKNOWN))
+        if index >= MOST_TOLD and item["type"] == "extra_forbidden"  # looking for what is meant takes time
+        else Violation(item["loc"], _text(item["type"], item["loc"], item["input"], item.get("ctx", {})))
+        for index, item in enumerate(found)
+    ]
+
+
+def _is_consequence(item: ErrorDetails) -> bool:
+    """Whether a list is too short only because pydantic does not count entries that are wrong."""
+    return item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]
+
+
+def _text(kind: str, path: Path, value: object, context: dict[str, Any]) -> Wording:
+    match kind:
+        case "missing":
+            return said("is required")
+        case "extra_forbidden":
+            return said(_unknown(path))
+        case "model_type":
+            return said("must be a mapping, not {}", shown(value))
+        case "tuple_type":
+            return said("must be a list, not {}", shown(value))
+        case "too_short":
+            return said("must not be an empty list")
+        case "too_long":
+            most = context["max_length"]
+            return said(f"must have at most {most} entries, not {{}}", context["actual_length"])
+        case _:
+            return wording_of(context.get("error", ValueError("is not of the required kind")))
+
+
+def _unknown(path: Path) -> str:
+    known = [*_section_type(path[:-1]).model_fields]
+    meant = closest(str(path[-1]), known)
+    hint = f"did you mean {meant}?" if meant else f"known here are {listed(known, 'and')}"
+    return f"{UNKNOWN}: {hint}"
+
+
+def known_part(path: Path) -> Path:
+    """Return the beginning of a path that consists of known keys: an unknown one may be anything."""
+    section: type[BaseModel] | None = ConfigFile
+    for index, part in enumerate(path):
+        if not isinstance(part, str):
+            continue
+        if section is None or part not in section.model_fields:
+            return path[:index]
+        section = _model_or_none(section.model_fields[part].annotation)
+    return path
+
+
+def _model_or_none(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field holds, if it holds any."""
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next(filter(None, map(_model_or_none, getattr(annotation, "__args__", ()))), None)
+
+
+def _section_type(path: Path) -> type[BaseModel]:
+    """Return the model of the mapping at a path."""
+    section: type[BaseModel] = ConfigFile
+    for part in path:
+        if isinstance(part, str):
+            section = _model_in(section.model_fields[part].annotation)
+    return section
+
+
+def _model_in(annotation: Any) -> type[BaseModel]:
+    """Return the model that a list or an optional field holds."""
+    while not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        annotation = annotation.__args__[0]
+    return annotation
 
 
 @dataclass(frozen=True, slots=True)

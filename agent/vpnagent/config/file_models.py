@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vpnagent.config import address_kinds, field_types
-from vpnagent.config.field_types import choice, duration, integer, member, rate
+from vpnagent.config import kinds
+from vpnagent.config.kinds import choice, duration, integer, member, rate
 from vpnagent.config.values import (
     Attachment,
     Forwarding,
@@ -38,13 +38,13 @@ _INTEGRITY: Final = choice(*INTEGRITY)
 # Why not 0, which the cloud allows: nowhere is it said what it means. Below 300 s a rekey would never rest.
 _LIFETIME: Final = duration("300s", "24h")
 
-Addresses = tuple[Annotated[IPv4Address, address_kinds.ADDRESS], ...]
+Addresses = tuple[Annotated[IPv4Address, kinds.ADDRESS], ...]
 Networks = Annotated[
-    tuple[Annotated[IPv4Network, address_kinds.NETWORK], ...],
+    tuple[Annotated[IPv4Network, kinds.NETWORK], ...],
     Field(min_length=1, title="list of IPv4 networks"),
 ]
 
-Interfaces = tuple[Annotated[str, field_types.INTERFACE], ...]
+Interfaces = tuple[Annotated[str, kinds.INTERFACE], ...]
 
 
 class Section(BaseModel):
@@ -66,11 +66,11 @@ def required(description: str) -> Any:
 class GatewaySection(Section):
     """The machine that the agent runs on."""
 
-    name: Annotated[str | None, field_types.NAME] = key(
+    name: Annotated[str | None, kinds.NAME] = key(
         "Name of this gateway in status, logs and metrics. Default: the host name."
     )
     local_networks: Networks = required("Prefixes of the data centre behind this gateway.")
-    source_address: Annotated[IPv4Address | None, address_kinds.ADDRESS] = key(
+    source_address: Annotated[IPv4Address | None, kinds.ADDRESS] = key(
         "Source of the gateway's own packets into the tunnels, probes of shared targets among them: a LAN "
         "address of its own, so that the cloud routes the answers back. Default: the kernel picks."
     )
@@ -86,13 +86,13 @@ class GatewaySection(Section):
 class MetricsTlsSection(Section):
     """TLS of the metrics' listener: PEM files, named relative to the folder of the YAML."""
 
-    certificate: Annotated[str, field_types.FILE] = required(
+    certificate: Annotated[str, kinds.FILE] = required(
         "The listener's certificate, with the chain up to the CA that clients know."
     )
-    private_key: Annotated[str, field_types.FILE] = required(
+    private_key: Annotated[str, kinds.FILE] = required(
         "Its private key, not encrypted; owner and mode as for `psk_file`."
     )
-    client_ca: Annotated[str | None, field_types.FILE] = key(
+    client_ca: Annotated[str | None, kinds.FILE] = key(
         "The CA of which every client must show a certificate. Default: clients need none."
     )
 
@@ -100,8 +100,8 @@ class MetricsTlsSection(Section):
 class MetricsAuthSection(Section):
     """Basic authentication at the metrics' listener."""
 
-    username: Annotated[str, field_types.USERNAME] = required("The name that clients give.")
-    password_file: Annotated[str, field_types.FILE] = required(
+    username: Annotated[str, kinds.USERNAME] = required("The name that clients give.")
+    password_file: Annotated[str, kinds.FILE] = required(
         "File of the password, named relative to the folder of the YAML; owner, mode and content as for "
         "`psk_file`."
     )
@@ -110,17 +110,15 @@ class MetricsAuthSection(Section):
 class AgentSection(Section):
     """The daemon itself: paths, so that several can run side by side in network namespaces."""
 
-    vici_socket: Annotated[str, field_types.SOCKET_PATH] = key(
-        "charon's VICI socket.", "/var/run/charon.vici"
-    )
-    control_socket: Annotated[str, field_types.SOCKET_PATH] = key(
+    vici_socket: Annotated[str, kinds.SOCKET_PATH] = key("charon's VICI socket.", "/var/run/charon.vici")
+    control_socket: Annotated[str, kinds.SOCKET_PATH] = key(
         "Socket on which the daemon answers `vpnagent status` and other commands.",
         "/run/vpnagent/control.sock",
     )
-    state_directory: Annotated[str, field_types.PATH] = key(
+    state_directory: Annotated[str, kinds.PATH] = key(
         "Directory of what has to survive a reboot, such as drains.", "/var/lib/vpnagent"
     )
-    metrics_listen: Annotated[str, address_kinds.LISTEN] = key(
+    metrics_listen: Annotated[str, kinds.LISTEN] = key(
         "Where Prometheus scrapes. Empty (`''`): no listener. Elsewhere than on the loopback interface with "
         "`metrics_tls` and its `client_ca`, or `metrics_auth`: without them there is a warning.",
         "127.0.0.1:9786",
@@ -138,11 +136,11 @@ class AgentSection(Section):
         "LAN side nor a tunnel: `drop` stops and counts them, `count` counts them, `off` does nothing.",
         "drop",
     )
-    manage_sysctls: Annotated[bool, field_types.BOOLEAN] = key(
+    manage_sysctls: Annotated[bool, kinds.BOOLEAN] = key(
         "Whether the daemon sets the host-wide sysctls that it needs; `false`: it checks them and warns.",
         True,
     )
-    realtime: Annotated[bool, field_types.BOOLEAN] = key(
+    realtime: Annotated[bool, kinds.BOOLEAN] = key(
         "Whether the prober runs under SCHED_FIFO, on time also on a busy machine; needs CAP_SYS_NICE.",
         False,
     )
@@ -166,7 +164,7 @@ class IkeSection(Section):
     dpd_delay: Annotated[float, duration("1s", "1h")] = key(
         "Silence after which charon asks whether the peer is alive.", "10s"
     )
-    dpd: Annotated[bool, field_types.BOOLEAN] = key(
+    dpd: Annotated[bool, kinds.BOOLEAN] = key(
         "Whether it asks at all, as the cloud's EnableDpd: the probes tell sooner whether a tunnel works.",
         True,
     )
@@ -199,7 +197,7 @@ class ProbeSection(Section):
         [],
         title="list of IPv4 addresses",
     )
-    port: Annotated[int | None, integer(1, address_kinds.MAX_PORT)] = key(
+    port: Annotated[int | None, integer(1, kinds.MAX_PORT)] = key(
         "Port of `tcp` and `dns` probes. Default: 443; with `dns` 53."
     )
     interval: Annotated[float, duration("10ms", "60s")] = key("Time between two probes of a tunnel.", "100ms")
@@ -219,54 +217,50 @@ class ProbeSection(Section):
 class CertificateSection(Section):
     """Authentication by certificate: PEM files, named relative to the folder of the YAML."""
 
-    certificate: Annotated[str, field_types.FILE] = required("This gateway's certificate.")
-    private_key: Annotated[str, field_types.FILE] = required(
-        "Its private key; owner and mode as for `psk_file`."
-    )
-    ca: Annotated[str, field_types.FILE] = required("The CA that signed the cloud's certificate.")
+    certificate: Annotated[str, kinds.FILE] = required("This gateway's certificate.")
+    private_key: Annotated[str, kinds.FILE] = required("Its private key; owner and mode as for `psk_file`.")
+    ca: Annotated[str, kinds.FILE] = required("The CA that signed the cloud's certificate.")
 
 
 class TunnelSection(Section):
     """One tunnel of a connection."""
 
-    name: Annotated[str, field_types.NAME] = required("Name of the tunnel, unique in its connection.")
+    name: Annotated[str, kinds.NAME] = required("Name of the tunnel, unique in its connection.")
     role: Annotated[Role | None, member(Role)] = key(
         "Role in active-standby; with ecmp there is none. Default: active for the first tunnel without a "
         "role unless another one says active, standby for the rest."
     )
-    remote_address: Annotated[IPv4Address, address_kinds.ADDRESS] = required(
-        "The cloud's address of the tunnel."
-    )
-    local_address: Annotated[IPv4Address | None, address_kinds.ADDRESS_OR_ANY] = key(
+    remote_address: Annotated[IPv4Address, kinds.ADDRESS] = required("The cloud's address of the tunnel.")
+    local_address: Annotated[IPv4Address | None, kinds.ADDRESS_OR_ANY] = key(
         "This gateway's outer address. With `%any` the kernel picks, and `local_id` is required.", "%any"
     )
-    uplink: Annotated[str | None, field_types.INTERFACE] = key(
+    uplink: Annotated[str | None, kinds.INTERFACE] = key(
         "Interface by whose gateway the tunnel's IKE and ESP leave, and by no other, where there are two "
         "providers. Default: the routing table decides."
     )
-    uplink_gateway: Annotated[IPv4Address | None, address_kinds.ADDRESS] = key(
+    uplink_gateway: Annotated[IPv4Address | None, kinds.ADDRESS] = key(
         "The provider's router on `uplink`. Default: what the interface's own routes say, first of all its "
         "default route, whatever its metric or table."
     )
-    remote_id: Annotated[str | None, field_types.IDENTITY] = key(
+    remote_id: Annotated[str | None, kinds.IDENTITY] = key(
         "The cloud's IKE identity. Default: `remote_address`."
     )
-    local_id: Annotated[str | None, field_types.IDENTITY] = key(
+    local_id: Annotated[str | None, kinds.IDENTITY] = key(
         "This gateway's IKE identity; behind NAT the public address. Default: `local_address`."
     )
-    psk_file: Annotated[str | None, field_types.FILE] = key(
+    psk_file: Annotated[str | None, kinds.FILE] = key(
         "File of the pre-shared key, named relative to the folder of the YAML. Owned by root or by the user "
         "that reads it; mode 0600, or 0640 with group root or vpnagent. One newline at the end is not part "
         "of the key."
     )
-    psk_credential: Annotated[str | None, field_types.CREDENTIAL] = key(
+    psk_credential: Annotated[str | None, kinds.CREDENTIAL] = key(
         "Name of the systemd credential (`LoadCredential=`) that holds the pre-shared key."
     )
     certificate: CertificateSection | None = key(
         "Authentication by certificate. One of `psk_file`, `psk_credential` and `certificate` is required, "
         "and only one."
     )
-    inside_address: Annotated[IPv4Interface | None, address_kinds.INSIDE_ADDRESS] = key(
+    inside_address: Annotated[IPv4Interface | None, kinds.INSIDE_ADDRESS] = key(
         "This gateway's address of the /30 inside the tunnel; the other one is the cloud's, and is probed."
     )
     ike: IkeSection = key("What is different in this tunnel's phase 1: keys as in `connections[].ike`.", {})
@@ -277,7 +271,7 @@ class TunnelSection(Section):
     targets: Addresses = key(
         "Targets of this tunnel's probes, before any others.", [], title="list of IPv4 addresses"
     )
-    interface: Annotated[str | None, field_types.INTERFACE] = key(
+    interface: Annotated[str | None, kinds.INTERFACE] = key(
         "Name of the XFRM interface, unique. Default: `vpn-CONNECTION-TUNNEL` where that has at most 15 "
         "characters, else its first 10 and a hash."
     )
@@ -290,7 +284,7 @@ class TunnelSection(Section):
 class ConnectionSection(Section):
     """One IPsec connection of the cloud: one or two tunnels to the same networks."""
 
-    name: Annotated[str, field_types.NAME] = required("Name of the connection, unique.")
+    name: Annotated[str, kinds.NAME] = required("Name of the connection, unique.")
     attachment: Annotated[Attachment, member(Attachment)] = required("What the cloud's end is attached to.")
     bandwidth: Annotated[float, rate("64kbps", "100Gbps")] = key(
         "Bandwidth that was bought; utilisation and alerts are measured against it.", "1000Mbps"
@@ -307,10 +301,10 @@ class ConnectionSection(Section):
     )
     remote_networks: Networks = required("Networks that are routed into the tunnels.")
     local_networks: Annotated[
-        tuple[Annotated[IPv4Network, address_kinds.NETWORK], ...] | None,
+        tuple[Annotated[IPv4Network, kinds.NETWORK], ...] | None,
         Field(min_length=1, title="list of IPv4 networks"),
     ] = key("What of the data centre this connection is for. Default: the gateway's.")
-    source_address: Annotated[IPv4Address | None, address_kinds.ADDRESS] = key(
+    source_address: Annotated[IPv4Address | None, kinds.ADDRESS] = key(
         "Source of the gateway's own packets to this connection's networks. Default: the gateway's."
     )
     exits: Interfaces = key(
@@ -346,7 +340,7 @@ class ConnectionSection(Section):
         "cloud; `keep` leaves it.",
         "reset",
     )
-    gateway_id: Annotated[str | None, field_types.WORD] = key(
+    gateway_id: Annotated[str | None, kinds.WORD] = key(
         "Id of the VPN gateway instance, whose connections share its bandwidth and its alerts. Default: none."
     )
     probe: ProbeSection = key("How the path through each tunnel is measured.", {})
@@ -358,21 +352,19 @@ class ConnectionSection(Section):
 class HookSection(Section):
     """Who else is told of events: a command or a webhook gets each as a JSON object (docs/events.md)."""
 
-    name: Annotated[str, field_types.NAME] = required("Name of the hook, unique.")
-    command: Annotated[tuple[Annotated[str, field_types.ARGUMENT], ...], Field(title="list of arguments")] = (
-        key(
-            "Program, by its absolute path, and its arguments; no shell reads them. It gets the event on its "
-            "standard input. Exactly one of `command`, `url` and `url_file` is required.",
-            [],
-        )
+    name: Annotated[str, kinds.NAME] = required("Name of the hook, unique.")
+    command: Annotated[tuple[Annotated[str, kinds.ARGUMENT], ...], Field(title="list of arguments")] = key(
+        "Program, by its absolute path, and its arguments; no shell reads them. It gets the event on its "
+        "standard input. Exactly one of `command`, `url` and `url_file` is required.",
+        [],
     )
-    url: Annotated[str | None, field_types.URL] = key(
+    url: Annotated[str | None, kinds.URL] = key(
         "Where the event is posted. One that is a secret by itself belongs into `url_file`."
     )
-    url_file: Annotated[str | None, field_types.FILE] = key(
+    url_file: Annotated[str | None, kinds.FILE] = key(
         "File that holds the address; named, owned and closed as `psk_file`."
     )
-    token_file: Annotated[str | None, field_types.FILE] = key(
+    token_file: Annotated[str | None, kinds.FILE] = key(
         "File of a bearer token that is sent along, to https only; named, owned and closed as `psk_file`."
     )
     events: Annotated[

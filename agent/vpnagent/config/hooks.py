@@ -5,8 +5,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from vpnagent.config import values
-from vpnagent.config.field_types import URL
 from vpnagent.config.file_models import ConfigFile, HookSection
+from vpnagent.config.kinds import URL
 from vpnagent.config.places import repeated
 from vpnagent.config.wording import Violation, Wording, listed, said
 from vpnagent.secret import Secret

@@ -12,12 +12,9 @@ from typing import Final
 from vpnagent import own_files
 from vpnagent.config import hooks
 from vpnagent.config.build import absolute, build, contradictions, metrics_tls
-from vpnagent.config.draft import draft
-from vpnagent.config.file_errors import known_part
+from vpnagent.config.draft import draft, known_part
 from vpnagent.config.file_models import AgentSection, ConfigFile, HookSection, TunnelSection
-from vpnagent.config.odd_characters import sentence
-from vpnagent.config.rules import violations
-from vpnagent.config.secret_files import (
+from vpnagent.config.files import (
     Absence,
     SecretFileError,
     check_readable,
@@ -25,6 +22,8 @@ from vpnagent.config.secret_files import (
     read_secret,
     revision,
 )
+from vpnagent.config.odd_characters import sentence
+from vpnagent.config.rules import violations
 from vpnagent.config.values import Config, Tunnel
 from vpnagent.config.wording import (
     Path,
@@ -180,7 +179,7 @@ class _Secrets:
             except SecretFileError as error:
                 self._refuse(("agent", "metrics_auth", "password_file"), error, ("password_file",), name)
         if agent.metrics_tls is not None:
-            from vpnagent.config.tls_files import TlsFileError, server_context  # noqa: PLC0415 - OpenSSL
+            from vpnagent.config.files import TlsFileError, server_context  # noqa: PLC0415 - OpenSSL
 
             try:
                 server_context(metrics_tls(agent.metrics_tls, self._folder))

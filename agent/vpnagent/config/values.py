@@ -7,7 +7,7 @@ docs/configuration.md. Durations are seconds, rates bits per second, addresses a
 
 import enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from vpnagent.record import dataclass
 from vpnagent.secret import Secret
@@ -297,3 +297,9 @@ class Config:
     def source_of(self, connection: Connection) -> IPv4Address | None:
         """The source of the gateway's own packets to a connection's networks; None: the kernel picks."""
         return connection.source_address or self.gateway.source_address
+
+
+# What is so about Alibaba Cloud everywhere. Pure.
+
+#: Services outside of VPCs have their addresses here (access-cloud-services-over-vpn).
+CLOUD_SERVICES: Final = IPv4Network("100.64.0.0/10")

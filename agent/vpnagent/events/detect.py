@@ -12,10 +12,10 @@ from vpnagent.config.values import Config, TunnelKey
 from vpnagent.events.event import Happening
 from vpnagent.events.kinds import EventType
 from vpnagent.finding import Finding, Severity
-from vpnagent.knowledge import Failover, Knowledge
+from vpnagent.knowledge.knowledge import Failover, Knowledge
+from vpnagent.knowledge.tunnels import TunnelState
+from vpnagent.policy.selection import PathState
 from vpnagent.record import dataclass, replace
-from vpnagent.selection import PathState
-from vpnagent.tunnels import TunnelState
 
 DAY: Final = 86400.0  #: seconds
 EXPIRY_DAYS: Final = (30, 7, 1, 0)  #: days before the end of a certificate at which it is told

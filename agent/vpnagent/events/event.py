@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 from vpnagent.events.kinds import BY_NAME, EventType
 from vpnagent.finding import Severity
 from vpnagent.record import dataclass
-from vpnagent.status import rfc3339
+from vpnagent.status.document import rfc3339
 
 LONGEST_TEXT: Final = 500  #: characters
 LONGEST_FIELD: Final = 200  #: characters

@@ -16,10 +16,9 @@ from vpnagent.events.detect import beginning, happenings, look
 from vpnagent.events.event import Event, Happening, event_of
 from vpnagent.events.hooks import Hooks
 from vpnagent.events.kinds import EventType
-from vpnagent.events.query import page, query_of
-from vpnagent.events.store import MOST, Store
+from vpnagent.events.store import MOST, Store, page, query_of
 from vpnagent.finding import Finding, Severity
-from vpnagent.knowledge import Knowledge
+from vpnagent.knowledge.knowledge import Knowledge
 
 log = logging.getLogger(__name__)
 

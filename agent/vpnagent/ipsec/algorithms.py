@@ -7,7 +7,7 @@ Pure. strongSwan src/libstrongswan/crypto/proposal/proposal_keywords_static.txt;
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.actions import Connection
 
 
 class DhGroup(NamedTuple):

@@ -14,6 +14,8 @@ from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec import messages, vici
 from vpnagent.ipsec.actions import (
     Action,
+    Connection,
+    Credentials,
     LoadConnection,
     LoadSecret,
     Renew,
@@ -23,10 +25,8 @@ from vpnagent.ipsec.actions import (
     UnloadSecret,
     Vacate,
 )
-from vpnagent.ipsec.connection import Connection, Credentials
-from vpnagent.ipsec.events import ConnectionLost, Event
-from vpnagent.ipsec.sa import CharonState
-from vpnagent.ipsec.section import Section
+from vpnagent.ipsec.messages import Section
+from vpnagent.ipsec.sa import CharonState, ConnectionLost, Event
 from vpnagent.own_files import MOST, of_operator
 from vpnagent.secret import Secret
 

@@ -9,7 +9,7 @@ to the peer: they are known by the interface id of what carries, and by the peer
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.actions import Connection
 from vpnagent.ipsec.sa import ChildSa, IkeSa
 
 Names = Mapping[str, str]  #: present VICI name by former one

@@ -22,8 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.ipsec.actions import Terminate
-from vpnagent.ipsec.connection import Connection
+from vpnagent.ipsec.actions import Connection, Terminate
 from vpnagent.ipsec.messages import child_names
 from vpnagent.ipsec.sa import IkeSa
 

@@ -12,9 +12,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from vpnagent.ipsec.events import LogLine
-from vpnagent.ipsec.failure_reason import ABSENCES, Reason
-from vpnagent.ipsec.proposals import mismatch
+from vpnagent.ipsec.failure_reason import ABSENCES, Reason, mismatch
+from vpnagent.ipsec.sa import LogLine
 
 #: IKE_SAs whose lines are put together. More than a gateway has, and a bound on what a scanner of the
 #: internet can make us remember.

@@ -25,6 +25,7 @@ from vpnagent.ipsec.actions import (
     UNCONFIGURED,
     Action,
     Change,
+    Connection,
     LoadConnection,
     LoadSecret,
     Renew,
@@ -34,7 +35,6 @@ from vpnagent.ipsec.actions import (
     UnloadSecret,
     Vacate,
 )
-from vpnagent.ipsec.connection import Connection
 from vpnagent.ipsec.former_names import Names
 from vpnagent.ipsec.messages import child_names
 from vpnagent.ipsec.sa import CharonState, IkeSa

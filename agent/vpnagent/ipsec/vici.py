@@ -25,7 +25,7 @@ from vici.exception import DeserializationException
 from vici.protocol import FiniteStream, Message, Packet, Transport
 
 from vpnagent.errors import ViciError, ViciUnavailableError
-from vpnagent.ipsec.section import Section, text
+from vpnagent.ipsec.messages import Section, text
 
 HEADER = struct.Struct("!I")  #: length of the segment that follows
 DEADLINE = 5.0  #: seconds for an answer; charon takes milliseconds, list-sas waits for an SA in use

@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 
-from vpnagent import namespace_lock
 from vpnagent.errors import AgentError
-from vpnagent.namespace_lock import LockError, LockHeldError, Role
+from vpnagent.probe import namespace_lock
+from vpnagent.probe.namespace_lock import LockError, LockHeldError, Role
 from vpnagent.probe.prober import Prober
 from vpnagent.probe.server import GRACE, StateFile, acquire_lock, be_realtime, end_noted, line
 from vpnagent.secret import close_memory

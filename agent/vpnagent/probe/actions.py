@@ -10,9 +10,9 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.intent import Member, ProbeTarget
 from vpnagent.record import dataclass
-from vpnagent.selection import PathState
 
 LATENESS_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
 #: seconds by which a wake-up came after its time

@@ -10,9 +10,9 @@ import enum
 from collections import deque
 from math import inf
 
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause
 from vpnagent.record import dataclass
-from vpnagent.selection import PathState
 
 JITTER = 0.02  #: of the interval, to either side: how far the schedule may move a probe
 COVER = 1.1  #: intervals that one probe covers: the most by which two probes may lie apart, and some lateness

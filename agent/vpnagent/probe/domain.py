@@ -8,6 +8,7 @@ and remedies and the ``recovery`` are driven.
 from collections.abc import Iterable
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.detector import StateChange
 from vpnagent.probe.measures import (
@@ -24,7 +25,6 @@ from vpnagent.probe.path import Path
 from vpnagent.probe.recovery import Recovery
 from vpnagent.probe.remedy import DISTURBING, Phase, Step
 from vpnagent.probe.situation import Judgement, Situation, SuspicionStage, judge
-from vpnagent.selection import PathState
 
 
 class Domain:

@@ -9,12 +9,12 @@ from math import inf
 from typing import NamedTuple
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Action, Cause, InitiateTunnel, SendIkePing, TerminateTunnel
 from vpnagent.probe.detector import StateChange
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import IkeQuestion, Phase, Step
 from vpnagent.probe.situation import Judgement, Permit, Situation, SuspicionStage
-from vpnagent.selection import PathState
 
 WAITING_FOR_PEER = "return path: waiting for the cloud"
 TARGET_DEAD = "the probe target may be dead"

@@ -9,12 +9,12 @@ from ipaddress import IPv4Address
 from math import ceil, inf
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Action, Cause, ReadTraffic, SendProbe
 from vpnagent.probe.detector import COVER, Detector, Silence, StateChange
 from vpnagent.probe.evidence import Evidence, IkeDaemon, LimitStage, TargetLimit
 from vpnagent.probe.intent import ProbeTarget, TunnelIntent
 from vpnagent.probe.probes import SEQUENCES, Grade, GradeStep, ProbeRecord, RoundTrip, Schedule, Window
-from vpnagent.selection import PathState
 
 _NEW = 8  #: replies
 _MARK_DROPPED = 3  #: replies to unmarked probes only, after which the mark is left out

@@ -9,10 +9,10 @@ from array import array
 from collections.abc import Iterator
 from math import inf, isnan, nan
 
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import RTT_BOUNDS, Cause, Histogram
 from vpnagent.probe.detector import JITTER, Detector, HoldDown
 from vpnagent.probe.intent import Limits, ProbeTarget
-from vpnagent.selection import PathState
 
 SPARE_EVERY = 10  #: probes to the usual target for one to another
 _DESERTED = 2  #: probes that the usual target misses before another that answers takes its place

@@ -20,12 +20,12 @@ from collections.abc import Iterable
 from math import inf
 
 from vpnagent.config.values import OnPathDown, TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause, InitiateTunnel, TerminateTunnel
 from vpnagent.probe.measures import TARGET_DEAD, WAITING_FOR_PEER, Measures, ike_rtt, silence_of
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import DISTURBING, HELD, IkeQuestion, Phase
 from vpnagent.probe.situation import Situation
-from vpnagent.selection import PathState
 
 TRIAL = 2.0  #: seconds for one tunnel: its negotiation, a detection time, and some for the cloud to move
 IDLE_TRIAL = 10.0  #: seconds, while nobody misses anything

@@ -11,6 +11,7 @@ from math import inf
 from typing import Generic, TypeVar
 
 from vpnagent.config.values import Forwarding, TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause
 from vpnagent.probe.detector import StateChange
 from vpnagent.probe.domain import Domain
@@ -19,7 +20,6 @@ from vpnagent.probe.intent import Intent, TunnelIntent
 from vpnagent.probe.measures import Outbox, PathTransition
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import Remedy
-from vpnagent.selection import PathState
 
 K = TypeVar("K", bound=Hashable)
 

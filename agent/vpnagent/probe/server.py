@@ -19,9 +19,9 @@ from collections.abc import Callable
 
 from vpnagent import own_files
 from vpnagent.errors import AgentError
-from vpnagent.namespace_lock import open_lock
 from vpnagent.probe.inbox import Poller
 from vpnagent.probe.intent import Configure, IntentUpdate
+from vpnagent.probe.namespace_lock import open_lock
 from vpnagent.probe.protocol import (
     DATAGRAM,
     VERSION,

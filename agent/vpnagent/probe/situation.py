@@ -11,10 +11,10 @@ from ipaddress import IPv4Address
 from math import inf
 
 from vpnagent.config.values import OnPathDown, TunnelKey
+from vpnagent.policy.selection import PathState
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import DISTURBING, HELD, UNTOLD, IkeQuestion, Phase, Remedy
 from vpnagent.record import dataclass
-from vpnagent.selection import PathState
 
 _FRESH = 1.0  #: seconds after the time to answer in which what was asked ahead is still of use
 _RECHECK = 2.0  #: seconds between looks whether packets still arrive

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding, Severity
+from vpnagent.policy.selection import PathState, Verdict, select_shared
 from vpnagent.probe.actions import (
     BLAMELESS,
     Action,
@@ -27,7 +28,6 @@ from vpnagent.probe.intent import Intent, Member
 from vpnagent.probe.measures import Budget, PathTransition, Trigger
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import HELD, Phase, Remedy
-from vpnagent.selection import PathState, Verdict, select_shared
 
 _BURST, _EVERY = 10, 10.0  #: reports of one kind and subject: at once, and seconds between further ones
 

@@ -7,10 +7,9 @@ from typing import Final
 from vpnagent.config.values import Config
 from vpnagent.finding import Finding, Severity
 from vpnagent.routing.ways import Flow
-from vpnagent.witness import selectors
+from vpnagent.witness import values
 from vpnagent.witness.judgement import FORWARDING, NARROWED, NO_LAN, Court
-from vpnagent.witness.policy import MOST_FLOWS, unasked
-from vpnagent.witness.questions import pairs
+from vpnagent.witness.questions import MOST_FLOWS, pairs, unasked
 from vpnagent.witness.values import Answers, Facts, Link, Pair, Question, Statement, Verdict
 
 SHOWN: Final = 3  #: networks in one line
@@ -152,14 +151,14 @@ def _standby(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
                 Verdict(pair)
                 for pair in pairs(court.config)
                 if pair.connection == connection.name
-                and not selectors.covers(negotiated, pair.local, pair.remote)
+                and not values.covers(negotiated, pair.local, pair.remote)
             ]
             if outside:
                 yield Finding(
                     code="SelectorsNarrowed",
                     subject=str(tunnel.key),
                     severity=Severity.WARNING,
-                    text=f"{tunnel.key} was negotiated for {selectors.text(negotiated)} only: when it "
+                    text=f"{tunnel.key} was negotiated for {values.text(negotiated)} only: when it "
                     f"carries the traffic, {_networks(outside)} will not be carried",
                     hint=NARROWED,
                 )

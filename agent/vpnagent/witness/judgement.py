@@ -12,9 +12,8 @@ from typing import Final
 from vpnagent.config.values import Tunnel
 from vpnagent.netlink.rtnetlink import MAIN_TABLE
 from vpnagent.routing.ways import PLAIN, Flow
-from vpnagent.witness import selectors
-from vpnagent.witness.policy import deciding
-from vpnagent.witness.questions import Survey, backward
+from vpnagent.witness import values
+from vpnagent.witness.questions import Survey, backward, deciding
 from vpnagent.witness.values import Answer, Link, Pair, Question, Verdict
 
 GUARDED: Final = (
@@ -175,8 +174,8 @@ class Court(Survey):
     def _selectors(self, pair: Pair, tunnels: list[Tunnel]) -> Verdict | None:
         for tunnel in tunnels:
             negotiated = self.facts.selectors.get(tunnel.key)
-            if negotiated and not selectors.covers(negotiated, pair.local, pair.remote):
-                reason = f"{tunnel.key} was negotiated for {selectors.text(negotiated)} only"
+            if negotiated and not values.covers(negotiated, pair.local, pair.remote):
+                reason = f"{tunnel.key} was negotiated for {values.text(negotiated)} only"
                 return Verdict(pair, Link.SELECTORS, reason, NARROWED)
         return None
 

@@ -10,8 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 from vpnagent.checks.filtering import LEAST_TRIALS, MOST_STEPS, dropped, first_packet, lan_of
-from vpnagent.checks.firewall import Ruleset
-from vpnagent.checks.marking import Marking, constants, marking
+from vpnagent.checks.firewall import Marking, Ruleset, constants, marking
 from vpnagent.checks.observation import Observation
 from vpnagent.config.values import Config, Tunnel
 from vpnagent.witness.values import Filtering

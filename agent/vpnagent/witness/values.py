@@ -1,17 +1,18 @@
 """What the witness asks, hears and says. Values only."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import NamedTuple
 
-from vpnagent.checks.marking import UNTOUCHED, Marking
+from vpnagent.checks.firewall import UNTOUCHED, Marking
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
+from vpnagent.knowledge.tunnels import Selectors
 from vpnagent.routing.fib import FibRule
 from vpnagent.routing.ways import PLAIN, Flow
-from vpnagent.tunnels import Selectors
 
 
 class Pair(NamedTuple):
@@ -112,3 +113,48 @@ class Statement:
 
     verdicts: tuple[Verdict, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+
+# Whether negotiated traffic selectors cover a network (RFC 7296 §2.9), as charon writes them. Pure.
+# A selector is a network, a range, or ``dynamic``, and may have ``[protocol/port]`` behind it: one that
+# is only for a protocol or a port covers no network.
+
+Range = tuple[int, int]
+
+
+def covers(selectors: Selectors, local: IPv4Network, remote: IPv4Network) -> bool:
+    """Return whether some CHILD_SA takes every packet between two networks."""
+    return any(_covered(local, locals_) and _covered(remote, remotes) for locals_, remotes in selectors)
+
+
+def text(selectors: Selectors) -> str:
+    """Return the selectors of all CHILD_SAs as people write them."""
+    return ", ".join(f"{' '.join(locals_)} === {' '.join(remotes)}" for locals_, remotes in selectors)
+
+
+def _covered(network: IPv4Network, selectors: Iterable[str]) -> bool:
+    """Return whether the selectors together have every address of a network."""
+    first, last = int(network[0]), int(network[-1])
+    for low, high in sorted(filter(None, map(range_of, selectors))):
+        if low > first:
+            return False
+        first = max(first, high + 1)
+        if first > last:
+            return True
+    return False
+
+
+@lru_cache(maxsize=4096)
+def range_of(selector: str) -> Range | None:
+    """Return the first and the last address of a selector; None where it is not for every packet."""
+    address, bracket, _ = selector.partition("[")
+    if bracket:
+        return None
+    try:
+        if ".." in address:
+            low, _, high = address.partition("..")
+            return int(IPv4Address(low)), int(IPv4Address(high))
+        network = IPv4Network(address)
+    except ValueError:
+        return None
+    return int(network[0]), int(network[-1])

@@ -5,21 +5,28 @@ that goes and the same put back is a moment, and nobody is to be woken for it.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from vpnagent.bell import rung
-from vpnagent.config.values import TunnelKey
-from vpnagent.errors import NetlinkError
-from vpnagent.knowledge import Knowledge
+from vpnagent.checks.host import source_missing
+from vpnagent.checks.observation import Observation
+from vpnagent.config.values import Config, TunnelKey
+from vpnagent.errors import NetlinkError, ViciError
+from vpnagent.finding import Finding
+from vpnagent.ipsec.charon import Charon
+from vpnagent.knowledge.knowledge import Knowledge, rung
+from vpnagent.knowledge.tunnels import Selectors, sa_statuses
 from vpnagent.netlink import nft
 from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
+from vpnagent.policy.desired import desired
+from vpnagent.policy.walls import walled
 from vpnagent.routing.objects import KernelObjects
-from vpnagent.tunnels import Selectors
 from vpnagent.witness.findings import not_seen
 from vpnagent.witness.look import Eyes
+from vpnagent.witness.machine import machine_of
 from vpnagent.witness.values import Facts, Link, Statement, Verdict
 
 PERIOD: Final = 1.0  #: seconds between looks when nothing happens
@@ -117,3 +124,49 @@ def newly_broken(before: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
     """Whether a network is not carried that was, or was not judged, other than for want of a tunnel."""
     known = {verdict.pair for verdict in before if not verdict.carried}
     return any(v.pair not in known for v in now if not v.carried and v.link is not Link.TUNNEL)
+
+
+# One look without the daemon, for ``vpnagent check``. A shell; changes nothing.
+# Which tunnels carry the traffic is not known then: a network is judged by the tunnels that are there.
+# Where none is, for the daemon was never started, only the LAN's side is.
+
+
+async def look_once(config: Config, seen: Observation) -> tuple[Finding, ...]:
+    """Return what the witness finds now."""
+    socket = NetlinkSocket(NETLINK_ROUTE)
+    try:
+        eyes = Eyes(socket)
+        machine = machine_of(config, seen)
+        facts = replace(
+            await eyes.facts(),
+            selectors=await _selectors(config),
+            filtering=machine.filtering,
+            hosts=machine.hosts,
+            let_in=_let_in(config, seen),
+        )
+        here = {address.ip for _, address in facts.addresses}
+        return (*source_missing(config, here), *(await eyes.statement(config, facts)).findings)
+    except NetlinkError as error:
+        return (not_seen(error.reason),)
+    finally:
+        socket.close()
+
+
+def _let_in(config: Config, seen: Observation) -> frozenset[str] | None:
+    """Return where the leak guard would let what comes out of the tunnels go."""
+    if seen.local_ways is None:
+        return None
+    return let_in(walled(desired(config, {}).kernel, KernelObjects(), seen.local_ways))
+
+
+async def _selectors(config: Config) -> dict[TunnelKey, Selectors]:
+    """Return what the tunnels were negotiated for; nothing where charon does not say."""
+    charon = Charon(config.agent.vici_socket, on_event=lambda _event: None)
+    with contextlib.suppress(ViciError):
+        try:
+            await charon.connect()
+            found = sa_statuses(config, (await charon.observe()).sas)
+            return {key: status.selectors for key, status in found.items() if status.selectors}
+        finally:
+            charon.close()
+    return {}

@@ -62,7 +62,7 @@ def test_nothing_is_enabled_or_running(debian: Chroot) -> None:
 
 
 def test_it_runs_on_debians_python_and_writes_no_bytecode(debian: Chroot) -> None:
-    program = "import sys, vpnagent.daemon; print(sys.executable, sys.version_info[:2], sys.prefix)"
+    program = "import sys, vpnagent.daemon.daemon; print(sys.executable, sys.version_info[:2], sys.prefix)"
     ran = debian.run("/usr/lib/vpnagent/bin/python", "-I", "-c", program)
     assert ran == f"/usr/lib/vpnagent/bin/python {release().python} /usr/lib/vpnagent\n"
     assert debian.run("find", "/usr/lib/vpnagent", "-newer", "/vpnagent.deb", "-name", "*.pyc") == ""

@@ -1,1 +1,0 @@
-"""The Prometheus rules of one gateway, from its configuration: ``vpnagent alerts``."""

@@ -1,0 +1,1 @@
+"""vpnagent support-bundle."""

@@ -1,0 +1,1 @@
+"""The socket between the commands and the daemon."""

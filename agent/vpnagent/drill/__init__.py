@@ -1,1 +1,0 @@
-"""A rehearsed failover: `vpnagent drill`."""

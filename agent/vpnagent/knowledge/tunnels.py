@@ -1,0 +1,196 @@
+"""The state of each tunnel, why it is so and since when: what status, metrics and the log all tell.
+
+Pure: states are computed from one observation of charon, and a ``Transition`` is returned for each
+change. Times are seconds of the wall clock, for display only; nothing is decided on them.
+"""
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from vpnagent.config.values import Config, Tunnel, TunnelKey
+from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState
+from vpnagent.policy.selection import PathState, Verdict
+from vpnagent.probe.actions import PathReport
+
+Selectors = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+NO_PATHS: Final[Mapping[TunnelKey, PathReport]] = {}
+
+
+class TunnelState(enum.Enum):
+    """What a tunnel is, in the words of the status contract."""
+
+    INIT = "init"
+    UP = "up"
+    DEGRADED = "degraded"
+    HOLD_DOWN = "hold-down"
+    TRIAL = "trial"
+    DOWN = "down"
+    DRAINED = "drained"
+
+
+class IkeStatus(enum.Enum):
+    """The IKE_SA, in the words of the status contract."""
+
+    NONE = "none"
+    CONNECTING = "connecting"
+    ESTABLISHED = "established"
+    REKEYING = "rekeying"
+
+
+class ChildStatus(enum.Enum):
+    """The CHILD_SA, in the words of the status contract."""
+
+    NONE = "none"
+    INSTALLED = "installed"
+    REKEYING = "rekeying"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaStatus:
+    """A tunnel's SAs, summed up over a rekey: two SAs of one tunnel for some seconds are normal."""
+
+    ike: IkeStatus = IkeStatus.NONE
+    child: ChildStatus = ChildStatus.NONE
+    encapsulated: bool = False
+    selectors: Selectors = ()  #: local and remote ones of each CHILD_SA, as negotiated; empty: not told
+
+    @property
+    def installed(self) -> bool:
+        """Whether the kernel has a CHILD_SA in both directions."""
+        return self.child is not ChildStatus.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelView:
+    """One tunnel as it is now."""
+
+    key: TunnelKey
+    state: TunnelState
+    reason: str
+    since: float  #: wall clock, seconds
+    sa: SaStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A tunnel's state changed."""
+
+    key: TunnelKey
+    at: float  #: wall clock, seconds
+    old: TunnelState
+    new: TunnelState
+    reason: str
+
+
+def sa_status(sas: Iterable[IkeSa]) -> SaStatus:
+    """Sum up the SAs of one connection; the newest CHILD_SA that carries traffic counts."""
+    sas = tuple(sas)
+    states = {sa.state for sa in sas}
+    carrying = sorted(
+        (child for sa in sas for child in sa.carrying_children),
+        key=lambda child: child.installed_for,
+    )
+    if IkeState.REKEYING in states or IkeState.REKEYED in states:
+        ike = IkeStatus.REKEYING
+    elif IkeState.ESTABLISHED in states:
+        ike = IkeStatus.ESTABLISHED
+    elif states & {IkeState.CONNECTING, IkeState.CREATED}:
+        ike = IkeStatus.CONNECTING
+    else:
+        ike = IkeStatus.NONE
+    if not carrying:
+        child = ChildStatus.NONE
+    elif carrying[0].state is ChildState.REKEYING:
+        child = ChildStatus.REKEYING
+    else:
+        child = ChildStatus.INSTALLED
+    told = {(c.local_ts, c.remote_ts) for c in carrying if c.local_ts and c.remote_ts}
+    return SaStatus(
+        ike=ike,
+        child=child,
+        encapsulated=bool(carrying) and carrying[0].encapsulated,
+        selectors=tuple(sorted(told)),
+    )
+
+
+def sa_statuses(config: Config, sas: Iterable[IkeSa]) -> dict[TunnelKey, SaStatus]:
+    """Return the SAs of every configured tunnel."""
+    by_name: dict[str, list[IkeSa]] = {}
+    for sa in sas:
+        by_name.setdefault(sa.connection, []).append(sa)
+    return {t.key: sa_status(by_name.get(t.key.owner, ())) for t in config.tunnels()}
+
+
+class Tunnels:
+    """The views of all configured tunnels. Drive it with ``update()``."""
+
+    def __init__(self) -> None:
+        self._views: dict[TunnelKey, TunnelView] = {}
+
+    @property
+    def views(self) -> Mapping[TunnelKey, TunnelView]:
+        """Every configured tunnel as of the last update."""
+        return self._views
+
+    def update(
+        self,
+        *,
+        at: float,
+        tunnels: Iterable[Tunnel],
+        statuses: Mapping[TunnelKey, SaStatus],
+        verdicts: Mapping[TunnelKey, Verdict],
+        troubles: Mapping[TunnelKey, str],
+        paths: Mapping[TunnelKey, PathReport] = NO_PATHS,
+    ) -> list[Transition]:
+        """Take in one observation at wall time ``at``; ``troubles`` tells why a tunnel is not up."""
+        transitions: list[Transition] = []
+        views: dict[TunnelKey, TunnelView] = {}
+        for tunnel in tunnels:
+            old = self._views.get(tunnel.key)
+            state, reason = _state(
+                old,
+                statuses[tunnel.key],
+                verdicts[tunnel.key],
+                troubles.get(tunnel.key),
+                paths.get(tunnel.key),
+            )
+            view = TunnelView(key=tunnel.key, state=state, reason=reason, since=at, sa=statuses[tunnel.key])
+            previous = old.state if old else TunnelState.INIT
+            if old is not None and old.state is state:
+                view = replace(view, since=old.since)
+            elif previous is not state:
+                transitions.append(Transition(key=tunnel.key, at=at, old=previous, new=state, reason=reason))
+            views[tunnel.key] = view
+        self._views = views
+        return transitions
+
+
+def _state(
+    old: TunnelView | None,
+    sa: SaStatus,
+    verdict: Verdict,
+    trouble: str | None,
+    path: PathReport | None,
+) -> tuple[TunnelState, str]:
+    """Return the state and the reason for it; a drain wins over every other state."""
+    if verdict.drained:
+        return TunnelState.DRAINED, "drained: it takes no traffic while another can"
+    if path is not None and path.held:
+        return TunnelState.TRIAL if path.trial else TunnelState.DOWN, path.reason
+    if verdict.child_sa_installed:
+        return _state_of_path(path, old)
+    if trouble or (old is not None and old.state is not TunnelState.INIT):
+        return TunnelState.DOWN, trouble or "no CHILD_SA"
+    return TunnelState.INIT, "negotiating" if sa.ike is not IkeStatus.NONE else "not yet initiated"
+
+
+def _state_of_path(path: PathReport | None, old: TunnelView | None) -> tuple[TunnelState, str]:
+    """Return the path's state; a new prober that has heard nothing yet takes no tunnel down."""
+    was_up = old is not None and old.state is TunnelState.UP
+    if path is None or (path.state is PathState.INIT and was_up):
+        return TunnelState.UP, "CHILD_SA installed"
+    if path.state in (PathState.UNPROBED, PathState.ELSEWHERE):
+        return TunnelState.DEGRADED, path.reason
+    return TunnelState(path.state.value), path.reason or "CHILD_SA installed"

@@ -1,0 +1,1 @@
+"""What vpnagent status --json is told."""
