@@ -225,7 +225,7 @@ def described(connection: JsonObject) -> ConnectionView:
         facts.add(name, connection.word(key, words), connection.source(key))
     health = connection.object("VcoHealthCheck")
     enabled, source = health.boolean("Enable"), health.text("Sip")
-    if enabled:
+    if enabled and _is_address(source):  # it becomes an example, no setting
         facts.add("health_check", source, health.source("Sip"))
     options = _tunnels(connection, "TunnelOptionsSpecification", "TunnelOptions")
     with_bgp = _add_bgp(facts, connection, options)
