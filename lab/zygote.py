@@ -22,9 +22,9 @@ from lab.namespace import Namespace
 MODULES = (
     "vpnagent.cli",
     "vpnagent.commands.daemon",
-    "vpnagent.commands.drill.command",
+    "vpnagent.commands.drill",
     "vpnagent.commands.plan",
-    "vpnagent.commands.status.command",
+    "vpnagent.commands.status",
     "vpnagent.daemon.daemon",
     "vpnagent.commands.drill.rehearsal",
     "vpnagent.daemon.planning",

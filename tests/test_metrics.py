@@ -12,8 +12,7 @@ from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, SaStatus
-from vpnagent.metrics.declared import METRICS, histograms, samples
-from vpnagent.metrics.text import text
+from vpnagent.metrics.declared import METRICS, histograms, samples, text
 from vpnagent.netlink.rtnetlink import LinkCounters
 from vpnagent.policy.desired import desired
 from vpnagent.policy.selection import Verdict

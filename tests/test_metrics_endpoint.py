@@ -21,8 +21,8 @@ from tests.config_examples import make_config
 from vpnagent.config.values import MetricsAuth, MetricsTls
 from vpnagent.errors import AgentError
 from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.metrics import declared as metrics_text
 from vpnagent.metrics import endpoint as metrics_endpoint
-from vpnagent.metrics import text as metrics_text
 from vpnagent.metrics.endpoint import CONNECTIONS, FRESH_BURST, Endpoint
 
 DEADLINE = 20.0  #: seconds

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from vpnagent.metrics.declared import METRICS, Gauge, Histogram
-from vpnagent.metrics.text import table
+from vpnagent.metrics.declared import METRICS, Gauge, Histogram, table
 
 MANUAL = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
 
 
 def test_the_documented_metrics_are_those_that_are_declared() -> None:
-    # To renew them: python -m vpnagent.metrics.text
+    # To renew them: python -m vpnagent.metrics.declared
     written = MANUAL.partition("metrics.text` -->\n")[2].partition("<!-- end of metrics -->")[0]
 
     assert written.strip() == table().strip()

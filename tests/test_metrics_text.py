@@ -9,8 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
-from vpnagent.metrics.declared import METRICS, Distribution, Histogram, Sample
-from vpnagent.metrics.text import text
+from vpnagent.metrics.declared import METRICS, Distribution, Histogram, Sample, text
 
 words = st.text(max_size=8)
 numbers = st.floats().map(lambda number: number + 0.0) | st.integers(0, 2**60) | st.booleans()

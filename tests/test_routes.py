@@ -12,7 +12,7 @@ from tests.routing.kernel_states import link, objects
 from vpnagent.config.values import Config
 from vpnagent.routing.objects import Diversion, KernelObjects
 from vpnagent.routing.ways import Asker, Way, diversion, first_host
-from vpnagent.status.routes import AT_ONCE, diverted, in_turn, route_state
+from vpnagent.status.document import AT_ONCE, diverted, in_turn, route_state
 
 OSS = IPv4Network("100.64.0.0/10")
 NAMES = {1: "lo", 2: "eth0", 3: "vpn-hz-1", 4: "lan0"}

@@ -19,9 +19,8 @@ from rich.console import Console
 
 from vpnagent.commands.status.canvas import ASCII, UNICODE, Canvas, Line, plain
 from vpnagent.commands.status.history import History
-from vpnagent.commands.status.live import live
 from vpnagent.commands.status.overview import overview
-from vpnagent.commands.status.viewer import drawn
+from vpnagent.commands.status.viewer import drawn, live
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ROOT / "tests/data/status"

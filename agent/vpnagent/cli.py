@@ -22,25 +22,25 @@ INTERRUPTED = 130
 
 #: The module of `vpnagent.commands` that has each command, under the command's own name there.
 MODULES = {
-    "alerts": "alerts.command",
+    "alerts": "alerts",
     "check": "check",
     "completion": "completion",
     "confirm": "daemon",
-    "dashboard": "dashboard.command",
+    "dashboard": "dashboard",
     "down": "daemon",
     "drain": "daemon",
-    "drill": "drill.command",
+    "drill": "drill",
     "events": "events",
-    "explain": "explain.command",
-    "export": "export.command",
+    "explain": "explain",
+    "export": "export",
     "guard": "daemon",
-    "import": "import_.command",
+    "import": "import_",
     "init": "init",
     "plan": "plan",
     "reload": "daemon",
     "run": "daemon",
-    "status": "status.command",
-    "support-bundle": "support_bundle.command",
+    "status": "status",
+    "support-bundle": "support_bundle",
     "undrain": "daemon",
 }
 

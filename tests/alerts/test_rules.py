@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.alerts.gateways import EVERY_KIND, SCOPE, connection, gateway, routed
 from tests.config_examples import make_tunnel
 
-from vpnagent.commands.alerts.command import groups, rule_file
+from vpnagent.commands.alerts import groups, rule_file
 from vpnagent.config.values import Config
 from vpnagent.metrics.declared import METRICS, cumulative
 from vpnagent.probe.actions import LATENESS_BOUNDS

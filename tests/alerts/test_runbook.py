@@ -7,7 +7,7 @@ from typing import Final
 from tests.alerts.gateways import EVERY_KIND, SCOPE
 from tests.finding_codes import PACKAGE, codes
 
-from vpnagent.commands.alerts.command import groups
+from vpnagent.commands.alerts import groups
 
 DOCS: Final = PACKAGE.parents[1] / "docs"
 RUNBOOK: Final = (DOCS / "runbook.md").read_text()

@@ -14,7 +14,7 @@ from tests.cloud_document.importing import assembled, document, problems
 
 from vpnagent.commands.import_.assemble import Answers, Assembly
 from vpnagent.commands.import_.imported import yaml_of
-from vpnagent.commands.import_.told import Facts, Value
+from vpnagent.commands.import_.json_object import Facts, Value
 from vpnagent.commands.import_.views import NOT_USED
 from vpnagent.errors import ConfigError
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from vpnagent.commands.import_.json_object import JsonError, JsonObject, Reading, parse
-from vpnagent.commands.import_.told import Source
+from vpnagent.commands.import_.json_object import JsonError, JsonObject, Reading, Source, parse
 from vpnagent.errors import Problem
 
 

@@ -14,7 +14,7 @@ from tests.cloud_document.importing import document, problems, yaml_text
 
 from vpnagent.commands.import_.assemble import Answers
 from vpnagent.commands.import_.imported import assembly_of, yaml_of
-from vpnagent.commands.import_.told import Facts
+from vpnagent.commands.import_.json_object import Facts
 from vpnagent.commands.import_.views import NO_IDENTITY, NOT_USED
 from vpnagent.errors import ConfigError
 

@@ -4,7 +4,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vpnagent.commands.import_.told import Source
+from vpnagent.commands.import_.json_object import Source
 from vpnagent.commands.import_.yaml_text import (
     Item,
     Leaf,

@@ -1,6 +1,6 @@
 from tests.config_examples import make_config
 
-from vpnagent.config.places import connections, repeated, tunnels
+from vpnagent.config.wording import connections, repeated, tunnels
 
 
 def test_every_part_is_visited_with_its_path() -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 from tools.dashboard.board import board
 
-from vpnagent.commands.dashboard.fitted import fitted
+from vpnagent.commands.dashboard import fitted
 
 RUNBOOK = "https://wiki.example.com/runbook"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from vpnagent.commands.explain.catalogue import Catalogue
 from vpnagent.commands.explain.observe import catalogue
-from vpnagent.commands.explain.seen import Answer, NoRoute, Outcome, Route, Seen, TunnelSeen
+from vpnagent.commands.explain.reasoning import Answer, NoRoute, Outcome, Route, Seen, TunnelSeen
 
 CATALOGUE: Catalogue = catalogue()
 

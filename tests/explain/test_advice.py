@@ -11,8 +11,16 @@ from tests.explain.cases import CATALOGUE, DOWN, NO_ROUTE, OSS, PUBLIC, RDS, UP,
 
 from vpnagent.commands.explain.advice import advise, is_fine
 from vpnagent.commands.explain.present import as_json, lines
-from vpnagent.commands.explain.reasoning import Explanation, explain
-from vpnagent.commands.explain.seen import NoRoute, Outcome, Route, Seen, Target, TunnelSeen
+from vpnagent.commands.explain.reasoning import (
+    Explanation,
+    NoRoute,
+    Outcome,
+    Route,
+    Seen,
+    Target,
+    TunnelSeen,
+    explain,
+)
 from vpnagent.config.values import Attachment, Config, TrafficSelectors, TunnelKey
 from vpnagent.finding import Finding, Severity
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from vpnagent.commands.explain.observe import answer, resolve
-from vpnagent.commands.explain.seen import Outcome
+from vpnagent.commands.explain.reasoning import Outcome
 
 HERE = IPv4Address("127.0.0.1")
 

@@ -10,8 +10,16 @@ from tests.config_examples import make_config, make_connection
 from tests.explain.cases import CATALOGUE, DOWN, NO_ROUTE, OSS, PUBLIC, RDS, UP, make_route, seen
 
 from vpnagent.commands.explain.advice import advise
-from vpnagent.commands.explain.reasoning import Kind, covering, explain, kind_of, networks_of, tunnels_of
-from vpnagent.commands.explain.seen import Target, TunnelSeen
+from vpnagent.commands.explain.reasoning import (
+    Kind,
+    Target,
+    TunnelSeen,
+    covering,
+    explain,
+    kind_of,
+    networks_of,
+    tunnels_of,
+)
 from vpnagent.config.values import Config, TrafficSelectors, TunnelKey
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.status.document import status

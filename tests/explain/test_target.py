@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.commands.explain.seen import Target, target_of
+from vpnagent.commands.explain.reasoning import Target, target_of
 from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
 

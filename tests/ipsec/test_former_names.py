@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.ipsec.connections import by_name, make_child, make_connection, make_ike_sa
 
-from vpnagent.ipsec.former_names import present_names, under_present_names
+from vpnagent.ipsec.plan import present_names, under_present_names
 
 RENAMED = by_name(make_connection("renamed", cloud="beijing"))
 [NAME] = RENAMED

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import yaml
 from lab.deadline import PATIENCE, eventually
 
-from vpnagent.commands.alerts.command import rule_file
+from vpnagent.commands.alerts import rule_file
 from vpnagent.commands.alerts.rule import Scope
 from vpnagent.config.values import Config
 

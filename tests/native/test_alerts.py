@@ -13,7 +13,7 @@ import pytest
 from tests.alerts.gateways import EVERY_KIND, SCOPE
 from tests.native.prometheus import Moment, Told, alert, counter, gauge, promtool, run
 
-from vpnagent.commands.alerts.command import rule_file
+from vpnagent.commands.alerts import rule_file
 from vpnagent.commands.alerts.rule import Scope
 from vpnagent.config.values import Config, Connection, Tunnel
 

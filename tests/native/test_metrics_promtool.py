@@ -13,8 +13,7 @@ import yaml
 from tests.config_examples import write_example
 from tests.native.machine import Machine, machine
 
-from vpnagent.metrics.declared import METRICS, Histogram
-from vpnagent.metrics.text import text
+from vpnagent.metrics.declared import METRICS, Histogram, text
 
 if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)

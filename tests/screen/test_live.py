@@ -7,7 +7,7 @@ from tools.screens import NOW, document, watched
 
 from vpnagent.commands.status.canvas import UNICODE, Canvas, Tone, plain
 from vpnagent.commands.status.history import History
-from vpnagent.commands.status.live import BESIDE, live
+from vpnagent.commands.status.viewer import BESIDE, live
 
 LATER = datetime(2026, 11, 23, 6, 32, 30, tzinfo=UTC)
 

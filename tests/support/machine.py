@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vpnagent.commands.support_bundle.collect import Places, collect
-from vpnagent.commands.support_bundle.known_secrets import Secrets
-from vpnagent.commands.support_bundle.part import Part
+from vpnagent.commands.support_bundle.known_secrets import Part, Secrets
 from vpnagent.config.schema import keys
 from vpnagent.record import replace
 

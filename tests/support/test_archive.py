@@ -7,8 +7,8 @@ import tarfile
 from tests.support.test_known import known
 from tests.support.unpacking import unpacked
 
-from vpnagent.commands.support_bundle.command import SUMMARY, Bundle, bundle, packed
-from vpnagent.commands.support_bundle.part import Gathered, Part
+from vpnagent.commands.support_bundle import SUMMARY, Bundle, bundle, packed
+from vpnagent.commands.support_bundle.known_secrets import Gathered, Part
 
 AT = 1_795_000_000  # 2026-11-18
 PSK = "primary-Hush-7f3a"

@@ -12,7 +12,7 @@ from tests.events.test_command import event
 from tests.listening import listening
 from tests.support.machine import Machine
 
-from vpnagent.commands.support_bundle.part import MOST
+from vpnagent.commands.support_bundle.known_secrets import MOST_KEPT
 from vpnagent.commands.support_bundle.summary import ABOUT
 from vpnagent.events.store import Store, page, query_of
 from vpnagent.knowledge.knowledge import Knowledge
@@ -73,8 +73,8 @@ def test_what_is_too_much_is_cut_at_a_line_and_of_a_journal_the_end_is_kept(mach
     machine.programs({"nft": flood, "journalctl": flood})
     parts = machine.parts()
     rules, journal = parts["kernel/nft.txt"], parts["journal/vpnagent.txt"]
-    assert len(rules.text) <= MOST
-    assert len(journal.text) <= MOST
+    assert len(rules.text) <= MOST_KEPT
+    assert len(journal.text) <= MOST_KEPT
     assert rules.text.startswith("line 1 of")
     assert journal.text.endswith("line 60000 of a great many that nobody can read\n")
     assert journal.text.startswith("line ")
@@ -85,7 +85,7 @@ def test_what_is_too_much_is_cut_at_a_line_and_of_a_journal_the_end_is_kept(mach
 def test_an_endless_program_is_ended(machine: Machine) -> None:
     machine.programs({"nft": "exec yes"})
     part = machine.parts()["kernel/nft.txt"]
-    assert 0 < len(part.text) <= MOST
+    assert 0 < len(part.text) <= MOST_KEPT
     assert "cut" in part.why
 
 

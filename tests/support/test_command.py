@@ -10,7 +10,7 @@ import pytest
 from tests.config_examples import write_example
 from tests.support.unpacking import unpacked
 
-from vpnagent.commands.support_bundle.command import Bundle, exit_status
+from vpnagent.commands.support_bundle import Bundle, exit_status
 
 MISSING = ("status.json: the daemon does not run",)
 

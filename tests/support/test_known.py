@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.commands.support_bundle.part import LEAST, Known, Named
+from vpnagent.commands.support_bundle.known_secrets import LEAST, Known, Named
 from vpnagent.secret import Secret
 
 VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)

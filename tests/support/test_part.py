@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.test_known import AROUND, LONG, SHORT, SPELLINGS, known
 
-from vpnagent.commands.support_bundle.part import LEFT_OUT, Content, Part, cleaned, cut, proven
+from vpnagent.commands.support_bundle.known_secrets import LEFT_OUT, Content, Part, cleaned, cut, proven
 
 PSK = "primary-Hush-7f3a"
 LINES = st.lists(AROUND, max_size=5)

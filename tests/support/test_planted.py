@@ -14,8 +14,8 @@ from tests.support.machine import Machine
 from tests.support.test_known import SPELLINGS, known
 from tests.support.test_veil import KEYS, XFRM_STATE
 
-from vpnagent.commands.support_bundle.command import SUMMARY, Bundle, bundle, packed
-from vpnagent.commands.support_bundle.part import LEFT_OUT
+from vpnagent.commands.support_bundle import SUMMARY, Bundle, bundle, packed
+from vpnagent.commands.support_bundle.known_secrets import LEFT_OUT
 from vpnagent.events.event import Happening, event_of
 from vpnagent.events.kinds import EventType
 from vpnagent.events.store import Store

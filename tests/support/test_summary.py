@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.commands.support_bundle.part import Part
+from vpnagent.commands.support_bundle.known_secrets import Part
 from vpnagent.commands.support_bundle.summary import missing, summary
 
 STATUS = pathlib.Path(__file__).parent.parent / "data/status"

@@ -44,7 +44,7 @@ from tools.dashboard.promql import (
     total,
 )
 
-from vpnagent.commands.alerts.traffic import DIRECTIONS, LEVELS
+from vpnagent.commands.alerts.rules import DIRECTIONS, LEVELS
 from vpnagent.finding import Severity
 
 DETECTION: Final = "vpnagent_failover_detection_seconds"

@@ -6,16 +6,16 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from ipaddress import IPv4Address
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Final
 
 from vpnagent import program
-from vpnagent.checks import fib_messages, iptables_text, nft_json, readings
+from vpnagent.checks import iptables_text, nft_json, readings
 from vpnagent.checks.firewall import Chain, Ruleset
 from vpnagent.checks.large_packets import BRIEF, PATIENT, forbid_fragments, known_mtu, large_packets
-from vpnagent.checks.observation import Address, Charon, Interface, Observation, Underlay, Unseen
+from vpnagent.checks.observation import Address, Charon, Interface, Observation, Route, Underlay, Unseen
 from vpnagent.checks.readings import NET, UnreadableError
 from vpnagent.config.rules import IKEV1
 from vpnagent.config.values import Config, Tunnel
@@ -26,8 +26,13 @@ from vpnagent.netlink.rtnetlink import (
     ADDRESSES,
     ALL_ROUTES,
     LINKS,
+    LOCAL_TABLE,
+    MAIN_TABLE,
     NEXTHOPS,
+    PROTOCOL,
+    RTN_UNICAST,
     RULES,
+    RouteRow,
     address_row,
     link_row,
     nexthop_row,
@@ -37,6 +42,52 @@ from vpnagent.policy.desired import pins
 from vpnagent.routing.fib import fib_rule
 from vpnagent.routing.uplinks import Pin, Steering, steering
 from vpnagent.routing.ways import local_ways
+
+# Others' routes that matter to the tunnels, out of netlink's answers. Pure.
+# Of the main table only what lies within a remote network counts: a wider route loses to ours. Of another
+# table, which a rule may put before the main one, everything counts that meets one.
+
+
+def is_default(route: Route) -> bool:
+    """Whether it is a default route of the main table."""
+    return route.table == MAIN_TABLE and not route.prefix.prefixlen
+
+
+def route_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Network]) -> Route | None:
+    """Read an RTM_NEWROUTE that counts, or that is a default route; else None."""
+    row = RouteRow(body)
+    if not row.plain or row.protocol == PROTOCOL or row.table == LOCAL_TABLE:
+        return None
+    prefix, table = row.prefix, row.table
+    counts = not row.length or any(_counts(prefix, network, table) for network in networks)
+    return _route(row, names) if counts else None
+
+
+def lan_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Network]) -> Route | None:
+    """Read an RTM_NEWROUTE that leads to part of a local network, other than by default."""
+    row = RouteRow(body)
+    if not row.plain or not row.length or row.protocol == PROTOCOL or row.kind != RTN_UNICAST:
+        return None
+    if row.table != MAIN_TABLE:
+        return None
+    prefix = row.prefix
+    return _route(row, names) if any(prefix.overlaps(network) for network in networks) else None
+
+
+def _counts(prefix: IPv4Network, network: IPv4Network, table: int) -> bool:
+    return prefix.subnet_of(network) if table == MAIN_TABLE else prefix.overlaps(network)
+
+
+def _route(row: RouteRow, names: Mapping[int, str]) -> Route:
+    return Route(
+        table=row.table,
+        prefix=row.prefix,
+        kind=row.kind,
+        interface=names.get(row.interface_index, ""),
+        metric=row.metric,
+        protocol=row.protocol,
+    )
+
 
 DEADLINE: Final = 12.0  #: seconds for one reading; they run side by side
 VICI_DEADLINE: Final = 3.0
@@ -126,8 +177,8 @@ async def _network(config: Config) -> Seen:
         rows = await route.dump(
             ALL_ROUTES,
             lambda body: (
-                fib_messages.route_row(body, names, networks),
-                fib_messages.lan_row(body, names, local),
+                route_row(body, names, networks),
+                lan_row(body, names, local),
             ),
         )
         routes = [row for row, _ in rows if row is not None]
@@ -139,7 +190,7 @@ async def _network(config: Config) -> Seen:
             ),
             "routes": tuple(routes),
             "lan_routes": tuple(row for _, row in rows if row is not None),
-            "default_interfaces": frozenset(r.interface for r in routes if fib_messages.is_default(r)),
+            "default_interfaces": frozenset(r.interface for r in routes if is_default(r)),
             "rules": tuple(sorted(rules, key=lambda rule: rule.priority)),
             "local_ways": await local_ways(route, names, local),
             "nexthop_objects": await _knows_nexthops(route),

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpnagent import own_files
-from vpnagent.commands.files import READABLE, File, key_file, problem, say
-from vpnagent.commands.options import DEFAULT_CONFIG, Address, Network
+from vpnagent.commands.options import DEFAULT_CONFIG, READABLE, Address, File, Network, key_file, problem, say
 from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
 
@@ -152,7 +151,7 @@ def init(documents: tuple[str, ...], output: str, psk_stdin: bool, **given: Any)
 
 def _import(documents: Sequence[str], output: str, given: dict[str, Any]) -> None:
     """Have ``import`` do it."""
-    from vpnagent.commands.import_.command import import_
+    from vpnagent.commands.import_ import import_
 
     if any(given[key] for key in TOLD_BY_DOCUMENTS):
         raise ControlError("with a DOCUMENT only --output, --attachment and networks are of use", USAGE)

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vpnagent import own_files
-from vpnagent.config import hooks
-from vpnagent.config.build import absolute, build, contradictions, metrics_tls
+from vpnagent.config.build import absolute, build, contradictions, hook_contradictions, metrics_tls
 from vpnagent.config.draft import draft, known_part
 from vpnagent.config.file_models import AgentSection, ConfigFile, HookSection, TunnelSection
 from vpnagent.config.files import (
@@ -82,7 +81,7 @@ def load(
     )
     found = [
         *contradictions(sketch.file),
-        *hooks.contradictions(sketch.file, secrets.of_hooks),
+        *hook_contradictions(sketch.file, secrets.of_hooks),
         *violations(config),
         *secrets.refused,
     ]

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Final, NamedTuple
 
-from vpnagent.config.places import tunnels
 from vpnagent.config.values import Config
-from vpnagent.config.wording import key_path
+from vpnagent.config.wording import key_path, tunnels
 from vpnagent.finding import Finding, Severity
 from vpnagent.record import replace
 from vpnagent.secret import Secret

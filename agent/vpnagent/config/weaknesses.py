@@ -10,9 +10,8 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.notation import notation
-from vpnagent.config.places import connections, tunnels
 from vpnagent.config.values import Agent, Config
-from vpnagent.config.wording import Path, key_path
+from vpnagent.config.wording import Path, connections, key_path, tunnels
 from vpnagent.finding import Finding, Severity
 
 SLOW_3DES: Final = 200e6  #: bits per second from which the cloud advises against 3DES

@@ -22,9 +22,16 @@ from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec import messages
 from vpnagent.ipsec.actions import Action, Connection, LoadConnection, LoadSecret
 from vpnagent.ipsec.algorithms import missing_algorithms
-from vpnagent.ipsec.former_names import Names, present_names, under_present_names
 from vpnagent.ipsec.initiation import Initiate, Initiation
-from vpnagent.ipsec.plan import Loaded, Traffic, plan, without_superseded
+from vpnagent.ipsec.plan import (
+    Loaded,
+    Names,
+    Traffic,
+    plan,
+    present_names,
+    under_present_names,
+    without_superseded,
+)
 from vpnagent.ipsec.sa import CharonState, ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
 from vpnagent.knowledge.knowledge import Knowledge, rung
 from vpnagent.knowledge.tunnels import sa_statuses

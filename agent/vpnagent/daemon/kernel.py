@@ -55,7 +55,7 @@ from vpnagent.routing.objects import (
 )
 from vpnagent.routing.plan import conflicts, plan, sysctl_differences
 from vpnagent.routing.uplinks import Pin, Steering
-from vpnagent.status.routes import carries, diverted, in_turn
+from vpnagent.status.document import carries, diverted, in_turn
 
 log = logging.getLogger(__name__)
 

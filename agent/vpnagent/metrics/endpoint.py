@@ -24,9 +24,8 @@ from vpnagent.errors import AgentError
 from vpnagent.events.damping import Bucket
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge.knowledge import Knowledge
-from vpnagent.metrics.declared import histograms, samples
+from vpnagent.metrics.declared import histograms, samples, text
 from vpnagent.metrics.http import Access, State, files, read_access, respond, state_of
-from vpnagent.metrics.text import text
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,7 @@ resolvers or to a resolver endpoint, PrivateLink where a service has public addr
 from collections.abc import Callable, Iterator
 
 from vpnagent.commands.explain.catalogue import Catalogue
-from vpnagent.commands.explain.reasoning import Explanation, Kind
-from vpnagent.commands.explain.seen import NoRoute, Outcome, Route, Target
+from vpnagent.commands.explain.reasoning import Explanation, Kind, NoRoute, Outcome, Route, Target
 from vpnagent.config.values import CLOUD_SERVICES, Attachment
 from vpnagent.finding import Finding, Severity
 from vpnagent.netlink.rtnetlink import PROTOCOL

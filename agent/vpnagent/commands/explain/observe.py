@@ -21,7 +21,7 @@ from ipaddress import IPv4Address
 import yaml
 
 from vpnagent.commands.explain.catalogue import Catalogue, catalogue_of
-from vpnagent.commands.explain.seen import Answer, NoRoute, Outcome, Route, Seen
+from vpnagent.commands.explain.reasoning import Answer, NoRoute, Outcome, Route, Seen
 from vpnagent.errors import NetlinkError
 from vpnagent.netlink.rtnetlink import LINKS, LinkRow, link_row
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket

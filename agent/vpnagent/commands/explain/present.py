@@ -4,8 +4,15 @@ from collections.abc import Iterator, Sequence
 
 from vpnagent.commands.explain.advice import TAILSCALE_TABLE
 from vpnagent.commands.explain.catalogue import Catalogue
-from vpnagent.commands.explain.reasoning import Explanation, Selectors
-from vpnagent.commands.explain.seen import Answer, NetworkSeen, NoRoute, Route, Target
+from vpnagent.commands.explain.reasoning import (
+    Answer,
+    Explanation,
+    NetworkSeen,
+    NoRoute,
+    Route,
+    Selectors,
+    Target,
+)
 from vpnagent.commands.status.canvas import milliseconds
 from vpnagent.finding import Finding
 from vpnagent.netlink.rtnetlink import MAIN_TABLE

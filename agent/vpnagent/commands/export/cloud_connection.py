@@ -12,7 +12,6 @@ from vpnagent.commands.export.hcl import Attribute, Block, Expression, Value, at
 from vpnagent.config.build import inside_peer
 from vpnagent.config.kinds import PRIVATE
 from vpnagent.config.notation import sent_as
-from vpnagent.config.places import Place, tunnels
 from vpnagent.config.values import (
     Attachment,
     Config,
@@ -24,7 +23,7 @@ from vpnagent.config.values import (
     Tunnel,
     UdpEncapsulation,
 )
-from vpnagent.config.wording import Violation, without_values
+from vpnagent.config.wording import Place, Violation, tunnels, without_values
 
 ENCRYPTION = {"aes128": "aes", "aes192": "aes192", "aes256": "aes256", "des": "des", "3des": "3des"}
 INTEGRITY = frozenset({"md5", "sha1", "sha256", "sha384", "sha512"})

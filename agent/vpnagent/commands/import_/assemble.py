@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from vpnagent.commands.import_.told import Facts, Source, Told, Value, merged, same
+from vpnagent.commands.import_.json_object import Facts, Source, Told, Value, merged, same
 from vpnagent.commands.import_.views import ConnectionView, TunnelView, View
 from vpnagent.config.file_models import MAX_TUNNELS
 from vpnagent.config.wording import listed

@@ -9,8 +9,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from vpnagent.commands.import_.json_object import JsonError, JsonObject, JsonValue, Reading, fold, kind, parse
-from vpnagent.commands.import_.told import Source, merged
+from vpnagent.commands.import_.json_object import (
+    JsonError,
+    JsonObject,
+    JsonValue,
+    Reading,
+    Source,
+    fold,
+    kind,
+    merged,
+    parse,
+)
 from vpnagent.commands.import_.views import NOT_USED, ConnectionView, TunnelView, View, described, downloaded
 from vpnagent.config.wording import shown
 from vpnagent.errors import Problem

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vpnagent.commands.import_.assemble import SHARED, Assembly, Connection, Tunnel
-from vpnagent.commands.import_.told import Facts, Told, Value, same, written
+from vpnagent.commands.import_.json_object import Facts, Told, Value, same, written
 from vpnagent.config import units, values
 from vpnagent.config.wording import Path, key_path
 from vpnagent.config.yaml_positions import Document

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from vpnagent.commands.import_.assemble import Answers, Assembly, assemble
 from vpnagent.commands.import_.documents import Documents, merge
+from vpnagent.commands.import_.json_object import Source
 from vpnagent.commands.import_.layout import layout
-from vpnagent.commands.import_.told import Source
 from vpnagent.commands.import_.yaml_text import Entry, Item, Leaf, Question, Rendered, rendered, walk
 from vpnagent.config.build import build, contradictions
 from vpnagent.config.draft import Draft, draft

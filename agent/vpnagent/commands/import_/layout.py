@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent.commands.import_.assemble import ESP, IKE, SHARED, Assembly, Connection, Tunnel
-from vpnagent.commands.import_.told import Facts, Told, Value, same, written
+from vpnagent.commands.import_.json_object import Facts, Told, Value, same, written
 from vpnagent.commands.import_.yaml_text import Entry, Item, Leaf, Question, Remark, Section, Sequence
 from vpnagent.config.values import CLOUD_SERVICES
 from vpnagent.config.weaknesses import GUOMI

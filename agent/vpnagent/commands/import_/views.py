@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple
 
-from vpnagent.commands.import_.json_object import JsonObject
-from vpnagent.commands.import_.told import Facts, Source, Told, Value
+from vpnagent.commands.import_.json_object import Facts, JsonObject, Source, Told, Value
 from vpnagent.config.notation import is_masked
 
 Words = Mapping[str, Value]

@@ -8,7 +8,7 @@ from typing import Final
 
 import yaml
 
-from vpnagent.commands.import_.told import Source
+from vpnagent.commands.import_.json_object import Source
 from vpnagent.config.wording import Path
 from vpnagent.config.yaml_positions import read
 

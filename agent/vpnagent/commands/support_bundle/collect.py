@@ -20,7 +20,7 @@ from typing import Any, Final
 from vpnagent import __version__, own_files, program
 from vpnagent.checks.certificates import expiry
 from vpnagent.commands.support_bundle import summary
-from vpnagent.commands.support_bundle.part import Content, Part, cut
+from vpnagent.commands.support_bundle.known_secrets import Content, Part, cut
 from vpnagent.commands.support_bundle.summary import Program, Question
 from vpnagent.commands.support_bundle.veil import IsThere, shown
 from vpnagent.control.client import ask

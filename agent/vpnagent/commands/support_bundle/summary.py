@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from vpnagent.commands.status.canvas import Canvas, plain
 from vpnagent.commands.status.overview import overview
-from vpnagent.commands.support_bundle.part import Part
+from vpnagent.commands.support_bundle.known_secrets import Part
 
 
 class Program(NamedTuple):
