@@ -6,7 +6,7 @@ from tests.config_examples import make_config, make_connection, make_tunnel
 
 from vpnagent.config.values import Config, Tunnel, TunnelKey
 from vpnagent.errors import ControlError
-from vpnagent.policy.live_change import former_keys, tunnel_key
+from vpnagent.policy.naming import former_keys, tunnel_key
 
 
 def two_primaries() -> Config:

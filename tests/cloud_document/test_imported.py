@@ -100,7 +100,7 @@ def test_two_documents_that_contradict_each_other_are_refused_value_by_value() -
     assert sum("is another key than" in problem for problem in found) == 2
 
 
-@pytest.mark.parametrize("address", ["# no comment", "hz.example.com", "]"])
+@pytest.mark.parametrize("address", ["# no comment", "hz.example.com", "}, x: {"])
 def test_an_example_of_a_target_is_an_address_whatever_a_document_calls_one(address: str) -> None:
     tree = document("describe-dual-defaults.json")
     tree["VcoHealthCheck"]["Sip"] = address

@@ -33,7 +33,7 @@ from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.log import tell_of_storms
 from vpnagent.metrics.endpoint import Endpoint
 from vpnagent.policy.choice import to_plain
-from vpnagent.policy.live_change import tunnel_key
+from vpnagent.policy.naming import tunnel_key
 from vpnagent.probe import namespace_lock
 from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.status import report

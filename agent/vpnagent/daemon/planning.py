@@ -12,7 +12,7 @@ from vpnagent.ipsec import plan as ipsec
 from vpnagent.ipsec.charon import Charon
 from vpnagent.policy.choice import WORDS, carriers, verdict_of
 from vpnagent.policy.desired import desired, pins, with_source_as_hint
-from vpnagent.policy.live_change import tunnel_key
+from vpnagent.policy.naming import tunnel_key
 from vpnagent.policy.selection import Verdict, Verdicts
 from vpnagent.policy.walls import walled
 from vpnagent.probe.client import ProberClient

@@ -18,7 +18,8 @@ from vpnagent.daemon.supervisor import notify
 from vpnagent.errors import ConfigError, ControlError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge.knowledge import Knowledge
-from vpnagent.policy.live_change import carry_over, former_keys, preview
+from vpnagent.policy.live_change import carry_over, preview
+from vpnagent.policy.naming import former_keys
 
 log = logging.getLogger(__name__)
 

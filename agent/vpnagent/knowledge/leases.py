@@ -11,7 +11,7 @@ from typing import Any, Final
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.control.protocol import NOT_FINE, USAGE
 from vpnagent.errors import ControlError
-from vpnagent.policy.live_change import tunnel_key
+from vpnagent.policy.naming import tunnel_key
 
 LONGEST: Final = 30.0  #: seconds that may be asked for at once
 
