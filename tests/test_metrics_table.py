@@ -12,7 +12,7 @@ MANUAL = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
 
 def test_the_documented_metrics_are_those_that_are_declared() -> None:
     # To renew them: python -m vpnagent.metrics.declared
-    written = MANUAL.partition("metrics.text` -->\n")[2].partition("<!-- end of metrics -->")[0]
+    written = MANUAL.partition("metrics.declared` -->\n")[2].partition("<!-- end of metrics -->")[0]
 
     assert written.strip() == table().strip()
 

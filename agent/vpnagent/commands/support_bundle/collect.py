@@ -19,9 +19,21 @@ from typing import Any, Final
 
 from vpnagent import __version__, own_files, program
 from vpnagent.checks.certificates import expiry
-from vpnagent.commands.support_bundle import summary
 from vpnagent.commands.support_bundle.known_secrets import Content, Part, cut
-from vpnagent.commands.support_bundle.summary import Program, Question
+from vpnagent.commands.support_bundle.summary import (
+    CONFIGURATION,
+    EVENTS,
+    FINDINGS,
+    PROGRAMS,
+    QUESTIONS,
+    STANDING,
+    STATUS,
+    SYSCTLS,
+    VERSIONS,
+    XFRM_STAT,
+    Program,
+    Question,
+)
 from vpnagent.commands.support_bundle.veil import IsThere, shown
 from vpnagent.control.client import ask
 from vpnagent.errors import AgentError, ControlError, ViciUnavailableError
@@ -68,7 +80,7 @@ MOST_READ: Final = 16 << 20  #: bytes of a program's output
 PATH: Final = "/usr/sbin:/sbin:/usr/bin:/bin"  #: a plain user's own path lacks sbin
 PACKAGES: Final = ("vici", "pyroute2", "scapy", "prometheus-client", "pyyaml", "click", "pydantic", "rich")
 DENIED: Final = re.compile(r"not permitted|permission|must be root|not seeing messages", re.IGNORECASE)
-SYSCTLS: Final = (
+SYSCTLS_READ: Final = (
     *("kernel.modules_disabled", "net.core.netdev_max_backlog", "net.core.rmem_max", "net.core.wmem_max"),
     *("net.core.xfrm_acq_expires", "net.core.xfrm_larval_drop", "net.netfilter.nf_conntrack_count"),
     *("net.netfilter.nf_conntrack_max", "net.ipv4.ip_forward", "net.ipv4.fib_multipath_hash_policy"),
@@ -117,16 +129,16 @@ class _IncompleteError(Exception):
 async def collect(places: Places, progress: Progress = lambda _name: None) -> list[Part]:
     """Return a part for each file of the bundle. ``progress`` is told of each that is done."""
     readings: dict[str, Reading] = {
-        summary.STATUS: lambda: _asked(places, "status"),
-        summary.EVENTS: lambda: _events(places),
-        summary.VERSIONS: _plain(_versions),
-        summary.CONFIGURATION: _plain(lambda: _configuration(of_operator(places.config_path, MOST), places)),
-        summary.STANDING: _plain(lambda: _configuration(own_files.read(places.standing), places)),
-        summary.FINDINGS: lambda: _findings(places),
-        summary.SYSCTLS: _plain(_sysctls),
-        summary.XFRM_STAT: _plain(lambda: Path("/proc/thread-self/net/xfrm_stat").read_text()),
+        STATUS: lambda: _asked(places, "status"),
+        EVENTS: lambda: _events(places),
+        VERSIONS: _plain(_versions),
+        CONFIGURATION: _plain(lambda: _configuration(of_operator(places.config_path, MOST), places)),
+        STANDING: _plain(lambda: _configuration(own_files.read(places.standing), places)),
+        FINDINGS: lambda: _findings(places),
+        SYSCTLS: _plain(_sysctls),
+        XFRM_STAT: _plain(lambda: Path("/proc/thread-self/net/xfrm_stat").read_text()),
     }
-    for source in summary.PROGRAMS:
+    for source in PROGRAMS:
         readings[source.name] = functools.partial(_printed, source, places)
 
     async def read(name: str, reading: Reading) -> Part:
@@ -236,9 +248,9 @@ async def _charon(places: Places) -> list[Part]:
         connection = await vici.connect(places.vici_socket, deadline=places.answer_deadline)
     except ViciUnavailableError as error:
         why = f"charon: {error.reason}"
-        return [Part(name=q.name, why=why, forbidden=_is_denied(why)) for q in summary.QUESTIONS]
+        return [Part(name=q.name, why=why, forbidden=_is_denied(why)) for q in QUESTIONS]
     try:
-        asked = (_read(q.name, functools.partial(_told, q, connection)) for q in summary.QUESTIONS)
+        asked = (_read(q.name, functools.partial(_told, q, connection)) for q in QUESTIONS)
         return await asyncio.gather(*asked)
     finally:
         connection.close()
@@ -283,7 +295,7 @@ def _version(name: str) -> str:
 
 
 def _sysctls() -> str:
-    paths = [Path("/proc/sys", *key.split(".")) for key in SYSCTLS]
+    paths = [Path("/proc/sys", *key.split(".")) for key in SYSCTLS_READ]
     paths += [
         Path(folder, key)
         for folder in sorted(glob.glob("/proc/sys/net/ipv4/conf/*"))
