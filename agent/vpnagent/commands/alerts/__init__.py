@@ -1,4 +1,12 @@
-"""All rules of a gateway, and the YAML that Prometheus loads. Pure."""
+"""``vpnagent alerts``: Prometheus's alerting rules for one gateway, as YAML.
+
+Each alert is one function of the configuration, because some depend on it (a connection with one tunnel has
+no failover). Thresholds are shares of limits that the agent exports, so the rules need no printing again
+when a limit changes.
+
+Pure but for reading the configuration file and writing the rules; the daemon is not asked. Begin with
+``rules``; what an alert means to an operator is in docs/alerts.md.
+"""
 
 from typing import Any, Final
 

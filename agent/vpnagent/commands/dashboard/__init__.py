@@ -1,4 +1,11 @@
-"""``vpnagent dashboard``: the committed dashboard, fitted to a Grafana."""
+"""``vpnagent dashboard``: the Grafana dashboard, fitted to one Grafana.
+
+``dashboard.json`` is made by ``./dev dashboard`` from the declarations of the metrics, and committed; this
+command only sets data source and runbook address in it, and prints it.
+
+No I/O but reading that file and writing the result. Begin with ``fitted``; panels are changed in
+tools/dashboard.
+"""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,11 @@
-"""``vpnagent drill``."""
+"""``vpnagent drill``: rehearse a failover, measure it, and go back.
+
+The command asks the running daemon for a drain, which it must renew: if the command is killed, the traffic
+goes back by itself. Meanwhile it sends a stream of echo requests and measures every gap.
+
+Judging and accounts are pure; ``rehearsal`` and ``capture`` do I/O: the control socket, raw and packet
+sockets. Nothing but that drain is changed. Begin with ``rehearsal``; docs/drill.md is for the operator.
+"""
 
 import json
 import sys

@@ -1,4 +1,11 @@
-"""``vpnagent explain``."""
+"""``vpnagent explain``: which way packets for a name or an address go from here, and what to do about it.
+
+It resolves the name, asks the kernel for the way, and sends one echo request or makes one TCP connection;
+then it reasons about what it saw. ``services.yaml`` lists known addresses of the cloud's services.
+
+``observe`` does the I/O, with deadlines; only the echo request needs a privilege. All else is pure. Begin
+with ``reasoning``, then ``advice``, where each piece of advice is one function.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,11 @@
-"""``vpnagent export``: terraform, swanctl."""
+"""``vpnagent export``: the configuration in the words of other programs, Terraform and swanctl.conf.
+
+``terraform`` prints the cloud's half as resources of aliyun/alicloud, ``swanctl`` our half as charon would
+be told it by VICI. Pre-shared keys are never printed. What the cloud's API has no word for is an error.
+
+Pure but for reading the configuration file. Begin with ``swanctl`` or ``terraform``; docs/export.md
+explains both.
+"""
 
 from typing import TYPE_CHECKING
 

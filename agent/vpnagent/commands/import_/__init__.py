@@ -1,4 +1,11 @@
-"""``vpnagent import``: the cloud's documents become a configuration, or are compared with one."""
+"""``vpnagent import``: the cloud's documents become a configuration, or are compared with one.
+
+A JSON document of the cloud's API becomes connections (``documents``, ``views``), those become a tree of
+YAML with open questions, and the rules of ``config`` judge it: there is no second opinion on any value.
+
+Only this file does I/O: it reads documents, and writes the YAML and key files of mode 0600; all else is
+pure. ``vpnagent init`` uses it too. Begin with ``documents``; docs/import.md has examples.
+"""
 
 import os
 import stat

@@ -1,4 +1,11 @@
-"""Is it fine: the status as a screen, as JSON, or as a screen that follows what happens."""
+"""``vpnagent status``: the status as a screen, as JSON, or as a screen that follows what happens.
+
+All of it is drawn from the JSON document that the daemon answers with; nothing is judged here. Screens are
+lines of styled text, which click prints once and rich draws again and again for ``--watch``.
+
+``viewer`` and ``terminal`` touch the terminal; all else is pure. Begin with ``overview``; columns of tables
+are in ``tables``.
+"""
 
 import json
 import os

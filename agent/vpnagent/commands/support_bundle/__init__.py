@@ -1,4 +1,12 @@
-"""A bundle, from what was collected to the bytes of the archive: the same content is the same bytes. Pure."""
+"""``vpnagent support-bundle``: an archive for a support case, without secrets.
+
+Each part is collected by itself, with a deadline. All text is then searched for the secrets of this machine
+and for what looks like one; what holds a secret is left out, and the first page says so.
+
+``collect`` and ``known_secrets`` do I/O: they read files, run programs that only look, and ask charon and
+the daemon. The same content gives the same bytes. Begin with ``bundle`` below; docs/support.md lists the
+parts.
+"""
 
 import asyncio
 import gzip
