@@ -193,3 +193,9 @@ def test_the_mode_is_of_ikev1_only() -> None:
     assert "mode:" not in yaml_text({"file": tree})
     tree["VpnConnectionConfig"]["IkeConfig"]["IkeVersion"] = "ikev1"
     assert "mode: aggressive" in yaml_text({"file": tree})
+
+
+@pytest.mark.parametrize("half", [".65010", "0.", ".", "0.x"])
+def test_half_an_as_number_is_refused_by_name(half: str) -> None:
+    [problem] = problems({"file": with_asns(half, "45104")})[:1]
+    assert "LocalAsn: must be" in problem

@@ -204,8 +204,8 @@ def _side_of_download(session: JsonObject) -> _Side | None:
 def _asn(session: JsonObject, key: str) -> int | None:
     """Return an AS number, which may be written in two halves: 1.2 is 65538 (RFC 5396, asdot)."""
     value = session.value(key)
-    high, dot, low = value.partition(".") if isinstance(value, str) else ("", "", "")
-    if dot and (high + low).isdecimal() and len(high + low) <= len("6553565535"):
+    high, _, low = value.partition(".") if isinstance(value, str) else ("", "", "")
+    if high.isdecimal() and low.isdecimal() and len(high + low) <= len("6553565535"):
         return int(high) * 65536 + int(low)
     return session.integer(key)
 
