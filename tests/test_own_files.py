@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.test_standing import BROKEN, KEY, text
+from tests.daemon.test_standing import BROKEN, KEY, text
 
 from vpnagent import own_files
 from vpnagent.config.values import TunnelKey

@@ -1,7 +1,7 @@
 """`./dev screens`: draws what a person sees, from the status documents in tests/data/status.
 
-The pictures of docs/screens, and the texts of tests/screen/expected at every size; the tests hold both to
-what is made here.
+The pictures of docs/screens, and the texts of tests/commands/status/expected at every size; the tests hold
+both to what is made here.
 """
 
 import io
@@ -24,7 +24,7 @@ from vpnagent.commands.status.viewer import drawn, live
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ROOT / "tests/data/status"
-TEXTS = ROOT / "tests/screen/expected"
+TEXTS = ROOT / "tests/commands/status/expected"
 PICTURES = ROOT / "docs/screens"
 
 #: When each document is looked at.

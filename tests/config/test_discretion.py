@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.config.test_fuzz import TREES, places
-from tests.test_reloading import World, play
-from tests.test_standing import place, text, write
+from tests.daemon.test_reloading import World, play
+from tests.daemon.test_standing import place, text, write
 
 from vpnagent.config.load import load
 from vpnagent.config.wording import may_be_secret

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
-from tests.test_report import BACKUP, PRIMARY, known
+from tests.status.test_report import BACKUP, PRIMARY, known
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.events.detect import DAY, Seen, beginning, happenings, look

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.config_examples import make_config
 from tests.on_a_loop import on_a_loop
-from tests.test_report import BACKUP, PRIMARY, known
+from tests.status.test_report import BACKUP, PRIMARY, known
 
 from vpnagent.errors import ControlError
 from vpnagent.events.event import Event

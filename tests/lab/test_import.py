@@ -9,7 +9,7 @@ from lab.deadline import PATIENCE
 from lab.gateway import PROGRAM, LabGateway, is_up
 from lab.topology import ECS_HOST, IDC_NETWORK, REMOTE_NETWORKS, SERVICE_HOST, TUNNELS
 from lab.world import Lab
-from tests.cloud_document.importing import DATA, document
+from tests.commands.import_.importing import DATA, document
 
 VIEWS = ("download-dual-bgp.json", "describe-dual-bgp.json")
 ANSWERS = ("--local-network", IDC_NETWORK, *(w for n in REMOTE_NETWORKS for w in ("--remote-network", n)))

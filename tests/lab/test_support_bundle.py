@@ -6,7 +6,7 @@ import subprocess
 from lab.gateway import PROGRAM, LabGateway
 from lab.topology import PRIMARY, TUNNELS
 from lab.world import Lab
-from tests.support.unpacking import unpacked
+from tests.commands.support_bundle.unpacking import unpacked
 
 KEY = re.compile(r"(?:enc|auth|auth-trunc|aead) \S+ (0x[0-9a-f]{16,})")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import pytest
-from tests.alerts.gateways import EVERY_KIND, SCOPE
+from tests.commands.alerts.gateways import EVERY_KIND, SCOPE
 from tests.native.prometheus import Moment, Told, alert, counter, gauge, promtool, run
 
 from vpnagent.commands.alerts import rule_file

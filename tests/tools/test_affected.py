@@ -11,14 +11,14 @@ EVERY = {str(path) for path in Path("tests").rglob("*.py") if is_test(str(path))
 @pytest.mark.parametrize(
     ("changed", "test"),
     [
-        ("agent/vpnagent/policy/selection.py", "tests/test_selection.py"),
-        ("agent/vpnagent/policy/selection.py", "tests/test_desired.py"),  # by what it imports
+        ("agent/vpnagent/policy/selection.py", "tests/policy/test_selection.py"),
+        ("agent/vpnagent/policy/selection.py", "tests/policy/test_desired.py"),  # by what it imports
         ("agent/vpnagent/policy/selection.py", "tests/lab/test_failover.py"),  # by the program that it starts
         ("agent/vpnagent/policy/selection.py", "tests/native/test_prober.py"),
         ("tests/fake_kernel.py", "tests/native/test_kernel_differential.py"),
         ("tests/lab/conftest.py", "tests/lab/test_drift.py"),
         ("lab/run", "tests/lab/test_drift.py"),
-        ("docs/runbook.md", "tests/alerts/test_runbook.py"),
+        ("docs/runbook.md", "tests/commands/alerts/test_runbook.py"),
         ("docs/adr/0001-own-netlink-transport.md", "tests/checks/test_documentation.py"),
         ("systemd/vpnagent.service", "tests/test_units.py"),
     ],
