@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.events.event import Happening, event_of
-from vpnagent.events.kinds import EventType
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 from vpnagent.log import datagram, entry
 
 

@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "agent" / "vpnagent"
 SHELL = {
     "__main__.py",
     "knowledge/knowledge.py",
-    "checks/__main__.py",
+    "daemon/look.py",
     "checks/observe.py",
     "checks/large_packets.py",
     "daemon/patrol.py",
@@ -69,7 +69,7 @@ SHELL = {
     "own_files.py",
     "daemon/supervisor.py",
     "witness/look.py",
-    "witness/watch.py",
+    "daemon/witness.py",
 }
 ENCODERS = {
     "routing/requests.py",

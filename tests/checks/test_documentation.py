@@ -8,6 +8,8 @@ DOCUMENT = PACKAGE.parents[1] / "docs" / "check.md"
 SOURCES = [
     *(PACKAGE / "checks").glob("*.py"),
     *(PACKAGE / "witness").glob("*.py"),
+    PACKAGE / "daemon" / "look.py",
+    PACKAGE / "daemon" / "witness.py",
     PACKAGE / "commands" / "check.py",
     PACKAGE / "config" / "notation.py",
     PACKAGE / "config" / "weaknesses.py",

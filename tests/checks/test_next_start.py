@@ -5,7 +5,7 @@ import pathlib
 import pytest
 from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, make_config, write_example
 
-from vpnagent.checks.__main__ import next_start
+from vpnagent.daemon.look import next_start
 from vpnagent.daemon.memory import STANDING
 from vpnagent.finding import Finding, Severity
 

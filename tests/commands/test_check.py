@@ -169,7 +169,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return []
 
     monkeypatch.setattr("vpnagent.checks.observe.observe", observe)
-    monkeypatch.setattr("vpnagent.witness.watch.look_once", look_once)
+    monkeypatch.setattr("vpnagent.daemon.witness.look_once", look_once)
     return looked
 
 

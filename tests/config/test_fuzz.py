@@ -24,8 +24,8 @@ from vpnagent.config.rules import violations
 from vpnagent.config.schema import differences
 from vpnagent.config.values import Config
 from vpnagent.config.weaknesses import weaknesses
+from vpnagent.daemon.live_change import kernel_changes
 from vpnagent.errors import ConfigError
-from vpnagent.policy.live_change import kernel_changes
 
 EXAMPLES = int(os.environ.get("VPNAGENT_FUZZ_EXAMPLES", "2000"))
 COMPLETE_YAML = (Path(__file__).parents[2] / "docs/example.yaml").read_text()

@@ -13,9 +13,9 @@ from vpnagent.commands.export.swanctl import swanctl
 from vpnagent.commands.export.terraform import terraform
 from vpnagent.config.rules import violations
 from vpnagent.config.values import Config, Connection, Role, TrafficSelectors, TunnelKey
+from vpnagent.daemon.probe_wiring import group_routes, intent
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.policy.desired import desired
-from vpnagent.policy.probe_wiring import group_routes, intent
 from vpnagent.policy.selection import Verdict
 from vpnagent.routing.objects import KernelObjects, KernelState
 from vpnagent.status.document import status

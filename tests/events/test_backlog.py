@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from vpnagent.events.event import Event, Happening, event_of
 from vpnagent.events.hooks import MOST, PAUSES, Backlog
-from vpnagent.events.kinds import EventType
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 
 
 def event(sequence: int) -> Event:

@@ -13,9 +13,8 @@ from tests.listening import listening
 from vpnagent.commands.events import events
 from vpnagent.errors import ControlError
 from vpnagent.events.event import Event, Happening, event_of
-from vpnagent.events.kinds import EventType
 from vpnagent.events.store import page, query_of
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 
 COUNT = 450
 

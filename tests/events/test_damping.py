@@ -16,8 +16,7 @@ from vpnagent.events.damping import (
     Subject,
 )
 from vpnagent.events.event import Happening
-from vpnagent.events.kinds import EventType
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 
 
 def happening(tunnel: int, kind: EventType = EventType.TUNNEL_DOWN, text: str = "") -> Happening:

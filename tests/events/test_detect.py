@@ -13,8 +13,7 @@ from tests.status.test_report import BACKUP, PRIMARY, known
 from vpnagent.config.values import TunnelKey
 from vpnagent.events.detect import DAY, Seen, beginning, happenings, look
 from vpnagent.events.event import Happening
-from vpnagent.events.kinds import EventType
-from vpnagent.finding import Finding, Severity
+from vpnagent.finding import EventType, Finding, Severity
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.knowledge.knowledge import Failover, Knowledge

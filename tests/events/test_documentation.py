@@ -7,8 +7,8 @@ import pytest
 from vpnagent.events.damping import BURST, RATE, SUBJECT_BURST, SUBJECT_RATE
 from vpnagent.events.hooks import DRAIN, PAUSES
 from vpnagent.events.hooks import MOST as MOST_WAITING
-from vpnagent.events.kinds import EventType
 from vpnagent.events.store import MOST, MOST_BYTES
+from vpnagent.finding import EventType
 from vpnagent.log import ALIKE, EQUAL, PERIOD
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")

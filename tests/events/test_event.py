@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.events.event import LONGEST_LINE, Event, Happening, event_in, event_of
-from vpnagent.events.kinds import EventType
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 
 texts = st.text(st.characters(), max_size=1500)
 names = st.from_regex(r"\A[A-Za-z0-9_-]{0,32}\Z")

@@ -19,8 +19,7 @@ from vpnagent.config.values import Hook
 from vpnagent.events import hooks as module
 from vpnagent.events.event import Event, Happening, event_of
 from vpnagent.events.hooks import HookError, Hooks, environment, tell
-from vpnagent.events.kinds import EventType
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.secret import Secret
 

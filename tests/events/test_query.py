@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from vpnagent.control.protocol import MAXIMUM_LINE, encode
 from vpnagent.errors import ControlError
 from vpnagent.events.event import LONGEST_FIELD, LONGEST_TEXT, MOST_FIELDS, Event, Happening, event_of
-from vpnagent.events.kinds import EventType
 from vpnagent.events.store import PAGE, Query, chosen, page, query_of
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 
 
 def event(sequence: int, severity: Severity = Severity.INFO) -> Event:

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpnagent.events.event import Event, Happening, event_of
-from vpnagent.events.kinds import EventType
 from vpnagent.events.store import FILE, MOST, MOST_BYTES, Store
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 
 
 def event(sequence: int, text: str = "down") -> Event:

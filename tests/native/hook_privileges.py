@@ -7,8 +7,7 @@ import sys
 from vpnagent.config.values import Hook
 from vpnagent.events.event import Happening, event_of
 from vpnagent.events.hooks import tell
-from vpnagent.events.kinds import EventType
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 
 OUTPUT = pathlib.Path(sys.argv[1])
 COMMAND = ("/bin/sh", "-c", 'grep CapEff /proc/self/status > "$1"', "hook", str(OUTPUT))

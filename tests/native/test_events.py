@@ -16,9 +16,8 @@ from tests.native.prober_process import until
 
 from vpnagent import log
 from vpnagent.events.event import Happening, event_of
-from vpnagent.events.kinds import EventType
 from vpnagent.events.store import Store
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 
 RUN = Path("/run")
 ALONE = "[Journal]\nAudit=no\nReadKMsg=no\nStorage=volatile\n"  # what is the kernel's stays the machine's

@@ -8,9 +8,9 @@ from tests.routing.kernel_states import link, objects
 
 from vpnagent.config.values import Config, LeakGuard
 from vpnagent.finding import Severity
-from vpnagent.knowledge.counters import LATELY, Stopped
+from vpnagent.knowledge.counters import LATELY, Stopped, leaks
 from vpnagent.policy.desired import desired
-from vpnagent.policy.walls import leak_guard, leaks, walled
+from vpnagent.policy.walls import leak_guard, walled
 from vpnagent.routing import objects as kernel
 from vpnagent.routing.objects import KernelObjects, LocalWays
 

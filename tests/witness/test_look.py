@@ -13,6 +13,7 @@ from tests.witness.chains import Chain
 from vpnagent.checks.firewall import Action, Marking, Match, Rule, Ruleset
 from vpnagent.checks.firewall import Chain as FilterChain
 from vpnagent.checks.observation import Address, Observation
+from vpnagent.daemon.witness import Watch, newly_broken
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Severity
 from vpnagent.knowledge.knowledge import Knowledge
@@ -22,7 +23,6 @@ from vpnagent.status.document import state_of, status
 from vpnagent.status.report import refresh
 from vpnagent.witness.machine import from_plain, machine_of, to_plain
 from vpnagent.witness.values import Facts, Filtering, Link, Pair, Statement, Verdict
-from vpnagent.witness.watch import Watch, newly_broken
 
 LOCAL, OSS = IPv4Network("10.1.0.0/16"), IPv4Network("100.64.0.0/10")
 PAIR = Pair("hangzhou", LOCAL, OSS)

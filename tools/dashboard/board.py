@@ -17,7 +17,7 @@ from tools.dashboard.promql import CONNECTION, GATEWAY, RATE, TUNNEL, occurrence
 from tools.dashboard.states import overview, tunnels
 
 from vpnagent.commands.options import RUNBOOK_URL
-from vpnagent.events.kinds import EventType
+from vpnagent.finding import EventType
 
 ROWS: Final[Mapping[str, Callable[[], Sequence[Panel]]]] = {
     "Overview": overview,

@@ -110,7 +110,7 @@ async def _machine(config: "Config", config_path: str) -> list[Finding]:
     """Return what is wrong with this machine, and with the way of its hosts' packets."""
     from vpnagent.checks.judge import judge
     from vpnagent.checks.observe import observe
-    from vpnagent.witness.watch import look_once
+    from vpnagent.daemon.witness import look_once
 
     seen = await observe(config, config_path, thorough=True)
     return [*judge(config, seen), *await look_once(config, seen)]

@@ -107,7 +107,7 @@ def _on_this_machine(
 def _compared(old: "Config", new: "Config") -> tuple[dict[str, Any], list[str]]:
     """Return what differs between two files, and what a reload from one to the other would do."""
     from vpnagent.config.schema import differences
-    from vpnagent.policy.live_change import kernel_changes, preview
+    from vpnagent.daemon.live_change import kernel_changes, preview
 
     found = differences(old, new)
     told = {

@@ -23,7 +23,7 @@ from vpnagent.config.values import (
     TrafficSelectors,
     UdpEncapsulation,
 )
-from vpnagent.events.kinds import WORDS
+from vpnagent.finding import WORDS
 
 ENCRYPTION: Final = ("aes128", "aes192", "aes256", "3des", "des", "aes128gcm16", "aes256gcm16", "sm4")
 INTEGRITY: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sm3")

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from vpnagent.checks.traps import algorithm_missing
 from vpnagent.config.values import TunnelKey
+from vpnagent.daemon import probe_wiring
 from vpnagent.daemon.negotiations import Negotiations
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.finding import Finding, Severity
@@ -35,7 +36,6 @@ from vpnagent.ipsec.plan import (
 from vpnagent.ipsec.sa import CharonState, ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
 from vpnagent.knowledge.knowledge import Knowledge, rung
 from vpnagent.knowledge.tunnels import sa_statuses
-from vpnagent.policy import probe_wiring
 from vpnagent.policy.desired import ipsec_connections
 from vpnagent.policy.selection import Verdict, usable
 

@@ -25,6 +25,7 @@ from vpnagent.daemon.patrol import Patrol
 from vpnagent.daemon.prober import ProberLink, socket_beside
 from vpnagent.daemon.reloading import Reloader, confirm_within, weak_points
 from vpnagent.daemon.supervisor import Task, notify, supervise, watchdog_interval
+from vpnagent.daemon.witness import Watch
 from vpnagent.errors import ControlError
 from vpnagent.events.recorder import Recorder
 from vpnagent.ipsec.charon import Charon
@@ -38,7 +39,6 @@ from vpnagent.probe import namespace_lock
 from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.status import report
 from vpnagent.status.document import status
-from vpnagent.witness.watch import Watch
 
 log = logging.getLogger(__name__)
 

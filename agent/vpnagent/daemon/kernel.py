@@ -18,6 +18,7 @@ from vpnagent.checks.underlay import no_gateway, not_taken
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding
+from vpnagent.knowledge.counters import leaks
 from vpnagent.knowledge.knowledge import Failover, Knowledge, rung
 from vpnagent.policy import lines
 from vpnagent.policy.choice import choices
@@ -33,7 +34,7 @@ from vpnagent.policy.desired import (
     with_source_as_hint,
 )
 from vpnagent.policy.selection import Verdict
-from vpnagent.policy.walls import leaks, walled
+from vpnagent.policy.walls import walled
 from vpnagent.probe.actions import Cause
 from vpnagent.routing.actions import Action, Remove, kind_of
 from vpnagent.routing.failures import conflict_finding, refused_finding, root_causes

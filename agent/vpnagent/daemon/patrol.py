@@ -22,7 +22,7 @@ PERIOD: Final = 60.0  #: seconds between two looks
 FIRST: Final = 2.0  #: seconds after the start: the tunnels come first
 PAUSES: Final = 50.0  #: a look that takes long is taken less often: at most 1/50 of the time
 DEADLINE: Final = 30.0  #: seconds for a look
-COMMAND: Final = (sys.executable, "-m", "vpnagent.checks")
+COMMAND: Final = (sys.executable, "-m", "vpnagent.daemon.look")
 #: The daemon tells these itself, and a minute earlier.
 TOLD_ANYHOW: Final = frozenset({"SysctlDiffers", "AlgorithmMissing"})
 #: A tunnel that is full loses large packets first, for a moment: only what two looks in a row find is told.

@@ -12,9 +12,9 @@ from typing import Final
 
 from vpnagent import program
 from vpnagent.config.values import ProbeMethod
+from vpnagent.daemon.probe_wiring import group_routes, intent, vici_requests
 from vpnagent.errors import AgentError
 from vpnagent.knowledge.knowledge import Failover, Knowledge
-from vpnagent.policy.probe_wiring import group_routes, intent, vici_requests
 from vpnagent.probe.actions import Cause, FirstReply, PathChanged
 from vpnagent.probe.client import ProberClient, Spawner, Supervised, prober_command
 from vpnagent.probe.intent import Configure, Crafted

@@ -13,12 +13,12 @@ from typing import Any, Final
 from vpnagent.config.values import Config
 from vpnagent.config.weaknesses import weaknesses
 from vpnagent.control.protocol import NOT_FINE, USAGE
+from vpnagent.daemon.live_change import carry_over, preview
 from vpnagent.daemon.memory import MOST, Keeping, Loaded, Standing
 from vpnagent.daemon.supervisor import notify
 from vpnagent.errors import ConfigError, ControlError
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge.knowledge import Knowledge
-from vpnagent.policy.live_change import carry_over, preview
 from vpnagent.policy.naming import former_keys
 
 log = logging.getLogger(__name__)

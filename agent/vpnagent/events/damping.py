@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vpnagent.events.event import Happening
-from vpnagent.events.kinds import EventType
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 from vpnagent.record import replace
 
 SUBJECT_BURST: Final = 5.0  #: events

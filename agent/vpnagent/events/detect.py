@@ -10,8 +10,7 @@ from typing import Final
 
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.events.event import Happening
-from vpnagent.events.kinds import EventType
-from vpnagent.finding import Finding, Severity
+from vpnagent.finding import EventType, Finding, Severity
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.knowledge.tunnels import TunnelState
 from vpnagent.policy.selection import PathState

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from vpnagent.events.kinds import BY_NAME, EventType
-from vpnagent.finding import Severity
+from vpnagent.finding import BY_NAME, EventType, Severity
 from vpnagent.record import dataclass
 from vpnagent.status.document import rfc3339
 

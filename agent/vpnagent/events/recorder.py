@@ -15,9 +15,8 @@ from vpnagent.events.damping import Damper
 from vpnagent.events.detect import beginning, happenings, look
 from vpnagent.events.event import Event, Happening, event_of
 from vpnagent.events.hooks import Hooks
-from vpnagent.events.kinds import EventType
 from vpnagent.events.store import MOST, Store, page, query_of
-from vpnagent.finding import Finding, Severity
+from vpnagent.finding import EventType, Finding, Severity
 from vpnagent.knowledge.knowledge import Knowledge
 
 log = logging.getLogger(__name__)

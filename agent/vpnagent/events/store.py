@@ -15,8 +15,7 @@ from vpnagent import own_files
 from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
 from vpnagent.events.event import Event, event_in
-from vpnagent.events.kinds import WORDS
-from vpnagent.finding import Severity
+from vpnagent.finding import WORDS, Severity
 from vpnagent.own_files import Folder
 from vpnagent.record import dataclass
 

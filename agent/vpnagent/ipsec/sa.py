@@ -6,6 +6,8 @@ Names and states are charon's own (strongSwan src/libcharon/plugins/vici/README.
 import enum
 from dataclasses import dataclass
 
+Selectors = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+
 
 class IkeState(enum.Enum):
     """The state of an IKE_SA, in charon's words."""

@@ -5,11 +5,12 @@ reading adds what was counted since the last one of the same life.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from vpnagent.config.values import TunnelKey
+from vpnagent.config.values import Config, LeakGuard, TunnelKey
+from vpnagent.finding import Finding, Severity
 from vpnagent.netlink.rtnetlink import LinkCounters
 from vpnagent.probe.actions import LATENESS_BOUNDS, RTT_BOUNDS
 from vpnagent.probe.protocol import ProberReport
@@ -107,6 +108,18 @@ class Rates:
 # is lost.
 
 LATELY: Final = 300.0  #: seconds for which packets that were stopped are told of
+LEAKS: Final = {
+    "out": (
+        "packets for remote networks",
+        "an interface that is no tunnel",
+        "vpnagent explain HOST says which route or rule leads there; a way that is meant is named in exits",
+    ),
+    "in": (
+        "packets out of a tunnel",
+        "an interface that is neither the LAN's nor a tunnel",
+        "is a route to a local network missing? A way that is meant is named in gateway.local_interfaces",
+    ),
+}  #: by direction: what, where it would leave, and what to do
 
 
 class Traffic:
@@ -236,3 +249,19 @@ def _counts(buckets: tuple[int, ...], total: float) -> Counts:
 
 def _observed(counts: Counts) -> Observed:
     return Observed(counts[1:-1], counts[-1])
+
+
+def leaks(conf: Config, stopped: Stopped) -> Iterator[Finding]:
+    """Yield that packets of the remote networks are about to leave in clear, or do."""
+    drops = conf.agent.leak_guard is LeakGuard.DROP
+    done = "stopped" if drops else "let pass"
+    for direction, (packets, where, hint) in LEAKS.items():
+        if count := stopped.lately(direction):
+            yield Finding(
+                code="ClearTextStopped",
+                subject=direction,
+                severity=Severity.CRITICAL,
+                text=f"{packets} that would leave in clear, by {where}: {count} {done} in the last "
+                f"{LATELY / 60:g} minutes",
+                hint=hint,
+            )

@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnagent.config.values import Config, Tunnel, TunnelKey
-from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState
+from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState, Selectors
 from vpnagent.policy.selection import PathState, Verdict
 from vpnagent.probe.actions import PathReport
 
-Selectors = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 NO_PATHS: Final[Mapping[TunnelKey, PathReport]] = {}
 
 

@@ -20,7 +20,7 @@ from prometheus_client.utils import floatToGoString
 
 from vpnagent import __version__
 from vpnagent.config.values import Connection, Tunnel, TunnelKey
-from vpnagent.events.kinds import EventType
+from vpnagent.finding import EventType
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.knowledge.knowledge import DETECTION_BOUNDS, SWITCH_BOUNDS, FailoverTimes, Knowledge
 from vpnagent.knowledge.tunnels import TunnelState, TunnelView

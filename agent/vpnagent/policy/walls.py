@@ -8,29 +8,12 @@ who never had any reaches its LAN by the default route, and then that is let pas
 """
 
 import functools
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network, collapse_addresses
-from typing import Final
 
 from vpnagent.config.values import Config, LeakGuard
-from vpnagent.finding import Finding, Severity
-from vpnagent.knowledge.counters import LATELY, Stopped
 from vpnagent.routing import objects
 from vpnagent.routing.objects import KernelObjects, LocalWays
-
-LEAKS: Final = {
-    "out": (
-        "packets for remote networks",
-        "an interface that is no tunnel",
-        "vpnagent explain HOST says which route or rule leads there; a way that is meant is named in exits",
-    ),
-    "in": (
-        "packets out of a tunnel",
-        "an interface that is neither the LAN's nor a tunnel",
-        "is a route to a local network missing? A way that is meant is named in gateway.local_interfaces",
-    ),
-}  #: by direction: what, where it would leave, and what to do
 
 
 def leak_guard(conf: Config) -> objects.LeakGuardRules | None:
@@ -71,22 +54,6 @@ def _with_local_side(
         return replace(guard, local_side=stands.local_side)
     default = ways.default_interfaces.difference(guard.tunnels)
     return replace(guard, local_side=tuple(sorted(default)) or None, local_by_default=bool(default))
-
-
-def leaks(conf: Config, stopped: Stopped) -> Iterator[Finding]:
-    """Yield that packets of the remote networks are about to leave in clear, or do."""
-    drops = conf.agent.leak_guard is LeakGuard.DROP
-    done = "stopped" if drops else "let pass"
-    for direction, (packets, where, hint) in LEAKS.items():
-        if count := stopped.lately(direction):
-            yield Finding(
-                code="ClearTextStopped",
-                subject=direction,
-                severity=Severity.CRITICAL,
-                text=f"{packets} that would leave in clear, by {where}: {count} {done} in the last "
-                f"{LATELY / 60:g} minutes",
-                hint=hint,
-            )
 
 
 @functools.lru_cache(maxsize=16)

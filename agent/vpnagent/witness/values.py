@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vpnagent.checks.firewall import UNTOUCHED, Marking
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
-from vpnagent.knowledge.tunnels import Selectors
+from vpnagent.ipsec.sa import Selectors
 from vpnagent.routing.fib import FibRule
 from vpnagent.routing.ways import PLAIN, Flow
 

@@ -17,9 +17,8 @@ from tests.listening import listening
 from vpnagent.commands.support_bundle import SUMMARY, Bundle, bundle, packed
 from vpnagent.commands.support_bundle.known_secrets import LEFT_OUT
 from vpnagent.events.event import Happening, event_of
-from vpnagent.events.kinds import EventType
 from vpnagent.events.store import Store
-from vpnagent.finding import Severity
+from vpnagent.finding import EventType, Severity
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.status.document import status
 

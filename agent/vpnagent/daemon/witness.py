@@ -17,8 +17,9 @@ from vpnagent.config.values import Config, TunnelKey
 from vpnagent.errors import NetlinkError, ViciError
 from vpnagent.finding import Finding
 from vpnagent.ipsec.charon import Charon
+from vpnagent.ipsec.sa import Selectors
 from vpnagent.knowledge.knowledge import Knowledge, rung
-from vpnagent.knowledge.tunnels import Selectors, sa_statuses
+from vpnagent.knowledge.tunnels import sa_statuses
 from vpnagent.netlink import nft
 from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 from vpnagent.policy.desired import desired

@@ -6,8 +6,8 @@ from tests.config_examples import make_config
 from tests.events.test_detect import path
 
 from vpnagent.config.values import TunnelKey
+from vpnagent.daemon.live_change import carry_over
 from vpnagent.knowledge.knowledge import Knowledge
-from vpnagent.policy.live_change import carry_over
 from vpnagent.policy.selection import PathState, Verdict
 
 CONFIG = make_config()

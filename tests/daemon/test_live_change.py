@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.config_examples import make_config
 
 from vpnagent.config.values import Config, Tunnel
-from vpnagent.policy.live_change import (
+from vpnagent.daemon.live_change import (
     ADDED,
     ALONE,
     ENDED,

@@ -6,9 +6,9 @@ from ipaddress import IPv4Address, IPv4Network
 from tests.config_examples import make_config
 
 from vpnagent.config.values import Config, ProbeMethod, TunnelKey, UdpEncapsulation
+from vpnagent.daemon.probe_wiring import group_routes, intent, targets, vici_requests
 from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, SaStatus
 from vpnagent.policy.desired import desired, group_ids, nexthop_ids
-from vpnagent.policy.probe_wiring import group_routes, intent, targets, vici_requests
 from vpnagent.policy.selection import Verdict
 from vpnagent.probe.intent import Intent
 from vpnagent.routing.objects import KernelObjects, KernelState, NexthopGroup, Peer, Route
