@@ -1,4 +1,4 @@
-"""What is decided: from configuration and verdicts to what the kernel, charon and the prober should have.
+"""What is decided: from configuration and verdicts to what the kernel and charon should have.
 
 ``desired`` is the only place where policy becomes objects, and ``selection`` the only place where one
 tunnel is chosen before another. The daemon, the prober and ``vpnagent plan`` call the same functions, so a
