@@ -11,8 +11,8 @@ from dataclasses import replace
 from vpnagent.config.values import TunnelKey
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec.actions import (
-    Action,
-    Connection,
+    CharonAction,
+    CharonConnection,
     LoadConnection,
     LoadSecret,
     Renew,
@@ -29,10 +29,10 @@ from vpnagent.ipsec.sa import (
     ChildState,
     ChildUpDown,
     ConnectionLost,
-    Event,
     IkeSa,
     IkeState,
     IkeUpDown,
+    ViciEvent,
 )
 
 ALGORITHMS = {
@@ -47,13 +47,13 @@ ALGORITHMS = {
 class FakeCharon:
     """The adapter and charon in one. ``log`` is what was done, one line each."""
 
-    def __init__(self, *, on_event: Callable[[Event], None] = lambda _event: None) -> None:
+    def __init__(self, *, on_event: Callable[[ViciEvent], None] = lambda _event: None) -> None:
         self._on_event = on_event
         self._ids = itertools.count(1)
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, CharonConnection] = {}
         self._foreign: set[str] = set()
         self._secrets: set[str] = set()
-        self._settings: dict[str, Connection] = {}  #: of each CHILD_SA, when it was negotiated
+        self._settings: dict[str, CharonConnection] = {}  #: of each CHILD_SA, when it was negotiated
         self._sas: dict[str, IkeSa] = {}
         self._refusals: dict[str, str] = {}
         self._silent: set[str] = set()
@@ -82,7 +82,7 @@ class FakeCharon:
             sas=tuple(sa for sa in self._sas.values() if sa.connection.startswith("vpnagent.")),
         )
 
-    async def apply(self, action: Action) -> None:
+    async def apply(self, action: CharonAction) -> None:
         self._command(str(action).partition(" ")[0])
         match action:
             case LoadSecret(connection):
@@ -238,7 +238,7 @@ class FakeCharon:
         self._sas[sa.unique_id] = sa
         return sa
 
-    def _load(self, connection: Connection) -> None:
+    def _load(self, connection: CharonConnection) -> None:
         if "sm4" in ike_proposal(connection.ike) + esp_proposal(connection.esp):
             raise ViciError("load-conn", "invalid value for: proposals, config discarded")
         self._connections[connection.name] = connection

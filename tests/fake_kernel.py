@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from vpnagent.errors import NetlinkError
 from vpnagent.netlink.rtnetlink import MAIN_TABLE, PROTOCOL, LinkCounters
-from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.actions import Add, KernelAction, Remove, Replace
 from vpnagent.routing.failures import Failures
 from vpnagent.routing.objects import (
     GUARD_METRIC,
@@ -64,7 +64,7 @@ class FakeKernel:
         self.uplink = "eth0"  #: by which every peer is reached that is not held to another
         self.uplinks: dict[str, bool] = {}  #: whether an interface of others is up, by name
         self.uplink_routes: dict[str, list[UplinkRoute]] = {}  #: of others, by interface
-        self.applied: list[Action] = []  #: what was carried out, in order
+        self.applied: list[KernelAction] = []  #: what was carried out, in order
         self.closed = False
         self._on_change = on_change
         self.after_each = after_each  #: called after every action that was carried out
@@ -132,11 +132,11 @@ class FakeKernel:
             for pin in pins
         }
 
-    async def apply(self, action: Action) -> None:
+    async def apply(self, action: KernelAction) -> None:
         for _, error in await self.apply_all([action]):
             raise error
 
-    async def apply_all(self, actions: Iterable[Action]) -> list[tuple[Action, NetlinkError]]:
+    async def apply_all(self, actions: Iterable[KernelAction]) -> list[tuple[KernelAction, NetlinkError]]:
         failures = Failures()
         for action in actions:
             permitted = failures.permitted(action)
@@ -269,7 +269,7 @@ class FakeKernel:
 
     # What the kernel answers: 0 or an errno.
 
-    def _carry_out(self, action: Action) -> int:
+    def _carry_out(self, action: KernelAction) -> int:
         match action:
             case Remove(object_):
                 self._remove(object_)

@@ -12,7 +12,7 @@ LISTENING = "00010000"  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 
 
 @contextmanager
-def listening(path: pathlib.Path, answer: server.Answer) -> Iterator[None]:
+def listening(path: pathlib.Path, answer: server.Responder) -> Iterator[None]:
     """Serve on ``path`` for the body; no task and no socket is left behind."""
     loops: list[asyncio.AbstractEventLoop] = []
     stop = asyncio.Event()

@@ -1,13 +1,15 @@
-"""A room knows of the rooms below it only: what is above may change without it."""
+"""A room knows of the rooms below it only, and a name of a type has one meaning in the whole house."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-PACKAGE: Final = Path(__file__).parents[1] / "agent" / "vpnagent"
+ROOT: Final = Path(__file__).parents[1]
+PACKAGE: Final = ROOT / "agent" / "vpnagent"
 #: From the ground up; what stands on one floor does not know of each other.
 FLOORS: Final = (
     ("own_files", "program", "record", "secret"),
@@ -61,6 +63,25 @@ def test_a_room_imports_from_rooms_below_it_only(path: Path) -> None:
 def test_the_floors_are_those_of_the_tree() -> None:
     there = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in FILES}
     assert there - {"__init__"} == set(FLOOR)
+
+
+def types_of(path: Path) -> Iterator[str]:
+    """Yield the names of the classes and of the aliases of types that a module defines."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name[0].isupper() and not name.isupper():
+                yield name
+
+
+def test_the_name_of_a_type_has_one_meaning() -> None:
+    programs = [
+        path for name in ("lab", "bench", "tools") for path in (PACKAGE.parents[1] / name).rglob("*.py")
+    ]
+    homes = Counter(name for path in (*FILES, *programs) for name in set(types_of(path)))
+    assert [name for name, count in homes.items() if count > 1] == []
 
 
 def test_the_house_stays_one_that_a_stranger_can_walk_through() -> None:

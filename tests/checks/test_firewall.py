@@ -7,14 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpnagent.checks.firewall import UNKNOWN, Action, Chain, Fate, Match, Packet, Rule, Ruleset, fate
+from vpnagent.checks.firewall import (
+    UNKNOWN,
+    Chain,
+    Fate,
+    FilterRule,
+    Match,
+    Packet,
+    RuleAction,
+    Ruleset,
+    fate,
+)
 
 PACKET = Packet(("input",), {"dport": 500, "saddr": 7, "iifname": "vpn-hz-1", "mark": 0})
 HOLDS, FAILS = Match("dport", ((500, 500),)), Match("dport", ((1, 9),))
 NAMES = ("base", "a", "b")
 
 
-def base(*rules: Rule, policy: Action = Action.ACCEPT, **others: tuple[Rule, ...]) -> Ruleset:
+def base(
+    *rules: FilterRule, policy: RuleAction = RuleAction.ACCEPT, **others: tuple[FilterRule, ...]
+) -> Ruleset:
     """Return a ruleset with one hooked chain, and others that it may jump to."""
     chains = {name: Chain(name=name, rules=inner) for name, inner in others.items()}
     return Ruleset({"base": Chain(name="base", hook="input", policy=policy, rules=rules), **chains})
@@ -24,13 +36,16 @@ def matches() -> st.SearchStrategy[tuple[Match, ...]]:
     return st.lists(st.sampled_from([HOLDS, FAILS, UNKNOWN]), max_size=2).map(tuple)
 
 
-def rules(deeper: tuple[str, ...]) -> st.SearchStrategy[tuple[Rule, ...]]:
+def rules(deeper: tuple[str, ...]) -> st.SearchStrategy[tuple[FilterRule, ...]]:
     """Return lists of rules that jump only to chains further down: there are no circles in the kernel."""
-    plain = st.sampled_from([Action.ACCEPT, Action.DROP, Action.RETURN, Action.NOTHING])
-    rule = st.builds(Rule, matches(), plain)
+    plain = st.sampled_from([RuleAction.ACCEPT, RuleAction.DROP, RuleAction.RETURN, RuleAction.NOTHING])
+    rule = st.builds(FilterRule, matches(), plain)
     if deeper:
         jump = st.builds(
-            Rule, matches(), st.sampled_from([Action.JUMP, Action.GOTO]), st.sampled_from(deeper)
+            FilterRule,
+            matches(),
+            st.sampled_from([RuleAction.JUMP, RuleAction.GOTO]),
+            st.sampled_from(deeper),
         )
         rule = st.one_of(rule, jump)
     return st.lists(rule, max_size=3).map(tuple)
@@ -38,7 +53,7 @@ def rules(deeper: tuple[str, ...]) -> st.SearchStrategy[tuple[Rule, ...]]:
 
 RULESETS = st.builds(
     lambda policy, first, second, third: base(*first, policy=policy, a=second, b=third),
-    st.sampled_from([Action.ACCEPT, Action.DROP]),
+    st.sampled_from([RuleAction.ACCEPT, RuleAction.DROP]),
     rules(("a", "b")),
     rules(("b",)),
     rules(()),
@@ -58,23 +73,23 @@ def places(ruleset: Ruleset) -> list[tuple[str, int]]:
 def dropped(ruleset: Ruleset, known: Mapping[tuple[str, int], bool]) -> bool:
     """Return what becomes of the packet when every match is known."""
 
-    def run(name: str) -> Action:
+    def run(name: str) -> RuleAction:
         for index, rule in enumerate(ruleset.chains[name].rules):
             if FAILS in rule.matches or not known.get((name, index), True):
                 continue
             match rule.action:
-                case Action.JUMP if (inner := run(rule.target)) is not Action.RETURN:
+                case RuleAction.JUMP if (inner := run(rule.target)) is not RuleAction.RETURN:
                     return inner
-                case Action.GOTO:
+                case RuleAction.GOTO:
                     return run(rule.target)
-                case Action.ACCEPT | Action.DROP | Action.RETURN:
+                case RuleAction.ACCEPT | RuleAction.DROP | RuleAction.RETURN:
                     return rule.action
                 case _:
                     continue
-        return Action.RETURN
+        return RuleAction.RETURN
 
     verdict = run("base")
-    return (ruleset.chains["base"].policy if verdict is Action.RETURN else verdict) is Action.DROP
+    return (ruleset.chains["base"].policy if verdict is RuleAction.RETURN else verdict) is RuleAction.DROP
 
 
 @settings(max_examples=300)
@@ -109,14 +124,14 @@ def test_a_match_is_of_ranges_names_and_masks(value: int | str, match: Match, ho
 
 
 def test_what_the_packet_leaves_open_may_hold_or_not() -> None:
-    drops = base(Rule((Match("oifname", ("lan",)),), Action.DROP))
+    drops = base(FilterRule((Match("oifname", ("lan",)),), RuleAction.DROP))
 
     assert fate(drops, PACKET).doubtful is not None
 
 
 def test_accepting_is_the_end_of_a_chain_and_not_of_the_hook() -> None:
-    early = Chain(name="early", hook="input", priority=-10, rules=(Rule((), Action.ACCEPT),))
-    late = Chain(name="late", hook="input", priority=10, policy=Action.DROP)
+    early = Chain(name="early", hook="input", priority=-10, rules=(FilterRule((), RuleAction.ACCEPT),))
+    late = Chain(name="late", hook="input", priority=10, policy=RuleAction.DROP)
 
     hit = fate(Ruleset({"late": late, "early": early}), PACKET).dropped
 
@@ -124,7 +139,7 @@ def test_accepting_is_the_end_of_a_chain_and_not_of_the_hook() -> None:
 
 
 def test_only_the_first_packet_of_a_flow_is_translated() -> None:
-    nat = Chain(name="n", hook="input", translates=True, rules=(Rule((), Action.REDIRECT),))
+    nat = Chain(name="n", hook="input", translates=True, rules=(FilterRule((), RuleAction.REDIRECT),))
     filters = Ruleset({"n": nat})
 
     assert fate(filters, PACKET).redirected is not None
@@ -133,14 +148,14 @@ def test_only_the_first_packet_of_a_flow_is_translated() -> None:
 
 def test_after_a_mark_was_set_nothing_is_claimed_about_marks() -> None:
     marked = Match("mark", ((0, 0),))
-    untouched = base(Rule((marked,), Action.DROP))
-    touched = base(Rule((), Action.MARK), Rule((marked,), Action.DROP))
+    untouched = base(FilterRule((marked,), RuleAction.DROP))
+    touched = base(FilterRule((), RuleAction.MARK), FilterRule((marked,), RuleAction.DROP))
 
     assert fate(untouched, PACKET).dropped
     assert (fate(touched, PACKET).dropped, bool(fate(touched, PACKET).doubtful)) == (None, True)
 
 
 def test_a_circle_of_jumps_which_the_kernel_refuses_ends() -> None:
-    circle = base(Rule((), Action.JUMP, "a"), a=(Rule((), Action.JUMP, "a"),))
+    circle = base(FilterRule((), RuleAction.JUMP, "a"), a=(FilterRule((), RuleAction.JUMP, "a"),))
 
     assert fate(circle, PACKET) == Fate()

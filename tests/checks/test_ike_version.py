@@ -8,7 +8,7 @@ import pytest
 from tests.config_examples import make_config
 from tests.ipsec.connections import make_ike
 
-from vpnagent.checks.observation import Charon, Observation
+from vpnagent.checks.observation import Observation, ObservedCharon
 from vpnagent.checks.observe import has_ikev1
 from vpnagent.checks.traps import charon_traps
 from vpnagent.config.weaknesses import weaknesses
@@ -72,7 +72,7 @@ def test_where_nobody_listens_nothing_is_known() -> None:
     assert asyncio.run(has_ikev1(address)) is None
 
 
-CHARON = Charon(version="6.1.0", plugins=frozenset(), algorithms={})
+CHARON = ObservedCharon(version="6.1.0", plugins=frozenset(), algorithms={})
 VERSION_1 = make_config(connection={"ike": make_ike(version=1)})
 
 

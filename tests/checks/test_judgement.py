@@ -16,13 +16,13 @@ from vpnagent.checks.host import MODULES, host, version
 from vpnagent.checks.judge import judge
 from vpnagent.checks.observation import (
     Address,
-    Charon,
     Interface,
     Modules,
     Observation,
+    ObservedCharon,
+    ObservedRoute,
     OpenFile,
     Pool,
-    Route,
     Underlay,
     Unseen,
 )
@@ -54,7 +54,9 @@ EVERYTHING = {
 
 
 def charon(version: str = "6.0.6", *plugins: str) -> Observation:
-    return Observation(charon=Charon(version=version, plugins=frozenset(plugins), algorithms=EVERYTHING))
+    return Observation(
+        charon=ObservedCharon(version=version, plugins=frozenset(plugins), algorithms=EVERYTHING)
+    )
 
 
 def of_charon(seen: Observation, config: Config | None = None) -> list[tuple[str, str, Severity]]:
@@ -274,7 +276,7 @@ def test_the_hint_names_the_narrow_ranges_of_the_region() -> None:
 
 def test_many_routes_through_one_interface_are_one_finding_with_examples() -> None:
     routes = tuple(
-        Route(
+        ObservedRoute(
             table=254, prefix=IPv4Network((0x64580000 + n, 32)), kind=1, interface="wg0", metric=0, protocol=3
         )
         for n in range(50)

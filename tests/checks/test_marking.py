@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from vpnagent.checks import iptables_text, nft_json
 from vpnagent.checks.firewall import (
     UNKNOWN,
-    Action,
     Chain,
+    FilterRule,
     Marking,
     Match,
     Packet,
-    Rule,
+    RuleAction,
     Ruleset,
     constants,
     marking,
@@ -26,13 +26,13 @@ HOLDS, FAILS, MARKED = Match("daddr", ((7, 7),)), Match("daddr", ((8, 9),)), Mat
 SET_1, SET_2, OR_4, LOST = (0, 1), (0, 2), (0xFFFFFFFB, 4), None
 
 
-def base(*rules: Rule, **others: tuple[Rule, ...]) -> Ruleset:
+def base(*rules: FilterRule, **others: tuple[FilterRule, ...]) -> Ruleset:
     chains = {name: Chain(name=name, rules=inner) for name, inner in others.items()}
     return Ruleset({"base": Chain(name="base", hook="prerouting", rules=rules), **chains})
 
 
-def mark(change: tuple[int, int] | None, *matches: Match) -> Rule:
-    return Rule(matches, Action.MARK, mark=change)
+def mark(change: tuple[int, int] | None, *matches: Match) -> FilterRule:
+    return FilterRule(matches, RuleAction.MARK, mark=change)
 
 
 @pytest.mark.parametrize(
@@ -44,34 +44,38 @@ def mark(change: tuple[int, int] | None, *matches: Match) -> Rule:
         ((mark(SET_1, UNKNOWN),), Marking((0, 1))),
         ((mark(SET_1), mark(OR_4)), Marking((5,))),
         ((mark(SET_1), mark(SET_2, MARKED)), Marking((2,))),
-        ((Rule((), Action.ACCEPT), mark(SET_1)), Marking((0,))),
-        ((mark(SET_1, UNKNOWN), Rule((MARKED,), Action.DROP)), Marking((0,))),
+        ((FilterRule((), RuleAction.ACCEPT), mark(SET_1)), Marking((0,))),
+        ((mark(SET_1, UNKNOWN), FilterRule((MARKED,), RuleAction.DROP)), Marking((0,))),
         ((mark(LOST),), Marking((), unclear=True)),
         ((mark(LOST, UNKNOWN),), Marking((0,), unclear=True)),
     ],
 )
-def test_marks_after_rules(rules: tuple[Rule, ...], found: Marking) -> None:
+def test_marks_after_rules(rules: tuple[FilterRule, ...], found: Marking) -> None:
     assert marking(base(*rules), PACKET) == found
 
 
 def test_a_jump_comes_back_and_a_goto_does_not() -> None:
     inner = (mark(SET_1),)
-    assert marking(base(Rule((), Action.JUMP, "a"), mark(OR_4), a=inner), PACKET) == Marking((5,))
-    assert marking(base(Rule((), Action.GOTO, "a"), mark(OR_4), a=inner), PACKET) == Marking((1,))
+    assert marking(base(FilterRule((), RuleAction.JUMP, "a"), mark(OR_4), a=inner), PACKET) == Marking((5,))
+    assert marking(base(FilterRule((), RuleAction.GOTO, "a"), mark(OR_4), a=inner), PACKET) == Marking((1,))
 
 
-def rules(deeper: tuple[str, ...]) -> st.SearchStrategy[tuple[Rule, ...]]:
+def rules(deeper: tuple[str, ...]) -> st.SearchStrategy[tuple[FilterRule, ...]]:
     matches = st.lists(st.sampled_from([HOLDS, FAILS, UNKNOWN, MARKED]), max_size=2).map(tuple)
-    plain = st.sampled_from([Action.ACCEPT, Action.DROP, Action.RETURN, Action.NOTHING])
+    plain = st.sampled_from([RuleAction.ACCEPT, RuleAction.DROP, RuleAction.RETURN, RuleAction.NOTHING])
     setting = st.builds(lambda m, c: mark(c, *m), matches, st.sampled_from([SET_1, SET_2, OR_4]))
-    rule = st.one_of(st.builds(Rule, matches, plain), setting)
+    rule = st.one_of(st.builds(FilterRule, matches, plain), setting)
     if deeper:
-        jump = st.builds(Rule, matches, st.sampled_from([Action.JUMP, Action.GOTO]), st.sampled_from(deeper))
+        jump = st.builds(
+            FilterRule, matches, st.sampled_from([RuleAction.JUMP, RuleAction.GOTO]), st.sampled_from(deeper)
+        )
         rule = st.one_of(rule, jump)
     return st.lists(rule, max_size=4).map(tuple)
 
 
-def walk(ruleset: Ruleset, rules_: tuple[Rule, ...], value: int, known: dict[int, bool]) -> tuple[str, int]:
+def walk(
+    ruleset: Ruleset, rules_: tuple[FilterRule, ...], value: int, known: dict[int, bool]
+) -> tuple[str, int]:
     """Return how a packet leaves a chain, and its mark; ``known``: whether a rule's unknown matches hold."""
     for rule in rules_:
         fields = {**PACKET.fields, "mark": value}
@@ -79,16 +83,16 @@ def walk(ruleset: Ruleset, rules_: tuple[Rule, ...], value: int, known: dict[int
         if not all(known[id(rule)] if m == UNKNOWN else m.holds(packet) for m in rule.matches):
             continue
         match rule.action:
-            case Action.ACCEPT | Action.DROP | Action.RETURN:
+            case RuleAction.ACCEPT | RuleAction.DROP | RuleAction.RETURN:
                 return rule.action.value, value
-            case Action.MARK:
+            case RuleAction.MARK:
                 keep, change = rule.mark or (0, 0)
                 value = (value & keep) ^ change
-            case Action.JUMP | Action.GOTO:
+            case RuleAction.JUMP | RuleAction.GOTO:
                 how, value = walk(ruleset, ruleset.chains[rule.target].rules, value, known)
                 if how in ("accept", "drop"):
                     return how, value
-                if rule.action is Action.GOTO:
+                if rule.action is RuleAction.GOTO:
                     return "return", value
             case _:
                 pass
@@ -97,7 +101,7 @@ def walk(ruleset: Ruleset, rules_: tuple[Rule, ...], value: int, known: dict[int
 
 @given(rules(("a",)), rules(()))
 def test_what_may_be_is_what_is_for_some_answer_of_what_is_not_known(
-    first: tuple[Rule, ...], inner: tuple[Rule, ...]
+    first: tuple[FilterRule, ...], inner: tuple[FilterRule, ...]
 ) -> None:
     ruleset = base(*first, a=inner)
     doubtful = [rule for rule in (*first, *inner) if UNKNOWN in rule.matches]

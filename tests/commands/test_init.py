@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.commands.import_.importing import document
 
-from vpnagent.commands.init import Answers, first_configuration
+from vpnagent.commands.init import InitAnswers, first_configuration
 from vpnagent.config.load import load
 from vpnagent.config.values import Role
 
@@ -145,7 +145,7 @@ def test_a_document_is_imported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tunnels", [1, 2])
 def test_every_set_of_answers_loads(tunnels: int) -> None:
-    answers = Answers(
+    answers = InitAnswers(
         connection="cloud",
         attachment="transit-router",
         local_networks=(IPv4Network("10.1.0.0/16"),),

@@ -19,7 +19,7 @@ from tests.config.conftest import write_secret
 from tests.config_examples import EXAMPLE_YAML, PRIMARY_PSK
 
 from vpnagent.config.files import Absence
-from vpnagent.config.load import Unseen, load
+from vpnagent.config.load import UnreadSecrets, load
 from vpnagent.config.rules import violations
 from vpnagent.config.schema import differences
 from vpnagent.config.values import Config
@@ -183,7 +183,7 @@ def test_without_any_key_the_same_files_are_refused_and_for_the_same_reasons(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "elsewhere.yaml"
     path.write_bytes(content)
-    unseen = Unseen({Absence.MISSING, Absence.OUTSIDE})
+    unseen = UnreadSecrets({Absence.MISSING, Absence.OUTSIDE})
     try:
         load(path, unseen=unseen)
         alone: tuple[str, ...] = ()

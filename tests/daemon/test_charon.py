@@ -10,7 +10,7 @@ from tests.fake_charon import FakeCharon
 
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.daemon.charon import GRACE, CharonReconciler
-from vpnagent.ipsec.sa import CharonState, Event, LogLine, Rekeyed
+from vpnagent.ipsec.sa import CharonState, LogLine, Rekeyed, ViciEvent
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.secret import Secret
 
@@ -25,10 +25,10 @@ class World:
         self.now = 1000.0
         self.known = Knowledge(config=config, loaded_at=0.0)
         self.charon = FakeCharon()
-        self.tell: Callable[[Event], None] = lambda _event: None
+        self.tell: Callable[[ViciEvent], None] = lambda _event: None
         self.reconciler = CharonReconciler(self.known, self._make, clock=lambda: self.now)
 
-    def _make(self, on_event: Callable[[Event], None]) -> FakeCharon:
+    def _make(self, on_event: Callable[[ViciEvent], None]) -> FakeCharon:
         self.tell = on_event
         self.charon = FakeCharon(on_event=on_event)
         return self.charon

@@ -13,7 +13,7 @@ from vpnagent.events.damping import (
     SUBJECT_BURST,
     SUBJECT_RATE,
     Damper,
-    Subject,
+    EventSubject,
 )
 from vpnagent.events.event import Happening
 from vpnagent.finding import EventType, Severity
@@ -72,7 +72,7 @@ def test_no_period_has_more_events_than_the_bound(steps: list[Step], period: flo
 @given(storms, st.floats(0, 300))
 def test_no_subject_has_more_events_than_its_bound(steps: list[Step], period: float) -> None:
     _, told = drive(steps, quiet=60)
-    by_subject: dict[Subject, list[float]] = {}
+    by_subject: dict[EventSubject, list[float]] = {}
     for at, happening_ in told:
         by_subject.setdefault(happening_.subject, []).append(at)
     for moments in by_subject.values():
@@ -89,7 +89,7 @@ def test_when_it_is_quiet_again_every_happening_was_told_or_counted(steps: list[
 def test_when_it_is_quiet_again_the_last_word_of_each_subject_was_told(steps: list[Step]) -> None:
     happened, told = drive(steps, quiet=700)
 
-    def last(all_of_them: list[Happening]) -> dict[Subject, EventType]:
+    def last(all_of_them: list[Happening]) -> dict[EventSubject, EventType]:
         return {h.subject: h.type for h in all_of_them}
 
     assert last([h for _, h in told]) == last(happened)

@@ -11,7 +11,7 @@ from tests.config_examples import make_config
 from tests.status.test_report import BACKUP, PRIMARY, known
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.events.detect import DAY, Seen, beginning, happenings, look
+from vpnagent.events.detect import DAY, KnownState, beginning, happenings, look
 from vpnagent.events.event import Happening
 from vpnagent.finding import EventType, Finding, Severity
 from vpnagent.ipsec.failure_reason import Reason
@@ -30,7 +30,7 @@ class Watch:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self.known = knowledge
-        self.seen: Seen = beginning(knowledge, NOW)
+        self.seen: KnownState = beginning(knowledge, NOW)
 
     def happened(self, at: float = NOW) -> list[Happening]:
         refresh(self.known, at)

@@ -15,8 +15,8 @@ from tests.ipsec.connections import make_ike
 from vpnagent.config.values import TunnelKey
 from vpnagent.errors import ViciError
 from vpnagent.ipsec.actions import (
-    Action,
-    Connection,
+    CharonAction,
+    CharonConnection,
     LoadConnection,
     LoadSecret,
     Terminate,
@@ -31,11 +31,11 @@ class AnyCharon(Protocol):
     """The adapter's interface."""
 
     async def observe(self) -> CharonState: ...
-    async def apply(self, action: Action) -> None: ...
+    async def apply(self, action: CharonAction) -> None: ...
     async def initiate(self, key: TunnelKey, child: str | None = None) -> None: ...
 
 
-Law = Callable[[AnyCharon, Connection], Awaitable[None]]
+Law = Callable[[AnyCharon, CharonConnection], Awaitable[None]]
 
 
 async def until(
@@ -54,30 +54,30 @@ def carries(state: CharonState) -> bool:
     return any(sa.carrying_children for sa in state.sas)
 
 
-async def load(charon: AnyCharon, connection: Connection) -> None:
+async def load(charon: AnyCharon, connection: CharonConnection) -> None:
     if connection.psk is not None:
         await charon.apply(LoadSecret(connection))
     await charon.apply(LoadConnection(connection))
 
 
-async def bring_up(charon: AnyCharon, connection: Connection) -> CharonState:
+async def bring_up(charon: AnyCharon, connection: CharonConnection) -> CharonState:
     await load(charon, connection)
     await charon.initiate(connection.key)
     return await until(charon, carries)
 
 
-async def what_is_loaded_is_seen(charon: AnyCharon, connection: Connection) -> None:
+async def what_is_loaded_is_seen(charon: AnyCharon, connection: CharonConnection) -> None:
     await load(charon, connection)
     state = await charon.observe()
     assert (set(state.connections), set(state.secrets)) == ({connection.name}, {connection.name})
 
 
-async def loading_initiates_nothing(charon: AnyCharon, connection: Connection) -> None:
+async def loading_initiates_nothing(charon: AnyCharon, connection: CharonConnection) -> None:
     await load(charon, connection)
     assert (await charon.observe()).sas == ()
 
 
-async def unloading_is_seen(charon: AnyCharon, connection: Connection) -> None:
+async def unloading_is_seen(charon: AnyCharon, connection: CharonConnection) -> None:
     await load(charon, connection)
     await charon.apply(UnloadConnection(connection.name))
     await charon.apply(UnloadSecret(connection.name))
@@ -86,26 +86,26 @@ async def unloading_is_seen(charon: AnyCharon, connection: Connection) -> None:
 
 
 async def unloading_what_is_not_there_is_refused_for_connections_only(
-    charon: AnyCharon, connection: Connection
+    charon: AnyCharon, connection: CharonConnection
 ) -> None:
     await charon.apply(UnloadSecret(connection.name))
     with pytest.raises(ViciError, match="not found"):
         await charon.apply(UnloadConnection(connection.name))
 
 
-async def an_initiated_connection_carries(charon: AnyCharon, connection: Connection) -> None:
+async def an_initiated_connection_carries(charon: AnyCharon, connection: CharonConnection) -> None:
     (sa,) = (await bring_up(charon, connection)).sas
     (child,) = sa.carrying_children
     assert (sa.connection, sa.state, sa.initiator) == (connection.name, IkeState.ESTABLISHED, True)
     assert (child.name, child.if_id) == (connection.key.tunnel, connection.if_id)
 
 
-async def initiating_what_is_not_loaded_is_refused(charon: AnyCharon, connection: Connection) -> None:
+async def initiating_what_is_not_loaded_is_refused(charon: AnyCharon, connection: CharonConnection) -> None:
     with pytest.raises(ViciError, match="not found"):
         await charon.initiate(connection.key)
 
 
-async def loading_again_leaves_the_sas_alone(charon: AnyCharon, connection: Connection) -> None:
+async def loading_again_leaves_the_sas_alone(charon: AnyCharon, connection: CharonConnection) -> None:
     before = await bring_up(charon, connection)
     await load(charon, connection)
     after = await charon.observe()
@@ -113,7 +113,9 @@ async def loading_again_leaves_the_sas_alone(charon: AnyCharon, connection: Conn
     assert carries(after)
 
 
-async def loading_changed_settings_leaves_the_sas_alone(charon: AnyCharon, connection: Connection) -> None:
+async def loading_changed_settings_leaves_the_sas_alone(
+    charon: AnyCharon, connection: CharonConnection
+) -> None:
     before = await bring_up(charon, connection)
     await load(charon, replace(connection, ike=make_ike(encryption="aes256")))
     after = await charon.observe()
@@ -121,41 +123,43 @@ async def loading_changed_settings_leaves_the_sas_alone(charon: AnyCharon, conne
     assert carries(after)
 
 
-async def unloading_leaves_the_sas_alone(charon: AnyCharon, connection: Connection) -> None:
+async def unloading_leaves_the_sas_alone(charon: AnyCharon, connection: CharonConnection) -> None:
     await bring_up(charon, connection)
     await charon.apply(UnloadConnection(connection.name))
     await charon.apply(UnloadSecret(connection.name))
     assert carries(await charon.observe())
 
 
-async def a_terminated_sa_carries_no_more(charon: AnyCharon, connection: Connection) -> None:
+async def a_terminated_sa_carries_no_more(charon: AnyCharon, connection: CharonConnection) -> None:
     (sa,) = (await bring_up(charon, connection)).sas
     await charon.apply(Terminate(sa.connection, sa.unique_id, "test"))
     assert not carries(await charon.observe())
     await until(charon, lambda state: not state.sas)
 
 
-async def initiating_what_carries_makes_no_second_child(charon: AnyCharon, connection: Connection) -> None:
+async def initiating_what_carries_makes_no_second_child(
+    charon: AnyCharon, connection: CharonConnection
+) -> None:
     await bring_up(charon, connection)
     await charon.initiate(connection.key)
     state = await until(charon, lambda state: not any(sa.negotiating_child for sa in state.sas))
     assert [len(sa.carrying_children) for sa in state.sas] == [1]
 
 
-async def a_terminated_child_leaves_its_ike_sa(charon: AnyCharon, connection: Connection) -> None:
+async def a_terminated_child_leaves_its_ike_sa(charon: AnyCharon, connection: CharonConnection) -> None:
     (sa,) = (await bring_up(charon, connection)).sas
     await charon.apply(TerminateChild(sa.connection, sa.carrying_children[0].unique_id, "test"))
     state = await until(charon, lambda state: not carries(state))
     assert [left.unique_id for left in state.sas] == [sa.unique_id]
 
 
-async def terminating_what_is_gone_is_no_error(charon: AnyCharon, connection: Connection) -> None:
+async def terminating_what_is_gone_is_no_error(charon: AnyCharon, connection: CharonConnection) -> None:
     await charon.apply(Terminate(connection.name, "4711", "test"))
     await charon.apply(TerminateChild(connection.name, "4711", "test"))
 
 
 async def a_terminated_tunnel_can_be_initiated_again_at_once(
-    charon: AnyCharon, connection: Connection
+    charon: AnyCharon, connection: CharonConnection
 ) -> None:
     (sa,) = (await bring_up(charon, connection)).sas
     await charon.apply(Terminate(sa.connection, sa.unique_id, "test"))
@@ -163,7 +167,7 @@ async def a_terminated_tunnel_can_be_initiated_again_at_once(
     await until(charon, carries)
 
 
-async def an_unknown_algorithm_is_refused(charon: AnyCharon, connection: Connection) -> None:
+async def an_unknown_algorithm_is_refused(charon: AnyCharon, connection: CharonConnection) -> None:
     with pytest.raises(ViciError, match="invalid value for: proposals"):
         await charon.apply(LoadConnection(replace(connection, ike=make_ike(encryption="sm4"))))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vpnagent.config.values import Esp, Ike, TunnelKey, UdpEncapsulation
-from vpnagent.ipsec.actions import Connection
+from vpnagent.ipsec.actions import CharonConnection
 from vpnagent.ipsec.sa import CharonState, ChildSa, ChildState, IkeSa, IkeState
 from vpnagent.secret import Secret
 
@@ -36,7 +36,7 @@ def make_esp(**changes: Any) -> Esp:
     return Esp(**fields | changes)
 
 
-def make_connection(tunnel: str = "primary", *, cloud: str = "hangzhou", **changes: Any) -> Connection:
+def make_connection(tunnel: str = "primary", *, cloud: str = "hangzhou", **changes: Any) -> CharonConnection:
     fields: dict[str, Any] = {
         "key": TunnelKey(cloud, tunnel),
         "local_address": "192.0.2.2",
@@ -52,10 +52,10 @@ def make_connection(tunnel: str = "primary", *, cloud: str = "hangzhou", **chang
         "psk": Secret(PSK),
         "certificates": None,
     }
-    return Connection(**fields | changes)
+    return CharonConnection(**fields | changes)
 
 
-def by_name(*connections: Connection) -> dict[str, Connection]:
+def by_name(*connections: CharonConnection) -> dict[str, CharonConnection]:
     return {connection.name: connection for connection in connections}
 
 

@@ -9,7 +9,7 @@ from tests.ipsec.test_vici import CONFIRM, UNKNOWN_COMMAND, UNKNOWN_EVENT, answe
 from vpnagent.config.values import TunnelKey
 from vpnagent.errors import ViciUnavailableError
 from vpnagent.ipsec.charon import Charon
-from vpnagent.ipsec.sa import Event, IkeUpDown
+from vpnagent.ipsec.sa import IkeUpDown, ViciEvent
 
 OURS = "vpnagent.hangzhou.primary"
 
@@ -30,9 +30,9 @@ class Script:
             writer.close()
 
 
-async def play(path: pathlib.Path, answers: dict[str, list[bytes]]) -> tuple[Charon, list[Event]]:
+async def play(path: pathlib.Path, answers: dict[str, list[bytes]]) -> tuple[Charon, list[ViciEvent]]:
     """Connect to a script, observe once, and hang up."""
-    events: list[Event] = []
+    events: list[ViciEvent] = []
     server = await asyncio.start_unix_server(Script(answers), path / "vici")
     charon = Charon(str(path / "vici"), on_event=events.append)
     try:

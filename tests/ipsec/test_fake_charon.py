@@ -7,7 +7,7 @@ from tests.ipsec.connections import make_connection
 
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec.actions import LoadConnection
-from vpnagent.ipsec.sa import ConnectionLost, Event
+from vpnagent.ipsec.sa import ConnectionLost, ViciEvent
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -32,7 +32,7 @@ def test_a_hanging_charon_does_not_answer() -> None:
 
 
 def test_a_restarted_charon_has_nothing_and_tells_that_it_was_lost() -> None:
-    events: list[Event] = []
+    events: list[ViciEvent] = []
 
     async def scenario() -> None:
         charon = FakeCharon(on_event=events.append)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.ipsec.connections import by_name, make_child, make_connection, make_ike, make_ike_sa
 
-from vpnagent.ipsec.actions import Connection, Terminate
+from vpnagent.ipsec.actions import CharonConnection, Terminate
 from vpnagent.ipsec.initiation import (
     ATTEMPT_TIMEOUT,
     FIRST_DELAY,
@@ -143,7 +143,9 @@ class Peer:
     starts: list[float] = field(default_factory=list)
     deletes: bool = True  #: what was accepted is deleted at once
 
-    def drive(self, tunnels: Initiation, desired: dict[str, Connection], *, nap: float = math.inf) -> None:
+    def drive(
+        self, tunnels: Initiation, desired: dict[str, CharonConnection], *, nap: float = math.inf
+    ) -> None:
         """Wake at every deadline, and after every nap at the latest, until the answers are used up."""
         while self.answers:
             for action in tunnels.due(self.now, desired, self.sas):

@@ -11,9 +11,18 @@ from vici.protocol import FiniteStream, Message, Packet
 
 from vpnagent.config.values import CertificateFiles, UdpEncapsulation
 from vpnagent.ipsec import messages
-from vpnagent.ipsec.actions import Connection, Credentials
-from vpnagent.ipsec.messages import Section
-from vpnagent.ipsec.sa import Alert, ChildState, ChildUpDown, IkeSa, IkeState, IkeUpDown, LogLine, Rekeyed
+from vpnagent.ipsec.actions import CharonConnection, Credentials
+from vpnagent.ipsec.messages import ViciSection
+from vpnagent.ipsec.sa import (
+    CharonAlert,
+    ChildState,
+    ChildUpDown,
+    IkeSa,
+    IkeState,
+    IkeUpDown,
+    LogLine,
+    Rekeyed,
+)
 from vpnagent.secret import Secret
 
 SEGMENTS = json.loads((pathlib.Path(__file__).parent.parent / "data/vici/segments.json").read_text())
@@ -21,7 +30,7 @@ NAME = "vpnagent.hangzhou.primary"
 KEY = b"a key of this process"
 
 
-def recorded(label: str) -> list[tuple[str, Section]]:
+def recorded(label: str) -> list[tuple[str, ViciSection]]:
     """Return the recorded packets of that label: the event's name, or nothing, and the message."""
     packets = [Packet.parse(bytes.fromhex(s["segment"])) for s in SEGMENTS if s["of"] == label]
     return [
@@ -37,13 +46,13 @@ def recorded_sas(label: str) -> list[IkeSa]:
     return [sa for name, message in recorded(label) if name for sa in messages.ike_sas(message)]
 
 
-def conn(connection: Connection, credentials: Credentials | None = None) -> dict[str, object]:
+def conn(connection: CharonConnection, credentials: Credentials | None = None) -> dict[str, object]:
     (loaded,) = messages.load_conn(connection, credentials).values()
     assert isinstance(loaded, dict)
     return loaded
 
 
-def child(connection: Connection) -> dict[str, object]:
+def child(connection: CharonConnection) -> dict[str, object]:
     children = conn(connection)["children"]
     assert isinstance(children, dict)
     first = next(iter(children.values()))
@@ -228,7 +237,7 @@ def test_a_digest_says_nothing_without_its_key() -> None:
 
 
 @pytest.mark.parametrize("connection", [make_connection(), *CHANGED])
-def test_no_message_but_load_shared_reveals_the_key(connection: Connection) -> None:
+def test_no_message_but_load_shared_reveals_the_key(connection: CharonConnection) -> None:
     assert PSK not in Message.serialize(messages.load_conn(connection))
     assert PSK.decode() not in repr(connection)
 
@@ -293,7 +302,7 @@ def test_a_line_of_an_ike_sa_without_a_name_has_no_connection() -> None:
 def test_an_alert_names_its_connection() -> None:
     """In the form of charon 6.0.3's documentation: 5.9.8 has none to record."""
     alert = {"type": b"retransmit-send", "ike-sa": {NAME: {"uniqueid": b"1"}}}
-    assert messages.events("alert", alert) == (Alert(connection=NAME, type="retransmit-send"),)
+    assert messages.events("alert", alert) == (CharonAlert(connection=NAME, type="retransmit-send"),)
 
 
 def test_an_unknown_event_says_nothing() -> None:

@@ -21,8 +21,8 @@ from vpnagent.ipsec.actions import (
     DUPLICATE,
     OUTDATED,
     UNCONFIGURED,
-    Action,
-    Connection,
+    CharonAction,
+    CharonConnection,
     LoadConnection,
     LoadSecret,
     Renew,
@@ -32,7 +32,7 @@ from vpnagent.ipsec.actions import (
     UnloadSecret,
     Vacate,
 )
-from vpnagent.ipsec.plan import DUPLICATE_AGE, Loaded, Traffic, plan
+from vpnagent.ipsec.plan import DUPLICATE_AGE, CarriedTraffic, LoadedConnections, plan
 from vpnagent.ipsec.sa import CharonState, IkeSa, IkeState
 from vpnagent.secret import Secret
 
@@ -41,30 +41,30 @@ BOTH = by_name(PRIMARY, BACKUP)
 NOTHING = make_state()
 
 
-def digest(connection: Connection) -> str:
+def digest(connection: CharonConnection) -> str:
     return messages.digest(connection, key=b"of this process")
 
 
-def loaded(*connections: Connection) -> Loaded:
-    return Loaded(digests={c.name: digest(c) for c in connections})
+def loaded(*connections: CharonConnection) -> LoadedConnections:
+    return LoadedConnections(digests={c.name: digest(c) for c in connections})
 
 
-def state_with(*sas: IkeSa, of: dict[str, Connection] = BOTH) -> CharonState:
+def state_with(*sas: IkeSa, of: dict[str, CharonConnection] = BOTH) -> CharonState:
     return make_state(*sas, connections=of, secrets=of)
 
 
 def planned(
-    desired: dict[str, Connection],
+    desired: dict[str, CharonConnection],
     state: CharonState,
-    remembered: Loaded,
+    remembered: LoadedConnections,
     *,
-    traffic: Traffic = Traffic(),  # noqa: B008 - frozen
+    traffic: CarriedTraffic = CarriedTraffic(),  # noqa: B008 - frozen
     prune: bool = True,
-) -> list[Action]:
+) -> list[CharonAction]:
     return plan(desired, state, remembered, digest=digest, traffic=traffic, prune=prune)
 
 
-def sa_of(connection: Connection, unique_id: str = "1", **changes: object) -> IkeSa:
+def sa_of(connection: CharonConnection, unique_id: str = "1", **changes: object) -> IkeSa:
     child = make_child(connection.key.tunnel, if_id=connection.if_id)
     return make_ike_sa(connection.name, **{"unique_id": unique_id, "children": (child,)} | changes)
 
@@ -73,7 +73,7 @@ def sa_of(connection: Connection, unique_id: str = "1", **changes: object) -> Ik
 
 
 def test_at_first_everything_is_loaded_secret_first() -> None:
-    assert planned(BOTH, NOTHING, Loaded()) == [
+    assert planned(BOTH, NOTHING, LoadedConnections()) == [
         LoadSecret(PRIMARY),
         LoadConnection(PRIMARY),
         LoadSecret(BACKUP),
@@ -82,7 +82,7 @@ def test_at_first_everything_is_loaded_secret_first() -> None:
 
 
 def test_what_an_earlier_process_loaded_is_loaded_once_more() -> None:
-    assert len(planned(BOTH, state_with(), Loaded())) == 4
+    assert len(planned(BOTH, state_with(), LoadedConnections())) == 4
 
 
 def test_what_is_loaded_is_left_alone() -> None:
@@ -99,7 +99,7 @@ def test_what_somebody_else_unloaded_is_loaded_again() -> None:
 def test_a_connection_with_certificates_has_no_secret() -> None:
     connection = make_connection(psk=None)
     state = make_state(secrets={connection.name})
-    assert planned(by_name(connection), state, Loaded()) == [
+    assert planned(by_name(connection), state, LoadedConnections()) == [
         UnloadSecret(connection.name),
         LoadConnection(connection),
     ]
@@ -110,7 +110,7 @@ def test_a_connection_with_certificates_has_no_secret() -> None:
     [replace(PRIMARY, psk=Secret(b"new")), replace(PRIMARY, esp=make_esp(pfs_group=14))],
     ids=["key", "proposal"],
 )
-def test_what_changed_is_loaded_again(changed: Connection) -> None:
+def test_what_changed_is_loaded_again(changed: CharonConnection) -> None:
     actions = planned({**BOTH, PRIMARY.name: changed}, state_with(), loaded(PRIMARY, BACKUP))
     assert actions == [LoadSecret(changed), LoadConnection(changed)]
 
@@ -129,7 +129,7 @@ def test_a_key_that_becomes_the_pairs_is_loaded_anew_and_no_sa_is_touched() -> N
 
 def test_what_is_no_longer_desired_is_unloaded_before_anything_is_loaded_and_then_terminated() -> None:
     state = make_state(sa_of(BACKUP), connections={BACKUP.name}, secrets={BACKUP.name})
-    assert planned(by_name(PRIMARY), state, Loaded()) == [
+    assert planned(by_name(PRIMARY), state, LoadedConnections()) == [
         UnloadConnection(BACKUP.name),
         UnloadSecret(BACKUP.name),
         LoadSecret(PRIMARY),
@@ -139,16 +139,16 @@ def test_what_is_no_longer_desired_is_unloaded_before_anything_is_loaded_and_the
 
 
 def test_nothing_is_removed_before_pruning_is_allowed() -> None:
-    assert planned({}, state_with(sa_of(PRIMARY)), Loaded(), prune=False) == []
+    assert planned({}, state_with(sa_of(PRIMARY)), LoadedConnections(), prune=False) == []
 
 
 def test_an_attempt_of_an_unconfigured_connection_has_nobody_to_tell() -> None:
     state = make_state(sa_of(BACKUP, state=IkeState.CONNECTING, children=()))
-    assert planned({}, state, Loaded()) == [Terminate(BACKUP.name, "1", UNCONFIGURED, force=True)]
+    assert planned({}, state, LoadedConnections()) == [Terminate(BACKUP.name, "1", UNCONFIGURED, force=True)]
 
 
 def test_what_is_being_deleted_is_not_terminated_again() -> None:
-    assert planned({}, make_state(sa_of(BACKUP, state=IkeState.DELETING)), Loaded()) == []
+    assert planned({}, make_state(sa_of(BACKUP, state=IkeState.DELETING)), LoadedConnections()) == []
 
 
 names = st.sampled_from([PRIMARY.name, BACKUP.name, "vpnagent.old.gone", "vpnagents", "home", "a.vpnagent.b"])
@@ -168,10 +168,10 @@ states = st.builds(
     st.frozensets(names),
 )
 subsets = st.sampled_from([{}, by_name(PRIMARY), by_name(BACKUP), BOTH])
-memories = st.sampled_from([Loaded(), loaded(PRIMARY), loaded(PRIMARY, BACKUP)])
+memories = st.sampled_from([LoadedConnections(), loaded(PRIMARY), loaded(PRIMARY, BACKUP)])
 
 
-def touched(action: Action) -> str:
+def touched(action: CharonAction) -> str:
     match action:
         case LoadSecret(connection) | LoadConnection(connection):
             return connection.name
@@ -183,7 +183,7 @@ def touched(action: Action) -> str:
 
 @given(subsets, states, memories, st.booleans())
 def test_only_what_bears_our_prefix_is_ever_touched(
-    desired: dict[str, Connection], state: CharonState, remembered: Loaded, prune: bool
+    desired: dict[str, CharonConnection], state: CharonState, remembered: LoadedConnections, prune: bool
 ) -> None:
     actions = planned(desired, state, remembered, prune=prune)
     assert all(touched(action).startswith("vpnagent.") for action in actions)
@@ -191,7 +191,7 @@ def test_only_what_bears_our_prefix_is_ever_touched(
 
 @given(subsets, states, memories, st.booleans())
 def test_no_sa_is_terminated_twice(
-    desired: dict[str, Connection], state: CharonState, remembered: Loaded, prune: bool
+    desired: dict[str, CharonConnection], state: CharonState, remembered: LoadedConnections, prune: bool
 ) -> None:
     actions = planned(desired, state, remembered, prune=prune)
     ids = [action.ike_sa for action in actions if isinstance(action, Terminate)]
@@ -200,7 +200,7 @@ def test_no_sa_is_terminated_twice(
 
 @given(subsets, states, memories)
 def test_without_pruning_no_tunnel_loses_its_last_sa_but_to_its_own_new_settings(
-    desired: dict[str, Connection], state: CharonState, remembered: Loaded
+    desired: dict[str, CharonConnection], state: CharonState, remembered: LoadedConnections
 ) -> None:
     actions = planned(desired, state, remembered, prune=False)
     gone = {a.ike_sa for a in actions if isinstance(a, Terminate) and a.reason == DUPLICATE}
@@ -277,15 +277,15 @@ NEW = {c.name: replace(c, ike=make_ike(encryption="aes256")) for c in (PRIMARY, 
 UP = frozenset({PRIMARY.key, BACKUP.key})
 
 
-def traffic(usable: frozenset[TunnelKey], forwarding: TunnelKey = PRIMARY.key) -> Traffic:
-    return Traffic(
+def traffic(usable: frozenset[TunnelKey], forwarding: TunnelKey = PRIMARY.key) -> CarriedTraffic:
+    return CarriedTraffic(
         usable=usable,
         forwarding={forwarding},
         alternatives={PRIMARY.key: {BACKUP.key}, BACKUP.key: {PRIMARY.key}},
     )
 
 
-def outdated(**changes: object) -> Loaded:
+def outdated(**changes: object) -> LoadedConnections:
     fields: dict[str, object] = {"outdated": frozenset(NEW)}
     return replace(loaded(*NEW.values()), **fields | changes)  # type: ignore[arg-type]
 
@@ -308,7 +308,7 @@ def test_the_active_waits_until_the_standby_is_back() -> None:
 
 def test_one_tunnel_is_renegotiated_at_a_time_though_a_third_could_carry() -> None:
     third = make_connection("third", if_id=3)
-    among_three = Traffic(
+    among_three = CarriedTraffic(
         usable={PRIMARY.key, third.key}, forwarding=UP, alternatives={PRIMARY.key: {BACKUP.key, third.key}}
     )
     under_way = outdated(outdated=frozenset({PRIMARY.name}), renegotiating=frozenset({BACKUP.name}))
@@ -328,7 +328,7 @@ def test_a_tunnel_that_carries_nothing_has_nothing_to_lose() -> None:
 
 
 def test_a_tunnel_without_alternatives_is_renegotiated_at_once() -> None:
-    actions = planned(NEW, UP_STATE, outdated(), traffic=Traffic(usable=UP, forwarding=UP))
+    actions = planned(NEW, UP_STATE, outdated(), traffic=CarriedTraffic(usable=UP, forwarding=UP))
     assert actions == [Terminate(PRIMARY.name, "1", OUTDATED)]
 
 
@@ -349,7 +349,7 @@ def test_an_outdated_duplicate_is_terminated_once() -> None:
 
 
 def test_the_first_load_outdates_nothing() -> None:
-    after = Loaded().after(LoadConnection(PRIMARY), digest)
+    after = LoadedConnections().after(LoadConnection(PRIMARY), digest)
     assert (after.digests, after.outdated) == (loaded(PRIMARY).digests, frozenset())
 
 
@@ -379,8 +379,12 @@ def test_what_is_unloaded_is_forgotten() -> None:
 
 
 async def reconcile(
-    charon: FakeCharon, desired: dict[str, Connection], remembered: Loaded, *, now: Traffic
-) -> Loaded:
+    charon: FakeCharon,
+    desired: dict[str, CharonConnection],
+    remembered: LoadedConnections,
+    *,
+    now: CarriedTraffic,
+) -> LoadedConnections:
     """Apply plans until there is nothing left to do; initiate what is down, as the daemon would."""
     for _ in range(10):
         state = await charon.observe()
@@ -404,16 +408,18 @@ configurations = st.lists(st.sampled_from(EVERY), max_size=4).map(lambda chosen:
 
 @given(st.lists(configurations, min_size=1, max_size=4), st.booleans())
 def test_any_walk_over_configurations_ends_as_desired_and_leaves_foreign_things_alone(
-    walk: list[dict[str, Connection]], restart: bool
+    walk: list[dict[str, CharonConnection]], restart: bool
 ) -> None:
     async def scenario() -> None:
         charon = FakeCharon()
         await charon.connect()
         charon.load_foreign("home")
-        remembered = Loaded()
+        remembered = LoadedConnections()
         for desired in walk:
             now = traffic(UP)
-            remembered = await reconcile(charon, desired, Loaded() if restart else remembered, now=now)
+            remembered = await reconcile(
+                charon, desired, LoadedConnections() if restart else remembered, now=now
+            )
             connections, secrets, _ = charon.everything()
             assert connections == secrets == desired.keys() | {"home"}
             assert {sa.connection for sa in (await charon.observe()).sas} == desired.keys()
@@ -425,10 +431,10 @@ def test_duplicates_of_both_ends_come_down_to_one() -> None:
     async def scenario() -> set[str]:
         charon = FakeCharon()
         await charon.connect()
-        remembered = await reconcile(charon, by_name(PRIMARY), Loaded(), now=Traffic())
+        remembered = await reconcile(charon, by_name(PRIMARY), LoadedConnections(), now=CarriedTraffic())
         newest = [charon.establish(PRIMARY.key, anew=True) for _ in range(3)][-1]
         charon.advance(DUPLICATE_AGE)
-        await reconcile(charon, by_name(PRIMARY), remembered, now=Traffic())
+        await reconcile(charon, by_name(PRIMARY), remembered, now=CarriedTraffic())
         return charon.everything()[2] ^ {newest}
 
     assert asyncio.run(scenario()) == set()

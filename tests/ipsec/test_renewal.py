@@ -11,8 +11,8 @@ from vpnagent.config.values import CertificateFiles
 from vpnagent.ipsec.actions import (
     OUTDATED,
     REPLACED,
-    Action,
-    Connection,
+    CharonAction,
+    CharonConnection,
     LoadConnection,
     Renew,
     Terminate,
@@ -20,7 +20,7 @@ from vpnagent.ipsec.actions import (
     UnloadSecret,
     Vacate,
 )
-from vpnagent.ipsec.plan import Loaded, Traffic, plan, without_superseded
+from vpnagent.ipsec.plan import CarriedTraffic, LoadedConnections, plan, without_superseded
 from vpnagent.ipsec.sa import CharonState, ChildSa, IkeSa
 from vpnagent.secret import Secret
 
@@ -28,19 +28,19 @@ PRIMARY, BACKUP = make_connection("primary"), make_connection("backup", if_id=2)
 KEYS = frozenset({PRIMARY.key, BACKUP.key})
 
 
-def digest(connection: Connection) -> str:
+def digest(connection: CharonConnection) -> str:
     return repr(replace(connection, psk=None)) + str(hash(connection.psk))
 
 
-def aes256(connection: Connection) -> Connection:
+def aes256(connection: CharonConnection) -> CharonConnection:
     return replace(connection, ike=make_ike(encryption="aes256"))
 
 
-def child(connection: Connection, unique_id: str) -> ChildSa:
+def child(connection: CharonConnection, unique_id: str) -> ChildSa:
     return make_child(name=connection.key.tunnel, unique_id=unique_id, if_id=connection.if_id)
 
 
-def sa(connection: Connection, unique_id: str, *children: str) -> IkeSa:
+def sa(connection: CharonConnection, unique_id: str, *children: str) -> IkeSa:
     return make_ike_sa(
         connection.name,
         unique_id=unique_id,
@@ -53,17 +53,20 @@ def state(*sas: IkeSa) -> CharonState:
     return make_state(*sas, connections=names, secrets=names)
 
 
-def changed(new: Connection, old: Connection = PRIMARY) -> Loaded:
+def changed(new: CharonConnection, old: CharonConnection = PRIMARY) -> LoadedConnections:
     """What is remembered when a connection was loaded, and loaded again with other settings."""
-    return Loaded().after(LoadConnection(old), digest).after(LoadConnection(new), digest)
+    return LoadedConnections().after(LoadConnection(old), digest).after(LoadConnection(new), digest)
 
 
 def planned(
-    loaded: Loaded, now: CharonState, *wanted: Connection, traffic: Traffic | None = None
-) -> list[Action]:
+    loaded: LoadedConnections,
+    now: CharonState,
+    *wanted: CharonConnection,
+    traffic: CarriedTraffic | None = None,
+) -> list[CharonAction]:
     desired = {each.name: each for each in (PRIMARY, BACKUP, *wanted)}
     loaded = replace(loaded, digests={name: digest(each) for name, each in desired.items()})
-    return plan(desired, now, loaded, digest=digest, traffic=traffic or Traffic(), prune=True)
+    return plan(desired, now, loaded, digest=digest, traffic=traffic or CarriedTraffic(), prune=True)
 
 
 def test_a_changed_proposal_is_negotiated_beside_what_stands() -> None:
@@ -127,10 +130,10 @@ def test_a_change_on_top_of_one_that_could_not_be_renewed_cannot_either() -> Non
 
 def test_the_active_waits_until_the_standby_is_renewed() -> None:
     news = aes256(PRIMARY), aes256(BACKUP)
-    loaded = Loaded()
+    loaded = LoadedConnections()
     for each in (PRIMARY, BACKUP, *news):
         loaded = loaded.after(LoadConnection(each), digest)
-    traffic = Traffic(
+    traffic = CarriedTraffic(
         usable=KEYS,
         forwarding={PRIMARY.key},
         alternatives={PRIMARY.key: {BACKUP.key}, BACKUP.key: {PRIMARY.key}},
@@ -145,7 +148,7 @@ def test_the_active_waits_until_the_standby_is_renewed() -> None:
 
 
 OTHER_KEY = replace(PRIMARY, psk=Secret(b"another"))
-BOTH_USABLE = Traffic(
+BOTH_USABLE = CarriedTraffic(
     usable=KEYS,
     forwarding={PRIMARY.key},
     alternatives={PRIMARY.key: {BACKUP.key}, BACKUP.key: {PRIMARY.key}},

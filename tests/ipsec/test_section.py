@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnagent.ipsec.messages import Section, flag, hexadecimal, number, sections, subsection, text, texts
+from vpnagent.ipsec.messages import ViciSection, flag, hexadecimal, number, sections, subsection, text, texts
 
-SECTION: Section = {
+SECTION: ViciSection = {
     "name": b"t",
     "bytes": b"12",
     "if-id": b"0000002a",

@@ -14,7 +14,7 @@ from vici.protocol import Message, Packet
 
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec import vici
-from vpnagent.ipsec.messages import Section
+from vpnagent.ipsec.messages import ViciSection
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -45,10 +45,10 @@ class Told:
     """What a connection tells its owner."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, Section]] = []
+        self.events: list[tuple[str, ViciSection]] = []
         self.lost: list[ViciUnavailableError] = []
 
-    def on_event(self, name: str, message: Section) -> None:
+    def on_event(self, name: str, message: ViciSection) -> None:
         self.events.append((name, message))
 
 
@@ -109,7 +109,7 @@ def saying(data: bytes, *, then_close: bool = False) -> Handler:
 
 
 def test_a_command_is_answered(tmp_path: pathlib.Path) -> None:
-    async def scenario() -> Section:
+    async def scenario() -> ViciSection:
         async with connected(tmp_path, answering(answer({"version": "5.9.8"}))) as (connection, _):
             return await connection.request("version")
 
@@ -117,7 +117,7 @@ def test_a_command_is_answered(tmp_path: pathlib.Path) -> None:
 
 
 def test_overlapping_commands_get_each_its_own_answer(tmp_path: pathlib.Path) -> None:
-    async def scenario() -> list[Section]:
+    async def scenario() -> list[ViciSection]:
         answers = [answer({"n": str(n)}) for n in range(20)]
         async with connected(tmp_path, answering(*answers)) as (connection, _):
             return await asyncio.gather(*(connection.request("c") for _ in answers))
@@ -132,7 +132,7 @@ def test_the_answer_to_a_cancelled_command_goes_to_nobody_else(tmp_path: pathlib
         writer.write(framed(event("list-sa", {"of": second}), answer({"of": second})))
         await reader.read()
 
-    async def scenario() -> list[Section]:
+    async def scenario() -> list[ViciSection]:
         async with connected(tmp_path, handler) as (connection, _):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(connection.stream("first"), 0.01)
@@ -148,7 +148,7 @@ def test_what_is_streamed_belongs_to_the_command_it_answers(tmp_path: pathlib.Pa
             writer.write(framed(*sas, answer({})))
         await reader.read()
 
-    async def scenario() -> tuple[list[Section], list[Section]]:
+    async def scenario() -> tuple[list[ViciSection], list[ViciSection]]:
         async with connected(tmp_path, handler) as (connection, _):
             return await asyncio.gather(connection.stream("one"), connection.stream("two"))
 
@@ -160,7 +160,7 @@ def test_what_is_streamed_belongs_to_the_command_it_answers(tmp_path: pathlib.Pa
 def test_an_event_before_an_answer_is_no_answer(tmp_path: pathlib.Path) -> None:
     said = framed(event("log", {"msg": "x"}), answer({"a": "b"}))
 
-    async def scenario() -> tuple[Section, Told]:
+    async def scenario() -> tuple[ViciSection, Told]:
         async with connected(tmp_path, saying(said)) as (connection, told):
             return await connection.request("c"), told
 
@@ -178,7 +178,7 @@ def test_segments_may_come_byte_by_byte(tmp_path: pathlib.Path) -> None:
             await asyncio.sleep(0)
         await reader.read()
 
-    async def scenario() -> Section:
+    async def scenario() -> ViciSection:
         async with connected(tmp_path, handler) as (connection, _):
             return await connection.request("c")
 
@@ -197,7 +197,7 @@ def test_segments_may_come_byte_by_byte(tmp_path: pathlib.Path) -> None:
 def test_a_refusal_is_an_error_and_the_connection_lives_on(
     tmp_path: pathlib.Path, packet: bytes, reason: str
 ) -> None:
-    async def scenario() -> Section:
+    async def scenario() -> ViciSection:
         async with connected(tmp_path, answering(packet, answer({}))) as (connection, _):
             with pytest.raises(ViciError) as raised:
                 await connection.request("c")

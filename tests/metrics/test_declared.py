@@ -18,8 +18,8 @@ from vpnagent.policy.desired import desired
 from vpnagent.policy.selection import Verdict
 from vpnagent.routing.objects import KernelState
 from vpnagent.status.report import refresh
+from vpnagent.witness.values import NetworkVerdict as Carried
 from vpnagent.witness.values import Pair, Statement
-from vpnagent.witness.values import Verdict as Carried
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")

@@ -18,7 +18,7 @@ from typing import Any
 from tests.ipsec.connections import make_connection
 from vici.protocol import Packet
 
-from vpnagent.ipsec.actions import Connection
+from vpnagent.ipsec.actions import CharonConnection
 
 CHARON = "/usr/sbin/charon-systemd"
 
@@ -139,7 +139,7 @@ def charon_pair(directory: pathlib.Path, settings: str = "") -> Iterator[tuple[H
             subprocess.run(["ip", "netns", "del", host.namespace], check=False)
 
 
-def connection(here: Host, there: Host, **changes: Any) -> Connection:
+def connection(here: Host, there: Host, **changes: Any) -> CharonConnection:
     """Return the connection as one host has it; the other has its mirror image."""
     fields: dict[str, Any] = {
         "local_address": here.address,

@@ -18,7 +18,7 @@ from tests.native.charon_pair import Host, connection
 from vpnagent.config.values import Ike
 from vpnagent.ipsec import messages, vici
 from vpnagent.ipsec.actions import (
-    Connection,
+    CharonConnection,
     LoadSecret,
     Terminate,
     TerminateChild,
@@ -28,7 +28,7 @@ from vpnagent.ipsec.actions import (
 from vpnagent.ipsec.charon import Charon
 from vpnagent.ipsec.failure_reason import ABSENCES, Reason
 from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed
-from vpnagent.ipsec.sa import Event, LogLine
+from vpnagent.ipsec.sa import LogLine, ViciEvent
 from vpnagent.secret import Secret
 
 ALLOW_AGGRESSIVE = "i_dont_care_about_security_and_use_aggressive_mode_psk = yes"
@@ -57,7 +57,7 @@ class End:
         self._diagnosis = Diagnosis()
         self._told = asyncio.Event()
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: ViciEvent) -> None:
         if not isinstance(event, LogLine):
             return
         if "vici" not in event.text and "shared key with" not in event.text:
@@ -66,7 +66,7 @@ class End:
             self.failures.append(failed)
         self._told.set()
 
-    async def load(self, wanted: Connection, child: Mapping[str, object]) -> None:
+    async def load(self, wanted: CharonConnection, child: Mapping[str, object]) -> None:
         """Load a connection and its secret; ``child`` replaces settings of its children, as VICI has them."""
         self.expect(wanted, wanted.remote_address)
         await self.charon.apply(LoadSecret(wanted))
@@ -76,7 +76,7 @@ class End:
             children[name] = {key: value for key, value in (children[name] | child).items() if value != []}
         await self.request("load-conn", message)
 
-    def expect(self, wanted: Connection, remote_address: str) -> None:
+    def expect(self, wanted: CharonConnection, remote_address: str) -> None:
         """Take what is said of that address for the connection's."""
         self._diagnosis.expect(wanted.name, remote_address, wanted.ike.version)
 
@@ -139,7 +139,7 @@ class Stage:
 
     here: End
     there: End
-    wanted: Connection  #: what is initiated
+    wanted: CharonConnection  #: what is initiated
 
     async def initiate(self) -> None:
         await self.here.charon.initiate(self.wanted.key)
@@ -275,8 +275,8 @@ async def dead(stage: Stage) -> AsyncIterator[None]:
 class Scenario:
     """What both ends have loaded, and what happens then."""
 
-    initiator: Connection
-    responder: Connection | None
+    initiator: CharonConnection
+    responder: CharonConnection | None
     initiator_child: Mapping[str, object] = field(default_factory=dict)
     responder_child: Mapping[str, object] = field(default_factory=dict)
     provoke: Provocation = initiated
@@ -321,7 +321,7 @@ def scenarios(a: Host, b: Host) -> dict[str, Scenario]:
     return made | _of_ikev2(connection(a, b), connection(b, a))
 
 
-def _of_every_kind(here: Connection, there: Connection) -> dict[str, Scenario]:
+def _of_every_kind(here: CharonConnection, there: CharonConnection) -> dict[str, Scenario]:
     def with_ike(**changes: Any) -> Scenario:
         return Scenario(initiator=here, responder=replace(there, ike=replace(there.ike, **changes)))
 
@@ -348,7 +348,7 @@ def _of_every_kind(here: Connection, there: Connection) -> dict[str, Scenario]:
     }
 
 
-def _of_identity(here: Connection, there: Connection) -> dict[str, Scenario]:
+def _of_identity(here: CharonConnection, there: CharonConnection) -> dict[str, Scenario]:
     wrong_psk = replace(there, psk=Secret(b"another"))
     return {
         "psk": Scenario(initiator=here, responder=wrong_psk, provoke=impatient_responder),
@@ -364,7 +364,7 @@ def _of_identity(here: Connection, there: Connection) -> dict[str, Scenario]:
     }
 
 
-def _of_ikev1(here: Connection, there: Connection) -> dict[str, Scenario]:
+def _of_ikev1(here: CharonConnection, there: CharonConnection) -> dict[str, Scenario]:
     """Phase 2 of IKEv1 offers the group of PFS at once, and its lifetime; and there are two modes."""
     in_main_mode = here.ike.mode == "main"
     mode = "aggressive" if in_main_mode else "main"
@@ -380,7 +380,7 @@ def _of_ikev1(here: Connection, there: Connection) -> dict[str, Scenario]:
     return made
 
 
-def _of_what_stands(here: Connection, there: Connection) -> dict[str, Scenario]:
+def _of_what_stands(here: CharonConnection, there: CharonConnection) -> dict[str, Scenario]:
     asks_often = replace(here, ike=replace(here.ike, dpd_delay=1.0))
     return {
         "port-4500-closed": Scenario(initiator=here, responder=there, provoke=port_4500_closed),
@@ -391,7 +391,7 @@ def _of_what_stands(here: Connection, there: Connection) -> dict[str, Scenario]:
     }
 
 
-def _of_ikev2(here: Connection, there: Connection) -> dict[str, Scenario]:
+def _of_ikev2(here: CharonConnection, there: CharonConnection) -> dict[str, Scenario]:
     initiator, responder = (
         replace(c, local_ts=(c.local_address,), remote_ts=(c.remote_address,)) for c in (here, there)
     )

@@ -19,7 +19,7 @@ from vpnagent.config.values import Config
 from vpnagent.daemon import daemon
 from vpnagent.daemon.memory import Standing
 from vpnagent.errors import AgentError
-from vpnagent.ipsec.sa import CharonState, Event
+from vpnagent.ipsec.sa import CharonState, ViciEvent
 from vpnagent.policy import desired
 from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import XfrmLink
@@ -52,7 +52,7 @@ class Narrowing(FakeCharon):
         return replace(state, sas=tuple(sas))
 
 
-def charon_of(_path: str, on_event: Callable[[Event], None]) -> FakeCharon:
+def charon_of(_path: str, on_event: Callable[[ViciEvent], None]) -> FakeCharon:
     return (Narrowing if len(sys.argv) > 2 else FakeCharon)(on_event=on_event)
 
 

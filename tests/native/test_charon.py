@@ -24,13 +24,13 @@ from vpnagent.config.values import CertificateFiles, TunnelKey
 from vpnagent.daemon.charon import CONFIRM
 from vpnagent.errors import ViciUnavailableError
 from vpnagent.ipsec import messages, vici
-from vpnagent.ipsec.actions import Connection, LoadConnection, Terminate, UnloadConnection, UnloadSecret
+from vpnagent.ipsec.actions import CharonConnection, LoadConnection, Terminate, UnloadConnection, UnloadSecret
 from vpnagent.ipsec.charon import Charon
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.initiation import Initiate, Initiation
 from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed
-from vpnagent.ipsec.plan import DUPLICATE_AGE, Loaded, Traffic, plan, without_superseded
-from vpnagent.ipsec.sa import CharonState, ChildUpDown, ConnectionLost, Event, IkeSa, LogLine, Rekeyed
+from vpnagent.ipsec.plan import DUPLICATE_AGE, CarriedTraffic, LoadedConnections, plan, without_superseded
+from vpnagent.ipsec.sa import CharonState, ChildUpDown, ConnectionLost, IkeSa, LogLine, Rekeyed, ViciEvent
 from vpnagent.secret import Secret
 
 if os.geteuid() != 0:
@@ -45,19 +45,21 @@ SETTLED = 2 * DUPLICATE_AGE + 5.0  #: seconds: two duplicates come down to one
 class Agent:
     """The daemon in miniature: one charon, one desired connection, and what it has been told."""
 
-    def __init__(self, host: Host, desired: Connection | None, *, deadline: float = vici.DEADLINE) -> None:
+    def __init__(
+        self, host: Host, desired: CharonConnection | None, *, deadline: float = vici.DEADLINE
+    ) -> None:
         self.charon = Charon(host.vici, on_event=self._on_event, deadline=deadline)
         self.desired = by_name(*([desired] if desired else []))
-        self.events: list[Event] = []
+        self.events: list[ViciEvent] = []
         self.failures: list[NegotiationFailed] = []
         self._told = asyncio.Event()
-        self._loaded = Loaded()
+        self._loaded = LoadedConnections()
         self._initiation = Initiation(random=random.random)
         self._diagnosis = Diagnosis()
         for name, wanted in self.desired.items():
             self._diagnosis.expect(name, wanted.remote_address, wanted.ike.version)
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: ViciEvent) -> None:
         self.events.append(event)
         self._told.set()
         if isinstance(event, LogLine) and (failed := self._diagnosis.heard(event)):
@@ -65,13 +67,15 @@ class Agent:
 
     async def connect(self) -> None:
         await self.charon.connect()
-        self._loaded = Loaded()
+        self._loaded = LoadedConnections()
 
     async def round(self) -> CharonState:
         """Observe, plan, apply, initiate."""
         state = await self.charon.observe()
         self._loaded = self._loaded.observed(state)
-        actions = plan(self.desired, state, self._loaded, digest=self._digest, traffic=Traffic(), prune=True)
+        actions = plan(
+            self.desired, state, self._loaded, digest=self._digest, traffic=CarriedTraffic(), prune=True
+        )
         for action in actions:
             await self.charon.apply(action)
             self._loaded = self._loaded.after(action, self._digest)
@@ -100,7 +104,7 @@ class Agent:
             await self.round()
             await asyncio.sleep(0.1)
 
-    def _digest(self, wanted: Connection) -> str:
+    def _digest(self, wanted: CharonConnection) -> str:
         return messages.digest(wanted, key=b"of this process")
 
 
@@ -112,7 +116,12 @@ def hosts(tmp_path: pathlib.Path) -> Iterator[tuple[Host, Host]]:
 
 @asynccontextmanager
 async def agents(
-    a: Host, b: Host, here: Connection, there: Connection | None, *, deadline: float = vici.DEADLINE
+    a: Host,
+    b: Host,
+    here: CharonConnection,
+    there: CharonConnection | None,
+    *,
+    deadline: float = vici.DEADLINE,
 ) -> AsyncIterator[tuple[Agent, Agent]]:
     """Yield an agent that is connected, and its peer, which has its connection loaded."""
     agent, peer = Agent(a, here, deadline=deadline), Agent(b, there)
@@ -184,7 +193,7 @@ def test_what_both_ends_initiate_at_once_comes_down_to_one(hosts: tuple[Host, Ho
     ping(a, b)
 
 
-async def duplicate(agent: Agent, peer: Agent, here: Connection, there: Connection) -> None:
+async def duplicate(agent: Agent, peer: Agent, here: CharonConnection, there: CharonConnection) -> None:
     """Have the peer bring up an IKE_SA beside the one that is there: it takes its own for another's."""
     await bring_up(agent.charon, here)
     await peer.charon.apply(LoadConnection(replace(there, ike=make_ike(dpd_delay=30.0))))
@@ -433,7 +442,9 @@ def test_short_lifetimes_are_rekeyed_in_time(hosts: tuple[Host, Host]) -> None:
 # what goes wrong with the peer
 
 
-def failing(here: Connection, there: Connection | None, hosts: tuple[Host, Host]) -> list[NegotiationFailed]:
+def failing(
+    here: CharonConnection, there: CharonConnection | None, hosts: tuple[Host, Host]
+) -> list[NegotiationFailed]:
     """Return the first failures that an agent is told of."""
 
     async def scenario() -> list[NegotiationFailed]:

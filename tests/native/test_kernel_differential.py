@@ -15,7 +15,7 @@ from tests.native.two_links import link_kind
 from tests.routing.kernel_states import GROUPS, NAMES, NEXTHOPS, PEERS, by_uplink, guard, link, route
 
 from vpnagent.errors import NetlinkError
-from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.actions import Add, KernelAction, Remove, Replace
 from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import (
     FilterTable,
@@ -76,10 +76,10 @@ clamps = st.builds(
 class Try:
     """Carry out an action, sensible or not."""
 
-    verb: Callable[[KernelObject], Action]
+    verb: Callable[[KernelObject], KernelAction]
     object: KernelObject
 
-    def action(self, fake: FakeKernel) -> Action:
+    def action(self, fake: FakeKernel) -> KernelAction:
         """Return the action; what was there before is as the fake knows it."""
         was = present(fake.objects, self.object)
         return (
@@ -97,7 +97,7 @@ class Hand:
     damage: Callable[[FakeKernel], None]
 
 
-def replaced(object_: KernelObject) -> Action:
+def replaced(object_: KernelObject) -> KernelAction:
     return Replace(object_, object_)
 
 
@@ -189,7 +189,7 @@ async def side_by_side(there: Namespace, walk: list[Try | Hand]) -> None:
         real.close()
 
 
-async def accepted(kernel: NetlinkKernel | FakeKernel, action: Action) -> bool:
+async def accepted(kernel: NetlinkKernel | FakeKernel, action: KernelAction) -> bool:
     try:
         await kernel.apply(action)
     except NetlinkError:

@@ -11,7 +11,7 @@ from tests.native.two_providers import SECOND, World, two_providers
 from vpnagent.config.values import Config
 from vpnagent.netlink.message import NetlinkMessage, attribute
 from vpnagent.netlink.rtnetlink import RTM_DELRULE, RTMSG
-from vpnagent.routing.actions import Action
+from vpnagent.routing.actions import KernelAction
 from vpnagent.routing.fib import FRA_PRIORITY, FRA_PROTOCOL
 from vpnagent.routing.kernel import concerns_us
 from vpnagent.routing.objects import LANE_PRIORITIES
@@ -40,7 +40,7 @@ def ways(world: World) -> str:
     return world.gateway.ip("route show table all proto 86")
 
 
-def converged(world: World, config: Config = LINES) -> list[Action]:
+def converged(world: World, config: Config = LINES) -> list[KernelAction]:
     return world.converge(config)
 
 

@@ -26,7 +26,7 @@ from vpnagent.config.values import (
     UdpEncapsulation,
 )
 from vpnagent.ipsec import messages
-from vpnagent.ipsec.actions import Connection, Credentials, LoadConnection
+from vpnagent.ipsec.actions import CharonConnection, Credentials, LoadConnection
 from vpnagent.ipsec.charon import Charon
 from vpnagent.policy.desired import ipsec_connections
 from vpnagent.secret import Secret
@@ -121,7 +121,7 @@ def load_file(vici: pathlib.Path | str, what: str, text: str) -> str:
     return run_swanctl(vici, f"--load-{what}", "--file", str(file))
 
 
-def as_loaded(connection: Connection, credentials: Credentials | None = None) -> Mapping[str, Any]:
+def as_loaded(connection: CharonConnection, credentials: Credentials | None = None) -> Mapping[str, Any]:
     """Return what the agent sends, with the connection's name as swanctl.conf has it."""
     message = messages.load_conn(connection, credentials)
     return decoded(Message.serialize({section_name(name): fields for name, fields in message.items()}))

@@ -12,7 +12,7 @@ from tests.ipsec.connections import make_connection
 from tests.native.charon_pair import Host
 from tests.native.two_providers import SECOND, World, listener, two_providers
 
-from vpnagent.ipsec.actions import Connection, LoadConnection, LoadSecret
+from vpnagent.ipsec.actions import CharonConnection, LoadConnection, LoadSecret
 from vpnagent.ipsec.charon import Charon
 
 if os.geteuid() != 0:
@@ -70,7 +70,7 @@ def until(outcome: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
-async def negotiate(host: Host, connection: Connection) -> None:
+async def negotiate(host: Host, connection: CharonConnection) -> None:
     charon = Charon(host.vici, on_event=lambda _event: None)
     try:
         await charon.connect()

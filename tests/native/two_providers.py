@@ -17,7 +17,7 @@ from tests.config_examples import make_config
 
 from vpnagent.config.values import Config
 from vpnagent.policy.desired import desired, pins
-from vpnagent.routing.actions import Action
+from vpnagent.routing.actions import KernelAction
 from vpnagent.routing.kernel import NetlinkKernel
 from vpnagent.routing.objects import KernelObjects, KernelState
 from vpnagent.routing.plan import plan
@@ -68,10 +68,10 @@ class World:
         with self.gateway.entered():
             return asyncio.run(opened())
 
-    def converge(self, config: Config = PINNED) -> list[Action]:
+    def converge(self, config: Config = PINNED) -> list[KernelAction]:
         """Run a round as the daemon does; return what it did. A second has nothing left to do."""
 
-        async def work(kernel: NetlinkKernel) -> list[Action]:
+        async def work(kernel: NetlinkKernel) -> list[KernelAction]:
             actions = await one_round(kernel, config)
             assert not await one_round(kernel, config)
             return actions
@@ -84,7 +84,7 @@ class World:
         return found.problem
 
 
-async def one_round(kernel: NetlinkKernel, config: Config) -> list[Action]:
+async def one_round(kernel: NetlinkKernel, config: Config) -> list[KernelAction]:
     want, state = await compared(kernel, config)
     actions = plan(want, state, prune=True, manage_sysctls=False)
     failed = await kernel.apply_all(actions)

@@ -371,8 +371,10 @@ class Shell:
         clock = world.clock
         self.core = Core(world.intent, now=clock.now, random=world.random.random)
         self.groups: dict[int, tuple[tuple[int, int], ...]] = {}
-        self.log: list[tuple[float, actions.Action]] = []
-        self.watch: Callable[[actions.Action], None] = lambda _: None  #: sees every action before it is done
+        self.log: list[tuple[float, actions.ProberAction]] = []
+        self.watch: Callable[[actions.ProberAction], None] = (
+            lambda _: None
+        )  #: sees every action before it is done
         self.tap = False  #: it looks at what arrives at the interfaces
         self._waiting: list[Callable[[Core], object]] = []
         self._stopped_until = 0.0
@@ -435,7 +437,7 @@ class Shell:
             self._armed = None
             self.wake()
 
-    def _do(self, action: actions.Action, now: float) -> None:
+    def _do(self, action: actions.ProberAction, now: float) -> None:
         if not isinstance(action, actions.SendProbe | actions.ReadTraffic):
             self.log.append((now, action))
         self.watch(action)

@@ -35,10 +35,10 @@ def drive(
     until: float,
     *,
     answering: tuple[TunnelKey, ...] = (PRIMARY, BACKUP),
-    enough: Callable[[list[actions.Action]], bool] = lambda _: False,
-) -> list[actions.Action]:
+    enough: Callable[[list[actions.ProberAction]], bool] = lambda _: False,
+) -> list[actions.ProberAction]:
     """Do what a shell does, with peers that answer within 10 ms, until then or enough; return it."""
-    done: list[actions.Action] = []
+    done: list[actions.ProberAction] = []
     replies: list[tuple[float, TunnelKey, int]] = []
     while True:
         deadline = core.deadline()
@@ -106,7 +106,7 @@ def test_writes_come_first_and_what_is_told_comes_last() -> None:
     assert kinds[:3] == [actions.WriteGroup, actions.PathChanged, actions.TrafficMoved]
 
 
-def looks(done: list[actions.Action]) -> int:
+def looks(done: list[actions.ProberAction]) -> int:
     """Return how often the counters of the primary were asked for before the first change."""
     verdict = next((n for n, a in enumerate(done) if isinstance(a, actions.PathChanged)), len(done))
     return [a.tunnel for a in done[:verdict] if isinstance(a, actions.ReadTraffic)].count(PRIMARY)

@@ -82,7 +82,7 @@ def play(intent: Intent, happened: list[Happening], *, wakes: tuple[float, ...] 
     return world
 
 
-def story(world: World) -> list[tuple[float, actions.Action]]:
+def story(world: World) -> list[tuple[float, actions.ProberAction]]:
     return world.shell.log
 
 
@@ -102,7 +102,7 @@ def test_one_tunnel_is_reset_at_a_time_and_never_the_last_one_that_carries(
     world = World(intent, seed=3)
     being_reset: dict[TunnelKey, float] = {}
 
-    def watch(action: actions.Action) -> None:
+    def watch(action: actions.ProberAction) -> None:
         now = world.clock.now
         for path in world.shell.core.paths():
             if path.state is not PathState.DOWN or not (path.held or path.trial):

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from vpnagent.probe import namespace_lock
-from vpnagent.probe.namespace_lock import LockError, LockHeldError, Role, acquire, hold_as_daemon, holder_of
+from vpnagent.probe.namespace_lock import (
+    LockError,
+    LockHeldError,
+    LockRole,
+    acquire,
+    hold_as_daemon,
+    holder_of,
+)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: files of two users")
 SERVICE = 61186
@@ -20,7 +27,7 @@ HOLD = """
 import sys, time
 from vpnagent.probe import namespace_lock as n
 n.DIRECTORY = sys.argv[1]
-n.acquire(n.Role.DAEMON, configuration="/etc/a.yaml", socket="/run/a.sock")
+n.acquire(n.LockRole.DAEMON, configuration="/etc/a.yaml", socket="/run/a.sock")
 print("held", flush=True)
 time.sleep(60)
 """
@@ -36,12 +43,12 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield made
 
 
-def lock_file(folder: Path, role: Role = Role.DAEMON) -> Path:
+def lock_file(folder: Path, role: LockRole = LockRole.DAEMON) -> Path:
     return folder / f"netns-{os.stat('/proc/self/ns/net').st_ino}.{role.value}.lock"
 
 
 @contextlib.contextmanager
-def held(role: Role, *, socket: str, configuration: str = "/etc/a.yaml") -> Iterator[None]:
+def held(role: LockRole, *, socket: str, configuration: str = "/etc/a.yaml") -> Iterator[None]:
     fd = acquire(role, configuration=configuration, socket=socket)
     try:
         yield
@@ -50,8 +57,8 @@ def held(role: Role, *, socket: str, configuration: str = "/etc/a.yaml") -> Iter
 
 
 def test_a_second_one_is_refused_and_told_who_holds_it() -> None:
-    with held(Role.DAEMON, socket="/run/a.sock"), pytest.raises(LockHeldError) as refused:
-        acquire(Role.DAEMON, configuration="/etc/b.yaml", socket="/run/b.sock", wait=0.01)
+    with held(LockRole.DAEMON, socket="/run/a.sock"), pytest.raises(LockHeldError) as refused:
+        acquire(LockRole.DAEMON, configuration="/etc/b.yaml", socket="/run/b.sock", wait=0.01)
     assert str(refused.value) == (
         f"another daemon works in this network namespace: process {os.getpid()}, "
         "configuration /etc/a.yaml, socket /run/a.sock"
@@ -60,10 +67,10 @@ def test_a_second_one_is_refused_and_told_who_holds_it() -> None:
 
 
 def test_it_is_free_again_when_its_holder_let_go() -> None:
-    with held(Role.DAEMON, socket="/run/a.sock"):
-        assert holder_of(Role.DAEMON)
-    assert holder_of(Role.DAEMON) is None
-    with held(Role.DAEMON, socket="/run/b.sock"):
+    with held(LockRole.DAEMON, socket="/run/a.sock"):
+        assert holder_of(LockRole.DAEMON)
+    assert holder_of(LockRole.DAEMON) is None
+    with held(LockRole.DAEMON, socket="/run/b.sock"):
         pass
 
 
@@ -71,30 +78,30 @@ def test_it_does_not_outlive_a_holder_that_is_killed(folder: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"held\n"
-        assert holder_of(Role.DAEMON) == (process.pid, "/etc/a.yaml", "/run/a.sock")
+        assert holder_of(LockRole.DAEMON) == (process.pid, "/etc/a.yaml", "/run/a.sock")
         process.kill()
-        with held(Role.DAEMON, socket="/run/b.sock"):  # also while it is still ending
+        with held(LockRole.DAEMON, socket="/run/b.sock"):  # also while it is still ending
             pass
 
 
 def test_it_is_not_handed_to_programs_that_are_started() -> None:
-    with held(Role.DAEMON, socket="/run/a.sock"):
+    with held(LockRole.DAEMON, socket="/run/a.sock"):
         child = subprocess.Popen(["sleep", "60"], close_fds=False)
     try:
-        assert holder_of(Role.DAEMON) is None
+        assert holder_of(LockRole.DAEMON) is None
     finally:
         child.kill()
         child.wait()
 
 
 def test_daemon_and_prober_have_a_lock_each() -> None:
-    with held(Role.DAEMON, socket="/run/a.sock"), held(Role.PROBER, socket="/run/prober.sock"):
+    with held(LockRole.DAEMON, socket="/run/a.sock"), held(LockRole.PROBER, socket="/run/prober.sock"):
         pass
 
 
 def test_a_daemon_adopts_its_own_prober_whatever_the_path_is_called(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
-    with held(Role.PROBER, socket=str(tmp_path / "prober.sock")):
+    with held(LockRole.PROBER, socket=str(tmp_path / "prober.sock")):
         os.close(
             hold_as_daemon(
                 configuration="", control_socket="x", prober_socket=str(tmp_path / "link/prober.sock")
@@ -104,29 +111,29 @@ def test_a_daemon_adopts_its_own_prober_whatever_the_path_is_called(tmp_path: Pa
 
 def test_a_daemon_is_refused_beside_the_prober_of_another_and_gives_its_lock_back() -> None:
     with (
-        held(Role.PROBER, socket="/run/a/prober.sock", configuration=""),
+        held(LockRole.PROBER, socket="/run/a/prober.sock", configuration=""),
         pytest.raises(LockHeldError, match=r"another prober .* socket /run/a/prober\.sock; nothing was done"),
     ):
         hold_as_daemon(
             configuration="", control_socket="x", prober_socket="/run/b/prober.sock", hint="nothing was done"
         )
-    assert holder_of(Role.DAEMON) is None
+    assert holder_of(LockRole.DAEMON) is None
 
 
 @pytest.mark.parametrize(
     "words", [b"", b"\x00\xff\n\n\n", b"1\nrm -rf\x1b[2J\nx\n", b"9" * 100000, b"-1\n\n\n"]
 )
 def test_a_note_that_is_none_tells_nothing(folder: Path, words: bytes) -> None:
-    with held(Role.DAEMON, socket="/run/a.sock"):
+    with held(LockRole.DAEMON, socket="/run/a.sock"):
         lock_file(folder).write_bytes(words)
-        assert holder_of(Role.DAEMON) == (0, "", "")
+        assert holder_of(LockRole.DAEMON) == (0, "", "")
 
 
 def test_a_link_in_its_place_is_not_followed(folder: Path, tmp_path: Path) -> None:
     folder.mkdir()
     lock_file(folder).symlink_to(tmp_path / "victim")
     with pytest.raises(LockError, match="cannot be locked"):
-        acquire(Role.DAEMON, socket="x")
+        acquire(LockRole.DAEMON, socket="x")
     assert not (tmp_path / "victim").exists()
 
 
@@ -135,7 +142,7 @@ def test_a_second_name_of_another_file_is_not_written_to(folder: Path, tmp_path:
     (tmp_path / "victim").write_text("kept")
     lock_file(folder).hardlink_to(tmp_path / "victim")
     with pytest.raises(LockError, match="is no file of vpnagent's"):
-        acquire(Role.DAEMON, socket="x")
+        acquire(LockRole.DAEMON, socket="x")
     assert (tmp_path / "victim").read_text() == "kept"
 
 
@@ -143,27 +150,27 @@ def test_a_pipe_in_its_place_does_not_hold_anybody_up(folder: Path) -> None:
     folder.mkdir()
     os.mkfifo(lock_file(folder))
     with pytest.raises(LockError, match="is no file of vpnagent's"):
-        acquire(Role.DAEMON, socket="x")
+        acquire(LockRole.DAEMON, socket="x")
 
 
 def test_a_folder_that_is_a_link_is_refused(folder: Path, tmp_path: Path) -> None:
     folder.symlink_to(tmp_path)
     with pytest.raises(LockError, match="cannot be locked"):
-        acquire(Role.DAEMON, socket="x")
+        acquire(LockRole.DAEMON, socket="x")
 
 
 def test_a_folder_in_which_others_write_is_refused(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o777)
     with pytest.raises(LockError, match="may be written to by others"):
-        acquire(Role.DAEMON, socket="x")
+        acquire(LockRole.DAEMON, socket="x")
 
 
 @needs_root
 def test_what_root_makes_in_the_services_folder_is_the_services(folder: Path) -> None:
     folder.mkdir(mode=0o755)
     os.chown(folder, SERVICE, SERVICE)
-    with held(Role.DAEMON, socket="x"):
+    with held(LockRole.DAEMON, socket="x"):
         made = lock_file(folder).stat()
     assert (made.st_uid, stat.S_IMODE(made.st_mode)) == (SERVICE, 0o600)
     assert (folder.stat().st_uid, os.geteuid()) == (SERVICE, 0)
@@ -175,7 +182,7 @@ def test_who_may_not_write_to_the_folder_is_told_so(folder: Path) -> None:
     os.seteuid(SERVICE)
     try:
         with pytest.raises(LockError) as refused:
-            acquire(Role.DAEMON, socket="x")
+            acquire(LockRole.DAEMON, socket="x")
     finally:
         os.seteuid(0)
     assert refused.value.exit_status == 4

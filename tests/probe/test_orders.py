@@ -192,7 +192,7 @@ class Order:
         at = self.now + self.random.uniform(SOONEST, LATEST)
         heapq.heappush(self._coming, (at, next(self._count), fact))
 
-    def _do(self, action: actions.Action) -> None:
+    def _do(self, action: actions.ProberAction) -> None:
         draw = self.random
         match action:
             case actions.SendProbe():

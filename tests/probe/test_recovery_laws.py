@@ -181,7 +181,7 @@ class Resets:
     being_reset: dict[TunnelKey, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
-    def watch(self, action: actions.Action) -> None:
+    def watch(self, action: actions.ProberAction) -> None:
         if not isinstance(action, actions.TerminateTunnel | actions.InitiateTunnel):
             return
         now, paths = self.world.clock.now, {p.tunnel: p for p in self.world.shell.core.paths()}

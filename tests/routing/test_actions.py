@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Interface
 import pytest
 from tests.routing.kernel_states import GROUPS, NEXTHOPS, guard, link, route
 
-from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.actions import Add, KernelAction, Remove, Replace
 from vpnagent.routing.objects import GUARD_METRIC, FilterTable, Nexthop, NexthopGroup, Sysctl
 
 A, B, _ = NEXTHOPS
@@ -50,7 +50,7 @@ SYSCTL = Sysctl(key="net.ipv4.ip_forward", value="1")
         (Replace(SYSCTL, replace(SYSCTL, value="0")), "sysctl -w net.ipv4.ip_forward=1"),
     ],
 )
-def test_an_action_reads_as_the_command_that_does_it(action: Action, command: str) -> None:
+def test_an_action_reads_as_the_command_that_does_it(action: KernelAction, command: str) -> None:
     assert str(action) == command
 
 

@@ -2,7 +2,7 @@ import pytest
 from tests.routing.kernel_states import GROUPS, NEXTHOPS, guard, link, route
 
 from vpnagent.errors import NetlinkError
-from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.actions import Add, KernelAction, Remove, Replace
 from vpnagent.routing.failures import Failures
 from vpnagent.routing.objects import Nexthop, NexthopGroup
 
@@ -15,7 +15,7 @@ def group(*legs: int, id_: int = G) -> NexthopGroup:
     return NexthopGroup(id=id_, members=tuple((leg, 1) for leg in legs))
 
 
-def after(*failed: Action) -> Failures:
+def after(*failed: KernelAction) -> Failures:
     failures = Failures()
     for action in failed:
         failures.note(action, REFUSED)
@@ -42,7 +42,7 @@ def after(*failed: Action) -> Failures:
         (Add(guard("100.64.0.0/10")), Remove(guard("100.64.0.0/11"))),
     ],
 )
-def test_what_a_failed_action_left_in_use_stays(failed: Action, removal: Remove) -> None:
+def test_what_a_failed_action_left_in_use_stays(failed: KernelAction, removal: Remove) -> None:
     failures = after(failed)
 
     assert failures.permitted(removal) is None
@@ -59,7 +59,7 @@ def test_what_a_failed_action_left_in_use_stays(failed: Action, removal: Remove)
         (Add(link("vpn-b", 2)), Remove(link("vpn-a", 1))),
     ],
 )
-def test_what_has_nothing_to_do_with_a_failure_goes(failed: Action, removal: Remove) -> None:
+def test_what_has_nothing_to_do_with_a_failure_goes(failed: KernelAction, removal: Remove) -> None:
     assert after(failed).permitted(removal) is removal
 
 

@@ -24,7 +24,7 @@ from tests.routing.kernel_states import (
     route,
 )
 
-from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.actions import Add, KernelAction, Remove, Replace
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     FilterTable,
@@ -65,7 +65,7 @@ def converge(kernel: FakeKernel, desired: KernelObjects, *, rounds: int = 3, pru
     asyncio.run(run())
 
 
-def planned(desired: KernelObjects, kernel: FakeKernel, *, prune: bool = True) -> list[Action]:
+def planned(desired: KernelObjects, kernel: FakeKernel, *, prune: bool = True) -> list[KernelAction]:
     state = asyncio.run(kernel.observe(desired))
     return plan(desired, state, prune=prune, manage_sysctls=True)
 
@@ -75,7 +75,7 @@ def settled(desired: KernelObjects, kernel: FakeKernel) -> KernelObjects:
     return replace(attainable(desired, asyncio.run(kernel.observe(desired))), sysctls=kernel.objects.sysctls)
 
 
-def is_guard(action: Action) -> bool:
+def is_guard(action: KernelAction) -> bool:
     return isinstance(action.object, Route) and action.object.metric == GUARD_METRIC
 
 

@@ -10,8 +10,8 @@ import pytest
 from tests.config_examples import make_config
 from tests.witness.chains import Chain
 
-from vpnagent.checks.firewall import Action, Marking, Match, Rule, Ruleset
 from vpnagent.checks.firewall import Chain as FilterChain
+from vpnagent.checks.firewall import FilterRule, Marking, Match, RuleAction, Ruleset
 from vpnagent.checks.observation import Address, Observation
 from vpnagent.daemon.witness import Watch, newly_broken
 from vpnagent.errors import NetlinkError
@@ -22,15 +22,18 @@ from vpnagent.routing.objects import KernelObjects, KernelState
 from vpnagent.status.document import state_of, status
 from vpnagent.status.report import refresh
 from vpnagent.witness.machine import from_plain, machine_of, to_plain
-from vpnagent.witness.values import Facts, Filtering, Link, Pair, Statement, Verdict
+from vpnagent.witness.values import Facts, Filtering, Link, NetworkVerdict, Pair, Statement
 
 LOCAL, OSS = IPv4Network("10.1.0.0/16"), IPv4Network("100.64.0.0/10")
 PAIR = Pair("hangzhou", LOCAL, OSS)
-CARRIED, LOST = Verdict(PAIR), Verdict(PAIR, Link.FORWARDING, "net.ipv4.conf.lan0.forwarding is 0")
-NO_TUNNEL = Verdict(PAIR, Link.TUNNEL, "no tunnel carries its traffic")
+CARRIED, LOST = (
+    NetworkVerdict(PAIR),
+    NetworkVerdict(PAIR, Link.FORWARDING, "net.ipv4.conf.lan0.forwarding is 0"),
+)
+NO_TUNNEL = NetworkVerdict(PAIR, Link.TUNNEL, "no tunnel carries its traffic")
 
 
-def known(*verdicts: Verdict) -> Knowledge:
+def known(*verdicts: NetworkVerdict) -> Knowledge:
     made = Knowledge(config=make_config(), loaded_at=0.0)
     made.kernel.selected = {"hangzhou": ("primary",)}
     made.kernel.state = KernelState(
@@ -147,7 +150,7 @@ def test_what_the_witness_finds_is_a_warning_of_status_and_counted_by_code() -> 
     assert counted["SysctlHarmful", "critical"] == 1
 
 
-def ruleset(hook: str, *rules: Rule, policy: Action = Action.ACCEPT) -> Ruleset:
+def ruleset(hook: str, *rules: FilterRule, policy: RuleAction = RuleAction.ACCEPT) -> Ruleset:
     return Ruleset({"c": FilterChain(name="c", hook=hook, policy=policy, rules=rules)})
 
 
@@ -159,14 +162,19 @@ ADDRESSES = (Address(interface="lan0", address=Chain().facts.addresses[0][1]),)
 @pytest.mark.parametrize(
     ("rules", "found"),
     [
-        (ruleset("forward", policy=Action.DROP), Filtering(dropped="c: policy drop")),
-        (ruleset("prerouting", Rule(LAN0, Action.MARK, mark=(0, 7))), Filtering(marking=Marking((7,)))),
+        (ruleset("forward", policy=RuleAction.DROP), Filtering(dropped="c: policy drop")),
         (
-            ruleset("prerouting", Rule((), Action.MARK), Rule((), Action.NOTHING, mark=(0, 9))),
+            ruleset("prerouting", FilterRule(LAN0, RuleAction.MARK, mark=(0, 7))),
+            Filtering(marking=Marking((7,))),
+        ),
+        (
+            ruleset(
+                "prerouting", FilterRule((), RuleAction.MARK), FilterRule((), RuleAction.NOTHING, mark=(0, 9))
+            ),
             Filtering(marking=Marking((9,), unclear=True)),
         ),
         (
-            ruleset("forward", Rule(HTTPS, Action.ACCEPT), policy=Action.DROP),
+            ruleset("forward", FilterRule(HTTPS, RuleAction.ACCEPT), policy=RuleAction.DROP),
             Filtering(),
         ),
     ],

@@ -12,7 +12,7 @@ from typing import Final
 
 from vpnagent.record import dataclass, replace
 
-Value = tuple[int, int] | str  #: a range of numbers, or a name that may end in ``*``
+MatchValue = tuple[int, int] | str  #: a range of numbers, or a name that may end in ``*``
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Match:
     """A condition: the packet's field is one of the values. Without a field: something not understood."""
 
     field: str
-    values: tuple[Value, ...] = ()
+    values: tuple[MatchValue, ...] = ()
     negated: bool = False
     mask: int = 0xFFFFFFFF
 
@@ -33,7 +33,7 @@ class Match:
         return found is not self.negated
 
 
-def _is(value: int | str, wanted: Value, mask: int) -> bool:
+def _is(value: int | str, wanted: MatchValue, mask: int) -> bool:
     if isinstance(wanted, str):
         return value == wanted or (wanted.endswith("*") and str(value).startswith(wanted[:-1]))
     return isinstance(value, int) and wanted[0] <= value & mask <= wanted[1]
@@ -42,7 +42,7 @@ def _is(value: int | str, wanted: Value, mask: int) -> bool:
 UNKNOWN = Match("")  #: a condition that is not understood
 
 
-class Action(Enum):
+class RuleAction(Enum):
     """What a rule does with a packet that it matches."""
 
     NOTHING = "nothing"  #: counts, logs: the next rule follows
@@ -57,11 +57,11 @@ class Action(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FilterRule:
     """A rule: all its matches hold, then its action is taken."""
 
     matches: tuple[Match, ...]
-    action: Action
+    action: RuleAction
     target: str = ""  #: the chain of a jump or goto
     text: str = ""
     mark: tuple[int, int] | None = None  #: of MARK: (old & first) ^ second; None: not a constant
@@ -82,8 +82,8 @@ class Chain:
     hook: str = ""
     priority: int = 0
     translates: bool = False  #: of type nat: only the first packet of a flow passes
-    policy: Action = Action.ACCEPT
-    rules: tuple[Rule, ...] = ()
+    policy: RuleAction = RuleAction.ACCEPT
+    rules: tuple[FilterRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Hit:
         return f"{self.chain}: {self.rule}"
 
 
-Outcome = tuple[Action, Hit]
+RulesetOutcome = tuple[RuleAction, Hit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +138,14 @@ class Fate:
 def fate(ruleset: Ruleset, packet: Packet) -> Fate:
     """Return what becomes of a packet on its way through its hooks."""
     doubtful = None
-    changed: dict[Action, Hit] = {}
-    walk = _Walk(ruleset, packet)
+    changed: dict[RuleAction, Hit] = {}
+    walk = _PacketWalk(ruleset, packet)
     for hook in packet.hooks:
         for chain in ruleset.at(hook):
             if chain.translates and not packet.first:
                 continue
             outcomes = walk.base(chain)
-            drops = [hit for action, hit in outcomes if action is Action.DROP]
+            drops = [hit for action, hit in outcomes if action is RuleAction.DROP]
             if drops and len(drops) == len(outcomes):
                 return Fate(dropped=min(drops, key=str))
             if drops:
@@ -155,48 +155,48 @@ def fate(ruleset: Ruleset, packet: Packet) -> Fate:
                 changed.setdefault(action, hit)
     return Fate(
         doubtful=doubtful,
-        translated=changed.get(Action.TRANSLATE),
-        redirected=changed.get(Action.REDIRECT),
+        translated=changed.get(RuleAction.TRANSLATE),
+        redirected=changed.get(RuleAction.REDIRECT),
     )
 
 
 MAX_DEPTH = 16  #: of jumps; the kernel's own limit (NFT_JUMP_STACK_SIZE)
-FALLS_THROUGH = (Action.NOTHING, Action.RETURN)
+FALLS_THROUGH = (RuleAction.NOTHING, RuleAction.RETURN)
 
 
-class _Walk:
+class _PacketWalk:
     """One packet's walk through chains."""
 
     def __init__(self, ruleset: Ruleset, packet: Packet) -> None:
         self._chains = ruleset.chains
         self._packet = packet
-        self._known: dict[str, frozenset[Outcome]] = {}
+        self._known: dict[str, frozenset[RulesetOutcome]] = {}
 
-    def base(self, chain: Chain) -> frozenset[Outcome]:
+    def base(self, chain: Chain) -> frozenset[RulesetOutcome]:
         """Return the possible outcomes of a chain with a hook."""
         policy = (chain.policy, Hit(chain.name, f"policy {chain.policy.value}"))
         inner = self._chain(chain, 0)
         return frozenset(policy if action in FALLS_THROUGH else (action, hit) for action, hit in inner)
 
-    def _chain(self, chain: Chain, depth: int) -> frozenset[Outcome]:
+    def _chain(self, chain: Chain, depth: int) -> frozenset[RulesetOutcome]:
         if chain.name not in self._known:
             self._known[chain.name] = frozenset(self._rules(chain, depth))
         return self._known[chain.name]
 
-    def _rules(self, chain: Chain, depth: int) -> Iterator[Outcome]:
+    def _rules(self, chain: Chain, depth: int) -> Iterator[RulesetOutcome]:
         for rule in chain.rules:
             holds = rule.holds(self._packet)
             if holds is False:
                 continue
-            if rule.action is Action.MARK:
+            if rule.action is RuleAction.MARK:
                 self._marked()
                 continue
             outcomes = self._outcomes(chain, rule, depth)
-            ends = {outcome for outcome in outcomes if outcome[0] is not Action.NOTHING}
+            ends = {outcome for outcome in outcomes if outcome[0] is not RuleAction.NOTHING}
             yield from ends
             if holds and len(ends) == len(outcomes):
                 return
-        yield Action.NOTHING, Hit(chain.name, "end")
+        yield RuleAction.NOTHING, Hit(chain.name, "end")
 
     def _marked(self) -> None:
         """From here on the packet's mark is not known."""
@@ -204,14 +204,14 @@ class _Walk:
         self._packet = replace(self._packet, fields=fields)
         self._known.clear()
 
-    def _outcomes(self, chain: Chain, rule: Rule, depth: int) -> set[Outcome]:
+    def _outcomes(self, chain: Chain, rule: FilterRule, depth: int) -> set[RulesetOutcome]:
         """Return what may follow from a rule that matches; NOTHING: the next rule."""
-        if rule.action not in (Action.JUMP, Action.GOTO):
+        if rule.action not in (RuleAction.JUMP, RuleAction.GOTO):
             return {(rule.action, Hit(chain.name, rule.text))}
         target = self._chains.get(rule.target)
         if target is None or depth == MAX_DEPTH:
-            return {(Action.NOTHING, Hit(chain.name, rule.text))}
-        comes_back = Action.NOTHING if rule.action is Action.JUMP else Action.RETURN
+            return {(RuleAction.NOTHING, Hit(chain.name, rule.text))}
+        comes_back = RuleAction.NOTHING if rule.action is RuleAction.JUMP else RuleAction.RETURN
         return {
             (comes_back if action in FALLS_THROUGH else action, hit)
             for action, hit in self._chain(target, depth + 1)
@@ -275,44 +275,44 @@ class _MarkWalk:
         returned: Marks = frozenset()
         for rule in chain.rules:
             taken = frozenset(mark for mark in marks if self._holds(rule, mark) is not False)
-            if not taken or rule.action is Action.NOTHING:
+            if not taken or rule.action is RuleAction.NOTHING:
                 continue
             stay = frozenset(mark for mark in marks if self._holds(rule, mark) is not True)
             on, back = self._act(rule, taken, depth)
             marks, returned = stay | on, returned | back
         return marks | returned
 
-    def _act(self, rule: Rule, taken: Marks, depth: int) -> tuple[Marks, Marks]:
+    def _act(self, rule: FilterRule, taken: Marks, depth: int) -> tuple[Marks, Marks]:
         """Return the marks of those that go on to the next rule, and of those that leave the chain."""
         match rule.action:
-            case Action.MARK:
+            case RuleAction.MARK:
                 return frozenset(_marked(rule, mark) for mark in taken), NOBODY
-            case Action.JUMP:
+            case RuleAction.JUMP:
                 return self._jump(rule, taken, depth), NOBODY
-            case Action.GOTO:
+            case RuleAction.GOTO:
                 return NOBODY, self._jump(rule, taken, depth)
-            case Action.RETURN:
+            case RuleAction.RETURN:
                 return NOBODY, taken
-            case Action.DROP:
+            case RuleAction.DROP:
                 return NOBODY, NOBODY
             case _:
                 self.accepted |= taken
                 return NOBODY, NOBODY
 
-    def _jump(self, rule: Rule, marks: Marks, depth: int) -> Marks:
+    def _jump(self, rule: FilterRule, marks: Marks, depth: int) -> Marks:
         target = self._chains.get(rule.target)
         if target is None or depth == MAX_DEPTH or not marks:
             return marks
         return self.chain(target, marks, depth + 1)
 
-    def _holds(self, rule: Rule, mark: Mark) -> bool | None:
+    def _holds(self, rule: FilterRule, mark: Mark) -> bool | None:
         fields = {name: value for name, value in self._packet.fields.items() if name != "mark"}
         if mark is not None:
             fields["mark"] = mark
         return rule.holds(replace(self._packet, fields=fields))
 
 
-def _marked(rule: Rule, mark: Mark) -> Mark:
+def _marked(rule: FilterRule, mark: Mark) -> Mark:
     if rule.mark is None:
         return None
     keep, change = rule.mark

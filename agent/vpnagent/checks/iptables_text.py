@@ -9,25 +9,25 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Final
 
-from vpnagent.checks.firewall import UNKNOWN, Action, Chain, Match, Rule, Value
+from vpnagent.checks.firewall import UNKNOWN, Chain, FilterRule, Match, MatchValue, RuleAction
 from vpnagent.checks.nft_json import ALL_BITS, PROTOCOLS
 
 HOOKS: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 PRIORITIES: Final = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
 SOURCE_NAT: Final = 100  #: priority of nat's POSTROUTING and INPUT (linux/netfilter_ipv4.h)
 TARGETS: Final = {
-    "ACCEPT": Action.ACCEPT,
-    "DROP": Action.DROP,
-    "REJECT": Action.DROP,
-    "RETURN": Action.RETURN,
-    "MASQUERADE": Action.TRANSLATE,
-    "SNAT": Action.TRANSLATE,
-    "NETMAP": Action.TRANSLATE,
-    "DNAT": Action.REDIRECT,
-    "REDIRECT": Action.REDIRECT,
-    "TPROXY": Action.REDIRECT,
-    "MARK": Action.MARK,
-    "CONNMARK": Action.MARK,
+    "ACCEPT": RuleAction.ACCEPT,
+    "DROP": RuleAction.DROP,
+    "REJECT": RuleAction.DROP,
+    "RETURN": RuleAction.RETURN,
+    "MASQUERADE": RuleAction.TRANSLATE,
+    "SNAT": RuleAction.TRANSLATE,
+    "NETMAP": RuleAction.TRANSLATE,
+    "DNAT": RuleAction.REDIRECT,
+    "REDIRECT": RuleAction.REDIRECT,
+    "TPROXY": RuleAction.REDIRECT,
+    "MARK": RuleAction.MARK,
+    "CONNMARK": RuleAction.MARK,
 }
 FIELDS: Final = {
     "-i": "iifname",
@@ -56,7 +56,7 @@ def tables(text: str) -> set[str]:
 def chains(text: str, family: str = "ip") -> dict[str, Chain]:
     """Return the chains by name, as ``nft_json`` names them. ``family``: ``ip``, or a word for legacy."""
     found: dict[str, Chain] = {}
-    rules: dict[str, list[Rule]] = {}
+    rules: dict[str, list[FilterRule]] = {}
     table = ""
     for line in text.splitlines():
         if line.startswith("*"):
@@ -88,24 +88,24 @@ def _chain(prefix: str, table: str, name: str, policy: str) -> Chain:
         hook=hook,
         priority=SOURCE_NAT if late else PRIORITIES.get(table, 0),
         translates=table == "nat",
-        policy=TARGETS.get(policy, Action.ACCEPT),
+        policy=TARGETS.get(policy, RuleAction.ACCEPT),
     )
 
 
-def _rule(words: list[str], prefix: str) -> Rule:
+def _rule(words: list[str], prefix: str) -> FilterRule:
     text = " ".join(words)
-    action, target, mark = Action.NOTHING, "", None
+    action, target, mark = RuleAction.NOTHING, "", None
     matches: list[Match] = []
     for option, negated, values in _options(words):
         if option in ("-j", "-g"):
             name = values[0] if values else ""
             # LOG and its like are jumps to chains that are not there: the next rule follows.
-            action = TARGETS.get(name, Action.GOTO if option == "-g" else Action.JUMP)
+            action = TARGETS.get(name, RuleAction.GOTO if option == "-g" else RuleAction.JUMP)
             target = f"{prefix} {name}"
             mark = _new_mark(words[words.index(option) + 2 :]) if name == "MARK" else None
             break  # what follows are the target's own options
         matches += _matches(option, values, negated=negated)
-    return Rule(tuple(matches), action, target, text, mark)
+    return FilterRule(tuple(matches), action, target, text, mark)
 
 
 def _new_mark(words: list[str]) -> tuple[int, int] | None:
@@ -169,38 +169,38 @@ def _mark(text: str, *, negated: bool) -> Match:
         return UNKNOWN
 
 
-def _value(field: str, word: str) -> Value | None:
+def _value(field: str, word: str) -> MatchValue | None:
     try:
         return _READERS[field](word)
     except ValueError:
         return None
 
 
-def _network(word: str) -> Value:
+def _network(word: str) -> MatchValue:
     network = IPv4Network(word, strict=False)
     return int(network[0]), int(network[-1])
 
 
-def _port(word: str) -> Value:
+def _port(word: str) -> MatchValue:
     low, colon, high = word.partition(":")
     return int(low or 0), int(high or 65535) if colon else int(low)
 
 
-def _protocol(word: str) -> Value:
+def _protocol(word: str) -> MatchValue:
     number = PROTOCOLS[word] if word in PROTOCOLS else int(word)
     return number, number
 
 
-def _icmp_type(word: str) -> Value:
+def _icmp_type(word: str) -> MatchValue:
     """Read a type; one with a code of its own is not understood."""
     return (0, 255) if word == "any" else (int(word), int(word))
 
 
-def _interface(word: str) -> Value:
+def _interface(word: str) -> MatchValue:
     return f"{word[:-1]}*" if word.endswith("+") else word
 
 
-_READERS: Final[Mapping[str, Callable[[str], Value]]] = {
+_READERS: Final[Mapping[str, Callable[[str], MatchValue]]] = {
     "iifname": _interface,
     "oifname": _interface,
     "saddr": _network,

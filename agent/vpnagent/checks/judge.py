@@ -12,7 +12,7 @@ from vpnagent.checks.occupancy import occupancy
 from vpnagent.checks.traps import charon_traps, kernel_traps
 from vpnagent.checks.underlay import black_hole, underlay
 from vpnagent.config.files import Absence
-from vpnagent.config.load import Unseen as Secrets
+from vpnagent.config.load import UnreadSecrets as Secrets
 from vpnagent.config.values import Config
 from vpnagent.config.wording import key_path
 from vpnagent.errors import ConfigError

@@ -9,32 +9,32 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from vpnagent.checks.firewall import UNKNOWN, Action, Chain, Match, Rule, Ruleset, Value
+from vpnagent.checks.firewall import UNKNOWN, Chain, FilterRule, Match, MatchValue, RuleAction, Ruleset
 from vpnagent.record import Json
 
-Sets = Mapping[tuple[str, str], tuple[Value, ...]]  #: by table and name
+Sets = Mapping[tuple[str, str], tuple[MatchValue, ...]]  #: by table and name
 
 PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "esp": 50, "ah": 51}
 ICMP_TYPES: Final = {"echo-reply": 0, "destination-unreachable": 3, "echo-request": 8, "time-exceeded": 11}
 NAMED: Final = {"l4proto": PROTOCOLS, "icmptype": ICMP_TYPES, "nfproto": {"ipv4": 2}}
 CT_STATES: Final = ("invalid", "established", "related", "new", "untracked")
 SIMPLE: Final = {
-    "accept": Action.ACCEPT,
-    "drop": Action.DROP,
-    "reject": Action.DROP,
-    "return": Action.RETURN,
-    "masquerade": Action.TRANSLATE,
-    "snat": Action.TRANSLATE,
-    "dnat": Action.REDIRECT,
-    "redirect": Action.REDIRECT,
-    "tproxy": Action.REDIRECT,
+    "accept": RuleAction.ACCEPT,
+    "drop": RuleAction.DROP,
+    "reject": RuleAction.DROP,
+    "return": RuleAction.RETURN,
+    "masquerade": RuleAction.TRANSLATE,
+    "snat": RuleAction.TRANSLATE,
+    "dnat": RuleAction.REDIRECT,
+    "redirect": RuleAction.REDIRECT,
+    "tproxy": RuleAction.REDIRECT,
 }
 XT_TARGETS: Final = {
-    "REJECT": Action.DROP,
-    "MASQUERADE": Action.TRANSLATE,
-    "SNAT": Action.TRANSLATE,
-    "DNAT": Action.REDIRECT,
-    "REDIRECT": Action.REDIRECT,
+    "REJECT": RuleAction.DROP,
+    "MASQUERADE": RuleAction.TRANSLATE,
+    "SNAT": RuleAction.TRANSLATE,
+    "DNAT": RuleAction.REDIRECT,
+    "REDIRECT": RuleAction.REDIRECT,
 }  #: iptables' targets, which nft names and cannot read
 HARMLESS: Final = frozenset(
     {"counter", "log", "notrack", "flow", "ct helper", "ct timeout", "set", "map", "dup", "last", "continue"}
@@ -61,7 +61,7 @@ def ruleset(document: Json, without: Iterable[str] = ()) -> Ruleset:
     items = [(k, b) for k, b in items if isinstance(b, dict) and b.get("family") in ("ip", "inet")]
     left_out = {f"ip {name}" for name in without}
     sets = {(_table(b), str(b.get("name"))): _elements(b) for kind, b in items if kind in ("set", "map")}
-    rules: dict[str, list[Rule]] = {}
+    rules: dict[str, list[FilterRule]] = {}
     for kind, body in items:
         if kind == "rule":
             rules.setdefault(f"{_table(body)} {body['chain']}", []).extend(_rules(body, sets))
@@ -83,19 +83,19 @@ def _table(body: Json) -> str:
     return f"{body.get('family')} {body.get('table')}"
 
 
-def _chain(body: Json, rules: Mapping[str, list[Rule]]) -> Chain:
+def _chain(body: Json, rules: Mapping[str, list[FilterRule]]) -> Chain:
     name = f"{_table(body)} {body['name']}"
     return Chain(
         name=name,
         hook=str(body.get("hook", "")),
         priority=int(body.get("prio", 0)),
         translates=body.get("type") == "nat",
-        policy=SIMPLE.get(str(body.get("policy", "accept")), Action.ACCEPT),
+        policy=SIMPLE.get(str(body.get("policy", "accept")), RuleAction.ACCEPT),
         rules=tuple(rules.get(name, ())),
     )
 
 
-def _rules(body: Json, sets: Sets) -> Iterator[Rule]:
+def _rules(body: Json, sets: Sets) -> Iterator[FilterRule]:
     """Return the rule; of a verdict map one rule for each element."""
     table, matches = _table(body), list[Match]()
     text = " ".join(_words(statement) for statement in body.get("expr", ()) if "counter" not in statement)
@@ -104,18 +104,20 @@ def _rules(body: Json, sets: Sets) -> Iterator[Rule]:
         if kind == "match":
             matches += _match(value, table, sets)
         elif kind in ("jump", "goto"):
-            yield Rule(tuple(matches), Action(kind), f"{table} {value['target']}", text)
+            yield FilterRule(tuple(matches), RuleAction(kind), f"{table} {value['target']}", text)
             return
         elif kind == "vmap":
             yield from _verdict_map(value, table, matches, text)
         elif kind in SIMPLE or (kind == "xt" and value.get("name") in XT_TARGETS):
             action = SIMPLE.get(kind) or XT_TARGETS[value["name"]]
-            yield Rule(tuple(matches), action, text=text)
+            yield FilterRule(tuple(matches), action, text=text)
             return
         elif kind == "mangle":  # of all that a rule may change, only the mark is matched again
             marks = value.get("key") in MARKS
-            action = Action.MARK if value.get("key") == MARKS[0] else Action.NOTHING
-            yield Rule(tuple(matches), action, text=text, mark=_mark(value.get("value")) if marks else None)
+            action = RuleAction.MARK if value.get("key") == MARKS[0] else RuleAction.NOTHING
+            yield FilterRule(
+                tuple(matches), action, text=text, mark=_mark(value.get("value")) if marks else None
+            )
         elif kind not in HARMLESS:
             matches.append(UNKNOWN)  # limit, quota, queue, xt, and whatever comes
 
@@ -141,20 +143,22 @@ def _mark(value: object) -> tuple[int, int] | None:
             return None
 
 
-def _verdict_map(value: Json, table: str, matches: list[Match], text: str) -> Iterator[Rule]:
+def _verdict_map(value: Json, table: str, matches: list[Match], text: str) -> Iterator[FilterRule]:
     name = _field(value.get("key"))
     data = value.get("data")
     elements = data.get("set", ()) if isinstance(data, dict) else ()
     for key, verdict in elements:
         [(kind, target)] = list(verdict.items())[:1]
-        action = SIMPLE.get(kind) or (Action(kind) if kind in ("jump", "goto") else Action.NOTHING)
+        action = SIMPLE.get(kind) or (RuleAction(kind) if kind in ("jump", "goto") else RuleAction.NOTHING)
         chain = f"{table} {target['target']}" if isinstance(target, dict) else ""
         condition = _implied(value.get("key"))
         if key != "*":
             condition = [*condition, Match(name, _values(name, key))] if name else [UNKNOWN]
-        yield Rule((*matches, *condition), action, chain, text)
+        yield FilterRule((*matches, *condition), action, chain, text)
     if not elements:
-        yield Rule((*matches, UNKNOWN), Action.DROP, text=text)  # a named map: not told what is in it
+        yield FilterRule(
+            (*matches, UNKNOWN), RuleAction.DROP, text=text
+        )  # a named map: not told what is in it
 
 
 def _match(value: Json, table: str, sets: Sets) -> list[Match]:
@@ -204,14 +208,14 @@ def _implied(left: object) -> list[Match]:
             return []
 
 
-def _elements(body: Json) -> tuple[Value, ...]:
+def _elements(body: Json) -> tuple[MatchValue, ...]:
     if not isinstance(body.get("type"), str):
         return ()  # of several fields
     name = {"ipv4_addr": "saddr", "ifname": "iifname"}.get(body["type"], "dport")
     return tuple(value for element in body.get("elem", ()) for value in _values(name, element))
 
 
-def _values(name: str, right: object) -> tuple[Value, ...]:
+def _values(name: str, right: object) -> tuple[MatchValue, ...]:
     """Return the values of a right side; none if one of them is not understood."""
     match right:
         case {"set": list(members)} | list(members):
@@ -231,7 +235,7 @@ def _values(name: str, right: object) -> tuple[Value, ...]:
             return () if number is None else ((number, number),)
 
 
-def _network(address: str, length: int) -> tuple[Value, ...]:
+def _network(address: str, length: int) -> tuple[MatchValue, ...]:
     try:
         network = IPv4Network((address, length), strict=False)
     except ValueError:

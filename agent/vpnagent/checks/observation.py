@@ -50,7 +50,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class ObservedRoute:
     """A route of others that meets a remote network; in the main table only those within one."""
 
     table: int
@@ -71,7 +71,7 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Charon:
+class ObservedCharon:
     """The running charon."""
 
     version: str
@@ -144,14 +144,16 @@ class Observation:
     sysctls: Mapping[str, str] | None = None
     interfaces: tuple[Interface, ...] | None = None
     addresses: tuple[Address, ...] | None = None
-    routes: tuple[Route, ...] | None = None
+    routes: tuple[ObservedRoute, ...] | None = None
     default_interfaces: frozenset[str] | None = None  #: that have a default route in the main table
-    lan_routes: tuple[Route, ...] | None = None  #: of the main table, within or around a local network
+    lan_routes: tuple[ObservedRoute, ...] | None = (
+        None  #: of the main table, within or around a local network
+    )
     rules: tuple[FibRule, ...] | None = None
     local_ways: LocalWays | None = None  #: to the local networks
     listeners: tuple[Listener, ...] | None = None
     firewall: Ruleset | None = None
-    charon: Charon | None = None
+    charon: ObservedCharon | None = None
     ikev1: bool | None = None  #: this machine's charon speaks it; also None where nobody asked or answered
     underlays: tuple[Underlay, ...] | None = None
     large_packets: tuple[LargePackets, ...] | None = None

@@ -15,7 +15,15 @@ from vpnagent import program
 from vpnagent.checks import iptables_text, nft_json, readings
 from vpnagent.checks.firewall import Chain, Ruleset
 from vpnagent.checks.large_packets import BRIEF, PATIENT, forbid_fragments, known_mtu, large_packets
-from vpnagent.checks.observation import Address, Charon, Interface, Observation, Route, Underlay, Unseen
+from vpnagent.checks.observation import (
+    Address,
+    Interface,
+    Observation,
+    ObservedCharon,
+    ObservedRoute,
+    Underlay,
+    Unseen,
+)
 from vpnagent.checks.readings import NET, UnreadableError
 from vpnagent.config.rules import IKEV1
 from vpnagent.config.values import Config, Tunnel
@@ -48,12 +56,12 @@ from vpnagent.routing.ways import local_ways
 # table, which a rule may put before the main one, everything counts that meets one.
 
 
-def is_default(route: Route) -> bool:
+def is_default(route: ObservedRoute) -> bool:
     """Whether it is a default route of the main table."""
     return route.table == MAIN_TABLE and not route.prefix.prefixlen
 
 
-def route_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Network]) -> Route | None:
+def route_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Network]) -> ObservedRoute | None:
     """Read an RTM_NEWROUTE that counts, or that is a default route; else None."""
     row = RouteRow(body)
     if not row.plain or row.protocol == PROTOCOL or row.table == LOCAL_TABLE:
@@ -63,7 +71,7 @@ def route_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Netw
     return _route(row, names) if counts else None
 
 
-def lan_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Network]) -> Route | None:
+def lan_row(body: bytes, names: Mapping[int, str], networks: Sequence[IPv4Network]) -> ObservedRoute | None:
     """Read an RTM_NEWROUTE that leads to part of a local network, other than by default."""
     row = RouteRow(body)
     if not row.plain or not row.length or row.protocol == PROTOCOL or row.kind != RTN_UNICAST:
@@ -78,8 +86,8 @@ def _counts(prefix: IPv4Network, network: IPv4Network, table: int) -> bool:
     return prefix.subnet_of(network) if table == MAIN_TABLE else prefix.overlaps(network)
 
 
-def _route(row: RouteRow, names: Mapping[int, str]) -> Route:
-    return Route(
+def _route(row: RouteRow, names: Mapping[int, str]) -> ObservedRoute:
+    return ObservedRoute(
         table=row.table,
         prefix=row.prefix,
         kind=row.kind,
@@ -96,8 +104,8 @@ UDP_IPV4_HEADERS: Final = 28  #: bytes
 PATIENCE: Final = 1.0  #: seconds for a router on the way to say that a packet is too large
 NOT_AN_IKE_MESSAGE: Final = b"\xff"  #: RFC 3948 §2: an SPI, of no SA; a peer drops it without a word
 
-Reading = Callable[[], Awaitable[Any]]
-Seen = dict[str, Any]
+MachineReading = Callable[[], Awaitable[Any]]
+MachineReadings = dict[str, Any]
 
 
 async def observe(config: Config, config_path: str, *, thorough: bool) -> Observation:
@@ -108,7 +116,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
     listens on the ports, and the clock.
     """
     kernel = os.uname()
-    todo: dict[str, Reading] = {
+    todo: dict[str, MachineReading] = {
         "lacking_capabilities": _plain(readings.lacking_capabilities),
         "modules": _plain(lambda: readings.modules(kernel.release)),
         "sysctls": _plain(lambda: readings.sysctls(config)),
@@ -129,7 +137,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
     if thorough:
         todo["clock_synchronised"] = _plain(readings.clock_synchronised)
     results = await asyncio.gather(*(_read(name, reading) for name, reading in todo.items()))
-    seen: Seen = {"at": time.time(), "root": os.geteuid() == 0}
+    seen: MachineReadings = {"at": time.time(), "root": os.geteuid() == 0}
     seen |= {"release": kernel.release, "build": kernel.version}
     unseen: list[Unseen] = []
     for name, result in zip(todo, results, strict=True):
@@ -142,7 +150,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
     return Observation(**seen, unseen=tuple(unseen))
 
 
-def _plain(reading: Callable[[], Any]) -> Reading:
+def _plain(reading: Callable[[], Any]) -> MachineReading:
     """Make a reading of files one of the others: they are of /proc and /etc, and answer at once."""
 
     async def read() -> Any:
@@ -151,7 +159,7 @@ def _plain(reading: Callable[[], Any]) -> Reading:
     return read
 
 
-async def _read(name: str, reading: Reading) -> Any:
+async def _read(name: str, reading: MachineReading) -> Any:
     try:
         async with asyncio.timeout(DEADLINE):
             return await reading()
@@ -165,7 +173,7 @@ async def _read(name: str, reading: Reading) -> Any:
         return Unseen(what=name, why=str(error).partition("\n")[0])
 
 
-async def _network(config: Config) -> Seen:
+async def _network(config: Config) -> MachineReadings:
     """Return what netlink tells: interfaces, addresses, routes, rules, and whether it knows nexthops."""
     networks = tuple(dict.fromkeys(n for c in config.connections for n in c.remote_networks))
     route = NetlinkSocket(NETLINK_ROUTE)
@@ -217,10 +225,10 @@ async def _knows_nexthops(route: NetlinkSocket) -> bool:
     return True
 
 
-async def _charon(path: str) -> Charon:
+async def _charon(path: str) -> ObservedCharon:
     connection = await vici.connect(path, deadline=VICI_DEADLINE)
     try:
-        return Charon(
+        return ObservedCharon(
             version=messages.version(await connection.request("version")),
             plugins=frozenset(texts(await connection.request("stats"), "plugins")),
             algorithms=messages.algorithms(await connection.request("get-algorithms")),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from vpnagent.checks.observation import Address, Interface, Observation, Route
+from vpnagent.checks.observation import Address, Interface, Observation, ObservedRoute
 from vpnagent.config.values import Config
 from vpnagent.finding import Finding, Severity
 from vpnagent.netlink.rtnetlink import MAIN_TABLE, PROTOCOL
@@ -104,10 +104,10 @@ def _wan(address: Address, network: IPv4Network) -> Finding:
 
 
 def _routes(
-    config: Config, routes: list[Route], networks: tuple[IPv4Network, ...], seen: Observation
+    config: Config, routes: list[ObservedRoute], networks: tuple[IPv4Network, ...], seen: Observation
 ) -> Iterator[Finding]:
     told = [a.address.network for a in seen.addresses or ()]
-    by_interface: dict[str, list[Route]] = {}
+    by_interface: dict[str, list[ObservedRoute]] = {}
     by_exit: dict[IPv4Network, Diversion] = {}
     metrics, ways_out = route_metrics(config), lines.exits(config)
     for route in routes:
@@ -138,7 +138,7 @@ def _routes(
 
 
 def _rules(
-    config: Config, routes: list[Route], networks: tuple[IPv4Network, ...], seen: Observation
+    config: Config, routes: list[ObservedRoute], networks: tuple[IPv4Network, ...], seen: Observation
 ) -> Iterator[Finding]:
     rules = [rule for rule in seen.rules or () if rule.protocol != PROTOCOL]
     for network in networks:
@@ -183,7 +183,7 @@ def _is_ours(rule: FibRule, config: Config) -> bool:
     return own or any(rule.source.overlaps(network) for network in config.local_networks())
 
 
-def _rule(rule: FibRule, network: IPv4Network, routes: list[Route]) -> Iterator[Finding]:
+def _rule(rule: FibRule, network: IPv4Network, routes: list[ObservedRoute]) -> Iterator[Finding]:
     if rule.action != FR_ACT_TO_TBL:
         taken = [network]
     elif rule.table == MAIN_TABLE:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from vpnagent.checks.host import version
-from vpnagent.checks.observation import Charon, Observation
+from vpnagent.checks.observation import Observation, ObservedCharon
 from vpnagent.config.rules import IKEV1
 from vpnagent.config.values import Config, TrafficSelectors
 from vpnagent.finding import Finding, Severity
@@ -109,7 +109,7 @@ def charon_traps(config: Config, seen: Observation) -> Iterator[Finding]:
             yield algorithm_missing(name, lacking)
 
 
-def _without_ikev1(config: Config, charon: Charon) -> Iterator[Finding]:
+def _without_ikev1(config: Config, charon: ObservedCharon) -> Iterator[Finding]:
     for connection in config.connections:
         if connection.ike.version == IKEV1:
             yield Finding(
@@ -140,7 +140,7 @@ def _worse(config: Config, plugin: str, severity: Severity) -> Severity:
     return Severity.WARNING if plugin == "farp" and narrow else severity
 
 
-def _version(config: Config, charon: Charon) -> Iterator[Finding]:
+def _version(config: Config, charon: ObservedCharon) -> Iterator[Finding]:
     running = version(charon.version)
     if not running:
         return

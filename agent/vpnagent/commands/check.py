@@ -67,10 +67,10 @@ def _file(config_path: str, *, as_json: bool, file_only: bool) -> "tuple[Config,
     from vpnagent.checks.judge import refused, secrets_not_looked_at
 
     pass
-    from vpnagent.config.load import Unseen, load
+    from vpnagent.config.load import UnreadSecrets, load
     from vpnagent.config.weaknesses import weaknesses
 
-    unseen = Unseen(_tolerated(file_only=file_only))
+    unseen = UnreadSecrets(_tolerated(file_only=file_only))
     try:
         config = load(config_path, unseen=unseen)
     except ConfigError as error:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpnagent import own_files
-from vpnagent.commands.options import DEFAULT_CONFIG, READABLE, Address, File, Network, key_file, problem, say
+from vpnagent.commands.options import (
+    DEFAULT_CONFIG,
+    READABLE,
+    AddressType,
+    File,
+    Network,
+    key_file,
+    problem,
+    say,
+)
 from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
 
@@ -24,7 +33,7 @@ TUNNELS = ("primary", "backup")  #: names, in the order of preference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class InitAnswers:
     """What the operator knows."""
 
     connection: str
@@ -41,7 +50,7 @@ class Answers:
         return zip(TUNNELS, self.remote_addresses, strict=False)
 
 
-def first_configuration(answers: Answers, psk_directory: str) -> str:
+def first_configuration(answers: InitAnswers, psk_directory: str) -> str:
     """Return the YAML; the key of each tunnel is a file of its name in ``psk_directory``."""
     tunnels = "\n".join(
         f"      - {{name: {name}, remote_address: {address}, local_id: {answers.local_id},"
@@ -105,24 +114,24 @@ TOLD_BY_DOCUMENTS = ("connection", "source_address", "local_id", "remote_address
     multiple=True,
     help="A network behind the cloud's end; may be repeated. 100.64.0.0/10 for cloud services is one.",
 )
-@click.option("--source-address", type=Address(), help="An address of this gateway in a local network.")
+@click.option("--source-address", type=AddressType(), help="An address of this gateway in a local network.")
 @click.option(
     "--public-address",
     "local_id",
-    type=Address(),
+    type=AddressType(),
     help="This gateway's public address, as the cloud's customer gateway has it.",
 )
 @click.option(
     "--tunnel",
     "remote_addresses",
-    type=Address(),
+    type=AddressType(),
     multiple=True,
     help="The cloud's address of a tunnel, the active one first; once or twice.",
 )
 @click.option(
     "--probe-target",
     "probe_targets",
-    type=Address(),
+    type=AddressType(),
     multiple=True,
     help="A host in the VPC that answers ping; may be repeated.",
 )
@@ -170,7 +179,7 @@ def _import(documents: Sequence[str], output: str, given: dict[str, Any]) -> Non
     )
 
 
-def _answers(given: dict[str, Any], *, asks: bool) -> "Answers":
+def _answers(given: dict[str, Any], *, asks: bool) -> "InitAnswers":
     """Return what was given, and what is asked for where there is somebody to ask. Raises ControlError."""
     pass
 
@@ -184,7 +193,7 @@ def _answers(given: dict[str, Any], *, asks: bool) -> "Answers":
         raise ControlError("--tunnel: must be given once or twice: more are written into the YAML", USAGE)
     given["connection"] = given["connection"] or "cloud"
     given["attachment"] = given["attachment"] or "vpn-gateway"
-    return Answers(**given)
+    return InitAnswers(**given)
 
 
 def _ask(text: str, kind: click.ParamType[Any]) -> Ask:
@@ -210,17 +219,17 @@ QUESTIONS: dict[str, tuple[str, Ask]] = {
         "remote_networks",
         _ask_several("Networks in the cloud: cloud services, the VPC's", Network(), first=CLOUD_SERVICES),
     ),
-    "--source-address": ("source_address", _ask("This gateway's address in the data centre", Address())),
-    "--public-address": ("local_id", _ask("This gateway's public address", Address())),
+    "--source-address": ("source_address", _ask("This gateway's address in the data centre", AddressType())),
+    "--public-address": ("local_id", _ask("This gateway's public address", AddressType())),
     "--tunnel": (
         "remote_addresses",
-        _ask_several("The cloud's addresses of the tunnels, the active one first", Address()),
+        _ask_several("The cloud's addresses of the tunnels, the active one first", AddressType()),
     ),
-    "--probe-target": ("probe_targets", _ask_several("Hosts in the VPC that answer ping", Address())),
+    "--probe-target": ("probe_targets", _ask_several("Hosts in the VPC that answer ping", AddressType())),
 }
 
 
-def _keys_from_stdin(answers: "Answers") -> list[str]:
+def _keys_from_stdin(answers: "InitAnswers") -> list[str]:
     keys = sys.stdin.read().splitlines()
     if len(keys) != len(answers.remote_addresses):
         tunnels = len(answers.remote_addresses)
@@ -230,7 +239,7 @@ def _keys_from_stdin(answers: "Answers") -> list[str]:
     return keys
 
 
-def _keys_asked(answers: "Answers") -> list[str]:
+def _keys_asked(answers: "InitAnswers") -> list[str]:
     if not sys.stdin.isatty():
         raise ControlError("missing: --psk-stdin", USAGE)
     return [
@@ -239,7 +248,7 @@ def _keys_asked(answers: "Answers") -> list[str]:
     ]
 
 
-def _write(answers: "Answers", keys: Sequence[str], output: str) -> None:
+def _write(answers: "InitAnswers", keys: Sequence[str], output: str) -> None:
     """Check everything, then write everything. Raises ConfigError."""
     from vpnagent.config.files import SecretFileError, secret_of
 

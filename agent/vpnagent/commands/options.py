@@ -135,7 +135,7 @@ def has_capability(bit: int) -> bool:
     return os.geteuid() == 0
 
 
-class Address(click.ParamType[IPv4Address]):
+class AddressType(click.ParamType[IPv4Address]):
     """An IPv4 address."""
 
     name = "address"

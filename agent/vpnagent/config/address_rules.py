@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
 from vpnagent.config.values import Config, Connection, Forwarding, TrafficSelectors
-from vpnagent.config.wording import Path, Place, Violation, connections, listed, repeated, said, tunnels
+from vpnagent.config.wording import KeyPath, Place, Violation, connections, listed, repeated, said, tunnels
 
 SLASH_30 = 30  #: prefix length of the network inside a tunnel
 MAX_ECMP_CONNECTIONS = 16  #: of one transit router, for one destination (Alibaba Cloud, CEN quotas)
@@ -18,7 +18,7 @@ MAX_ECMP_CONNECTIONS = 16  #: of one transit router, for one destination (Alibab
 
 def prefixes_stand_once(config: Config) -> Iterator[Violation]:
     """A network is written once in its list."""
-    lists: list[tuple[Path, tuple[IPv4Network, ...]]] = [
+    lists: list[tuple[KeyPath, tuple[IPv4Network, ...]]] = [
         (("gateway", "local_networks"), config.gateway.local_networks),
         *(
             ((*path, key), networks)
@@ -49,7 +49,7 @@ def underlay_stays_outside(config: Config) -> Iterator[Violation]:
     for place in tunnels(config):
         own.append((f"the remote_address of {place.tunnel.key}", place.tunnel.remote_address))
         own.append((f"the local_address of {place.tunnel.key}", place.tunnel.local_address))
-    remote: dict[IPv4Network, list[Path]] = {}
+    remote: dict[IPv4Network, list[KeyPath]] = {}
     for path, network in _remote_networks(config):
         remote.setdefault(network, []).append(path)
     for name, address in own:
@@ -162,7 +162,7 @@ def _source_outside(config: Config, place: Place) -> Iterator[Violation]:
     connection, source = place.connection, config.source_of(place.connection)
     if source is None or _within(source, config.local_networks_of(connection)):
         return
-    path: Path = ("gateway", "source_address")
+    path: KeyPath = ("gateway", "source_address")
     text = said(f"{{}} must be in a local network, as {_ONLY_NETWORKS}", source)
     if connection.source_address:
         path = (*place.path[:2], "source_address")
@@ -208,7 +208,7 @@ def _within(address: IPv4Address, networks: tuple[IPv4Network, ...]) -> bool:
 
 def shared_prefixes_are_ecmp(config: Config) -> Iterator[Violation]:
     """A prefix has one route: only ECMP lets several connections share it."""
-    sharing: dict[IPv4Network, dict[str, tuple[Path, Connection]]] = {}
+    sharing: dict[IPv4Network, dict[str, tuple[KeyPath, Connection]]] = {}
     for path, connection in connections(config):
         for index, network in enumerate(connection.remote_networks):
             where = (*path, "remote_networks", index)
@@ -228,7 +228,7 @@ def shared_prefixes_are_ecmp(config: Config) -> Iterator[Violation]:
             yield Violation(last, text)
 
 
-def _remote_networks(config: Config) -> Iterator[tuple[Path, IPv4Network]]:
+def _remote_networks(config: Config) -> Iterator[tuple[KeyPath, IPv4Network]]:
     for path, connection in connections(config):
         for index, network in enumerate(connection.remote_networks):
             yield (*path, "remote_networks", index), network

@@ -17,7 +17,7 @@ from vpnagent.config.file_models import (
     GatewaySection,
     HookSection,
 )
-from vpnagent.config.wording import Path, Violation, Wording, closest, listed, said, shown, wording_of
+from vpnagent.config.wording import KeyPath, Violation, Wording, closest, listed, said, shown, wording_of
 from vpnagent.config.yaml_positions import Document
 from vpnagent.errors import MOST_TOLD
 
@@ -45,7 +45,7 @@ def _is_consequence(item: ErrorDetails) -> bool:
     return item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]
 
 
-def _text(kind: str, path: Path, value: object, context: dict[str, Any]) -> Wording:
+def _text(kind: str, path: KeyPath, value: object, context: dict[str, Any]) -> Wording:
     match kind:
         case "missing":
             return said("is required")
@@ -64,14 +64,14 @@ def _text(kind: str, path: Path, value: object, context: dict[str, Any]) -> Word
             return wording_of(context.get("error", ValueError("is not of the required kind")))
 
 
-def _unknown(path: Path) -> str:
+def _unknown(path: KeyPath) -> str:
     known = [*_section_type(path[:-1]).model_fields]
     meant = closest(str(path[-1]), known)
     hint = f"did you mean {meant}?" if meant else f"known here are {listed(known, 'and')}"
     return f"{UNKNOWN}: {hint}"
 
 
-def known_part(path: Path) -> Path:
+def known_part(path: KeyPath) -> KeyPath:
     """Return the beginning of a path that consists of known keys: an unknown one may be anything."""
     section: type[BaseModel] | None = ConfigFile
     for index, part in enumerate(path):
@@ -90,7 +90,7 @@ def _model_or_none(annotation: Any) -> type[BaseModel] | None:
     return next(filter(None, map(_model_or_none, getattr(annotation, "__args__", ()))), None)
 
 
-def _section_type(path: Path) -> type[BaseModel]:
+def _section_type(path: KeyPath) -> type[BaseModel]:
     """Return the model of the mapping at a path."""
     section: type[BaseModel] = ConfigFile
     for part in path:
@@ -158,5 +158,5 @@ def _sound(document: Document, found: tuple[Violation, ...]) -> Draft:
     return Draft(file, indexes, found)
 
 
-def _section(path: Path) -> Path:
+def _section(path: KeyPath) -> KeyPath:
     return path[:2] if path[:1] == ("connections",) else path[:1]

@@ -44,7 +44,7 @@ Networks = Annotated[
     Field(min_length=1, title="list of IPv4 networks"),
 ]
 
-Interfaces = tuple[Annotated[str, kinds.INTERFACE], ...]
+InterfaceNames = tuple[Annotated[str, kinds.INTERFACE], ...]
 
 
 class Section(BaseModel):
@@ -75,7 +75,7 @@ class GatewaySection(Section):
         "address of its own, so that the cloud routes the answers back. Default: the kernel picks."
     )
 
-    local_interfaces: Interfaces = key(
+    local_interfaces: InterfaceNames = key(
         "Interfaces of the LAN side: by them, and by no others but tunnels, what comes out of a tunnel may "
         "leave (`agent.leak_guard`). Default: those by which the kernel reaches the local networks.",
         [],
@@ -307,7 +307,7 @@ class ConnectionSection(Section):
     source_address: Annotated[IPv4Address | None, kinds.ADDRESS] = key(
         "Source of the gateway's own packets to this connection's networks. Default: the gateway's."
     )
-    exits: Interfaces = key(
+    exits: InterfaceNames = key(
         "Interfaces by which the remote networks may be reached beside the tunnels, such as a leased line: "
         "`agent.leak_guard` lets it pass.",
         [],

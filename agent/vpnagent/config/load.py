@@ -25,7 +25,7 @@ from vpnagent.config.odd_characters import sentence
 from vpnagent.config.rules import violations
 from vpnagent.config.values import Config, Tunnel
 from vpnagent.config.wording import (
-    Path,
+    KeyPath,
     Violation,
     Wording,
     key_path,
@@ -43,11 +43,11 @@ DEFAULT_PATH: Final = "/etc/vpnagent/vpnagent.yaml"
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
+class UnreadSecrets:
     """Which absences of secrets are no fault, and the keys of those that were not looked at for one."""
 
     tolerated: Collection[Absence] = ()
-    paths: dict[Path, SecretFileError] = field(default_factory=dict)
+    paths: dict[KeyPath, SecretFileError] = field(default_factory=dict)
 
 
 def load(
@@ -56,7 +56,7 @@ def load(
     content: bytes | None = None,
     read_secrets: bool = True,
     hostname: str | None = None,
-    unseen: Unseen | None = None,
+    unseen: UnreadSecrets | None = None,
 ) -> Config:
     """Return the configuration in a file. Raises ConfigError with every problem there is.
 
@@ -72,7 +72,7 @@ def load(
         raise ConfigError(_problems(name, document, ()))
     sketch = draft(document)
     folder = os.path.dirname(os.path.abspath(name))
-    secrets = _Secrets(folder, Unseen() if unseen is None else unseen)
+    secrets = _Secrets(folder, UnreadSecrets() if unseen is None else unseen)
     if read_secrets:
         secrets.read(sketch.file)
     hostname = os.uname().nodename if hostname is None else hostname
@@ -139,7 +139,7 @@ def _problems(name: str, document: Document, found: tuple[Violation, ...]) -> tu
 class _Secrets:
     """What the files and credentials hold that a configuration names."""
 
-    def __init__(self, folder: str, unseen: Unseen) -> None:
+    def __init__(self, folder: str, unseen: UnreadSecrets) -> None:
         self._folder = folder
         self._unseen = unseen
         self.psks: dict[tuple[int, int], Secret] = {}
@@ -186,7 +186,7 @@ class _Secrets:
                 name = getattr(agent.metrics_tls, error.key)
                 self._refuse(("agent", "metrics_tls", error.key), error, (error.key,), name)
 
-    def _refuse(self, path: Path, error: SecretFileError, key: Path, name: str) -> None:
+    def _refuse(self, path: KeyPath, error: SecretFileError, key: KeyPath, name: str) -> None:
         if error.absence in self._unseen.tolerated:
             self._unseen.paths[path] = error
         else:
@@ -215,7 +215,7 @@ def _use(key: tuple[str, ...], name: str, folder: str) -> Secret | None:
             return None
 
 
-def _refusal(error: SecretFileError, key: Path, name: str, folder: str) -> Wording:
+def _refusal(error: SecretFileError, key: KeyPath, name: str, folder: str) -> Wording:
     """Return what is wrong with a file, and which it was: not a bare word, which may be the key itself."""
     if key == ("psk_credential",):
         return without_values(str(error))

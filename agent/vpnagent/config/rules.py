@@ -10,12 +10,12 @@ from typing import Final
 
 from vpnagent.config.address_rules import ADDRESS_RULES
 from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
-from vpnagent.config.wording import Path, Violation, connections, listed, repeated, said, shown, tunnels
+from vpnagent.config.wording import KeyPath, Violation, connections, listed, repeated, said, shown, tunnels
 
 IKEV1: Final = 1
 MAX_LANES: Final = 100  #: as many priorities as our ip rules have
 
-Rule = Callable[[Config], Iterator[Violation]]
+ConfigRule = Callable[[Config], Iterator[Violation]]
 
 
 def violations(config: Config) -> list[Violation]:
@@ -56,7 +56,7 @@ def interfaces_are_unique(config: Config) -> Iterator[Violation]:
 def sides_are_no_tunnels(config: Config) -> Iterator[Violation]:
     """What leaves by a tunnel is no leak: whoever names one as the LAN, or as an exit, means another."""
     tunnel_of = {tunnel.interface: tunnel.key for tunnel in config.tunnels()}
-    named: list[tuple[Path, tuple[str, ...]]] = [
+    named: list[tuple[KeyPath, tuple[str, ...]]] = [
         (("gateway", "local_interfaces"), config.gateway.local_interfaces),
         *(((*path, "exits"), connection.exits) for path, connection in connections(config)),
     ]
@@ -205,7 +205,7 @@ def recovery_outlasts_detection(config: Config) -> Iterator[Violation]:
             )
 
 
-RULES: Final[tuple[Rule, ...]] = (
+RULES: Final[tuple[ConfigRule, ...]] = (
     names_are_unique,
     interfaces_are_unique,
     sides_are_no_tunnels,

@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnagent.config.notation import notation
 from vpnagent.config.values import Agent, Config
-from vpnagent.config.wording import Path, connections, key_path, tunnels
+from vpnagent.config.wording import KeyPath, connections, key_path, tunnels
 from vpnagent.finding import Finding, Severity
 
 SLOW_3DES: Final = 200e6  #: bits per second from which the cloud advises against 3DES
@@ -75,7 +75,7 @@ def weaknesses(config: Config) -> list[Finding]:
 
 
 def _algorithms(config: Config) -> Iterator[Finding]:
-    used: dict[Path, str | int | None] = {}  # what tunnels share is told once
+    used: dict[KeyPath, str | int | None] = {}  # what tunnels share is told once
     for place in tunnels(config):
         ike, esp = place.ike, place.esp
         used |= {

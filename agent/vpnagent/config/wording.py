@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from vpnagent.config.values import Config, Connection, Esp, Ike, Tunnel
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 class Wording(str):
@@ -26,7 +26,7 @@ class Wording(str):
 class Violation(NamedTuple):
     """A rule that does not hold: the path of the key that is to blame, and the rule with the value."""
 
-    path: Path
+    path: KeyPath
     text: Wording
 
 
@@ -66,7 +66,7 @@ SHOWN = 60  #: characters of a value that an error text shows at most
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
-def key_path(path: Path) -> str:
+def key_path(path: KeyPath) -> str:
     """Return ``connections[0].tunnels[1].remote_address``."""
     text = ""
     for part in path:
@@ -134,15 +134,15 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 class Place(NamedTuple):
     """A tunnel and where it stands."""
 
-    path: Path
+    path: KeyPath
     connection: Connection
     tunnel: Tunnel
 
-    def key(self, name: str) -> Path:
+    def key(self, name: str) -> KeyPath:
         """Return the path of one of the tunnel's keys."""
         return (*self.path, name)
 
-    def setting(self, *names: str) -> Path:
+    def setting(self, *names: str) -> KeyPath:
         """Return the path of ``udp_encapsulation``, or of ``ike`` or ``esp`` and a key of it.
 
         That is the tunnel's own where it differs from its connection's, which all others share.
@@ -164,7 +164,7 @@ class Place(NamedTuple):
         return self.connection.esp_of(self.tunnel)
 
 
-def connections(config: Config) -> Iterator[tuple[Path, Connection]]:
+def connections(config: Config) -> Iterator[tuple[KeyPath, Connection]]:
     """Return each connection with its path."""
     for index, connection in enumerate(config.connections):
         yield ("connections", index), connection

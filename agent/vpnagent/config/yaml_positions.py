@@ -15,13 +15,13 @@ from typing import Final
 import yaml
 
 from vpnagent.config.odd_characters import Odd, lines_of, odd_characters, sentence, told
-from vpnagent.config.wording import Path
+from vpnagent.config.wording import KeyPath
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 20  #: the contract needs 6
 MAX_VALUES: Final = 100_000  #: after aliases are expanded; 1,000 tunnels take a fifth of it
 
-Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
+YamlValue = str | int | float | bool | None | list["YamlValue"] | dict[str, "YamlValue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Fault:
     """What cannot be read: the line (1-based, 0 for the file as a whole), the path, and the reason."""
 
     line: int
-    path: Path
+    path: KeyPath
     text: str
 
 
@@ -37,12 +37,12 @@ class Fault:
 class Document:
     """What a file holds. Where a value could not be read there is None in its place, and a fault."""
 
-    data: dict[str, Value] = field(default_factory=dict)
-    lines: dict[Path, int] = field(default_factory=dict)  #: of a key where there is one, else of the value
+    data: dict[str, YamlValue] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)  #: of a key where there is one, else of the value
     faults: list[Fault] = field(default_factory=list)
     odd: tuple[Odd, ...] = ()  #: characters that look like others, outside of comments
 
-    def line(self, path: Path) -> int:
+    def line(self, path: KeyPath) -> int:
         """Return the line of the path, or of the nearest part around it that the file has."""
         while path and path not in self.lines:
             path = path[:-1]
@@ -221,8 +221,8 @@ class _Walk:
         self._document = document
         self._values = 0
 
-    def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Value]:
-        data: dict[str, Value] = {}
+    def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, YamlValue]:
+        data: dict[str, YamlValue] = {}
         for key, value in self._items(node, path):
             here = (*path, key.value)
             if key.value in data:
@@ -233,7 +233,7 @@ class _Walk:
             data[key.value] = self._value(value, here)
         return data
 
-    def _items(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+    def _items(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or _CONTROL.search(key.value):
                 self._fault(key, path, "a key must be a text of one line")
@@ -245,7 +245,7 @@ class _Walk:
             else:
                 yield key, value
 
-    def _value(self, node: yaml.Node, path: Path) -> Value:
+    def _value(self, node: yaml.Node, path: KeyPath) -> YamlValue:
         self._values += 1
         if self._values > MAX_VALUES:
             raise _Unreadable(_line(node), f"its aliases expand to more than {MAX_VALUES} values")
@@ -261,14 +261,14 @@ class _Walk:
             return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
         return self._scalar(node, path)
 
-    def _scalar(self, node: yaml.Node, path: Path) -> Value:
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> YamlValue:
         try:
             return scalar(node.value, plain=node.tag == PLAIN)
         except ValueError as error:
             self._fault(node, path, str(error))
             return None
 
-    def _fault(self, node: yaml.Node, path: Path, text: str) -> None:
+    def _fault(self, node: yaml.Node, path: KeyPath, text: str) -> None:
         self._document.faults.append(Fault(_line(node), path, text))
 
 
@@ -280,14 +280,14 @@ _NUMBERS: Final[tuple[tuple[re.Pattern[str], Callable[[str], int | float]], ...]
     (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
     (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
 )
-_WORDS: Final[dict[str, Value]] = {
+_WORDS: Final[dict[str, YamlValue]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 
 
-def scalar(text: str, *, plain: bool) -> Value:
+def scalar(text: str, *, plain: bool) -> YamlValue:
     """Return the value of a scalar (YAML 1.2.2 §10.3.2). Raises ValueError, and never shows the text.
 
     Quoted ones are texts. An integer of more than 20 digits becomes a float: no bound of ours is near.

@@ -60,10 +60,10 @@ NO_ROOM: Final = encode(
 )
 ALIVE: Final = 2.0  #: seconds that another daemon may take to accept
 
-Answer = Callable[[dict[str, Any]], Awaitable[Any]]
+Responder = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
-async def serve(path: str, answer: Answer) -> None:
+async def serve(path: str, answer: Responder) -> None:
     """Listen on ``path`` until cancelled; a stale socket file is replaced, a live one refused.
 
     Raises AgentError where that cannot be.
@@ -117,7 +117,7 @@ class _Talk:
 class _Server:
     """Accepts connections and answers what comes by them."""
 
-    def __init__(self, listener: socket.socket, answer: Answer) -> None:
+    def __init__(self, listener: socket.socket, answer: Responder) -> None:
         self._listener = listener
         self._answer = answer
         self._talks: list[_Talk] = []  #: oldest first
@@ -265,7 +265,7 @@ def drop(writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
 
 
-async def answer_to(line: bytes, answer: Answer, *, change_allowed: bool) -> dict[str, Any]:
+async def answer_to(line: bytes, answer: Responder, *, change_allowed: bool) -> dict[str, Any]:
     """Return the answer to a request, whatever it is."""
     try:
         request = request_of(line)

@@ -21,19 +21,19 @@ from vpnagent.daemon.negotiations import Negotiations
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec import messages
-from vpnagent.ipsec.actions import Action, Connection, LoadConnection, LoadSecret
+from vpnagent.ipsec.actions import CharonAction, CharonConnection, LoadConnection, LoadSecret
 from vpnagent.ipsec.algorithms import missing_algorithms
 from vpnagent.ipsec.initiation import Initiate, Initiation
 from vpnagent.ipsec.plan import (
-    Loaded,
-    Names,
-    Traffic,
+    CarriedTraffic,
+    FormerNames,
+    LoadedConnections,
     plan,
     present_names,
     under_present_names,
     without_superseded,
 )
-from vpnagent.ipsec.sa import CharonState, ChildUpDown, ConnectionLost, Event, IkeUpDown, LogLine, Rekeyed
+from vpnagent.ipsec.sa import CharonState, ChildUpDown, ConnectionLost, IkeUpDown, LogLine, Rekeyed, ViciEvent
 from vpnagent.knowledge.knowledge import Knowledge, rung
 from vpnagent.knowledge.tunnels import sa_statuses
 from vpnagent.policy.desired import ipsec_connections
@@ -48,7 +48,7 @@ CONFIRM: Final = (0.02, 0.1)  #: seconds before a look again at a CHILD_SA that 
 GRACE: Final = 10.0  #: seconds for which a tunnel counts as up after charon came back without its SA
 
 
-class Charon(Protocol):
+class CharonClient(Protocol):
     """What the reconciler needs of charon (ipsec.charon)."""
 
     version: str
@@ -60,7 +60,7 @@ class Charon(Protocol):
     async def observe(self) -> CharonState:
         """Return what charon has now."""
 
-    async def apply(self, action: Action) -> None:
+    async def apply(self, action: CharonAction) -> None:
         """Carry out one action; ViciError when charon refuses."""
 
     async def initiate(self, key: TunnelKey, child: str | None = None) -> None:
@@ -79,7 +79,7 @@ class CharonReconciler:
     def __init__(
         self,
         known: Knowledge,
-        make_charon: Callable[[Callable[[Event], None]], Charon],
+        make_charon: Callable[[Callable[[ViciEvent], None]], CharonClient],
         *,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -130,7 +130,7 @@ class CharonReconciler:
             known.error = str(error)
             log.warning("charon-unreachable error=%r", known.error)
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: ViciEvent) -> None:
         """Take in what charon tells by itself; it is called on the loop and only notes and wakes."""
         known = self._known.charon
         event = self._session.under_present_name(event)
@@ -168,12 +168,12 @@ class Refusal:
 class Session:
     """What is true of one charon from the moment we connected: what we loaded, when to initiate."""
 
-    def __init__(self, charon: Charon, known: Knowledge, clock: Clock) -> None:
+    def __init__(self, charon: CharonClient, known: Knowledge, clock: Clock) -> None:
         self._charon = charon
         self._clock = clock
         self._known = known
         self._key = os.urandom(32)
-        self._loaded = Loaded()
+        self._loaded = LoadedConnections()
         self._initiation = Initiation(random=random.random)
         self._grace_until = self._clock() + GRACE
         self._up_before = frozenset(k for k, v in known.charon.verdicts.items() if v.child_sa_installed)
@@ -181,9 +181,9 @@ class Session:
         self._told_down: set[str] = set()  #: of which charon has told since then that an SA went
         self._refusals: dict[str, Refusal] = {}
         self._negotiations = Negotiations(known.charon)
-        self._names: Names = {}  #: under which SAs are seen, by the former name that charon has them under
+        self._names: FormerNames = {}  #: of SAs, by the former name that charon has them under
 
-    def under_present_name(self, event: Event) -> Event:
+    def under_present_name(self, event: ViciEvent) -> ViciEvent:
         """Return the event as if the SA had been negotiated under the name that its tunnel has now."""
         if isinstance(event, ConnectionLost) or event.connection is None:
             return event
@@ -233,7 +233,7 @@ class Session:
         elif not isinstance(event, IkeUpDown):  # an IKE_SA alone carries nothing
             self._negotiations.succeeded(event.connection)
 
-    async def _observe(self) -> tuple[Mapping[str, Connection], CharonState]:
+    async def _observe(self) -> tuple[Mapping[str, CharonConnection], CharonState]:
         """Observe; and again, if a CHILD_SA is gone of which charon told nothing.
 
         list-sas is no snapshot: while an IKE_SA is rekeyed its CHILD_SAs move to the new one, and may be seen
@@ -251,7 +251,7 @@ class Session:
         self._told_down.clear()
         return want, state
 
-    async def _look(self) -> tuple[Mapping[str, Connection], CharonState]:
+    async def _look(self) -> tuple[Mapping[str, CharonConnection], CharonState]:
         """Observe once, with every SA under the name that its tunnel has now."""
         state = await self._charon.observe()
         obstructed = self._known.kernel.without_interface
@@ -296,7 +296,7 @@ class Session:
             self._known.kernel_dirty.set()
             self._known.probe_dirty.set()
 
-    def _refused(self, want: Mapping[str, Connection], now: float) -> set[str]:
+    def _refused(self, want: Mapping[str, CharonConnection], now: float) -> set[str]:
         """Return the connections that charon refused as they are now, a moment ago."""
         return {
             name
@@ -304,19 +304,19 @@ class Session:
             if name in want and now < refusal.until and refusal.digest == self._digest(want[name])
         }
 
-    def _impossible(self, want: Mapping[str, Connection]) -> dict[str, tuple[str, ...]]:
+    def _impossible(self, want: Mapping[str, CharonConnection]) -> dict[str, tuple[str, ...]]:
         missing = {n: missing_algorithms(c, self._charon.algorithms) for n, c in want.items()}
         return {name: parts for name, parts in missing.items() if parts}
 
-    def _digest(self, connection: Connection) -> str:
+    def _digest(self, connection: CharonConnection) -> str:
         return messages.digest(connection, key=self._key)
 
-    def _traffic(self) -> Traffic:
+    def _traffic(self) -> CarriedTraffic:
         verdicts = self._known.verdicts()
         selected = self._known.kernel.selected
         tunnels = self._known.config.tunnels()
         keys = [t.key for t in tunnels]
-        return Traffic(
+        return CarriedTraffic(
             usable={key for key in keys if usable(self._without_vacating(key, verdicts[key]))},
             forwarding={key for key in keys if key.tunnel in selected.get(key.connection, ())},
             alternatives={
@@ -330,7 +330,7 @@ class Session:
         ours = key in self._loaded.vacating and key not in self._known.drained
         return replace(verdict, drained=False) if ours else verdict
 
-    async def _apply(self, action: Action) -> None:
+    async def _apply(self, action: CharonAction) -> None:
         try:
             await self._charon.apply(action)
         except ViciUnavailableError:
@@ -349,7 +349,7 @@ class Session:
                 self._initiation.forget(action.connection.name)
                 self._negotiations.reloaded(action.connection.name)
 
-    async def _start(self, step: Action | Initiate) -> None:
+    async def _start(self, step: CharonAction | Initiate) -> None:
         if not isinstance(step, Initiate):
             await self._apply(step)
             return
@@ -372,7 +372,7 @@ def _carrying(state: CharonState) -> frozenset[str]:
     return frozenset(sa.connection for sa in state.sas if sa.carrying_children)
 
 
-def _loads(action: Action, names: Set[str]) -> bool:
+def _loads(action: CharonAction, names: Set[str]) -> bool:
     return isinstance(action, LoadConnection | LoadSecret) and action.connection.name in names
 
 

@@ -36,7 +36,7 @@ from vpnagent.policy.desired import (
 from vpnagent.policy.selection import Verdict
 from vpnagent.policy.walls import walled
 from vpnagent.probe.actions import Cause
-from vpnagent.routing.actions import Action, Remove, kind_of
+from vpnagent.routing.actions import KernelAction, Remove, kind_of
 from vpnagent.routing.failures import conflict_finding, refused_finding, root_causes
 from vpnagent.routing.objects import (
     Diversion,
@@ -92,7 +92,7 @@ class Kernel(Protocol):
     async def steering(self, pins: Iterable[Pin]) -> dict[Pin, Steering]:
         """Return how each peer can be held to its uplink."""
 
-    async def apply_all(self, actions: Sequence[Action]) -> list[tuple[Action, NetlinkError]]:
+    async def apply_all(self, actions: Sequence[KernelAction]) -> list[tuple[KernelAction, NetlinkError]]:
         """Carry out all actions in order; return those that the kernel refused."""
 
 
@@ -103,7 +103,7 @@ class KernelReconciler:
         self._kernel = kernel
         self._known = known
         self._stood = KernelObjects()  #: what was there, or should have been, after the last round
-        self._refused: frozenset[Action] = frozenset()
+        self._refused: frozenset[KernelAction] = frozenset()
         self._turn = 0  #: of looking remote networks up
         self.observed = asyncio.Event()  #: set by the first round
         self.converged = asyncio.Event()  #: set by a round that had nothing left to do
@@ -195,7 +195,7 @@ class KernelReconciler:
         known.diversions = {p: d for p, d in found.items() if not d.meant}
         known.by_exit = {p: d for p, d in found.items() if d.meant}
 
-    def _log(self, actions: Iterable[Action], refused: Mapping[Action, NetlinkError]) -> None:
+    def _log(self, actions: Iterable[KernelAction], refused: Mapping[KernelAction, NetlinkError]) -> None:
         """Log what was applied, and what was refused when it was not so the last time."""
         for action in actions:
             if action not in refused:
@@ -204,7 +204,7 @@ class KernelReconciler:
                 log.warning("refused %s error=%r", action, refused[action].reason)
         self._refused = frozenset(refused)
 
-    def _count_repairs(self, actions: Iterable[Action]) -> None:
+    def _count_repairs(self, actions: Iterable[KernelAction]) -> None:
         """Count what stood as it should at the end of the last round, and had to be done again."""
         repairs = self._known.kernel.repairs
         for action in actions:
@@ -259,7 +259,7 @@ class KernelReconciler:
         self,
         want: KernelObjects,
         state: KernelState,
-        refused: Mapping[Action, NetlinkError],
+        refused: Mapping[KernelAction, NetlinkError],
         astray: Iterable[Finding],
     ) -> None:
         known = self._known.kernel

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.finding import Severity
-from vpnagent.ipsec.actions import Connection
+from vpnagent.ipsec.actions import CharonConnection
 from vpnagent.ipsec.plan import negotiable_beside
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.policy.desired import desired, ipsec_connections
@@ -69,7 +69,7 @@ def tunnel_changes(old: Config, new: Config) -> Iterator[TunnelChange]:
             yield TunnelChange(key, change, INBOUND if change == RENEWED else MOVED if others else ALONE)
 
 
-def _change(old: Connection, new: Connection) -> str | None:
+def _change(old: CharonConnection, new: CharonConnection) -> str | None:
     if replace(old, psk_by_pair=new.psk_by_pair) == new:
         return None
     return RENEWED if negotiable_beside(old, new) else TAKEN_DOWN
@@ -95,7 +95,7 @@ def kernel_changes(old: Config, new: Config) -> list[str]:
 
 # What is known of a tunnel goes with it to its new name, or traffic would wait until it is learnt again.
 
-Value = TypeVar("Value")
+ChangedValue = TypeVar("ChangedValue")
 
 
 def carry_over(known: Knowledge, former: FormerKeys) -> None:
@@ -114,6 +114,8 @@ def carry_over(known: Knowledge, former: FormerKeys) -> None:
     }
 
 
-def _under_present_keys(values: Mapping[TunnelKey, Value], former: FormerKeys) -> dict[TunnelKey, Value]:
+def _under_present_keys(
+    values: Mapping[TunnelKey, ChangedValue], former: FormerKeys
+) -> dict[TunnelKey, ChangedValue]:
     present = {was: key for key, was in former.items()}
     return {present.get(key, key): value for key, value in values.items()}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.ipsec.actions import Connection
+from vpnagent.ipsec.actions import CharonConnection
 from vpnagent.ipsec.failure_reason import ABSENCES, IN_TRUTH, Reason
 from vpnagent.ipsec.messages import CHILD_MARGIN
 from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed
@@ -41,7 +41,7 @@ class Negotiations:
         self._absences: dict[TunnelKey, tuple[float, NegotiationFailed]] = {}  #: of tunnels that carry yet
         self._remarks: dict[TunnelKey, NegotiationFailed] = {}  #: of negotiations that go on
 
-    def expect(self, want: Mapping[str, Connection]) -> None:
+    def expect(self, want: Mapping[str, CharonConnection]) -> None:
         """Take these connections for ours, and no others."""
         for name in self._keys.keys() - want.keys():
             self._diagnosis.forget(name)

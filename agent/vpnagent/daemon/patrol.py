@@ -30,7 +30,7 @@ TOLD_AT_SECOND: Final = frozenset({"MtuBlackHole"})
 CHARON_UNSEEN: Final = ("NotLookedAt", "charon")  #: CharonUnreachable says it
 
 
-class Look(NamedTuple):
+class MachineLook(NamedTuple):
     """What was found."""
 
     findings: tuple[Finding, ...]
@@ -60,7 +60,7 @@ class Patrol:
             self._known.witness_dirty.set()
             await rung(self._known.check_dirty, max(PERIOD, PAUSES * (time.monotonic() - began)))
 
-    async def look(self) -> Look:
+    async def look(self) -> MachineLook:
         """Return what is wrong with the machine; if that cannot be told, then this."""
         question = pickle.dumps((without_secrets(self._known.config), self._config_path))
         try:
@@ -68,7 +68,7 @@ class Patrol:
             return look_of(json.loads(ended.output))
         except (TimeoutError, OSError, ValueError, TypeError, KeyError) as error:
             log.warning("machine-not-looked-at error=%r", error)
-            return Look((_unseen(error),), self._known.certificate_expiry, self._known.machine)
+            return MachineLook((_unseen(error),), self._known.certificate_expiry, self._known.machine)
 
 
 def confirmed(found: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:
@@ -76,7 +76,7 @@ def confirmed(found: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[
     return tuple(finding for finding in found if finding.code not in TOLD_AT_SECOND or finding in before)
 
 
-def look_of(answer: dict[str, Any]) -> Look:
+def look_of(answer: dict[str, Any]) -> MachineLook:
     """Return what the child found, without what the daemon tells itself."""
     found = [
         Finding(code=code, subject=subject, severity=Severity(severity), text=text, hint=hint)
@@ -84,7 +84,7 @@ def look_of(answer: dict[str, Any]) -> Look:
     ]
     told = (f for f in found if f.code not in TOLD_ANYHOW and (f.code, f.subject) != CHARON_UNSEEN)
     expiry = {TunnelKey(*key): float(at) for key, at in answer["certificate_expiry"]}
-    return Look(tuple(told), expiry, from_plain(answer["machine"]))
+    return MachineLook(tuple(told), expiry, from_plain(answer["machine"]))
 
 
 def without_secrets(config: Config) -> Config:

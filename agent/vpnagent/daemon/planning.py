@@ -85,8 +85,10 @@ async def _remove_from_charon(socket_path: str) -> list[str]:
     try:
         await charon.connect()
         state = await charon.observe()
-        nothing = ipsec.Traffic()
-        actions = ipsec.plan({}, state, ipsec.Loaded(), digest=lambda _: "", traffic=nothing, prune=True)
+        nothing = ipsec.CarriedTraffic()
+        actions = ipsec.plan(
+            {}, state, ipsec.LoadedConnections(), digest=lambda _: "", traffic=nothing, prune=True
+        )
         for action in actions:
             try:
                 await charon.apply(action)

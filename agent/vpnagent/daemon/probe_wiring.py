@@ -140,7 +140,7 @@ def vici_requests(config: Config, former: Mapping[TunnelKey, str] = NONE) -> tup
     )
 
 
-def _initiate(connection: ipsec.Connection) -> tuple[bytes, ...]:
+def _initiate(connection: ipsec.CharonConnection) -> tuple[bytes, ...]:
     timeout = f"{INITIATE_TIMEOUT * 1000:.0f}"
     return tuple(
         _packet("initiate", {**messages.initiate(connection.name, child), "timeout": timeout})
@@ -148,7 +148,7 @@ def _initiate(connection: ipsec.Connection) -> tuple[bytes, ...]:
     )
 
 
-def _encapsulated(connection: ipsec.Connection) -> bytes:
+def _encapsulated(connection: ipsec.CharonConnection) -> bytes:
     """Load the connection with UDP encapsulation forced: IKE and ESP then share one fate."""
     forced = replace(connection, udp_encapsulation=UdpEncapsulation.ALWAYS)
     return _packet("load-conn", messages.load_conn(forced))

@@ -28,7 +28,7 @@ from vpnagent.routing.objects import KernelObjects
 from vpnagent.witness.findings import not_seen
 from vpnagent.witness.look import Eyes
 from vpnagent.witness.machine import machine_of
-from vpnagent.witness.values import Facts, Link, Statement, Verdict
+from vpnagent.witness.values import Facts, Link, NetworkVerdict, Statement
 
 PERIOD: Final = 1.0  #: seconds between looks when nothing happens
 SPACING: Final = 0.25  #: seconds at least
@@ -121,7 +121,7 @@ def let_in(objects: KernelObjects) -> frozenset[str] | None:
     return frozenset(guard.local_side)
 
 
-def newly_broken(before: Iterable[Verdict], now: Iterable[Verdict]) -> bool:
+def newly_broken(before: Iterable[NetworkVerdict], now: Iterable[NetworkVerdict]) -> bool:
     """Whether a network is not carried that was, or was not judged, other than for want of a tunnel."""
     known = {verdict.pair for verdict in before if not verdict.carried}
     return any(v.pair not in known for v in now if not v.carried and v.link is not Link.TUNNEL)

@@ -20,7 +20,7 @@ BURST: Final = 400.0  #: events: 32 tunnels that fail together make some 150
 RATE: Final = 1.0  #: events a second
 MOST_SUBJECTS: Final = 2048  #: of which something waits or was lately told
 
-Subject = tuple[str, str, str, str]
+EventSubject = tuple[str, str, str, str]
 
 
 class Bucket:
@@ -43,7 +43,7 @@ class Bucket:
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _WaitingEvent:
     happening: Happening
     replaced: int = 0
 
@@ -53,8 +53,8 @@ class Damper:
 
     def __init__(self, now: float) -> None:
         self._all = Bucket(BURST, RATE, now)
-        self._subjects: OrderedDict[Subject, Bucket] = OrderedDict()  #: the last told of last
-        self._waiting: OrderedDict[Subject, _Waiting] = OrderedDict()  #: the longest waiting first
+        self._subjects: OrderedDict[EventSubject, Bucket] = OrderedDict()  #: the last told of last
+        self._waiting: OrderedDict[EventSubject, _WaitingEvent] = OrderedDict()  #: the longest waiting first
         self._forgotten = 0  #: of subjects beyond the bound
         self._forgotten_at = 0.0  #: wall clock, the last of them
 
@@ -80,7 +80,7 @@ class Damper:
         if waiting is not None:
             waiting.happening, waiting.replaced = happening, waiting.replaced + 1
         elif len(self._waiting) < MOST_SUBJECTS:
-            self._waiting[happening.subject] = _Waiting(happening)
+            self._waiting[happening.subject] = _WaitingEvent(happening)
         else:
             self._forgotten, self._forgotten_at = self._forgotten + 1, happening.at
 
@@ -108,7 +108,7 @@ class Damper:
         ]
 
 
-def _summary(waiting: _Waiting) -> Happening:
+def _summary(waiting: _WaitingEvent) -> Happening:
     """Return the newest of those that waited, with the number of those that it stands for."""
     happening, replaced = waiting.happening, waiting.replaced
     if not replaced:

@@ -27,7 +27,7 @@ TOLD_ANYHOW: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TunnelSeen:
+class TunnelSnapshot:
     """What a look saw of one tunnel."""
 
     state: TunnelState = TunnelState.INIT
@@ -41,15 +41,15 @@ class TunnelSeen:
     expiry_stage: int = 0  #: how many of ``EXPIRY_DAYS`` are reached
 
 
-UNSEEN: Final = TunnelSeen()
+UNSEEN: Final = TunnelSnapshot()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class KnownState:
     """What one look saw."""
 
     config: Config
-    tunnels: Mapping[TunnelKey, TunnelSeen]
+    tunnels: Mapping[TunnelKey, TunnelSnapshot]
     failovers: Mapping[str, tuple[int, Failover]]  #: how many so far, and the last, by connection
     repairs: Mapping[str, int]
     findings: Mapping[tuple[str, str], Finding]
@@ -62,18 +62,18 @@ class Seen:
     waits_for_confirmation: bool
 
 
-def beginning(known: Knowledge, at: float) -> Seen:
+def beginning(known: Knowledge, at: float) -> KnownState:
     """Return what is seen before anything has happened: the configuration, and the drains it starts with."""
     blank = Knowledge(config=known.config, loaded_at=known.loaded_at, drained=known.drained)
     started = look(blank, None, at)
     return replace(started, prober_lost_at=known.probe.lost_at)
 
 
-def look(known: Knowledge, before: Seen | None, at: float) -> Seen:
+def look(known: Knowledge, before: KnownState | None, at: float) -> KnownState:
     """Return what is known at wall time ``at``; ``before`` fills in what is unknown just now."""
     tunnels = before.tunnels if before else {}
     charon = True if known.charon.connected else False if known.charon.error is not None else None
-    return Seen(
+    return KnownState(
         config=known.config,
         tunnels={
             t.key: _tunnel(known, t.key, tunnels.get(t.key, UNSEEN), at) for t in known.config.tunnels()
@@ -98,7 +98,7 @@ def _failovers(known: Knowledge) -> dict[str, tuple[int, Failover]]:
     return {name: (counts.get(name, 0), failover) for name, failover in known.kernel.failovers.items()}
 
 
-def _tunnel(known: Knowledge, key: TunnelKey, before: TunnelSeen, at: float) -> TunnelSeen:
+def _tunnel(known: Knowledge, key: TunnelKey, before: TunnelSnapshot, at: float) -> TunnelSnapshot:
     view = known.tunnels.views.get(key)
     path = known.probe.paths.get(key) if known.probe.reported else None
     verdict = known.charon.verdicts.get(key)
@@ -112,7 +112,7 @@ def _tunnel(known: Knowledge, key: TunnelKey, before: TunnelSeen, at: float) -> 
     elif path is not None and path.state is PathState.DOWN and installed and not path.held:
         unhealthy = True
     expiry = known.certificate_expiry.get(key)
-    return TunnelSeen(
+    return TunnelSnapshot(
         state=view.state if view else TunnelState.INIT,
         reason=view.reason if view else "",
         negotiation_failed=failed,
@@ -125,7 +125,7 @@ def _tunnel(known: Knowledge, key: TunnelKey, before: TunnelSeen, at: float) -> 
     )
 
 
-def happenings(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
+def happenings(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
     """Yield what happened between two looks, causes before consequences."""
     yield from _configuration(before, now, at)
     yield from _processes(before, now, at)
@@ -146,7 +146,7 @@ def happenings(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
     yield from _warnings(before, now, at)
 
 
-def _configuration(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
+def _configuration(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
     taken_back = before.waits_for_confirmation and not now.waits_for_confirmation and now.config_error
     if taken_back and now.loaded_at != before.loaded_at:
         yield Happening(
@@ -182,7 +182,7 @@ def _configuration(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
         )
 
 
-def _processes(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
+def _processes(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
     if now.charon is False and before.charon is not False:
         yield Happening(
             type=EventType.CHARON_GONE,
@@ -209,7 +209,7 @@ def _processes(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
         )
 
 
-def _of_tunnel(key: TunnelKey, before: TunnelSeen, now: TunnelSeen, at: float) -> Iterator[Happening]:
+def _of_tunnel(key: TunnelKey, before: TunnelSnapshot, now: TunnelSnapshot, at: float) -> Iterator[Happening]:
     def happening(
         kind: EventType, severity: Severity, text: str, fields: Mapping[str, str] | None = None
     ) -> Happening:
@@ -265,7 +265,7 @@ STATES: Final = {
 }
 
 
-def _of_connections(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
+def _of_connections(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
     """Yield what befell all tunnels of a connection at last."""
     for connection, grouped in groupby(now.tunnels, key=lambda key: key.connection):
         keys = list(grouped)
@@ -288,7 +288,7 @@ def _of_connections(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
             )
 
 
-def _traffic(before: Seen, now: Seen) -> Iterator[Happening]:
+def _traffic(before: KnownState, now: KnownState) -> Iterator[Happening]:
     for connection, (count, failover) in now.failovers.items():
         counted = before.failovers.get(connection, (0, None))[0]
         if count <= counted:
@@ -313,7 +313,7 @@ def _traffic(before: Seen, now: Seen) -> Iterator[Happening]:
         )
 
 
-def _warnings(before: Seen, now: Seen, at: float) -> Iterator[Happening]:
+def _warnings(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
     for key, finding in now.findings.items():
         if key not in before.findings:
             text = f"{finding.code}: {finding.text}"

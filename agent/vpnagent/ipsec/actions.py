@@ -11,7 +11,7 @@ from vpnagent.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class CharonConnection:
     """A connection as charon should have it loaded; its name is ``key.owner``."""
 
     key: TunnelKey
@@ -54,7 +54,7 @@ REPLACED = "replaced by one with the present settings"
 class LoadSecret:
     """Load or replace the pre-shared key of a connection."""
 
-    connection: Connection
+    connection: CharonConnection
 
     def __str__(self) -> str:
         return f"load-shared {self.connection.name}"
@@ -64,7 +64,7 @@ class LoadSecret:
 class LoadConnection:
     """Load or replace a connection; its SAs stay."""
 
-    connection: Connection
+    connection: CharonConnection
 
     def __str__(self) -> str:
         return f"load-conn {self.connection.name}"
@@ -145,5 +145,7 @@ class Vacate:
         return f"vacate {self.connection} ({OUTDATED})"
 
 
-Change = Renew | Vacate  #: begins here, and is no message to charon
-Action = LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate | TerminateChild | Change
+CharonChange = Renew | Vacate  #: begins here, and is no message to charon
+CharonAction = (
+    LoadSecret | LoadConnection | UnloadConnection | UnloadSecret | Terminate | TerminateChild | CharonChange
+)

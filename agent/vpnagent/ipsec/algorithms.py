@@ -7,7 +7,7 @@ Pure. strongSwan src/libstrongswan/crypto/proposal/proposal_keywords_static.txt;
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from vpnagent.ipsec.actions import Connection
+from vpnagent.ipsec.actions import CharonConnection
 
 
 class DhGroup(NamedTuple):
@@ -67,7 +67,9 @@ def aead(encryption: str) -> bool:
     return CIPHERS[encryption][0] == "aead"
 
 
-def missing_algorithms(connection: Connection, registered: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
+def missing_algorithms(
+    connection: CharonConnection, registered: Mapping[str, frozenset[str]]
+) -> tuple[str, ...]:
     """Return what of the connection's proposals the running charon lacks: ``ike: des (DES_CBC)``.
 
     Of ESP only the PFS group is charon's own: the ciphers are the kernel's, whatever charon registers. A kind
@@ -80,7 +82,7 @@ def missing_algorithms(connection: Connection, registered: Mapping[str, frozense
     )
 
 
-def _needed(connection: Connection) -> Iterator[tuple[str, str, str, str]]:
+def _needed(connection: CharonConnection) -> Iterator[tuple[str, str, str, str]]:
     """Yield phase, keyword, kind and name of each algorithm that charon itself must have."""
     ike, esp = connection.ike, connection.esp
     yield ("ike", ike.encryption, *CIPHERS[ike.encryption])

@@ -13,8 +13,8 @@ from vpnagent.config.values import OWNER_PREFIX, CertificateFiles, TunnelKey
 from vpnagent.errors import ViciError, ViciUnavailableError
 from vpnagent.ipsec import messages, vici
 from vpnagent.ipsec.actions import (
-    Action,
-    Connection,
+    CharonAction,
+    CharonConnection,
     Credentials,
     LoadConnection,
     LoadSecret,
@@ -25,8 +25,8 @@ from vpnagent.ipsec.actions import (
     UnloadSecret,
     Vacate,
 )
-from vpnagent.ipsec.messages import Section
-from vpnagent.ipsec.sa import CharonState, ConnectionLost, Event
+from vpnagent.ipsec.messages import ViciSection
+from vpnagent.ipsec.sa import CharonState, ConnectionLost, ViciEvent
 from vpnagent.own_files import MOST, of_operator
 from vpnagent.secret import Secret
 
@@ -40,7 +40,7 @@ class Charon:
     """charon, as the daemon sees it. ``on_event`` is called on the loop and must not block."""
 
     def __init__(
-        self, socket_path: str, *, on_event: Callable[[Event], None], deadline: float = vici.DEADLINE
+        self, socket_path: str, *, on_event: Callable[[ViciEvent], None], deadline: float = vici.DEADLINE
     ) -> None:
         self._path = socket_path
         self._deadline = deadline
@@ -96,7 +96,7 @@ class Charon:
             self.close()
             raise ViciUnavailableError("list-sas", f"an answer that is not understood: {error}") from error
 
-    async def apply(self, action: Action) -> None:
+    async def apply(self, action: CharonAction) -> None:
         """Apply one action; ViciError when charon refuses."""
         commands = self._connection(str(action))
         match action:
@@ -158,7 +158,7 @@ class Charon:
             raise ViciUnavailableError(command, "not connected")
         return self._commands
 
-    def _event(self, name: str, message: Section) -> None:
+    def _event(self, name: str, message: ViciSection) -> None:
         try:
             events = messages.events(name, message)
         except ValueError as error:
@@ -175,7 +175,7 @@ class Charon:
         self._on_event(ConnectionLost(reason=error.reason))
 
 
-async def _load_connection(commands: vici.ViciConnection, connection: Connection) -> None:
+async def _load_connection(commands: vici.ViciConnection, connection: CharonConnection) -> None:
     credentials = _read(connection.certificates) if connection.certificates else None
     if credentials:
         await commands.request("load-key", messages.load_key(credentials))
@@ -194,7 +194,7 @@ def _read(files: CertificateFiles) -> Credentials:
         raise ViciError("load-conn", f"{error.filename}: {error.strerror}") from error
 
 
-async def _terminate(commands: vici.ViciConnection, message: Section) -> None:
+async def _terminate(commands: vici.ViciConnection, message: ViciSection) -> None:
     """An SA that has gone meanwhile is no error: it is what was wanted."""
     try:
         await commands.request("terminate", message)

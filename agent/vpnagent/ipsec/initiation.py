@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.ipsec.actions import Connection, Terminate
+from vpnagent.ipsec.actions import CharonConnection, Terminate
 from vpnagent.ipsec.messages import child_names
 from vpnagent.ipsec.sa import IkeSa
 
@@ -68,7 +68,7 @@ class Initiation:
     def due(
         self,
         now: float,
-        desired: Mapping[str, Connection],
+        desired: Mapping[str, CharonConnection],
         sas: Iterable[IkeSa],
         *,
         held: Set[str] = frozenset(),
@@ -105,7 +105,7 @@ class Initiation:
         return min(tunnel.not_before, ends) if self._now < tunnel.not_before else ends
 
     def _due(
-        self, now: float, tunnel: _Tunnel, connection: Connection, sas: list[IkeSa]
+        self, now: float, tunnel: _Tunnel, connection: CharonConnection, sas: list[IkeSa]
     ) -> list[Initiate | Terminate]:
         carried = {child.name for sa in sas for child in sa.carrying_children}
         missing = [child for child in child_names(connection) if child not in carried]

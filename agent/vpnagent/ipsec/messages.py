@@ -11,10 +11,10 @@ import json
 from collections.abc import Iterator, Mapping
 
 from vpnagent.config.values import Esp, Ike, UdpEncapsulation
-from vpnagent.ipsec.actions import Connection, Credentials
+from vpnagent.ipsec.actions import CharonConnection, Credentials
 from vpnagent.ipsec.algorithms import DH_GROUPS, aead, keyword
 from vpnagent.ipsec.sa import (
-    Alert,
+    CharonAlert,
     ChildSa,
     ChildState,
     ChildUpDown,
@@ -29,10 +29,10 @@ from vpnagent.ipsec.sa import (
 # Reading is strict where charon always tells a key and lenient where it may leave one out, and whatever
 # another program sends instead is a ``ValueError``, never another error.
 
-Section = Mapping[str, object]
+ViciSection = Mapping[str, object]
 
 
-def text(section: Section, key: str, default: str | None = None) -> str:
+def text(section: ViciSection, key: str, default: str | None = None) -> str:
     """Return a value as text; without a default its absence is an error."""
     value = section.get(key)
     if value is None and default is not None:
@@ -42,22 +42,22 @@ def text(section: Section, key: str, default: str | None = None) -> str:
     return value.decode("utf-8", "replace")
 
 
-def number(section: Section, key: str, default: int | None = None) -> int:
+def number(section: ViciSection, key: str, default: int | None = None) -> int:
     """Return a value that charon writes in decimal."""
     return int(text(section, key, None if default is None else str(default)))
 
 
-def hexadecimal(section: Section, key: str) -> int:
+def hexadecimal(section: ViciSection, key: str) -> int:
     """Return a value that charon writes in hexadecimal and leaves out when it is zero."""
     return int(text(section, key, "0"), 16)
 
 
-def flag(section: Section, key: str) -> bool:
+def flag(section: ViciSection, key: str) -> bool:
     """Return whether a flag is told; charon leaves false ones out."""
     return text(section, key, "no") == "yes"
 
 
-def texts(section: Section, key: str) -> tuple[str, ...]:
+def texts(section: ViciSection, key: str) -> tuple[str, ...]:
     """Return a list of values; empty where charon tells none."""
     values = section.get(key, [])
     if not isinstance(values, list):
@@ -65,14 +65,14 @@ def texts(section: Section, key: str) -> tuple[str, ...]:
     return tuple(bytes(value).decode("utf-8", "replace") for value in values)
 
 
-def sections(section: Section) -> Iterator[tuple[str, Section]]:
+def sections(section: ViciSection) -> Iterator[tuple[str, ViciSection]]:
     """Yield the sections directly inside this one, by name."""
     for name, value in section.items():
         if isinstance(value, Mapping):
             yield name, value
 
 
-def subsection(section: Section, key: str) -> Section:
+def subsection(section: ViciSection, key: str) -> ViciSection:
     """Return the section of that name; empty where charon tells none."""
     value = section.get(key, {})
     if not isinstance(value, Mapping):
@@ -115,12 +115,12 @@ def esp_proposal(esp: Esp) -> str:
     return "-".join(parts)
 
 
-def child_names(connection: Connection) -> tuple[str, ...]:
+def child_names(connection: CharonConnection) -> tuple[str, ...]:
     """Return the names of the connection's children, as CHILD_SAs will bear them."""
     return tuple(_selectors(connection))
 
 
-def load_conn(connection: Connection, credentials: Credentials | None = None) -> dict[str, object]:
+def load_conn(connection: CharonConnection, credentials: Credentials | None = None) -> dict[str, object]:
     """Return the load-conn message. With certificates, ``credentials`` are what they hold."""
     return {
         connection.name: {
@@ -145,7 +145,7 @@ def load_conn(connection: Connection, credentials: Credentials | None = None) ->
     }
 
 
-def load_shared(connection: Connection) -> dict[str, object]:
+def load_shared(connection: CharonConnection) -> dict[str, object]:
     """Return the load-shared message: the only place where the pre-shared key is revealed.
 
     Owned by the cloud's identity alone. charon prefers the key of the peer's identity, but as responder
@@ -168,7 +168,7 @@ def load_key(credentials: Credentials) -> dict[str, object]:
     return {"type": "any", "data": credentials.private_key.reveal()}
 
 
-def digest(connection: Connection, *, key: bytes) -> str:
+def digest(connection: CharonConnection, *, key: bytes) -> str:
     """Return a keyed digest of all that charon is told, the pre-shared key included, but not its owners.
 
     Of certificates the paths, and the revision that they had when the configuration was read.
@@ -195,22 +195,22 @@ def terminate_child(child_sa: str) -> dict[str, object]:
     return {"child-id": child_sa, "timeout": "-1"}
 
 
-def ike_sas(event: Section) -> tuple[IkeSa, ...]:
+def ike_sas(event: ViciSection) -> tuple[IkeSa, ...]:
     """Return the IKE_SAs of a list-sa event; ValueError when it is not one."""
     return tuple(_ike_sa(name, sa) for name, sa in sections(event))
 
 
-def names(answer: Section, key: str) -> frozenset[str]:
+def names(answer: ViciSection, key: str) -> frozenset[str]:
     """Return the names in the answer of get-conns (``conns``) or get-shared (``keys``)."""
     return frozenset(texts(answer, key))
 
 
-def version(answer: Section) -> str:
+def version(answer: ViciSection) -> str:
     """Return charon's version from the answer of version."""
     return text(answer, "version")
 
 
-def algorithms(answer: Section) -> Mapping[str, frozenset[str]]:
+def algorithms(answer: ViciSection) -> Mapping[str, frozenset[str]]:
     """Return charon's registered algorithms by kind, in its own spelling, from get-algorithms.
 
     The kind ``dh`` is what 6.0 calls ``ke``: key exchange methods, with those that are not Diffie-Hellman.
@@ -218,10 +218,10 @@ def algorithms(answer: Section) -> Mapping[str, frozenset[str]]:
     return {"dh" if kind == "ke" else kind: frozenset(of_kind) for kind, of_kind in sections(answer)}
 
 
-CharonEvent = IkeUpDown | ChildUpDown | Rekeyed | Alert | LogLine
+CharonEvent = IkeUpDown | ChildUpDown | Rekeyed | CharonAlert | LogLine
 
 
-def events(name: str, event: Section) -> tuple[CharonEvent, ...]:
+def events(name: str, event: ViciSection) -> tuple[CharonEvent, ...]:
     """Return what an event says; nothing for an event that is not known."""
     match name:
         case "ike-updown":
@@ -242,7 +242,7 @@ def events(name: str, event: Section) -> tuple[CharonEvent, ...]:
         case "alert":
             type_ = text(event, "type")
             return tuple(
-                Alert(connection=connection, type=type_)
+                CharonAlert(connection=connection, type=type_)
                 for connection, _ in sections(subsection(event, "ike-sa"))
             )
         case "log":
@@ -251,7 +251,7 @@ def events(name: str, event: Section) -> tuple[CharonEvent, ...]:
             return ()
 
 
-def _log_line(event: Section) -> LogLine:
+def _log_line(event: ViciSection) -> LogLine:
     """An IKE_SA that matches no connection yet has no name."""
     name = text(event, "ikesa-name", "")
     return LogLine(
@@ -261,7 +261,7 @@ def _log_line(event: Section) -> LogLine:
     )
 
 
-def _child_updowns(event: Section) -> Iterator[ChildUpDown]:
+def _child_updowns(event: ViciSection) -> Iterator[ChildUpDown]:
     up = flag(event, "up")
     for connection, ike_sa in sections(event):
         for _, child in sections(subsection(ike_sa, "child-sas")):
@@ -270,7 +270,7 @@ def _child_updowns(event: Section) -> Iterator[ChildUpDown]:
             )
 
 
-def _child_rekeys(event: Section) -> Iterator[Rekeyed]:
+def _child_rekeys(event: ViciSection) -> Iterator[Rekeyed]:
     for connection, ike_sa in sections(event):
         for _, child in sections(subsection(ike_sa, "child-sas")):
             new = subsection(child, "new")
@@ -283,11 +283,11 @@ def _authentication(key: str, credentials: Credentials | None) -> dict[str, obje
     return {"auth": "pubkey", key: [credentials.certificate if key == "certs" else credentials.ca]}
 
 
-def _children(connection: Connection) -> dict[str, object]:
+def _children(connection: CharonConnection) -> dict[str, object]:
     return {name: _child(connection, *selectors) for name, selectors in _selectors(connection).items()}
 
 
-def _child(connection: Connection, local_ts: list[str], remote_ts: list[str]) -> dict[str, object]:
+def _child(connection: CharonConnection, local_ts: list[str], remote_ts: list[str]) -> dict[str, object]:
     esp = connection.esp
     child: dict[str, object] = {
         "mode": "tunnel",
@@ -309,7 +309,7 @@ def _child(connection: Connection, local_ts: list[str], remote_ts: list[str]) ->
     return child
 
 
-def _selectors(connection: Connection) -> dict[str, tuple[list[str], list[str]]]:
+def _selectors(connection: CharonConnection) -> dict[str, tuple[list[str], list[str]]]:
     """Return the traffic selectors of each child.
 
     One CHILD_SA carries them all in IKEv2. IKEv1 negotiates one pair per CHILD_SA (RFC 2409 §5.5), of
@@ -347,7 +347,7 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _ike_sa(name: str, sa: Section) -> IkeSa:
+def _ike_sa(name: str, sa: ViciSection) -> IkeSa:
     return IkeSa(
         connection=name,
         unique_id=text(sa, "uniqueid"),
@@ -361,7 +361,7 @@ def _ike_sa(name: str, sa: Section) -> IkeSa:
     )
 
 
-def _child_sa(child: Section) -> ChildSa:
+def _child_sa(child: ViciSection) -> ChildSa:
     """Everything past the state is told of installed CHILD_SAs only."""
     return ChildSa(
         name=text(child, "name"),

@@ -23,9 +23,9 @@ from vpnagent.ipsec.actions import (
     OUTDATED,
     REPLACED,
     UNCONFIGURED,
-    Action,
-    Change,
-    Connection,
+    CharonAction,
+    CharonChange,
+    CharonConnection,
     LoadConnection,
     LoadSecret,
     Renew,
@@ -44,10 +44,10 @@ from vpnagent.ipsec.sa import CharonState, ChildSa, IkeSa
 # (seen with 5.9.8). So a tunnel that has another name in the file keeps its SAs, if it is the same to the
 # kernel and to the peer: they are known by the interface id of what carries, and by the peer's address.
 
-Names = Mapping[str, str]  #: present VICI name by former one
+FormerNames = Mapping[str, str]  #: present VICI name by former one
 
 
-def present_names(sas: Iterable[IkeSa], want: Mapping[str, Connection]) -> dict[str, str]:
+def present_names(sas: Iterable[IkeSa], want: Mapping[str, CharonConnection]) -> dict[str, str]:
     """Return, for each former name, that of the tunnel whose traffic the SAs carry."""
     tunnels = {(wanted.if_id, wanted.remote_address): name for name, wanted in want.items()}
     return {
@@ -59,7 +59,7 @@ def present_names(sas: Iterable[IkeSa], want: Mapping[str, Connection]) -> dict[
     }
 
 
-def under_present_names(sas: Iterable[IkeSa], names: Names) -> tuple[IkeSa, ...]:
+def under_present_names(sas: Iterable[IkeSa], names: FormerNames) -> tuple[IkeSa, ...]:
     """Return the SAs as if they had been negotiated under the names that their tunnels have now."""
     return tuple(_named(sa, names[sa.connection]) if sa.connection in names else sa for sa in sas)
 
@@ -85,18 +85,18 @@ DUPLICATE_AGE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadedConnections:
     """What this process has loaded into this charon. Start anew with each connection to charon."""
 
     digests: Mapping[str, str] = field(default_factory=dict)  #: by VICI name
-    connections: Mapping[str, Connection] = field(default_factory=dict)  #: as they were loaded
+    connections: Mapping[str, CharonConnection] = field(default_factory=dict)  #: as they were loaded
     outdated: frozenset[str] = frozenset()  #: connections with SAs of earlier settings
     renewable: frozenset[str] = frozenset()  #: those of them beside whose SAs new ones can be negotiated
     superseded: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: CHILD_SAs to be replaced
     vacating: frozenset[TunnelKey] = frozenset()  #: tunnels that no traffic is to be sent into meanwhile
     renegotiating: frozenset[str] = frozenset()  #: connections whose SAs of earlier settings were terminated
 
-    def observed(self, state: CharonState) -> "Loaded":
+    def observed(self, state: CharonState) -> "LoadedConnections":
         """Return what remains to be done about earlier settings, given what charon has now."""
         carrying = {child.unique_id for sa in state.sas for child in sa.carrying_children}
         left = {name: children & carrying for name, children in self.superseded.items()}
@@ -112,7 +112,7 @@ class Loaded:
             vacating=frozenset(key for key in self.vacating if key.owner in outdated | renegotiating),
         )
 
-    def after(self, action: Action, digest: Callable[[Connection], str]) -> "Loaded":
+    def after(self, action: CharonAction, digest: Callable[[CharonConnection], str]) -> "LoadedConnections":
         """Return what is loaded once charon has accepted the action."""
         match action:
             case LoadConnection(connection):
@@ -159,7 +159,7 @@ class Loaded:
             case _:
                 return self
 
-    def renamed(self, names: Names, desired: Mapping[str, Connection]) -> "Loaded":
+    def renamed(self, names: FormerNames, desired: Mapping[str, CharonConnection]) -> "LoadedConnections":
         """Return this with what tunnels keep under former names outdated, where it has other settings."""
         loaded = self
         for former, name in names.items():
@@ -170,7 +170,7 @@ class Loaded:
                 loaded = loaded._with_outdated(name, renewable=negotiable_beside(was, now))
         return loaded
 
-    def _with_outdated(self, name: str, *, renewable: bool) -> "Loaded":
+    def _with_outdated(self, name: str, *, renewable: bool) -> "LoadedConnections":
         """Return this with SAs of earlier settings; what cannot be renewed once, cannot until it is done."""
         once = renewable and (name in self.renewable or name not in self.outdated)
         return replace(
@@ -180,7 +180,7 @@ class Loaded:
         )
 
 
-def negotiable_beside(old: Connection, new: Connection) -> bool:
+def negotiable_beside(old: CharonConnection, new: CharonConnection) -> bool:
     """Whether charon negotiates SAs with the new settings while those with the old stand.
 
     An IKE_SA whose configuration it takes to be the same is used again, and neither key nor certificate
@@ -192,7 +192,7 @@ def negotiable_beside(old: Connection, new: Connection) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
+class CarriedTraffic:
     """Which tunnels carry what: what a renegotiation must respect."""
 
     usable: Set[TunnelKey] = frozenset()  #: packets may be sent into them
@@ -202,17 +202,17 @@ class Traffic:
 
 
 def plan(
-    desired: Mapping[str, Connection],
+    desired: Mapping[str, CharonConnection],
     state: CharonState,
-    loaded: Loaded,
+    loaded: LoadedConnections,
     *,
-    digest: Callable[[Connection], str],
-    traffic: Traffic,
+    digest: Callable[[CharonConnection], str],
+    traffic: CarriedTraffic,
     prune: bool,
-) -> list[Action]:
+) -> list[CharonAction]:
     """Return what is to be done now, to be applied in order."""
     loaded = loaded.observed(state)
-    actions: list[Action] = []
+    actions: list[CharonAction] = []
     if prune:
         # First: of two connections to the same peer, or two keys of it, charon takes the first it finds.
         actions += _unloads(desired, state)
@@ -227,7 +227,7 @@ def plan(
     return [*actions, *_replaced(desired, state, loaded), *begun]
 
 
-def _unloads(desired: Mapping[str, Connection], state: CharonState) -> Iterator[Action]:
+def _unloads(desired: Mapping[str, CharonConnection], state: CharonState) -> Iterator[CharonAction]:
     for name in sorted(state.connections - desired.keys()):
         if name.startswith(OWNER_PREFIX):
             yield UnloadConnection(name)
@@ -238,11 +238,11 @@ def _unloads(desired: Mapping[str, Connection], state: CharonState) -> Iterator[
 
 
 def _loads(
-    desired: Mapping[str, Connection],
+    desired: Mapping[str, CharonConnection],
     state: CharonState,
-    loaded: Loaded,
-    digest: Callable[[Connection], str],
-) -> Iterator[Action]:
+    loaded: LoadedConnections,
+    digest: Callable[[CharonConnection], str],
+) -> Iterator[CharonAction]:
     for name, connection in desired.items():
         same = loaded.digests.get(name) == digest(connection)
         owned = loaded.connections.get(name, connection).psk_by_pair == connection.psk_by_pair
@@ -252,7 +252,7 @@ def _loads(
             yield LoadConnection(connection)
 
 
-def _duplicates(sas: Iterable[IkeSa]) -> Iterator[Action]:
+def _duplicates(sas: Iterable[IkeSa]) -> Iterator[CharonAction]:
     """Yield the end of the oldest duplicate of each connection: both ends may have initiated at once.
 
     Of two, the newer stays, because the kernels of both ends send into the newest CHILD_SA.
@@ -268,7 +268,7 @@ def _duplicates(sas: Iterable[IkeSa]) -> Iterator[Action]:
             yield from _duplicate_ike_sa(of_connection)
 
 
-def _duplicate_ike_sa(sas: list[IkeSa]) -> Iterator[Action]:
+def _duplicate_ike_sa(sas: list[IkeSa]) -> Iterator[CharonAction]:
     """One that carries nothing is none: it may be on its way to something, and costs nothing."""
     oldest, *newer = sorted(sas, key=_age, reverse=True)
     carried_by_newer = {child.name for sa in newer for child in sa.carrying_children}
@@ -276,7 +276,7 @@ def _duplicate_ike_sa(sas: list[IkeSa]) -> Iterator[Action]:
         yield _terminate(oldest, DUPLICATE)
 
 
-def _duplicate_child(sas: list[IkeSa]) -> Iterator[Action]:
+def _duplicate_child(sas: list[IkeSa]) -> Iterator[CharonAction]:
     """In IKEv1 the CHILD_SAs alone: charon moves them from one IKE_SA to another, each end as it likes.
 
     To delete an IKE_SA may delete at the peer what we take to be in the other (seen with two 5.9.8).
@@ -292,8 +292,11 @@ def _duplicate_child(sas: list[IkeSa]) -> Iterator[Action]:
 
 
 def _renegotiation(
-    desired: Mapping[str, Connection], state: CharonState, loaded: Loaded, traffic: Traffic
-) -> list[Change | Terminate]:
+    desired: Mapping[str, CharonConnection],
+    state: CharonState,
+    loaded: LoadedConnections,
+    traffic: CarriedTraffic,
+) -> list[CharonChange | Terminate]:
     """Return what begins to replace the SAs of one outdated tunnel, or nothing while that must wait."""
     candidates = [
         connection
@@ -315,19 +318,21 @@ def _renegotiation(
     return []
 
 
-def _must_be_vacated(key: TunnelKey, traffic: Traffic) -> bool:
+def _must_be_vacated(key: TunnelKey, traffic: CarriedTraffic) -> bool:
     """Whether traffic is sent into the tunnel that another can carry."""
     return key in traffic.forwarding and bool(traffic.alternatives.get(key, frozenset()) & traffic.usable)
 
 
-def _may_go(key: TunnelKey, traffic: Traffic, under_way: Set[TunnelKey]) -> bool:
+def _may_go(key: TunnelKey, traffic: CarriedTraffic, under_way: Set[TunnelKey]) -> bool:
     alternatives = traffic.alternatives.get(key, frozenset())
     if key not in traffic.usable or not alternatives:
         return True
     return not alternatives & under_way and bool(alternatives & traffic.usable)
 
 
-def _replaced(desired: Mapping[str, Connection], state: CharonState, loaded: Loaded) -> Iterator[Action]:
+def _replaced(
+    desired: Mapping[str, CharonConnection], state: CharonState, loaded: LoadedConnections
+) -> Iterator[CharonAction]:
     """Yield the end of SAs beside which new ones stand."""
     for name, old in loaded.superseded.items():
         sas = [sa for sa in _ours(state) if sa.connection == name]
@@ -342,7 +347,7 @@ def _replaced(desired: Mapping[str, Connection], state: CharonState, loaded: Loa
                 yield from (TerminateChild(name, child.unique_id, REPLACED) for child in ending)
 
 
-def without_superseded(sas: Iterable[IkeSa], loaded: Loaded) -> list[IkeSa]:
+def without_superseded(sas: Iterable[IkeSa], loaded: LoadedConnections) -> list[IkeSa]:
     """Return the SAs as initiation is to see them: what is to be replaced carries nothing."""
     return [
         replace(
@@ -357,7 +362,7 @@ def without_superseded(sas: Iterable[IkeSa], loaded: Loaded) -> list[IkeSa]:
     ]
 
 
-def _wrong_if_id(connection: Connection, state: CharonState) -> bool:
+def _wrong_if_id(connection: CharonConnection, state: CharonState) -> bool:
     """Whether an SA of an earlier process's settings feeds another interface."""
     return any(
         child.if_id != connection.if_id

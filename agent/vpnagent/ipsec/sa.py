@@ -148,7 +148,7 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
+class CharonAlert:
     """Something is wrong with a connection: charon 6.0.3 and later."""
 
     connection: str  #: the VICI connection name
@@ -162,4 +162,4 @@ class ConnectionLost:
     reason: str
 
 
-Event = IkeUpDown | ChildUpDown | Rekeyed | Alert | LogLine | ConnectionLost
+ViciEvent = IkeUpDown | ChildUpDown | Rekeyed | CharonAlert | LogLine | ConnectionLost

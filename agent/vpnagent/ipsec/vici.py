@@ -25,7 +25,7 @@ from vici.exception import DeserializationException
 from vici.protocol import FiniteStream, Message, Packet, Transport
 
 from vpnagent.errors import ViciError, ViciUnavailableError
-from vpnagent.ipsec.messages import Section, text
+from vpnagent.ipsec.messages import ViciSection, text
 
 HEADER = struct.Struct("!I")  #: length of the segment that follows
 DEADLINE = 5.0  #: seconds for an answer; charon takes milliseconds, list-sas waits for an SA in use
@@ -41,7 +41,7 @@ class _Pending:
 
     command: str
     answer: asyncio.Future["_Answer"]
-    streamed: list[Section] = field(default_factory=list)
+    streamed: list[ViciSection] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,15 @@ class _Answer:
     """The packet that answers a command or a registration."""
 
     type: int
-    message: Section
-    streamed: list[Section]
+    message: ViciSection
+    streamed: list[ViciSection]
 
 
 async def connect(
     path: str,
     *,
     deadline: float = DEADLINE,
-    on_event: Callable[[str, Section], None] = lambda _name, _message: None,
+    on_event: Callable[[str, ViciSection], None] = lambda _name, _message: None,
     on_lost: Callable[[ViciUnavailableError], None] = lambda _error: None,
 ) -> "ViciConnection":
     """Connect to charon's VICI socket; ViciUnavailableError says what is wrong with it."""
@@ -78,7 +78,7 @@ class ViciConnection(asyncio.Protocol):
         self,
         path: str,
         deadline: float,
-        on_event: Callable[[str, Section], None],
+        on_event: Callable[[str, ViciSection], None],
         on_lost: Callable[[ViciUnavailableError], None],
     ) -> None:
         self._path = path
@@ -90,11 +90,11 @@ class ViciConnection(asyncio.Protocol):
         self._pending: deque[_Pending] = deque()
         self._failure: ViciUnavailableError | None = None
 
-    async def request(self, command: str, message: Section | None = None) -> Section:
+    async def request(self, command: str, message: ViciSection | None = None) -> ViciSection:
         """Return charon's answer; ViciError when it refuses, ViciUnavailableError when none comes."""
         return (await self._command(command, message)).message
 
-    async def stream(self, command: str, message: Section | None = None) -> list[Section]:
+    async def stream(self, command: str, message: ViciSection | None = None) -> list[ViciSection]:
         """Return what charon streams before its answer; the event must be subscribed to."""
         return (await self._command(command, message)).streamed
 
@@ -109,7 +109,7 @@ class ViciConnection(asyncio.Protocol):
         self._on_lost = lambda _error: None
         self._fail(ViciUnavailableError("close", "the connection was closed"))
 
-    async def _command(self, command: str, message: Section | None) -> _Answer:
+    async def _command(self, command: str, message: ViciSection | None) -> _Answer:
         try:
             payload = Message.serialize(message) if message else None
         except (struct.error, UnicodeEncodeError):  # neither shows the value, but it may be a secret
@@ -200,7 +200,7 @@ class ViciConnection(asyncio.Protocol):
         self._on_lost(failure)
 
 
-def _errmsg(message: Section) -> str:
+def _errmsg(message: ViciSection) -> str:
     try:
         return text(message, "errmsg")
     except ValueError:
@@ -217,7 +217,7 @@ class _WholeStream(FiniteStream):
         return content
 
 
-def _message(payload: FiniteStream) -> Section:
+def _message(payload: FiniteStream) -> ViciSection:
     return Message.deserialize(_WholeStream(payload.read()))
 
 

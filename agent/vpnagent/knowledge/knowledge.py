@@ -21,8 +21,8 @@ from vpnagent.probe.actions import BLAMELESS, Histogram, PathReport
 from vpnagent.probe.protocol import ProberReport
 from vpnagent.routing.objects import Diversion, KernelState
 from vpnagent.witness.machine import Machine
+from vpnagent.witness.values import NetworkVerdict as Carried
 from vpnagent.witness.values import Statement
-from vpnagent.witness.values import Verdict as Carried
 
 REPLACED_WITHIN = 5.0  #: seconds for which the groups are left alone when the prober has died
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from vpnagent.config import values as config
 from vpnagent.config.values import Config, TrafficSelectors, Tunnel, TunnelKey
-from vpnagent.ipsec.actions import Connection
+from vpnagent.ipsec.actions import CharonConnection
 from vpnagent.policy.selection import Verdicts, select_shared
 from vpnagent.policy.walls import leak_guard
 from vpnagent.routing.objects import (
@@ -54,7 +54,7 @@ class Desired:
     """The whole desired state."""
 
     kernel: KernelObjects
-    connections: dict[str, Connection]  #: by VICI name
+    connections: dict[str, CharonConnection]  #: by VICI name
 
 
 def desired(
@@ -267,7 +267,7 @@ def _links(conf: Config) -> Iterator[XfrmLink]:
             )
 
 
-def ipsec_connections(conf: Config) -> dict[str, Connection]:
+def ipsec_connections(conf: Config) -> dict[str, CharonConnection]:
     """Return what charon should have, by VICI name: no verdict changes it, and no route is made for it."""
     made = (_ipsec_connection(conf, c, tunnel) for c in conf.connections for tunnel in c.tunnels)
     ambiguous = ambiguous_peers(conf)
@@ -283,14 +283,14 @@ def ambiguous_peers(conf: Config) -> frozenset[str]:
     return frozenset(identity for identity, different in keys.items() if len(different) > 1)
 
 
-def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunnel) -> Connection:
+def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunnel) -> CharonConnection:
     if connection.traffic_selectors is TrafficSelectors.ANY:
         local_ts: tuple[str, ...] = ("0.0.0.0/0",)
         remote_ts = local_ts
     else:
         local_ts = tuple(str(n) for n in conf.local_networks_of(connection))
         remote_ts = tuple(str(n) for n in connection.remote_networks)
-    return Connection(
+    return CharonConnection(
         key=tunnel.key,
         local_address=str(tunnel.local_address or "%any"),
         remote_address=str(tunnel.remote_address),

@@ -11,7 +11,7 @@ import sys
 
 from vpnagent.errors import AgentError
 from vpnagent.probe import namespace_lock
-from vpnagent.probe.namespace_lock import LockError, LockHeldError, Role
+from vpnagent.probe.namespace_lock import LockError, LockHeldError, LockRole
 from vpnagent.probe.prober import Prober
 from vpnagent.probe.server import GRACE, StateFile, acquire_lock, be_realtime, end_noted, line
 from vpnagent.secret import close_memory
@@ -66,12 +66,12 @@ def _lock_namespace(path: str, *, patient: bool) -> int:
     that ends again and again.
     """
     try:
-        return namespace_lock.acquire(Role.PROBER, socket=path, wait=GRACE)
+        return namespace_lock.acquire(LockRole.PROBER, socket=path, wait=GRACE)
     except LockHeldError as error:
         if not patient:
             raise
         line(f"prober-waits pid={os.getpid()}: {error}", priority=4)
-    return namespace_lock.acquire(Role.PROBER, socket=path, wait=None)
+    return namespace_lock.acquire(LockRole.PROBER, socket=path, wait=None)
 
 
 if __name__ == "__main__":

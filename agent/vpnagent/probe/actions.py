@@ -154,7 +154,9 @@ class FirstReply:
 
 GroupAction = WriteGroup | DeleteGroup
 CoreEvent = PathChanged | TrafficMoved | FirstReply
-Action = GroupAction | SendProbe | SendIkePing | ReadTraffic | TerminateTunnel | InitiateTunnel | CoreEvent
+ProberAction = (
+    GroupAction | SendProbe | SendIkePing | ReadTraffic | TerminateTunnel | InitiateTunnel | CoreEvent
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

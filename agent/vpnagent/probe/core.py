@@ -20,7 +20,7 @@ from math import inf
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding
-from vpnagent.probe.actions import Action, Cause, Histogram, PathReport
+from vpnagent.probe.actions import Cause, Histogram, PathReport, ProberAction
 from vpnagent.probe.evidence import CounterReading, LimitStage
 from vpnagent.probe.intent import Intent, Member
 from vpnagent.probe.measures import Outbox, Trigger
@@ -139,7 +139,7 @@ class Core:
         if tunnel in self._scheduler.paths:
             self._scheduler.initiated(tunnel, at, done=error is None)
 
-    def advance(self, now: float) -> list[Action]:
+    def advance(self, now: float) -> list[ProberAction]:
         """Apply what follows from the facts and from the passage of time; return what is to be done."""
         self._now = now
         self._scheduler.advance(now)

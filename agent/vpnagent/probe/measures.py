@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.policy.selection import PathState
-from vpnagent.probe.actions import Action, Cause, InitiateTunnel, SendIkePing, TerminateTunnel
+from vpnagent.probe.actions import Cause, InitiateTunnel, ProberAction, SendIkePing, TerminateTunnel
 from vpnagent.probe.detector import StateChange
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import IkeQuestion, Phase, Step
@@ -65,7 +65,7 @@ class Trigger(NamedTuple):
 class Outbox(NamedTuple):
     """Where a domain leaves what follows from facts and time; the core empties it."""
 
-    actions: list[Action]
+    actions: list[ProberAction]
     changes: list[PathTransition]
     triggers: list[Trigger]
 

@@ -28,7 +28,7 @@ NOTE_LINES: Final = 4  #: process, configuration, socket, nothing
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-class Role(enum.Enum):
+class LockRole(enum.Enum):
     """Whose lock it is."""
 
     DAEMON = "daemon"
@@ -65,13 +65,13 @@ class LockError(ControlError):
 class LockHeldError(LockError):
     """Somebody who lives holds the lock."""
 
-    def __init__(self, role: Role, holder: Holder, hint: str = "") -> None:
+    def __init__(self, role: LockRole, holder: Holder, hint: str = "") -> None:
         text = f"another {role.value} works in this network namespace: {holder}"
         super().__init__(f"{text}; {hint}" if hint else text)
         self.holder = holder
 
 
-def acquire(role: Role, *, configuration: str = "", socket: str, wait: float | None = GRACE) -> int:
+def acquire(role: LockRole, *, configuration: str = "", socket: str, wait: float | None = GRACE) -> int:
     """Return the descriptor that holds the lock for as long as it is open.
 
     ``wait`` is for how many seconds another may still end; None: until it does. Raises LockError.
@@ -86,7 +86,7 @@ def acquire(role: Role, *, configuration: str = "", socket: str, wait: float | N
     return fd
 
 
-def _wait_for(fd: int, role: Role, seconds: float | None) -> None:
+def _wait_for(fd: int, role: LockRole, seconds: float | None) -> None:
     deadline = time.monotonic() + (seconds or 0.0)
     while not _locked(fd, fcntl.LOCK_EX, block=seconds is None):
         if time.monotonic() >= deadline:
@@ -97,9 +97,9 @@ def _wait_for(fd: int, role: Role, seconds: float | None) -> None:
 def hold_as_daemon(*, configuration: str, control_socket: str, prober_socket: str, hint: str = "") -> int:
     """Return the daemon's lock, once no prober works here but the one of that socket. Raises LockError."""
     try:
-        fd = acquire(Role.DAEMON, configuration=configuration, socket=control_socket)
+        fd = acquire(LockRole.DAEMON, configuration=configuration, socket=control_socket)
     except LockHeldError as error:
-        raise LockHeldError(Role.DAEMON, error.holder, hint) from None
+        raise LockHeldError(LockRole.DAEMON, error.holder, hint) from None
     try:
         _refuse_other_prober(prober_socket, hint)
     except BaseException:
@@ -109,12 +109,12 @@ def hold_as_daemon(*, configuration: str, control_socket: str, prober_socket: st
 
 
 def _refuse_other_prober(socket: str, hint: str) -> None:
-    prober = holder_of(Role.PROBER)
+    prober = holder_of(LockRole.PROBER)
     if prober is not None and not prober.uses(socket):
-        raise LockHeldError(Role.PROBER, prober, hint)
+        raise LockHeldError(LockRole.PROBER, prober, hint)
 
 
-def holder_of(role: Role) -> Holder | None:
+def holder_of(role: LockRole) -> Holder | None:
     """Return who holds a lock; None: nobody. Raises LockError."""
     fd = _open(role)
     try:
@@ -123,7 +123,7 @@ def holder_of(role: Role) -> Holder | None:
         os.close(fd)
 
 
-def _open(role: Role) -> int:
+def _open(role: LockRole) -> int:
     name = f"netns-{os.stat(NAMESPACE).st_ino}.{role.value}.lock"
     return open_lock(os.path.join(DIRECTORY, name), "this network namespace cannot be locked", make=0o755)
 

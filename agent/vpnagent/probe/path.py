@@ -10,7 +10,7 @@ from math import ceil, inf
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.policy.selection import PathState
-from vpnagent.probe.actions import Action, Cause, ReadTraffic, SendProbe
+from vpnagent.probe.actions import Cause, ProberAction, ReadTraffic, SendProbe
 from vpnagent.probe.detector import COVER, Detector, Silence, StateChange
 from vpnagent.probe.evidence import Evidence, IkeDaemon, LimitStage, TargetLimit
 from vpnagent.probe.intent import ProbeTarget, TunnelIntent
@@ -256,7 +256,9 @@ class Path:
             self.window.clear()
         return transitions
 
-    def advance(self, now: float, random: Callable[[], float], actions: list[Action]) -> list[StateChange]:
+    def advance(
+        self, now: float, random: Callable[[], float], actions: list[ProberAction]
+    ) -> list[StateChange]:
         """Apply the passage of time."""
         if not self.signals.usable:
             return []
@@ -320,11 +322,11 @@ class Path:
             self.restart(at)
         return []
 
-    def read_traffic(self, actions: list[Action]) -> None:
+    def read_traffic(self, actions: list[ProberAction]) -> None:
         """Ask for the interface's counters."""
         actions.append(ReadTraffic(tunnel=self.key, interface=self.intent.interface))
 
-    def _grade(self, now: float, actions: list[Action]) -> list[StateChange]:
+    def _grade(self, now: float, actions: list[ProberAction]) -> list[StateChange]:
         if self.silence.complete or self.limit.undecided:
             return []  # not a matter of the path's quality
         change = self.grade.judge(self.window, self.detector, now)
@@ -342,13 +344,15 @@ class Path:
             return self.detector.better(self.grade.reason(self.window), now)
         return []
 
-    def _send(self, targets: Iterable[tuple[ProbeTarget, bool]], actions: list[Action]) -> None:
+    def _send(self, targets: Iterable[tuple[ProbeTarget, bool]], actions: list[ProberAction]) -> None:
         for target, spare in targets:
             probe = self._ask(target, actions, spare=spare, marked=self.marked)
             if not self.marked and self.intent.dscp and probe.number % _MARK_EVERY == 0:
                 self._ask(target, actions, spare=True, marked=True)
 
-    def _ask(self, target: ProbeTarget, actions: list[Action], *, spare: bool, marked: bool) -> ProbeRecord:
+    def _ask(
+        self, target: ProbeTarget, actions: list[ProberAction], *, spare: bool, marked: bool
+    ) -> ProbeRecord:
         probe = self.window.open(target, spare=spare, marked=marked)
         actions.append(SendProbe(self.key, target, probe.number % SEQUENCES, marked))
         return probe

@@ -13,7 +13,7 @@ from typing import Final
 from vpnagent.config.values import ProbeMethod, TunnelKey
 from vpnagent.errors import NetlinkError
 from vpnagent.probe import actions
-from vpnagent.probe.actions import Action, FirstReply, PathChanged, SendProbe
+from vpnagent.probe.actions import FirstReply, PathChanged, ProberAction, SendProbe
 from vpnagent.probe.core import Core
 from vpnagent.probe.ike_daemons import IkeSockets, OnAnswer, ViciStreams
 from vpnagent.probe.inbox import Allowance, Poller, Taps
@@ -207,7 +207,7 @@ class Shell:
                 self._overflows[method] = sock.overflows
                 core.overflowed([t.key for t in self._tunnels.values() if t.method is method], at=now)
 
-    def perform(self, asked: list[Action], core: Core) -> None:
+    def perform(self, asked: list[ProberAction], core: Core) -> None:
         """Do what is asked, in order."""
         written: list[Written] = []
         for action in asked:

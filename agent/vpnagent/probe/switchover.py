@@ -13,7 +13,6 @@ from vpnagent.finding import Finding, Severity
 from vpnagent.policy.selection import PathState, Verdict, select_shared
 from vpnagent.probe.actions import (
     BLAMELESS,
-    Action,
     Cause,
     CoreEvent,
     DeleteGroup,
@@ -21,6 +20,7 @@ from vpnagent.probe.actions import (
     GroupAction,
     PathChanged,
     PathReport,
+    ProberAction,
     TrafficMoved,
     WriteGroup,
 )
@@ -118,7 +118,7 @@ class Switchover:
         """Take a newer intent; ``decide`` must follow."""
         self.groups.replace_intent(intent)
 
-    def heard(self, tunnel: TunnelKey, sent_at: float, at: float, actions: list[Action]) -> None:
+    def heard(self, tunnel: TunnelKey, sent_at: float, at: float, actions: list[ProberAction]) -> None:
         """A reply through a tunnel ends the failover to it."""
         if self._awaited and (awaited := self._awaited.get(tunnel.connection)) is not None:
             decided, tunnels = awaited

@@ -81,7 +81,7 @@ class Remove:
                 raise ValueError(f"a sysctl is never removed: {self.object}")
 
 
-Action = Add | Replace | Remove
+KernelAction = Add | Replace | Remove
 
 
 def _ways(lane: Lane, verb: str) -> str:
@@ -122,7 +122,7 @@ def _change_link(link: XfrmLink, was: XfrmLink) -> str:
 KINDS = ("xfrmlink", "nexthop", "group", "route", "guard", "rule", "filtertable", "sysctl")
 
 
-def kind_of(action: Action) -> str:
+def kind_of(action: KernelAction) -> str:
     """Return the metric's word for the object that an action is about: one of KINDS."""
     match action.object:
         case Route(group=None):

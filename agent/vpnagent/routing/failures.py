@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 
 from vpnagent.errors import NetlinkError
 from vpnagent.finding import Finding, Severity
-from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.actions import Add, KernelAction, Remove, Replace
 from vpnagent.routing.objects import GUARD_METRIC, KernelObject, Nexthop, NexthopGroup, Route, XfrmLink
 from vpnagent.routing.plan import Conflict
 
@@ -23,13 +23,13 @@ class Failures:
     """The failures of one run through a plan, and what follows from them for its later actions."""
 
     def __init__(self) -> None:
-        self.failed: list[tuple[Action, NetlinkError]] = []
+        self.failed: list[tuple[KernelAction, NetlinkError]] = []
         self._lost: set[int] = set()  #: ids of nexthops that could not be made
         self._used: set[Key] = set()  #: what must stay, as something that should have changed rests on it
         self._unguarded: set[IPv4Network] = set()  #: prefixes whose guard could not be made
         self._routed = False  #: whether something stayed that was to take its routes along
 
-    def note(self, action: Action, error: NetlinkError) -> None:
+    def note(self, action: KernelAction, error: NetlinkError) -> None:
         """Remember that an action failed."""
         self.failed.append((action, error))
         match action:
@@ -44,7 +44,7 @@ class Failures:
             case Add():
                 return
 
-    def permitted(self, action: Action) -> Action | None:
+    def permitted(self, action: KernelAction) -> KernelAction | None:
         """Return what may be done of an action, after noting what may not."""
         if not self.failed:
             return action
@@ -69,7 +69,7 @@ class Failures:
             return False
         return self._routed or not self._unguarded.isdisjoint(_supernets(removed.prefix))
 
-    def _without_lost(self, action: Action, group: NexthopGroup) -> Action | None:
+    def _without_lost(self, action: KernelAction, group: NexthopGroup) -> KernelAction | None:
         members = tuple(member for member in group.members if member[0] not in self._lost)
         if members == group.members:
             return action
@@ -110,14 +110,14 @@ def _supernets(prefix: IPv4Network) -> Iterator[IPv4Network]:
     return (prefix.supernet(new_prefix=length) for length in range(prefix.prefixlen + 1))
 
 
-def root_causes(refused: Mapping[Action, NetlinkError]) -> dict[Action, NetlinkError]:
+def root_causes(refused: Mapping[KernelAction, NetlinkError]) -> dict[KernelAction, NetlinkError]:
     """Return the refusals that may have caused the others: without an interface nothing above it can be."""
     storeys = [_storey(action) for action in refused]
     lowest = min((storey for storey in storeys if storey), default=0)
     return {action: error for action, error in refused.items() if _storey(action) in (0, lowest)}
 
 
-def _storey(action: Action) -> int:
+def _storey(action: KernelAction) -> int:
     """Return how high up the object stands; 0 when it stands by itself."""
     match action.object:
         case XfrmLink():
@@ -132,7 +132,7 @@ def _storey(action: Action) -> int:
             return 0
 
 
-def refused_finding(action: Action, error: NetlinkError) -> Finding:
+def refused_finding(action: KernelAction, error: NetlinkError) -> Finding:
     """Return that the kernel refused an action."""
     return Finding(
         code="KernelRefused",
@@ -143,7 +143,7 @@ def refused_finding(action: Action, error: NetlinkError) -> Finding:
     )
 
 
-def _hint(action: Action, error: NetlinkError) -> str:
+def _hint(action: KernelAction, error: NetlinkError) -> str:
     match action.object:
         case XfrmLink() if error.errno == errno.EOPNOTSUPP:
             return "this kernel has no XFRM interfaces: modprobe xfrm_interface (Linux 4.19 or later)"

@@ -38,7 +38,7 @@ from vpnagent.netlink.message import (
 from vpnagent.netlink.nft import NftRule
 from vpnagent.netlink.socket import NetlinkSocket
 from vpnagent.routing import leak_guard
-from vpnagent.routing.actions import Action, Remove, Replace
+from vpnagent.routing.actions import KernelAction, Remove, Replace
 from vpnagent.routing.leak_guard import SetKey
 from vpnagent.routing.objects import FilterTable
 
@@ -93,7 +93,7 @@ def dump_set(name: str) -> bytes:
     )
 
 
-def requests(action: Action, wanted: FilterTable) -> list[NetlinkRequest]:
+def requests(action: KernelAction, wanted: FilterTable) -> list[NetlinkRequest]:
     """Return the transaction that carries out an action on the table."""
     if isinstance(action, Remove):
         return nft.transaction(nft.table(nft.NFT_MSG_DELTABLE))

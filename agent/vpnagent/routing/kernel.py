@@ -40,7 +40,7 @@ from vpnagent.netlink.rtnetlink import (
 )
 from vpnagent.netlink.socket import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket, listen
 from vpnagent.routing import filter_table
-from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.actions import Add, KernelAction, Remove, Replace
 from vpnagent.routing.failures import Failures
 from vpnagent.routing.fib import lane_requests, lane_rule, route_request
 from vpnagent.routing.filter_table import UNPRIVILEGED, FilterTableReader
@@ -188,12 +188,12 @@ class NetlinkKernel:
         who = await askers(self._route, source, local_networks)
         return await diversions(self._route, names, who, tunnels, exits)
 
-    async def apply(self, action: Action) -> None:
+    async def apply(self, action: KernelAction) -> None:
         """Carry out one action that was planned from the last observation. Raises NetlinkError."""
         for _, error in await self.apply_all([action]):
             raise error
 
-    async def apply_all(self, actions: Iterable[Action]) -> list[tuple[Action, NetlinkError]]:
+    async def apply_all(self, actions: Iterable[KernelAction]) -> list[tuple[KernelAction, NetlinkError]]:
         """Carry out actions in order, and go on after failures; return what failed, and why.
 
         Routes go in batches: 10,000 one by one would hold the loop for seconds.
@@ -207,7 +207,7 @@ class NetlinkKernel:
                 await self._apply_singly(run, failures)
         return failures.failed
 
-    async def _apply_singly(self, actions: Iterable[Action], failures: Failures) -> None:
+    async def _apply_singly(self, actions: Iterable[KernelAction], failures: Failures) -> None:
         for action in actions:
             permitted = failures.permitted(action)
             if permitted is None:
@@ -217,7 +217,7 @@ class NetlinkKernel:
             except NetlinkError as error:
                 failures.note(action, NetlinkError(str(action), error.errno, error.reason))
 
-    async def _apply_routes(self, actions: Sequence[Action], failures: Failures) -> None:
+    async def _apply_routes(self, actions: Sequence[KernelAction], failures: Failures) -> None:
         permitted = [action for action in actions if failures.permitted(action)]
         requests = [
             route_request(a, a.object, self._indexes) for a in permitted if isinstance(a.object, Route)
@@ -230,7 +230,7 @@ class NetlinkKernel:
             if answered.errno and answered.errno not in request.harmless:
                 failures.note(action, NetlinkError(str(action), answered.errno, answered.reason))
 
-    async def _apply(self, action: Action) -> None:
+    async def _apply(self, action: KernelAction) -> None:
         match action.object:
             case Sysctl() as sysctl:
                 write_sysctl(sysctl)
@@ -249,7 +249,7 @@ class NetlinkKernel:
             case Lane() as lane:
                 await _execute(self._route, lane_requests(action, lane, self._indexes))
 
-    async def _apply_table(self, action: Action, table: FilterTable) -> None:
+    async def _apply_table(self, action: KernelAction, table: FilterTable) -> None:
         """Change the table in place, or make it anew where the kernel refuses that."""
         try:
             await _execute(self._netfilter, filter_table.requests(action, table), together=True)
@@ -258,7 +258,7 @@ class NetlinkKernel:
                 raise
             await _execute(self._netfilter, filter_table.requests(Add(table), table), together=True)
 
-    async def _apply_link(self, action: Action, link: XfrmLink) -> None:
+    async def _apply_link(self, action: KernelAction, link: XfrmLink) -> None:
         index = self._free_index() if isinstance(action, Add) else self._indexes.get(link.name)
         if index is None:
             if isinstance(action, Remove):
@@ -277,7 +277,7 @@ class NetlinkKernel:
         return next(n for n in iter(lambda: secrets.choice(LINK_INDEXES), None) if n not in taken)
 
 
-def _batch(action: Action) -> tuple[object, ...]:
+def _batch(action: KernelAction) -> tuple[object, ...]:
     """Return a key that consecutive actions share which may go together; empty: one by one.
 
     The removal of guards waits for the outcome of what is removed before it.

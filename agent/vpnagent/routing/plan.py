@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from vpnagent.routing.actions import Action, Add, Remove, Replace
+from vpnagent.routing.actions import Add, KernelAction, Remove, Replace
 from vpnagent.routing.objects import (
     GUARD_METRIC,
     FilterTable,
@@ -56,7 +56,9 @@ class Difference(Generic[K, V]):
         return bool(self.missing or self.changed or self.surplus)
 
 
-def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sysctls: bool) -> list[Action]:
+def plan(
+    desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sysctls: bool
+) -> list[KernelAction]:
     """Return the actions, in order; none when there is nothing to do.
 
     Without ``prune`` nothing is removed but what stands in the way of its own replacement.
@@ -65,7 +67,7 @@ def plan(desired: KernelObjects, actual: KernelState, *, prune: bool, manage_sys
     have = actual.objects
     if not actual.filter_table_readable:
         have = replace(have, filter_table=want.filter_table)
-    actions: list[Action] = []
+    actions: list[KernelAction] = []
     differing = sysctl_differences(desired, actual)
     actions += [Replace(s, have.sysctls[s.key]) for s in differing if manage_sysctls or s.own]
     routes = diff(want.routes, have.routes)
@@ -157,7 +159,7 @@ def sysctl_differences(desired: KernelObjects, actual: KernelState) -> tuple[Sys
     )
 
 
-def _build(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
+def _build(want: KernelObjects, have: KernelObjects) -> Iterator[KernelAction]:
     """Make what is missing and change what differs, each before what rests on it."""
     yield from _built(diff(want.links, have.links))
     yield from _built(diff(_tables(want), _tables(have)))
@@ -171,7 +173,7 @@ def _build(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
     yield from (action for action in routes if not _stands_apart(action.object))
 
 
-def _tear_down(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
+def _tear_down(want: KernelObjects, have: KernelObjects) -> Iterator[KernelAction]:
     """Remove what is not desired, each after what rests on it, and routes with their group."""
     groups = diff(want.groups, have.groups).surplus
     routes = diff(want.routes, have.routes).surplus.values()
@@ -182,7 +184,7 @@ def _tear_down(want: KernelObjects, have: KernelObjects) -> Iterator[Action]:
     yield from (Remove(link) for link in diff(want.links, have.links).surplus.values())
 
 
-def _built(difference: Difference[K, Made]) -> Iterator[Action]:
+def _built(difference: Difference[K, Made]) -> Iterator[KernelAction]:
     yield from (Add(missing) for missing in difference.missing.values())
     yield from (Replace(value, was) for value, was in difference.changed.values())
 

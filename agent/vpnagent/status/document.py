@@ -17,7 +17,7 @@ from vpnagent.netlink.rtnetlink import PROTOCOL
 from vpnagent.policy.desired import group_ids, route_metrics, sharers
 from vpnagent.record import Json
 from vpnagent.routing.objects import GUARD_METRIC, Diversion, KernelObjects
-from vpnagent.witness.values import Pair, Verdict
+from vpnagent.witness.values import NetworkVerdict, Pair
 
 # The state of each remote network's route: where packets for it go. Pure.
 
@@ -156,7 +156,7 @@ def _networks(known: Knowledge, connection: Connection) -> list[Json]:
     return [_network(pair, verdicts.get(pair)) for pair in pairs]
 
 
-def _network(pair: Pair, verdict: Verdict | None) -> Json:
+def _network(pair: Pair, verdict: NetworkVerdict | None) -> Json:
     return {
         "local": str(pair.local),
         "remote": str(pair.remote),

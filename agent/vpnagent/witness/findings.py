@@ -10,7 +10,7 @@ from vpnagent.routing.ways import Flow
 from vpnagent.witness import values
 from vpnagent.witness.judgement import FORWARDING, NARROWED, NO_LAN, Court
 from vpnagent.witness.questions import MOST_FLOWS, pairs, unasked
-from vpnagent.witness.values import Answers, Facts, Link, Pair, Question, Statement, Verdict
+from vpnagent.witness.values import Facts, KernelAnswers, Link, NetworkVerdict, Pair, Question, Statement
 
 SHOWN: Final = 3  #: networks in one line
 CODES: Final = {
@@ -23,13 +23,13 @@ CODES: Final = {
 }  #: a tunnel that is down and a filter that drops are told as such elsewhere
 
 
-def statement(config: Config, facts: Facts, answers: Answers) -> Statement:
+def statement(config: Config, facts: Facts, answers: KernelAnswers) -> Statement:
     """Return the verdicts, and what is to be told."""
     court = Court(config, facts, answers)
     return statement_of(court, (judged(court, pair) for pair in pairs(config)))
 
 
-def judged(court: Court, pair: Pair) -> tuple[Verdict, list[Finding]]:
+def judged(court: Court, pair: Pair) -> tuple[NetworkVerdict, list[Finding]]:
     """Return whether a pair is carried, and which packets of it go astray although it is."""
     verdict = court.verdict(pair)
     astray = [*_traffic_astray(court, verdict)]
@@ -38,7 +38,7 @@ def judged(court: Court, pair: Pair) -> tuple[Verdict, list[Finding]]:
     return replace(verdict, reason=reason), astray
 
 
-def statement_of(court: Court, found_by_pair: Iterable[tuple[Verdict, list[Finding]]]) -> Statement:
+def statement_of(court: Court, found_by_pair: Iterable[tuple[NetworkVerdict, list[Finding]]]) -> Statement:
     """Return what follows from what ``judged`` says of each pair."""
     by_pair = [*found_by_pair]
     verdicts = tuple(verdict for verdict, _ in by_pair)
@@ -54,9 +54,9 @@ def statement_of(court: Court, found_by_pair: Iterable[tuple[Verdict, list[Findi
     return Statement(verdicts=verdicts, findings=tuple(found))
 
 
-def not_carried(verdicts: Iterable[Verdict]) -> Iterator[Finding]:
+def not_carried(verdicts: Iterable[NetworkVerdict]) -> Iterator[Finding]:
     """Yield a finding for each cause for which networks are not carried."""
-    causes: dict[tuple[Link, str], list[Verdict]] = {}
+    causes: dict[tuple[Link, str], list[NetworkVerdict]] = {}
     for verdict in verdicts:
         if verdict.link in CODES:
             causes.setdefault((verdict.link, _cause(verdict)), []).append(verdict)
@@ -71,7 +71,7 @@ def not_carried(verdicts: Iterable[Verdict]) -> Iterator[Finding]:
         )
 
 
-def _cause(verdict: Verdict) -> str:
+def _cause(verdict: NetworkVerdict) -> str:
     """Return what verdicts of one cause have in common."""
     if verdict.link in (Link.SOURCE_NETWORK, Link.WAY_BACK):
         return str(verdict.pair.local)
@@ -80,7 +80,7 @@ def _cause(verdict: Verdict) -> str:
     return verdict.reason
 
 
-def _subject(verdict: Verdict) -> str:
+def _subject(verdict: NetworkVerdict) -> str:
     match verdict.link:
         case Link.FORWARDING:
             return verdict.reason.partition(" ")[0]
@@ -92,13 +92,13 @@ def _subject(verdict: Verdict) -> str:
             return str(verdict.pair)
 
 
-def _networks(verdicts: list[Verdict]) -> str:
+def _networks(verdicts: list[NetworkVerdict]) -> str:
     shown = ", ".join(str(verdict.pair) for verdict in verdicts[:SHOWN])
     more = len(verdicts) - SHOWN
     return shown + (f" and {more} more" if more > 0 else "")
 
 
-def _lan(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
+def _lan(court: Court, verdicts: tuple[NetworkVerdict, ...]) -> Iterator[Finding]:
     """Yield local networks that are reached in part only, or where no tunnel carries them, not at all."""
     told = {v.pair.local for v in verdicts if v.link in (Link.SOURCE_NETWORK, Link.WAY_BACK)}
     facts, ours = court.facts, court.ours
@@ -139,7 +139,7 @@ def _forwarding(name: str) -> Finding:
     )
 
 
-def _standby(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
+def _standby(court: Court, verdicts: tuple[NetworkVerdict, ...]) -> Iterator[Finding]:
     """Yield tunnels that carry nothing now, and were narrowed too."""
     told = {_subject(verdict) for verdict in verdicts if verdict.link is Link.SELECTORS}
     for connection in court.config.connections:
@@ -148,7 +148,7 @@ def _standby(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
             if not negotiated or str(tunnel.key) in told:
                 continue
             outside = [
-                Verdict(pair)
+                NetworkVerdict(pair)
                 for pair in pairs(court.config)
                 if pair.connection == connection.name
                 and not values.covers(negotiated, pair.local, pair.remote)
@@ -164,7 +164,7 @@ def _standby(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
                 )
 
 
-def _own(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
+def _own(court: Court, verdicts: tuple[NetworkVerdict, ...]) -> Iterator[Finding]:
     """Yield where this machine's own packets go astray although the hosts' do not."""
     for verdict in verdicts:
         if not verdict.carried:
@@ -183,7 +183,7 @@ def _own(court: Court, verdicts: tuple[Verdict, ...]) -> Iterator[Finding]:
             return
 
 
-def _traffic_astray(court: Court, verdict: Verdict) -> Iterator[Finding]:
+def _traffic_astray(court: Court, verdict: NetworkVerdict) -> Iterator[Finding]:
     """Yield packets of certain marks, protocols or ports that leave although plain ones are carried."""
     asked = court.ways_out(verdict.pair)[:1] if verdict.carried else []
     as_usual = court.flow(verdict.pair)

@@ -14,7 +14,7 @@ from vpnagent.netlink.rtnetlink import MAIN_TABLE
 from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.witness import values
 from vpnagent.witness.questions import Survey, backward, deciding
-from vpnagent.witness.values import Answer, Link, Pair, Question, Verdict
+from vpnagent.witness.values import Answer, Link, NetworkVerdict, Pair, Question
 
 GUARDED: Final = (
     errno.EHOSTUNREACH
@@ -36,21 +36,21 @@ class Court(Survey):
         mark = filtered.marking.sure if filtered else None
         return Flow(mark=mark) if mark else PLAIN
 
-    def verdict(self, pair: Pair) -> Verdict:
+    def verdict(self, pair: Pair) -> NetworkVerdict:
         """Return whether a pair is carried."""
         if by := self.by_exit(pair):
             # How answers come back by a line, and what else becomes of its packets, is not ours.
             broken = self._lan(pair, []) or self._forwarding(pair, [], by)
-            return broken or Verdict(pair, by=by)
+            return broken or NetworkVerdict(pair, by=by)
         tunnels = self.judged_tunnels(pair.remote)
         if not tunnels:
             names = (
                 "no tunnel carries its traffic" if self.facts.selected is not None else "no tunnel is there"
             )
-            return Verdict(pair, Link.TUNNEL, names)
+            return NetworkVerdict(pair, Link.TUNNEL, names)
         if pair.remote in self.facts.missing:
             hint = "another finding says why; ip route show root " + str(pair.remote)
-            return Verdict(pair, Link.ROUTE, f"no route of ours leads to {pair.remote}", hint)
+            return NetworkVerdict(pair, Link.ROUTE, f"no route of ours leads to {pair.remote}", hint)
         for judge in (
             self._lan,
             self._forwarding,
@@ -61,7 +61,7 @@ class Court(Survey):
         ):
             if broken := judge(pair, tunnels):
                 return broken
-        return Verdict(pair)
+        return NetworkVerdict(pair)
 
     def by_exit(self, pair: Pair) -> str:
         """Return the exit by which all packets of a pair leave; empty: a tunnel's, or nowhere."""
@@ -70,11 +70,11 @@ class Court(Survey):
         [(code, name), *others] = ways or {(0, "")}
         return name if not code and not others and name in self.exits.get(pair.remote, ()) else ""
 
-    def _lan(self, pair: Pair, _tunnels: list[Tunnel]) -> Verdict | None:
+    def _lan(self, pair: Pair, _tunnels: list[Tunnel]) -> NetworkVerdict | None:
         hosts = self.local_hosts(pair.local)
         if self.side(pair.local) is not None or not hosts:
             return None
-        return Verdict(pair, Link.SOURCE_NETWORK, self.no_lan(hosts[0]), NO_LAN)
+        return NetworkVerdict(pair, Link.SOURCE_NETWORK, self.no_lan(hosts[0]), NO_LAN)
 
     def no_lan(self, host: IPv4Address) -> str:
         """Return why a host of a local network is not reached."""
@@ -87,7 +87,7 @@ class Court(Survey):
             return f"{host} is sought in the tunnel {taken.interface}{cause}"
         return f"only a default route leads to {host}, by {taken.interface}{cause}"
 
-    def _forwarding(self, pair: Pair, tunnels: list[Tunnel], *more: str) -> Verdict | None:
+    def _forwarding(self, pair: Pair, tunnels: list[Tunnel], *more: str) -> NetworkVerdict | None:
         side = self.side(pair.local)
         if side is None:
             return None
@@ -95,24 +95,26 @@ class Court(Survey):
             if self.facts.forwarding.get(name, True):
                 continue
             key = FORWARDING.format(name.replace(".", "/"))
-            return Verdict(pair, Link.FORWARDING, f"{key} is 0", f"sysctl -w {key}=1")
+            return NetworkVerdict(pair, Link.FORWARDING, f"{key} is 0", f"sysctl -w {key}=1")
         return None
 
-    def _filter(self, pair: Pair, _tunnels: list[Tunnel]) -> Verdict | None:
+    def _filter(self, pair: Pair, _tunnels: list[Tunnel]) -> NetworkVerdict | None:
         filtered = self.facts.filtering.get((pair.local, pair.remote))
         if filtered is None or not filtered.dropped:
             return None
         hint = "accept forwarding from and to the tunnels' interfaces before that"
-        return Verdict(pair, Link.PACKET_FILTER, f"its packets are dropped by {filtered.dropped}", hint)
+        return NetworkVerdict(
+            pair, Link.PACKET_FILTER, f"its packets are dropped by {filtered.dropped}", hint
+        )
 
-    def _way_out(self, pair: Pair, _tunnels: list[Tunnel]) -> Verdict | None:
+    def _way_out(self, pair: Pair, _tunnels: list[Tunnel]) -> NetworkVerdict | None:
         asked = self.ways_out(pair, self.flow(pair))
         answers = [self.answer(question) for question in asked]
         if not asked or any(self.is_meant(answer, pair.remote) for answer in answers):
             return None
         if self.facts.selected is None and {answer.errno for answer in answers} == {GUARDED}:
-            return Verdict(pair, Link.TUNNEL, "no tunnel carries its traffic")
-        return Verdict(pair, Link.WAY_OUT, *self.astray(asked[0], answers[0]))
+            return NetworkVerdict(pair, Link.TUNNEL, "no tunnel carries its traffic")
+        return NetworkVerdict(pair, Link.WAY_OUT, *self.astray(asked[0], answers[0]))
 
     def ways_out(self, pair: Pair, flow: Flow = PLAIN, *, own: bool = False) -> list[Question]:
         """Return the questions about the hosts' packets; ``own``: about this machine's."""
@@ -147,7 +149,7 @@ class Court(Survey):
             return f"{what} goes nowhere: {_words(answer.errno)}{because}", hint
         return f"{what} leaves by {answer.interface or 'no single interface'}: {cause} comes first", hint
 
-    def _way_back(self, pair: Pair, tunnels: list[Tunnel]) -> Verdict | None:
+    def _way_back(self, pair: Pair, tunnels: list[Tunnel]) -> NetworkVerdict | None:
         side = self.side(pair.local)
         if side is None:
             return None
@@ -164,19 +166,19 @@ class Court(Survey):
                 reason, hint = f"{what} goes nowhere: {_words(answer.errno)}", NO_LAN
             else:
                 reason, hint = f"{what} leaves by {answer.interface}", NO_LAN
-            return Verdict(pair, Link.WAY_BACK, reason, hint)
+            return NetworkVerdict(pair, Link.WAY_BACK, reason, hint)
         return None
 
     def _beside_the_lan(self, answer: Answer, entry: Answer) -> bool:
         """Whether an answer leaves by a route for its host, if not by the LAN's interface."""
         return answer.interface not in self.ours and not entry.errno and entry.length > 0
 
-    def _selectors(self, pair: Pair, tunnels: list[Tunnel]) -> Verdict | None:
+    def _selectors(self, pair: Pair, tunnels: list[Tunnel]) -> NetworkVerdict | None:
         for tunnel in tunnels:
             negotiated = self.facts.selectors.get(tunnel.key)
             if negotiated and not values.covers(negotiated, pair.local, pair.remote):
                 reason = f"{tunnel.key} was negotiated for {values.text(negotiated)} only"
-                return Verdict(pair, Link.SELECTORS, reason, NARROWED)
+                return NetworkVerdict(pair, Link.SELECTORS, reason, NARROWED)
         return None
 
 

@@ -15,7 +15,7 @@ from vpnagent.netlink.rtnetlink import LOCAL_TABLE, MAIN_TABLE, PROTOCOL
 from vpnagent.policy.lines import exits
 from vpnagent.routing.fib import FR_ACT_BLACKHOLE, FR_ACT_PROHIBIT, FR_ACT_TO_TBL, FR_ACT_UNREACHABLE, FibRule
 from vpnagent.routing.ways import PLAIN, Flow
-from vpnagent.witness.values import Answer, Answers, Facts, Pair, Question
+from vpnagent.witness.values import Answer, Facts, KernelAnswers, Pair, Question
 
 # Which ip rule decided, and which packets the rules tell apart (fib_rule_match()). Pure.
 
@@ -134,7 +134,7 @@ def lan_questions(config: Config, facts: Facts) -> list[Question]:
     ]
 
 
-def way_questions(config: Config, facts: Facts, lan: Answers) -> Iterator[Question]:
+def way_questions(config: Config, facts: Facts, lan: KernelAnswers) -> Iterator[Question]:
     """Yield the second batch: where the hosts' packets go, what comes out of the tunnels; some twice."""
     survey = Survey(config, facts, lan)
     for pair in pairs(config):
@@ -152,7 +152,7 @@ def way_questions(config: Config, facts: Facts, lan: Answers) -> Iterator[Questi
 class Survey:
     """What stands for what: hosts for networks, questions for packets. Everything is found out once."""
 
-    def __init__(self, config: Config, facts: Facts, answers: Answers) -> None:
+    def __init__(self, config: Config, facts: Facts, answers: KernelAnswers) -> None:
         self.config = config
         self.facts = facts
         self.answers = answers  #: of the first batch, or of both

@@ -46,7 +46,7 @@ class Answer(NamedTuple):
     local: bool = False  #: it is an address of this machine
 
 
-Answers = Mapping[Question, Answer]
+KernelAnswers = Mapping[Question, Answer]
 
 
 class Link(enum.Enum):
@@ -63,7 +63,7 @@ class Link(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class NetworkVerdict:
     """Whether the network is carried, and else which link is broken."""
 
     pair: Pair
@@ -111,7 +111,7 @@ class Facts:
 class Statement:
     """The outcome of one look."""
 
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[NetworkVerdict, ...] = ()
     findings: tuple[Finding, ...] = ()
 
 

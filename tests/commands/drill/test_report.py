@@ -6,7 +6,7 @@ import pytest
 from tests.config_examples import make_config
 
 from vpnagent.commands.drill.ledger import Measure
-from vpnagent.commands.drill.report import Report, Standby, Stream, Subject, Switch, moments_since
+from vpnagent.commands.drill.report import DrilledTunnels, Report, Standby, Stream, Switch, moments_since
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.status.document import status
 
@@ -25,7 +25,7 @@ THERE = Switch(
 
 
 def report(**changes: Any) -> Report:
-    subject = Subject(
+    subject = DrilledTunnels(
         connection="hangzhou",
         tunnel="primary",
         active=("primary",),

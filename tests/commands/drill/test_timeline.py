@@ -7,7 +7,7 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.ipsec import ESP
 from scapy.packet import Raw
 
-from vpnagent.commands.drill.capture import SNAP, Packet
+from vpnagent.commands.drill.capture import SNAP, CapturedPacket
 from vpnagent.commands.drill.ledger import MOST_LINES, decoded, timeline
 
 ENDS: dict[str, Any] = {"src": "192.0.2.2", "dst": "203.0.113.1"}
@@ -36,7 +36,10 @@ def test_a_packet_is_told_in_a_few_words_however_short_it_was_cut(packet: IP, to
 
 
 def test_packets_and_moments_stand_in_order_with_times_from_the_switch() -> None:
-    packets = [Packet(100.002, "vpn-2", True, REQUEST), Packet(99.999, "vpn-1", True, REQUEST)]
+    packets = [
+        CapturedPacket(100.002, "vpn-2", True, REQUEST),
+        CapturedPacket(99.999, "vpn-1", True, REQUEST),
+    ]
     lines = list(timeline(packets, {"nexthop group replaced": 100.0}, begin=100.0, until=100.01))
     assert [line.split()[:3] for line in lines] == [
         ["-1.00ms", "vpn-1", "out"],
@@ -46,8 +49,8 @@ def test_packets_and_moments_stand_in_order_with_times_from_the_switch() -> None
 
 
 def test_what_is_far_from_the_switch_is_left_out_and_the_rest_is_bounded() -> None:
-    packets = [Packet(90.0, "far", True, REQUEST)]
-    packets += [Packet(100.0 + n / 10000, "vpn-1", True, REQUEST) for n in range(99)]
+    packets = [CapturedPacket(90.0, "far", True, REQUEST)]
+    packets += [CapturedPacket(100.0 + n / 10000, "vpn-1", True, REQUEST) for n in range(99)]
     lines = list(timeline(packets, {}, begin=100.0, until=100.01))
     assert not any("far" in line for line in lines)
     assert len(lines) == MOST_LINES + 1

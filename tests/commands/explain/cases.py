@@ -6,7 +6,14 @@ from typing import Any
 
 from vpnagent.commands.explain.catalogue import Catalogue
 from vpnagent.commands.explain.observe import catalogue
-from vpnagent.commands.explain.reasoning import Answer, NoRoute, Outcome, Route, Seen, TunnelSeen
+from vpnagent.commands.explain.reasoning import (
+    ExplainedRoute,
+    NoRoute,
+    Outcome,
+    Seen,
+    TargetAnswer,
+    TunnelSeen,
+)
 
 CATALOGUE: Catalogue = catalogue()
 
@@ -17,7 +24,7 @@ PUBLIC = IPv4Address("47.1.2.3")
 NO_ROUTE = NoRoute(errno.EHOSTUNREACH, "No route to host")
 
 
-def make_route(**changes: Any) -> Route:
+def make_route(**changes: Any) -> ExplainedRoute:
     """Return the route into the example's primary tunnel, with fields replaced."""
     fields: dict[str, Any] = {
         "interface": "vpn-hz-1",
@@ -29,15 +36,15 @@ def make_route(**changes: Any) -> Route:
         "prefix": IPv4Network("100.64.0.0/10"),
         "protocol": 86,
     }
-    return Route(**fields | changes)
+    return ExplainedRoute(**fields | changes)
 
 
-def make_answer(outcome: Outcome = Outcome.ANSWERED, method: str = "TCP 443") -> Answer:
+def make_answer(outcome: Outcome = Outcome.ANSWERED, method: str = "TCP 443") -> TargetAnswer:
     answers = outcome in (Outcome.ANSWERED, Outcome.REFUSED)
-    return Answer(outcome=outcome, method=method, rtt=0.01 if answers else None, reason="")
+    return TargetAnswer(outcome=outcome, method=method, rtt=0.01 if answers else None, reason="")
 
 
-def seen(route: Route | NoRoute | None = None, outcome: Outcome = Outcome.ANSWERED) -> Seen:
+def seen(route: ExplainedRoute | NoRoute | None = None, outcome: Outcome = Outcome.ANSWERED) -> Seen:
     return Seen(route=route or make_route(), answer=make_answer(outcome))
 
 

@@ -23,10 +23,10 @@ from tests.config_examples import make_config
 from vpnagent.commands.explain.advice import advise, is_fine
 from vpnagent.commands.explain.present import as_json, lines
 from vpnagent.commands.explain.reasoning import (
+    ExplainedRoute,
     Explanation,
     NoRoute,
     Outcome,
-    Route,
     Seen,
     Target,
     TunnelSeen,
@@ -235,6 +235,8 @@ def test_only_what_answers_through_a_tunnel_is_fine(what: Seen, address: IPv4Add
     explanation = explain(make_config(), CATALOGUE, address, what, {PRIMARY: UP})
     findings = advise(CATALOGUE, Target(str(address), address, None), (explanation,))
     answers = what.answer.outcome in (Outcome.ANSWERED, Outcome.NOT_ASKED)
-    through = isinstance(what.route, Route) and not what.route.local and what.route.interface != "eth0"
+    through = (
+        isinstance(what.route, ExplainedRoute) and not what.route.local and what.route.interface != "eth0"
+    )
     through = through and explanation.tunnel is not None
     assert is_fine(findings) == (answers and through)

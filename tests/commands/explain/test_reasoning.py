@@ -11,9 +11,9 @@ from tests.config_examples import make_config, make_connection
 
 from vpnagent.commands.explain.advice import advise
 from vpnagent.commands.explain.reasoning import (
-    Kind,
     Target,
     TunnelSeen,
+    WayKind,
     covering,
     explain,
     kind_of,
@@ -50,25 +50,27 @@ def configs(draw: st.DrawFn) -> Config:
 @pytest.mark.parametrize(
     ("address", "kind"),
     [
-        (OSS, Kind.CLOUD_SERVICE),
-        (RDS, Kind.VPC),
-        (PUBLIC, Kind.PUBLIC),
-        (IPv4Address("10.1.2.3"), Kind.ON_PREMISES),
-        (IPv4Address("127.0.0.1"), Kind.ON_PREMISES),
-        (IPv4Address("192.168.9.9"), Kind.UNKNOWN),
+        (OSS, WayKind.CLOUD_SERVICE),
+        (RDS, WayKind.VPC),
+        (PUBLIC, WayKind.PUBLIC),
+        (IPv4Address("10.1.2.3"), WayKind.ON_PREMISES),
+        (IPv4Address("127.0.0.1"), WayKind.ON_PREMISES),
+        (IPv4Address("192.168.9.9"), WayKind.UNKNOWN),
     ],
 )
-def test_the_kinds_of_the_page(address: IPv4Address, kind: Kind) -> None:
+def test_the_kinds_of_the_page(address: IPv4Address, kind: WayKind) -> None:
     assert kind_of(make_config(), address, local=False) is kind
 
 
 def test_a_service_s_address_is_one_though_no_connection_carries_it() -> None:
     config = make_config(connection={"remote_networks": (IPv4Network("172.16.0.0/16"),)})
-    assert kind_of(config, OSS, local=False) is Kind.CLOUD_SERVICE
+    assert kind_of(config, OSS, local=False) is WayKind.CLOUD_SERVICE
 
 
 def test_what_is_this_machine_s_own_is_on_premises() -> None:
-    assert explain(make_config(), CATALOGUE, OSS, seen(make_route(local=True)), {}).kind is Kind.ON_PREMISES
+    assert (
+        explain(make_config(), CATALOGUE, OSS, seen(make_route(local=True)), {}).kind is WayKind.ON_PREMISES
+    )
 
 
 @given(configs(), addresses)
@@ -94,7 +96,7 @@ def test_of_an_address_in_both_a_longer_local_network_wins(config: Config, addre
     remote = covering(config, address)
     local_wins = bool(lengths) and (remote is None or max(lengths) > remote.prefixlen)
     if not address.is_loopback:
-        assert (kind_of(config, address, local=False) is Kind.ON_PREMISES) == local_wins
+        assert (kind_of(config, address, local=False) is WayKind.ON_PREMISES) == local_wins
 
 
 def test_the_tunnel_is_the_one_whose_interface_the_kernel_chose() -> None:

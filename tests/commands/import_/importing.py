@@ -9,7 +9,7 @@ from typing import Any
 
 from vpnagent.commands.import_.assemble import Answers, Assembly
 from vpnagent.commands.import_.imported import assembly_of, yaml_of
-from vpnagent.commands.import_.yaml_text import Question, Rendered
+from vpnagent.commands.import_.yaml_text import OpenQuestion, Rendered
 from vpnagent.config.load import load
 from vpnagent.config.values import Config
 from vpnagent.errors import ConfigError
@@ -39,7 +39,7 @@ def answered(result: Rendered) -> str:
     """Return a YAML in which every question is answered by its own example."""
     lines = result.text.splitlines()
     for number, _, said in result.said:
-        if isinstance(said, Question):
+        if isinstance(said, OpenQuestion):
             lines[number - 1] = lines[number - 1].replace("# ", "", 1)
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from tests.commands.import_.importing import assembled, document, problems
 
 from vpnagent.commands.import_.assemble import Answers, Assembly
 from vpnagent.commands.import_.imported import yaml_of
-from vpnagent.commands.import_.json_object import Facts, Value
+from vpnagent.commands.import_.json_object import DocumentFacts, DocumentValue
 from vpnagent.commands.import_.views import NOT_USED
 from vpnagent.errors import ConfigError
 
@@ -157,7 +157,7 @@ def values(assembly: Assembly) -> Any:
     ]
 
 
-def told(facts: Facts) -> dict[str, Value]:
+def told(facts: DocumentFacts) -> dict[str, DocumentValue]:
     return {key: fact.value for key, fact in facts.items()}
 
 

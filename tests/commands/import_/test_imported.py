@@ -17,7 +17,7 @@ from tests.commands.import_.importing import (
 
 from vpnagent.commands.import_.assemble import Answers
 from vpnagent.commands.import_.imported import yaml_of
-from vpnagent.commands.import_.yaml_text import Question
+from vpnagent.commands.import_.yaml_text import OpenQuestion
 from vpnagent.config.load import load
 from vpnagent.config.wording import key_path
 from vpnagent.errors import ConfigError
@@ -80,7 +80,7 @@ def test_what_keeps_the_yaml_from_loading_is_asked_for(case: Case, tmp_path: Pat
     result = yaml_of(assembled(case.read(), case.answers), case.documents, None)
     path = tmp_path / "vpnagent.yaml"
     path.write_text(result.text)
-    asked = [key_path(path) for _, path, said in result.said if isinstance(said, Question)]
+    asked = [key_path(path) for _, path, said in result.said if isinstance(said, OpenQuestion)]
     with pytest.raises(ConfigError) as refused:
         load(path)
     for problem in refused.value.problems:

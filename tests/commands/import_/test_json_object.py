@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from vpnagent.commands.import_.json_object import JsonError, JsonObject, Reading, Source, parse
+from vpnagent.commands.import_.json_object import DocumentReading, JsonError, JsonObject, Source, parse
 from vpnagent.errors import Problem
 
 
 def made(**members: Any) -> JsonObject:
-    return JsonObject(Source("file", ("A",)), members, Reading())
+    return JsonObject(Source("file", ("A",)), members, DocumentReading())
 
 
 def refused(holder: JsonObject) -> list[str]:

@@ -14,7 +14,7 @@ from tests.commands.import_.importing import document, problems, yaml_text
 
 from vpnagent.commands.import_.assemble import Answers
 from vpnagent.commands.import_.imported import assembly_of, yaml_of
-from vpnagent.commands.import_.json_object import Facts
+from vpnagent.commands.import_.json_object import DocumentFacts
 from vpnagent.commands.import_.views import NO_IDENTITY, NOT_USED
 from vpnagent.errors import ConfigError
 
@@ -118,7 +118,7 @@ HARMLESS: list[Callable[[Json, random.Random], Json]] = [
 ]
 
 
-def values(facts: Facts) -> dict[str, Any]:
+def values(facts: DocumentFacts) -> dict[str, Any]:
     return {key: told.value for key, told in facts.items()}
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.commands.import_ import sdk_models
 from tests.commands.import_.importing import assembled, document, problems, yaml_text
 
-from vpnagent.commands.import_.assemble import Answers, Tunnel
+from vpnagent.commands.import_.assemble import Answers, ImportedTunnel
 
 DOWNLOAD = document("download-dual-bgp.json")
 SINGLE = document("download-single.json")
@@ -17,7 +17,7 @@ DESCRIBE = document("describe-single.json")
 NETWORKS = Answers(local_networks=("10.1.0.0/16",), remote_networks=("172.16.0.0/16",))
 
 
-def tunnel(tree: Any) -> Tunnel:
+def tunnel(tree: Any) -> ImportedTunnel:
     return assembled({"file": tree}).connections[0].tunnels[0]
 
 

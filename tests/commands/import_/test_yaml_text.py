@@ -8,9 +8,9 @@ from vpnagent.commands.import_.json_object import Source
 from vpnagent.commands.import_.yaml_text import (
     Item,
     Leaf,
-    Question,
+    OpenQuestion,
+    OutlineSection,
     Remark,
-    Section,
     Sequence,
     rendered,
     scalar,
@@ -41,10 +41,10 @@ def test_addresses_and_names_are_written_without_quotes() -> None:
 
 def test_an_outline_becomes_lines_with_origins_questions_and_remarks() -> None:
     source = Source("file.json", ("A", 0))
-    tunnel = (Leaf("name", "a"), Remark("beware."), Question("role", "active", "is it?"))
+    tunnel = (Leaf("name", "a"), Remark("beware."), OpenQuestion("role", "active", "is it?"))
     entries = (
         Leaf("version", 1),
-        Section("gateway", (Leaf("local_networks", ("10.0.0.0/8", "10.1.0.0/16"), (source,)),)),
+        OutlineSection("gateway", (Leaf("local_networks", ("10.0.0.0/8", "10.1.0.0/16"), (source,)),)),
         Sequence("tunnels", (Item(source, tunnel),)),
     )
     result = rendered("Heading.", entries)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from tools.screens import document
 
 from vpnagent.commands.status.canvas import plain
-from vpnagent.commands.status.history import MARKS, History, Mark
+from vpnagent.commands.status.history import MARKS, History, HistoryMark
 from vpnagent.record import Json
 
 BEGIN = datetime(2026, 11, 23, 6, 32, tzinfo=UTC)
@@ -64,7 +64,7 @@ def test_an_absent_daemon_leaves_a_gap_and_is_told_once() -> None:
     history.take(document("healthy"), at(4))
     assert history.error == ""
     assert changes(history) == ["01 the daemon does not answer", "04 the daemon answers again"]
-    gap, heard = Mark(None, None), Mark(0.0039, 0.0)
+    gap, heard = HistoryMark(None, None), HistoryMark(0.0039, 0.0)
     assert list(history.marks["hangzhou/primary"]) == [heard, gap, gap, gap, heard]
 
 

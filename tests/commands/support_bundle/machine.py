@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vpnagent.commands.support_bundle.collect import Places, collect
-from vpnagent.commands.support_bundle.known_secrets import Part, Secrets
+from vpnagent.commands.support_bundle.known_secrets import BundleSecrets, Part
 from vpnagent.config.schema import keys
 from vpnagent.record import replace
 
@@ -39,9 +39,9 @@ class Machine:
         for name, script in scripts.items():
             self.write(f"bin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
 
-    def secrets(self) -> Secrets:
+    def secrets(self) -> BundleSecrets:
         """Return all secrets of it that can be found."""
-        found = Secrets(str(self.folder), root=str(self.root))
+        found = BundleSecrets(str(self.folder), root=str(self.root))
         found.add_configuration(str(self.config))
         found.add_services()
         found.add_strongswan()

@@ -7,7 +7,7 @@ import tarfile
 from tests.commands.support_bundle.test_known import known
 from tests.commands.support_bundle.unpacking import unpacked
 
-from vpnagent.commands.support_bundle import SUMMARY, Bundle, bundle, packed
+from vpnagent.commands.support_bundle import SUMMARY, SupportBundle, bundle, packed
 from vpnagent.commands.support_bundle.known_secrets import Gathered, Part
 
 AT = 1_795_000_000  # 2026-11-18
@@ -19,7 +19,9 @@ PARTS = (
 )
 
 
-def made(*parts: Part, gateway: str = "idc-hz-1", secret: str = PSK, forbidden: bool = False) -> Bundle:
+def made(
+    *parts: Part, gateway: str = "idc-hz-1", secret: str = PSK, forbidden: bool = False
+) -> SupportBundle:
     gathered = Gathered(known(secret), ("psk/backup: Permission denied",) * forbidden, forbidden)
     return bundle((*PARTS, *parts), gathered, gateway=gateway, at=AT)
 

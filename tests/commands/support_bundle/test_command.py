@@ -10,7 +10,7 @@ import pytest
 from tests.commands.support_bundle.unpacking import unpacked
 from tests.config_examples import write_example
 
-from vpnagent.commands.support_bundle import Bundle, exit_status
+from vpnagent.commands.support_bundle import SupportBundle, exit_status
 
 MISSING = ("status.json: the daemon does not run",)
 
@@ -74,5 +74,5 @@ def test_a_configuration_that_cannot_be_used_costs_only_itself(folder: pathlib.P
     [((), False, False, 0), (MISSING, False, False, 1), (MISSING, False, True, 4), (MISSING, True, True, 1)],
 )
 def test_the_exit_status(complaints: tuple[str, ...], held: bool, forbidden: bool, status: int) -> None:
-    made = Bundle(name="", at=0, files={}, complaints=complaints, held=held, forbidden=forbidden)
+    made = SupportBundle(name="", at=0, files={}, complaints=complaints, held=held, forbidden=forbidden)
     assert exit_status(made) == status

@@ -14,7 +14,7 @@ from tests.commands.support_bundle.test_veil import KEYS, XFRM_STATE
 from tests.config_examples import EXAMPLE_YAML, make_config
 from tests.listening import listening
 
-from vpnagent.commands.support_bundle import SUMMARY, Bundle, bundle, packed
+from vpnagent.commands.support_bundle import SUMMARY, SupportBundle, bundle, packed
 from vpnagent.commands.support_bundle.known_secrets import LEFT_OUT
 from vpnagent.events.event import Happening, event_of
 from vpnagent.events.store import Store
@@ -117,12 +117,12 @@ def daemon(machine: Machine) -> Iterator[None]:
         yield
 
 
-def bundled(machine: Machine) -> Bundle:
+def bundled(machine: Machine) -> SupportBundle:
     parts = machine.parts()
     return bundle(parts.values(), machine.secrets().gathered(), gateway="idc-hz-1", at=0)
 
 
-def held(found: Bundle) -> set[str]:
+def held(found: SupportBundle) -> set[str]:
     """Return the planted secrets that a bundle holds, in any spelling."""
     text = gzip.decompress(packed(found)).decode()
     return {secret for secret in SECRETS if known(secret).found_in(text)}

@@ -84,4 +84,4 @@ class Alert:
         }
 
 
-Rule = Recording | Alert
+AlertRule = Recording | Alert

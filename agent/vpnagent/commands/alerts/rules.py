@@ -10,7 +10,7 @@ from typing import Final
 
 from vpnagent.checks.certificates import AT_ONCE as URGENT
 from vpnagent.checks.certificates import DAY, SOON
-from vpnagent.commands.alerts.rule import AT_ONCE, Alert, Recording, Rule, Scope, of_connections, quoted
+from vpnagent.commands.alerts.rule import AT_ONCE, Alert, AlertRule, Recording, Scope, of_connections, quoted
 from vpnagent.config.values import Attachment, Config, Forwarding
 from vpnagent.finding import Severity
 from vpnagent.probe.actions import LATENESS_BOUNDS
@@ -305,7 +305,7 @@ PACKET_RATE: Final = Utilisation(
 )
 
 
-def traffic(config: Config, scope: Scope) -> Iterator[Rule]:
+def traffic(config: Config, scope: Scope) -> Iterator[AlertRule]:
     """Yield what is recorded, and the alerts on it; nothing for an attachment that is not configured."""
     instances = vpn_gateways(config)
     for vpn_gateway, connections in instances.items():

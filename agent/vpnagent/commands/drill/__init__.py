@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpnagent.commands.options import (
-    Address,
+    AddressType,
     config_option,
     has_capability,
     json_option,
@@ -27,7 +27,7 @@ from vpnagent.errors import ControlError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vpnagent.commands.drill.rehearsal import Recording
+    from vpnagent.commands.drill.rehearsal import DrillRecording
 
 CAP_NET_RAW = 13  #: bit, linux/capability.h
 
@@ -61,7 +61,7 @@ class Duration(click.ParamType[float]):
 @json_option
 @click.option("--force", is_flag=True, help="Drill although no standby is healthy.")
 @click.option("--capture", is_flag=True, help="Add a timeline of packets, in clear and as ESP.")
-@click.option("--target", type=Address(), help="Measure with this host. Default: a probe target.")
+@click.option("--target", type=AddressType(), help="Measure with this host. Default: a probe target.")
 @click.option(
     "--interval",
     type=Duration(0.001, 0.1),
@@ -101,10 +101,10 @@ def drill(
     """
     if not has_capability(CAP_NET_RAW):
         raise ControlError("drill needs root or the capability CAP_NET_RAW", NOT_PERMITTED)
-    from vpnagent.commands.drill.rehearsal import Options, end_on_signals, rehearse
+    from vpnagent.commands.drill.rehearsal import DrillOptions, end_on_signals, rehearse
 
     end_on_signals()
-    chosen = Options(
+    chosen = DrillOptions(
         tunnel=tunnel,
         force=options["force"],
         target=options["target"],
@@ -123,7 +123,7 @@ def drill(
     sys.exit(NOT_FINE if report.problems else 0)
 
 
-def _timeline(recordings: "list[Recording]") -> "Iterator[str]":
+def _timeline(recordings: "list[DrillRecording]") -> "Iterator[str]":
     if not recordings:
         return
     from vpnagent.commands.drill.ledger import timeline

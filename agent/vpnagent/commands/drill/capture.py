@@ -25,7 +25,7 @@ ESP: Final = 50
 NAT_T: Final = 4500
 
 
-class Packet(NamedTuple):
+class CapturedPacket(NamedTuple):
     """A captured packet, from its IP header on."""
 
     at: float  #: monotonic seconds
@@ -112,7 +112,7 @@ _STATISTICS = struct.Struct("@II")
 class Captured(NamedTuple):
     """What a capture has."""
 
-    packets: list[Packet]
+    packets: list[CapturedPacket]
     dropped: int
 
 
@@ -147,5 +147,7 @@ class Capture:
                     seconds, nanoseconds = _STAMP.unpack_from(control[0][2])
                     stamp = seconds + nanoseconds / 1e9
                     if stamp >= self._filtered_from:
-                        packets.append(Packet(stamp - offset, interface, kind == _PACKET_OUTGOING, data))
+                        packets.append(
+                            CapturedPacket(stamp - offset, interface, kind == _PACKET_OUTGOING, data)
+                        )
         return Captured(packets, dropped)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.ipsec import ESP
 
-from vpnagent.commands.drill.capture import Packet
+from vpnagent.commands.drill.capture import CapturedPacket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ MARGIN: Final = 0.01  #: seconds that are shown before the switch and after the 
 
 
 def timeline(
-    packets: Iterable[Packet], moments: Mapping[str, float], *, begin: float, until: float
+    packets: Iterable[CapturedPacket], moments: Mapping[str, float], *, begin: float, until: float
 ) -> Iterator[str]:
     """Yield the packets and moments from before ``begin`` until after ``until``, at most ``MOST_LINES``.
 
@@ -120,7 +120,7 @@ def timeline(
         yield f"… {len(rows) - MOST_LINES} more"
 
 
-def _told(packet: Packet) -> str:
+def _told(packet: CapturedPacket) -> str:
     what = decoded(packet.data)
     arrow = "out" if packet.outgoing else "in "
     return f"{packet.interface:<15} {arrow} {what}" if what else ""

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from vpnagent.commands.drill.capture import Capture, Captured
 from vpnagent.commands.drill.ledger import NOTHING, Ledger
-from vpnagent.commands.drill.report import Report, Stream, Subject, Switch, moments_since, subject_of
+from vpnagent.commands.drill.report import DrilledTunnels, Report, Stream, Switch, moments_since, subject_of
 from vpnagent.control.client import ask
 from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
@@ -165,7 +165,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class DrillOptions:
     """What was asked for."""
 
     tunnel: str | None
@@ -178,7 +178,7 @@ class Options:
     longest_gap: float  #: seconds; a longer one is a failure, and ends the drill
 
 
-class Recording(NamedTuple):
+class DrillRecording(NamedTuple):
     """The packets around one switch. Monotonic seconds."""
 
     title: str
@@ -188,7 +188,7 @@ class Recording(NamedTuple):
     until: float
 
 
-def rehearse(socket_path: str, options: Options) -> tuple[Report, list[Recording]]:
+def rehearse(socket_path: str, options: DrillOptions) -> tuple[Report, list[DrillRecording]]:
     """Drill a tunnel. Raises ControlError when the daemon cannot be asked: the drain has been ended then too.
 
     Raises PermissionError without CAP_NET_RAW.
@@ -207,14 +207,16 @@ def rehearse(socket_path: str, options: Options) -> tuple[Report, list[Recording
 class _Rehearsal:
     """One drill, which fills the report that it is given."""
 
-    def __init__(self, socket_path: str, subject: Subject, options: Options, report: Report) -> None:
+    def __init__(
+        self, socket_path: str, subject: DrilledTunnels, options: DrillOptions, report: Report
+    ) -> None:
         self._socket_path = socket_path
         self._subject = subject
         self._options = options
         self._report = report
         self._drain = Drain(socket_path, str(subject))
         self._switches: list[tuple[float, Switch]] = []  #: with the monotonic time at which it was asked for
-        self.recordings: list[Recording] = []
+        self.recordings: list[DrillRecording] = []
 
     def run(self) -> None:
         offered = self._drain.look()
@@ -286,7 +288,7 @@ class _Rehearsal:
             self._problem(f"{title}: no answer on the new path within {patience:g} s")
         if capture:
             told = {what: asked + at for what, at in switch.moments()}
-            self.recordings.append(Recording(title, capture.collect(), told, since, reply or since))
+            self.recordings.append(DrillRecording(title, capture.collect(), told, since, reply or since))
 
     def _moved(self, *, away: bool) -> dict[str, Any] | None:
         """Return the connection's status once traffic is off the tunnel, or on it again."""

@@ -20,7 +20,7 @@ class Standby:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class DrilledTunnels:
     """The tunnel that a drill takes the traffic off, and those that are to carry it meanwhile."""
 
     connection: str
@@ -47,7 +47,7 @@ class Subject:
         return f"no healthy standby for {self}: {told}"
 
 
-def subject_of(status: Json, name: str | None) -> Subject:
+def subject_of(status: Json, name: str | None) -> DrilledTunnels:
     """Return what is to be drilled: ``CONNECTION/TUNNEL``, a bare name, or None: the one that carries.
 
     Raises ControlError when that is none or several.
@@ -65,7 +65,7 @@ def subject_of(status: Json, name: str | None) -> Subject:
     [(connection, tunnel)] = found
     others = (t for t in connection["tunnels"] if t is not tunnel)
     probed = bool(status["prober"]["connected"])
-    return Subject(
+    return DrilledTunnels(
         connection=connection["name"],
         tunnel=tunnel["name"],
         active=tuple(connection["active"]),
@@ -135,7 +135,7 @@ class Switch:
 class Report:
     """Filled while the drill goes on; it is fine while ``problems`` is empty."""
 
-    subject: Subject
+    subject: DrilledTunnels
     forced: bool
     stream: Stream | None = None
     before: Measure | None = None

@@ -7,7 +7,7 @@ resolvers or to a resolver endpoint, PrivateLink where a service has public addr
 from collections.abc import Callable, Iterator
 
 from vpnagent.commands.explain.catalogue import Catalogue
-from vpnagent.commands.explain.reasoning import Explanation, Kind, NoRoute, Outcome, Route, Target
+from vpnagent.commands.explain.reasoning import ExplainedRoute, Explanation, NoRoute, Outcome, Target, WayKind
 from vpnagent.config.values import CLOUD_SERVICES, Attachment
 from vpnagent.finding import Finding, Severity
 from vpnagent.netlink.rtnetlink import PROTOCOL
@@ -52,7 +52,7 @@ def _of_name(
     if not found:
         hint = FORWARD_DNS if host.endswith(CLOUD_DOMAIN) else "correct the name or the resolver here"
         yield _finding("unresolved", host, Severity.CRITICAL, f"has no IPv4 address here: {why_not}", hint)
-    elif all(e.kind not in (Kind.CLOUD_SERVICE, Kind.VPC) for e in found):
+    elif all(e.kind not in (WayKind.CLOUD_SERVICE, WayKind.VPC) for e in found):
         yield from _outside(catalogue, host)
 
 
@@ -88,12 +88,12 @@ def _finding(code: str, subject: str, severity: Severity, text: str, hint: str) 
 def _not_configured(e: Explanation) -> Iterator[Finding]:
     if e.prefix is not None:
         return
-    if e.kind is Kind.CLOUD_SERVICE:
+    if e.kind is WayKind.CLOUD_SERVICE:
         networks = e.service.networks if e.service and e.service.region else (CLOUD_SERVICES,)
         hint = f"add to remote_networks of a connection: {', '.join(map(str, networks))}"
         text = "is of 100.64.0.0/10, and no connection has it in its remote_networks"
         yield _finding("not-configured", str(e.address), Severity.WARNING, text, hint)
-    elif e.kind is Kind.UNKNOWN:
+    elif e.kind is WayKind.UNKNOWN:
         hint = "if it is in a VPC, add the VPC's network to remote_networks of a connection"
         text = "is private, and neither in local_networks nor in remote_networks"
         yield _finding("not-configured", str(e.address), Severity.WARNING, text, hint)
@@ -113,7 +113,7 @@ def _no_way(e: Explanation) -> Iterator[Finding]:
 
 def _bypass(e: Explanation) -> Iterator[Finding]:
     route = e.seen.route
-    if not isinstance(route, Route) or e.prefix is None or e.tunnel is not None:
+    if not isinstance(route, ExplainedRoute) or e.prefix is None or e.tunnel is not None:
         return
     if any(route.interface in connection.exits for connection in e.connections):
         text = f"leaves by {route.interface}, which is one of exits: {_origin(route)} goes before the tunnels"
@@ -131,12 +131,12 @@ def _bypass(e: Explanation) -> Iterator[Finding]:
             hint = (
                 "Tailscale's table goes first: an ip rule of priority below 5270 to table main for the prefix"
             )
-    if e.kind is Kind.CLOUD_SERVICE:
+    if e.kind is WayKind.CLOUD_SERVICE:
         hint += f"; vpnagent check finds who else uses 100.64.0.0/10. Or {PRIVATE_LINK}"
     yield _finding("bypass", str(e.address), Severity.CRITICAL, text, hint)
 
 
-def _origin(route: Route) -> str:
+def _origin(route: ExplainedRoute) -> str:
     what = f"the route {route.prefix}" if route.prefix is not None else "a route"
     return f"{what} of table {route.table}" + (", which is ours," if route.protocol == PROTOCOL else "")
 
@@ -151,7 +151,7 @@ def _uncovered(e: Explanation) -> Iterator[Finding]:
             text += " was negotiated"
         hint = "traffic_selectors: any, on both ends, or its network in both ends' selectors"
         yield _finding("not-covered", str(e.address), Severity.CRITICAL, text, hint)
-    if not selectors.source_covered and isinstance(e.seen.route, Route):
+    if not selectors.source_covered and isinstance(e.seen.route, ExplainedRoute):
         text = f"the traffic selectors of {e.tunnel} do not cover the source {e.seen.route.source}"
         hint = "this gateway's own packets need gateway.source_address, or the connection's, "
         hint += "in its local_networks"
@@ -194,7 +194,7 @@ def _no_answer(e: Explanation) -> Iterator[Finding]:
         case Outcome.SILENT:
             text = f"goes into {e.tunnel}, and nothing comes back: {answer.method}"
             yield _finding("silent", subject, Severity.CRITICAL, text, _beyond_the_tunnel(e))
-        case Outcome.UNREACHABLE if isinstance(e.seen.route, Route):
+        case Outcome.UNREACHABLE if isinstance(e.seen.route, ExplainedRoute):
             text = f"is told to be unreachable: {answer.reason}"
             hint = SEE_STATUS if e.tunnel else "look at the routers on the way"
             yield _finding("unreachable", subject, Severity.CRITICAL, text, hint)
@@ -202,7 +202,7 @@ def _no_answer(e: Explanation) -> Iterator[Finding]:
 
 def _beyond_the_tunnel(e: Explanation) -> str:
     """Return what the cloud's side lacks most often, for a packet that went into a tunnel."""
-    if e.kind is not Kind.CLOUD_SERVICE:
+    if e.kind is not WayKind.CLOUD_SERVICE:
         return "in the cloud, look at the target's security group and at the VPC's route to this data centre"
     if any(c.attachment is Attachment.TRANSIT_ROUTER for c in e.connections):
         needed = f"a route to {e.prefix} in the transit router's table, by a VPC attachment of its region"
@@ -211,9 +211,9 @@ def _beyond_the_tunnel(e: Explanation) -> str:
     return f"in the cloud, it needs {needed}; ask a port, as not all services answer ping; or {PRIVATE_LINK}"
 
 
-Rule = Callable[[Explanation], Iterator[Finding]]
+AdviceRule = Callable[[Explanation], Iterator[Finding]]
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[AdviceRule, ...] = (
     _not_configured,
     _no_way,
     _bypass,

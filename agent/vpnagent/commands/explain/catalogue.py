@@ -42,7 +42,7 @@ class Names:
     public: tuple[str, ...]
 
 
-class Endpoint(NamedTuple):
+class ServiceEndpoint(NamedTuple):
     """What a name is an endpoint of, or below."""
 
     names: Names
@@ -75,14 +75,14 @@ class Catalogue:
         """Return the service with public addresses only that a name belongs to."""
         return next((s for s in self.public_only if any(below(host, name) for name in s.names)), None)
 
-    def endpoint(self, host: str) -> Endpoint | None:
+    def endpoint(self, host: str) -> ServiceEndpoint | None:
         """Return what a name is, by its pattern: regions and services that the table lacks are read too."""
         for internal in (True, False):  # an internal name looks like a public one of an odd region
             for names in self.names:
                 patterns = (names.internal_name, *names.other_internal) if internal else names.public
                 for pattern in patterns:
                     if match := re.fullmatch(_expression(pattern), host):
-                        return Endpoint(names, match["region"], internal, match["below"])
+                        return ServiceEndpoint(names, match["region"], internal, match["below"])
         return None
 
     def internal(self, host: str) -> bool:
@@ -129,7 +129,7 @@ def _expression(pattern: str) -> str:
     return rf"(?P<below>(.*\.)?){before}{_REGION}{after}"
 
 
-def _is_other(endpoint: Endpoint, host: str) -> bool:
+def _is_other(endpoint: ServiceEndpoint, host: str) -> bool:
     """Whether an internal name is another one than that whose addresses the ranges are."""
     return not re.fullmatch(_expression(endpoint.names.internal_name), host)
 

@@ -21,7 +21,7 @@ from ipaddress import IPv4Address
 import yaml
 
 from vpnagent.commands.explain.catalogue import Catalogue, catalogue_of
-from vpnagent.commands.explain.reasoning import Answer, NoRoute, Outcome, Route, Seen
+from vpnagent.commands.explain.reasoning import ExplainedRoute, NoRoute, Outcome, Seen, TargetAnswer
 from vpnagent.errors import NetlinkError
 from vpnagent.netlink.rtnetlink import LINKS, LinkRow, link_row
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
@@ -79,7 +79,7 @@ async def look(addresses: Iterable[IPv4Address], port: int | None) -> dict[IPv4A
 
 async def _route(
     kernel: NetlinkSocket, links: Mapping[int, LinkRow], address: IPv4Address
-) -> Route | NoRoute:
+) -> ExplainedRoute | NoRoute:
     try:
         [way] = await kernel.dump(question(address), way_of)
         [entry] = await kernel.dump(question(address, entry=True), way_of)
@@ -88,7 +88,7 @@ async def _route(
             raise
         return NoRoute(error.errno, os.strerror(error.errno))
     link = links.get(way.interface_index)
-    return Route(
+    return ExplainedRoute(
         interface=link.name if link else f"interface {way.interface_index}",
         source=way.source,
         gateway=way.gateway,
@@ -100,7 +100,7 @@ async def _route(
     )
 
 
-async def answer(address: IPv4Address, port: int | None, deadline: float = ANSWER_DEADLINE) -> Answer:
+async def answer(address: IPv4Address, port: int | None, deadline: float = ANSWER_DEADLINE) -> TargetAnswer:
     """Return what comes of one TCP connection, or of one echo request where there is no port."""
     method = ECHO if port is None else f"TCP {port}"
     started = time.monotonic()
@@ -112,18 +112,18 @@ async def answer(address: IPv4Address, port: int | None, deadline: float = ANSWE
                 _, writer = await asyncio.open_connection(str(address), port)
                 writer.transport.abort()
     except TimeoutError:
-        return Answer(
+        return TargetAnswer(
             outcome=Outcome.SILENT, method=method, rtt=None, reason=f"no answer within {deadline:g} s"
         )
     except ConnectionRefusedError:
-        return Answer(outcome=Outcome.REFUSED, method=method, rtt=time.monotonic() - started)
+        return TargetAnswer(outcome=Outcome.REFUSED, method=method, rtt=time.monotonic() - started)
     except PermissionError:
         reason = "needs root, CAP_NET_RAW or net.ipv4.ping_group_range; or give a port"
-        return Answer(outcome=Outcome.NOT_ASKED, method=method, rtt=None, reason=reason)
+        return TargetAnswer(outcome=Outcome.NOT_ASKED, method=method, rtt=None, reason=reason)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        return Answer(outcome=Outcome.UNREACHABLE, method=method, rtt=None, reason=reason)
-    return Answer(outcome=Outcome.ANSWERED, method=method, rtt=time.monotonic() - started)
+        return TargetAnswer(outcome=Outcome.UNREACHABLE, method=method, rtt=None, reason=reason)
+    return TargetAnswer(outcome=Outcome.ANSWERED, method=method, rtt=time.monotonic() - started)
 
 
 async def _echo(address: IPv4Address) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from vpnagent.commands.explain.advice import TAILSCALE_TABLE
 from vpnagent.commands.explain.catalogue import Catalogue
 from vpnagent.commands.explain.reasoning import (
-    Answer,
+    ChildSelectors,
+    ExplainedRoute,
     Explanation,
     NetworkSeen,
     NoRoute,
-    Route,
-    Selectors,
     Target,
+    TargetAnswer,
 )
 from vpnagent.commands.status.canvas import milliseconds
 from vpnagent.finding import Finding
@@ -73,7 +73,7 @@ def _way(e: Explanation) -> str:
     return ", ".join(parts)
 
 
-def _selectors(selectors: Selectors) -> str:
+def _selectors(selectors: ChildSelectors) -> str:
     pair = f"{' '.join(selectors.local)} === {' '.join(selectors.remote)}"
     whose = "negotiated" if selectors.negotiated else "as configured; what was negotiated is not known"
     return f"{'cover it' if selectors.cover else 'DO NOT COVER IT'}: {pair} ({whose})"
@@ -85,7 +85,7 @@ def _network(network: NetworkSeen) -> str:
     return f"{network.local} -> {network.remote}: {said[network.carried]}"
 
 
-def _answer(answer: Answer) -> str:
+def _answer(answer: TargetAnswer) -> str:
     took = f" in {milliseconds(answer.rtt)}" if answer.rtt is not None else ""
     reason = f": {answer.reason}" if answer.reason else ""
     return f"{answer.method}: {answer.outcome.value.replace('-', ' ')}{took}{reason}"
@@ -144,7 +144,7 @@ def _address(e: Explanation) -> Json:
     }
 
 
-def _route(route: Route | NoRoute) -> Json:
+def _route(route: ExplainedRoute | NoRoute) -> Json:
     if isinstance(route, NoRoute):
         return {"interface": None, "error": route.reason, "errno": route.errno}
     return {

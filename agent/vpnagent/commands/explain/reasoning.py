@@ -22,7 +22,7 @@ from vpnagent.witness.values import range_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class ExplainedRoute:
     """The way that the kernel gives a packet of this gateway's own, now."""
 
     interface: str
@@ -54,7 +54,7 @@ class Outcome(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class TargetAnswer:
     """What came of one bounded attempt."""
 
     outcome: Outcome
@@ -87,8 +87,8 @@ class NetworkSeen:
 class Seen:
     """All that was seen of an address."""
 
-    route: Route | NoRoute
-    answer: Answer
+    route: ExplainedRoute | NoRoute
+    answer: TargetAnswer
 
 
 # What is asked about: ``HOST``, ``ADDRESS``, either with ``:PORT``. Pure.
@@ -137,7 +137,7 @@ def _port(digits: str) -> int | None:
 NONE: Mapping[str, tuple[NetworkSeen, ...]] = MappingProxyType({})
 
 
-class Kind(enum.Enum):
+class WayKind(enum.Enum):
     """What stands behind an address."""
 
     VPC = "in a VPC"
@@ -148,7 +148,7 @@ class Kind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Selectors:
+class ChildSelectors:
     """The traffic selectors of the tunnel that a packet takes, and what of the packet they cover."""
 
     local: tuple[str, ...]
@@ -168,14 +168,14 @@ class Explanation:
     """All that is known of one address."""
 
     address: IPv4Address
-    kind: Kind
+    kind: WayKind
     service: Service | None
     prefix: IPv4Network | None  #: of remote_networks, the longest that has the address
     connections: tuple[Connection, ...]  #: which carry that prefix together
     tunnel: TunnelKey | None  #: whose interface the kernel chose, now
     tunnel_seen: TunnelSeen | None  #: None: the daemon was not asked, or does not know the tunnel
     others: tuple[TunnelKey, ...]  #: further tunnels to the prefix: standbys, or sharers of the flows
-    selectors: Selectors | None  #: of that tunnel
+    selectors: ChildSelectors | None  #: of that tunnel
     networks: tuple[NetworkSeen, ...]  #: the witness's word on that prefix; empty without the daemon
     seen: Seen
 
@@ -194,7 +194,7 @@ def explain(
     sharing = tuple(c for c in config.connections if prefix in c.remote_networks)
     return Explanation(
         address=address,
-        kind=kind_of(config, address, local=isinstance(seen.route, Route) and seen.route.local),
+        kind=kind_of(config, address, local=isinstance(seen.route, ExplainedRoute) and seen.route.local),
         service=catalogue.at(address),
         prefix=prefix,
         connections=sharing,
@@ -240,23 +240,23 @@ def covering(config: Config, address: IPv4Address) -> IPv4Network | None:
     return max(around, key=lambda network: network.prefixlen, default=None)
 
 
-def kind_of(config: Config, address: IPv4Address, *, local: bool) -> Kind:
+def kind_of(config: Config, address: IPv4Address, *, local: bool) -> WayKind:
     """Return the kind; what the configuration says of an address goes before what the address looks like."""
     if local or address.is_loopback:
-        return Kind.ON_PREMISES
+        return WayKind.ON_PREMISES
     lengths = [n.prefixlen for n in config.local_networks() if address in n]
     remote = covering(config, address)
     if lengths and (remote is None or remote.prefixlen < max(lengths)):
-        return Kind.ON_PREMISES
+        return WayKind.ON_PREMISES
     if address in CLOUD_SERVICES:
-        return Kind.CLOUD_SERVICE
+        return WayKind.CLOUD_SERVICE
     if remote is not None:
-        return Kind.VPC
-    return Kind.PUBLIC if address.is_global else Kind.UNKNOWN
+        return WayKind.VPC
+    return WayKind.PUBLIC if address.is_global else WayKind.UNKNOWN
 
 
 def _tunnel(config: Config, seen: Seen) -> Tunnel | None:
-    if not isinstance(seen.route, Route) or seen.route.local:
+    if not isinstance(seen.route, ExplainedRoute) or seen.route.local:
         return None
     return next((t for t in config.tunnels() if t.interface == seen.route.interface), None)
 
@@ -267,7 +267,7 @@ def _selectors(
     address: IPv4Address,
     seen: Seen,
     tunnels: Mapping[TunnelKey, TunnelSeen],
-) -> Selectors:
+) -> ChildSelectors:
     """Return the selectors as they were negotiated, and what they say of a packet of the gateway's own.
 
     Where nobody tells them, those that charon was given: the peer may have narrowed them.
@@ -275,10 +275,10 @@ def _selectors(
     told = tunnels[tunnel.key].selectors if tunnel.key in tunnels else ()
     loaded = ipsec_connections(config)[tunnel.key.owner]
     of_children = told or ((loaded.local_ts, loaded.remote_ts),)
-    source = seen.route.source if isinstance(seen.route, Route) else None
+    source = seen.route.source if isinstance(seen.route, ExplainedRoute) else None
     # Of several CHILD_SAs the one counts that takes the packet, else the first.
     local, remote = next((child for child in of_children if _within(address, child[1])), of_children[0])
-    return Selectors(
+    return ChildSelectors(
         local=local,
         remote=remote,
         negotiated=bool(told),

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 
-from vpnagent.commands.export.hcl import Attribute, Block, Expression, Value, attributes, entry, identifier
+from vpnagent.commands.export.hcl import Attribute, Block, Expression, HclValue, attributes, entry, identifier
 from vpnagent.config.build import inside_peer
 from vpnagent.config.kinds import PRIVATE
 from vpnagent.config.notation import sent_as
@@ -108,7 +108,7 @@ def resource_id(connection: Connection) -> Expression:
     return Expression(f"{kind}.{identifier(connection.name)}.id")
 
 
-def vpn_gateway_id(connection: Connection) -> Value:
+def vpn_gateway_id(connection: Connection) -> HclValue:
     """Return the id of the connection's VPN gateway: as configured, or a variable of its own."""
     return connection.gateway_id or Expression(f"var.vpn_gateway_id_{connection.name}")
 
@@ -179,7 +179,7 @@ def _resource(connection: Connection, body: Items, tunnels: Items) -> Block:
     return Block("resource", (kind, label), (*body, *switch, *tunnels))
 
 
-def _dual(connection: Connection, tunnels: Iterable[tuple[str, Value, Tunnel]]) -> Items:
+def _dual(connection: Connection, tunnels: Iterable[tuple[str, HclValue, Tunnel]]) -> Items:
     return tuple(
         Block(
             "tunnel_options_specification",

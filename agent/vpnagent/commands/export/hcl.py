@@ -19,7 +19,7 @@ class Expression:
     text: str
 
 
-Value = str | int | bool | Expression | tuple["Value", ...] | Mapping[str, "Value"]
+HclValue = str | int | bool | Expression | tuple["HclValue", ...] | Mapping[str, "HclValue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Attribute:
     """``name = value``."""
 
     name: str
-    value: Value
+    value: HclValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Block:
     comment: str = ""
 
 
-def attributes(**values: Value) -> tuple[Attribute, ...]:
+def attributes(**values: HclValue) -> tuple[Attribute, ...]:
     """Return attributes in the order given."""
     return tuple(Attribute(name, value) for name, value in values.items())
 
@@ -90,7 +90,7 @@ def _aligned(items: Iterable[Attribute | Block]) -> list[str]:
     return [f"{name:{width}} = {text}" for name, text in pairs]
 
 
-def expression(value: Value) -> str:
+def expression(value: HclValue) -> str:
     """Return a value as an expression, on one line."""
     match value:
         case Expression(text):

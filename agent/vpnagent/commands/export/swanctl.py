@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from vpnagent.config.values import CertificateFiles, Config
 from vpnagent.ipsec import messages
-from vpnagent.ipsec.actions import Connection, Credentials
+from vpnagent.ipsec.actions import CharonConnection, Credentials
 from vpnagent.policy.desired import desired, ipsec_connections
 from vpnagent.policy.selection import Verdict
 from vpnagent.routing.objects import KernelObjects, KernelState
@@ -39,7 +39,7 @@ def swanctl(config: Config) -> str:
     return HEADER.format(gateway=config.gateway.name) + "\n".join(lines) + "\n"
 
 
-def _connection(connection: Connection) -> Mapping[str, object]:
+def _connection(connection: CharonConnection) -> Mapping[str, object]:
     files = connection.certificates
     return messages.load_conn(connection, _file_names(files) if files else None)
 
@@ -49,7 +49,7 @@ def _file_names(files: CertificateFiles) -> Credentials:
     return Credentials(certificate=files.certificate.encode(), private_key=Secret(b""), ca=files.ca.encode())
 
 
-def _secret(connection: Connection) -> Mapping[str, object]:
+def _secret(connection: CharonConnection) -> Mapping[str, object]:
     """Return the section of a pre-shared key: owned by the cloud's identity alone, as in ``load_shared``.
 
     Its place is a comment. A placeholder would be a key, which everybody who knows vpnagent knows.

@@ -16,7 +16,7 @@ from vpnagent.commands.export.hcl import (
     Attribute,
     Block,
     Expression,
-    Value,
+    HclValue,
     attributes,
     document,
     entry,
@@ -186,7 +186,7 @@ def _blocks(config: Config) -> Iterator[Block]:
 
 def _requirements(comment: str) -> Block:
     # 1.276.0: the newest of the arguments used; 1.5: check blocks.
-    provider: dict[str, Value] = {"source": "aliyun/alicloud", "version": ">= 1.276.0"}
+    provider: dict[str, HclValue] = {"source": "aliyun/alicloud", "version": ">= 1.276.0"}
     providers = Block("required_providers", (), (Attribute("alicloud", provider),))
     return Block("terraform", (), (Attribute("required_version", ">= 1.5"), providers), comment)
 
@@ -210,7 +210,7 @@ def _variables(config: Config) -> Iterator[Block]:
         yield _variable(name, text)
 
 
-def _variable(name: str, text: str, type_: str = "string", **more: Value) -> Block:
+def _variable(name: str, text: str, type_: str = "string", **more: HclValue) -> Block:
     return Block("variable", (name,), attributes(description=text, type=Expression(type_), **more))
 
 

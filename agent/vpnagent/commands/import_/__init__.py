@@ -31,7 +31,7 @@ MOST: Final = 16 << 20  #: bytes of a document; one of 1,000 connections is belo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ImportOptions:
     """The options as they were given."""
 
     output: str | None
@@ -111,7 +111,7 @@ def import_(files: tuple[str, ...], **options: Any) -> None:
     from vpnagent.commands.import_.assemble import Answers
     from vpnagent.commands.import_.imported import assembly_of
 
-    given = Options(**options)
+    given = ImportOptions(**options)
     documents = _documents(files)
     answers = Answers(
         attachment=given.attachment,
@@ -156,10 +156,10 @@ def _bounded(name: str, file: BinaryIO) -> bytes:
     return content
 
 
-def _write(assembly: "Assembly", documents: Iterable[str], given: Options) -> None:
+def _write(assembly: "Assembly", documents: Iterable[str], given: ImportOptions) -> None:
     """Write the keys, then the YAML that names them; nothing at all where a file holds something else."""
     from vpnagent.commands.import_.imported import yaml_of
-    from vpnagent.commands.import_.yaml_text import Question
+    from vpnagent.commands.import_.yaml_text import OpenQuestion
 
     result = yaml_of(assembly, documents, _directory_in_yaml(given))
     files = _key_files(assembly, given.psk_directory) if given.psk_directory is not None else []
@@ -175,7 +175,7 @@ def _write(assembly: "Assembly", documents: Iterable[str], given: Options) -> No
     if given.output is None:
         click.echo(result.text, nl=False)
     for line, key, said in result.said:
-        what = "to fill in" if isinstance(said, Question) else "note"
+        what = "to fill in" if isinstance(said, OpenQuestion) else "note"
         place = f"{given.output or 'the YAML'}:{line}:" + (f" {key_path(key)}:" if key else "")
         say(f"{what}: {place} {said.text}")
     for remark in result.remarks:
@@ -191,7 +191,7 @@ def _key_files(assembly: "Assembly", directory: str) -> "list[File]":
     ]
 
 
-def _directory_in_yaml(given: Options) -> str | None:
+def _directory_in_yaml(given: ImportOptions) -> str | None:
     """Return the directory of the keys: relative to the YAML where it is beneath, so that both can move."""
     if given.psk_directory is None:
         return None

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from vpnagent.commands.import_.json_object import Facts, Source, Told, Value, merged, same
-from vpnagent.commands.import_.views import ConnectionView, TunnelView, View
+from vpnagent.commands.import_.json_object import DocumentFacts, DocumentValue, Source, Told, merged, same
+from vpnagent.commands.import_.views import ConnectionView, DocumentTunnel, View
 from vpnagent.config.file_models import MAX_TUNNELS
 from vpnagent.config.wording import listed
 from vpnagent.errors import Problem
@@ -36,7 +36,7 @@ def connection_names(connections: Sequence[ConnectionView]) -> list[Told]:
     return names
 
 
-def tunnel_name(tunnel: TunnelView) -> Told:
+def tunnel_name(tunnel: DocumentTunnel) -> Told:
     """Return the TunnelId: what the cloud's console and logs call it, whatever its role becomes."""
     told = tunnel.view.facts.get("tunnel_id")
     if told and (name := _permitted(str(told.value))):
@@ -81,7 +81,7 @@ SHARED: Final = (*IKE, *ESP, "udp_encapsulation")
 _REQUIRED: Final = tuple(key for key in (*IKE, *ESP) if key not in ("ike.mode", "ike.dpd"))
 
 
-_Names = tuple[Value, Value]  #: of a connection and of a tunnel in it
+_Names = tuple[DocumentValue, DocumentValue]  #: of a connection and of a tunnel in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class Answers:
     active: tuple[str, ...] = ()  #: names or remote addresses of tunnels
     only: tuple[str, ...] = ()  #: names or ids of connections; empty: all
 
-    def told(self, name: str, of: Collection[str] = ()) -> Facts:
+    def told(self, name: str, of: Collection[str] = ()) -> DocumentFacts:
         """Return one answer as a fact, if it was given for all, or for a connection of one of these names."""
         value = getattr(self, name)
         if isinstance(value, tuple):
@@ -110,14 +110,14 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Tunnel:
+class ImportedTunnel:
     """A tunnel with the name that it gets, and all that is told of it."""
 
     name: Told
     view: View
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> DocumentFacts:
         """What is told."""
         return self.view.facts
 
@@ -129,15 +129,15 @@ class Tunnel:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ImportedConnection:
     """A connection with the name that it gets, and all that is told of it."""
 
     name: Told
     view: View
-    tunnels: tuple[Tunnel, ...]
+    tunnels: tuple[ImportedTunnel, ...]
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> DocumentFacts:
         """What is told."""
         return self.view.facts
 
@@ -147,7 +147,7 @@ class Connection:
         told = self.facts.get("connection_id")
         return {str(self.name.value), *([str(told.value)] if told else [])}
 
-    def psk_file(self, tunnel: Tunnel) -> str:
+    def psk_file(self, tunnel: ImportedTunnel) -> str:
         """Return the name of a tunnel's file in the directory of pre-shared keys."""
         return f"{self.name.value}.{tunnel.name.value}.psk"
 
@@ -160,16 +160,18 @@ class Connection:
 class Assembly:
     """The whole file as facts."""
 
-    gateway: Facts
-    connections: tuple[Connection, ...]
+    gateway: DocumentFacts
+    connections: tuple[ImportedConnection, ...]
     notes: tuple[str, ...] = ()  #: what of the documents is not in here
 
 
 def assemble(views: Sequence[ConnectionView], answers: Answers, problems: list[Problem]) -> Assembly:
     """Return the connections with names and answers. Contradictions and gaps are added to the problems."""
     connections = [
-        Connection(
-            name, view.view, tuple(Tunnel(tunnel_name(tunnel), tunnel.view) for tunnel in view.tunnels)
+        ImportedConnection(
+            name,
+            view.view,
+            tuple(ImportedTunnel(tunnel_name(tunnel), tunnel.view) for tunnel in view.tunnels),
         )
         for name, view in zip(connection_names(views), views, strict=True)
     ]
@@ -184,7 +186,7 @@ def assemble(views: Sequence[ConnectionView], answers: Answers, problems: list[P
     return Assembly(_gateway(complete, answers), complete)
 
 
-def _unknown(connections: Sequence[Connection], answers: Answers) -> Iterator[Problem]:
+def _unknown(connections: Sequence[ImportedConnection], answers: Answers) -> Iterator[Problem]:
     """Yield answers that are for no connection there is."""
     known = {word for connection in connections for word in connection.words}
     for word, option in answers.addressees():
@@ -193,9 +195,9 @@ def _unknown(connections: Sequence[Connection], answers: Answers) -> Iterator[Pr
             yield option.problem(f"{word} is the name of no connection: there are {there}")
 
 
-def _same_ends(connections: Sequence[Connection]) -> Iterator[Problem]:
+def _same_ends(connections: Sequence[ImportedConnection]) -> Iterator[Problem]:
     """Yield connections between the same two ends, as IKEv1 needs them for several pairs of networks."""
-    first: dict[tuple[Value, ...], Connection] = {}
+    first: dict[tuple[DocumentValue, ...], ImportedConnection] = {}
     for connection in connections:
         for tunnel in connection.tunnels:
             keys = ("remote_address", "remote_id", "local_id")
@@ -210,7 +212,7 @@ def _same_ends(connections: Sequence[Connection]) -> Iterator[Problem]:
                 )
 
 
-def _gateway(connections: Sequence[Connection], answers: Answers) -> Facts:
+def _gateway(connections: Sequence[ImportedConnection], answers: Answers) -> DocumentFacts:
     """Return the local networks: as answered, else all that connections tell."""
     key = "local_networks"
     told = [connection.facts[key] for connection in connections if key in connection.facts]
@@ -224,12 +226,12 @@ def _gateway(connections: Sequence[Connection], answers: Answers) -> Facts:
 
 
 def _complete(
-    connection: Connection,
+    connection: ImportedConnection,
     answers: Answers,
     active: set[_Names],
     lacking: Collection[str],
     problems: list[Problem],
-) -> Connection:
+) -> ImportedConnection:
     """Return the connection with the answers, its tunnels' roles, and what the tunnels share.
 
     An answer for all is for those that lack it, of which ``lacking`` tells whether there are any.
@@ -250,7 +252,7 @@ def _complete(
     return replace(connection, view=view, tunnels=tuple(tunnels))
 
 
-def _in_common(tunnels: Sequence[Tunnel]) -> Facts:
+def _in_common(tunnels: Sequence[ImportedTunnel]) -> DocumentFacts:
     """Return what all tunnels tell alike of what may stand once; the rest stands in each of them."""
     return {
         key: tunnels[0].facts[key]
@@ -259,7 +261,9 @@ def _in_common(tunnels: Sequence[Tunnel]) -> Facts:
     }
 
 
-def _active(connections: Sequence[Connection], named: Sequence[str], problems: list[Problem]) -> set[_Names]:
+def _active(
+    connections: Sequence[ImportedConnection], named: Sequence[str], problems: list[Problem]
+) -> set[_Names]:
     """Return the tunnels that ``--active`` names."""
     found: set[_Names] = set()
     for word in named:
@@ -278,12 +282,14 @@ def _active(connections: Sequence[Connection], named: Sequence[str], problems: l
     return found
 
 
-def _words(connection: Connection, tunnel: Tunnel) -> set[object]:
+def _words(connection: ImportedConnection, tunnel: ImportedTunnel) -> set[object]:
     told = [tunnel.facts[key].value for key in ("tunnel_id", "remote_address") if key in tunnel.facts]
     return {tunnel.name.value, f"{connection.name.value}/{tunnel.name.value}", *told}
 
 
-def _with_roles(connection: Connection, active: set[_Names], problems: list[Problem]) -> list[Tunnel]:
+def _with_roles(
+    connection: ImportedConnection, active: set[_Names], problems: list[Problem]
+) -> list[ImportedTunnel]:
     """Return the tunnels with the roles that they have; at a transit router, all of them carry traffic."""
     ours = {tunnel for name, tunnel in active if name == connection.name.value}
     if connection.says("attachment", "transit-router"):
@@ -300,15 +306,15 @@ def _with_roles(connection: Connection, active: set[_Names], problems: list[Prob
     ]
 
 
-def _without(tunnel: Tunnel, *keys: str) -> Tunnel:
+def _without(tunnel: ImportedTunnel, *keys: str) -> ImportedTunnel:
     return _with(tunnel, {key: told for key, told in tunnel.facts.items() if key not in keys})
 
 
-def _with(tunnel: Tunnel, facts: Facts) -> Tunnel:
+def _with(tunnel: ImportedTunnel, facts: DocumentFacts) -> ImportedTunnel:
     return replace(tunnel, view=replace(tunnel.view, facts=facts))
 
 
-def _gaps(connection: Connection) -> Iterator[Problem]:
+def _gaps(connection: ImportedConnection) -> Iterator[Problem]:
     """Return what is missing and must not be assumed, and what cannot be."""
     for number, tunnel in enumerate(connection.tunnels[MAX_TUNNELS:], MAX_TUNNELS + 1):
         yield tunnel.view.where.problem(
@@ -327,7 +333,7 @@ def _gaps(connection: Connection) -> Iterator[Problem]:
                 yield where.problem("is missing, and nothing is assumed: the cloud's defaults differ by page")
 
 
-def _only(facts: Facts, keys: Sequence[str]) -> Facts:
+def _only(facts: DocumentFacts, keys: Sequence[str]) -> DocumentFacts:
     return {key: facts[key] for key in keys if key in facts}
 
 

@@ -10,17 +10,24 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vpnagent.commands.import_.json_object import (
+    DocumentReading,
     JsonError,
     JsonObject,
     JsonValue,
-    Reading,
     Source,
     fold,
     kind,
     merged,
     parse,
 )
-from vpnagent.commands.import_.views import NOT_USED, ConnectionView, TunnelView, View, described, downloaded
+from vpnagent.commands.import_.views import (
+    NOT_USED,
+    ConnectionView,
+    DocumentTunnel,
+    View,
+    described,
+    downloaded,
+)
 from vpnagent.config.wording import shown
 from vpnagent.errors import Problem
 
@@ -35,7 +42,7 @@ _MAX_DEPTH: Final = 20  #: of what an answer is wrapped in
 class Documents:
     """The documents as far as they were read."""
 
-    reading: Reading = field(default_factory=Reading)
+    reading: DocumentReading = field(default_factory=DocumentReading)
     views: list[ConnectionView] = field(default_factory=list)
     listings: list[tuple[Source, int, int]] = field(default_factory=list)  #: place, in all, on this page
 
@@ -175,14 +182,14 @@ def _united(views: list[ConnectionView], problems: list[Problem]) -> ConnectionV
     first, *others = views
     for other in others:
         problems += _missing_tunnels(first, other) + _missing_tunnels(other, first)
-    tunnels: dict[str | None, list[TunnelView]] = {}
+    tunnels: dict[str | None, list[DocumentTunnel]] = {}
     for view in views:
         for tunnel in view.tunnels:
             tunnels.setdefault(tunnel.tunnel_id, []).append(tunnel)
     return ConnectionView(
         _united_view([view.view for view in views], problems),
         tuple(
-            TunnelView(identity, _united_view([tunnel.view for tunnel in same], problems))
+            DocumentTunnel(identity, _united_view([tunnel.view for tunnel in same], problems))
             for identity, same in tunnels.items()
         ),
     )

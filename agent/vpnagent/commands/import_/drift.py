@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vpnagent.commands.import_.assemble import SHARED, Assembly, Connection, Tunnel
-from vpnagent.commands.import_.json_object import Facts, Told, Value, same, written
+from vpnagent.commands.import_.assemble import SHARED, Assembly, ImportedConnection, ImportedTunnel
+from vpnagent.commands.import_.json_object import DocumentFacts, DocumentValue, Told, same, written
 from vpnagent.config import units, values
-from vpnagent.config.wording import Path, key_path
+from vpnagent.config.wording import KeyPath, key_path
 from vpnagent.config.yaml_positions import Document
 from vpnagent.errors import Problem
 
@@ -35,7 +35,7 @@ class Present:
     document: Document
     config: values.Config
 
-    def drift(self, path: Path, text: str) -> Problem:
+    def drift(self, path: KeyPath, text: str) -> Problem:
         """Return a difference at a path of the text."""
         return Problem(self.name, self.document.line(path), key_path(path), text)
 
@@ -61,7 +61,7 @@ def not_compared(assembly: Assembly, config: values.Config) -> list[str]:
     return [connection.name for index, connection in enumerate(config.connections) if index not in known]
 
 
-def _index(connection: Connection, config: values.Config) -> int | None:
+def _index(connection: ImportedConnection, config: values.Config) -> int | None:
     """Return which of the present connections a document is about."""
     ends = {(_told(t.facts, "remote_address"), _told(t.facts, "local_id")) for t in connection.tunnels}
     for index, there in enumerate(config.connections):  # two lines may lead to one address
@@ -75,7 +75,7 @@ def _index(connection: Connection, config: values.Config) -> int | None:
     return names.index(str(connection.name.value)) if connection.name.value in names else None
 
 
-def _connection(connection: Connection, present: Present, index: int) -> Iterator[Problem]:
+def _connection(connection: ImportedConnection, present: Present, index: int) -> Iterator[Problem]:
     here = ("connections", index)
     there = present.config.connections[index]
     yield from _values(connection.facts, _OF_CONNECTION, present, here, there)
@@ -86,7 +86,7 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
             connection.facts, ("local_networks",), present, ("gateway",), present.config.gateway
         )
     left = dict(enumerate(there.tunnels))
-    matched: dict[int, Tunnel] = {}
+    matched: dict[int, ImportedTunnel] = {}
     for tunnel in connection.tunnels:
         match = _match(tunnel, left)
         if match is None:
@@ -107,11 +107,11 @@ def _connection(connection: Connection, present: Present, index: int) -> Iterato
         yield present.drift((*here, "tunnels", number), text)
 
 
-def _settings(matched: Mapping[int, Tunnel], present: Present, here: Path) -> Iterator[Problem]:
+def _settings(matched: Mapping[int, ImportedTunnel], present: Present, here: KeyPath) -> Iterator[Problem]:
     """Yield what differs of the settings that tunnels may share: once where all of them differ alike."""
     there = present.config.connections[int(here[1])]
     for key in SHARED:
-        differing: dict[int, tuple[Value, Told]] = {}
+        differing: dict[int, tuple[DocumentValue, Told]] = {}
         for number, tunnel in matched.items():
             have = _as_written(key, _setting(there, there.tunnels[number], key))
             if key in tunnel.facts and not _agrees(key, tunnel.facts[key].value, have):
@@ -134,7 +134,7 @@ def _setting(connection: values.Connection, tunnel: values.Tunnel, key: str) -> 
             return connection.udp_encapsulation_of(tunnel)
 
 
-def _match(tunnel: Tunnel, present: Mapping[int, values.Tunnel]) -> int | None:
+def _match(tunnel: ImportedTunnel, present: Mapping[int, values.Tunnel]) -> int | None:
     """Return which of the present tunnels this one is: by its address, else by its name."""
     remote = _told(tunnel.facts, "remote_address")
     by_address = [number for number, old in present.items() if str(old.remote_address) == remote]
@@ -144,14 +144,16 @@ def _match(tunnel: Tunnel, present: Mapping[int, values.Tunnel]) -> int | None:
     return next(iter(by_address + by_name), None)
 
 
-def _tunnel(tunnel: Tunnel, present: Present, path: Path, there: values.Tunnel) -> Iterator[Problem]:
+def _tunnel(
+    tunnel: ImportedTunnel, present: Present, path: KeyPath, there: values.Tunnel
+) -> Iterator[Problem]:
     yield from _values(tunnel.facts, _OF_TUNNEL, present, path, there)
     if tunnel.psk and there.psk and tunnel.psk != there.psk:
         yield present.drift((*path, "psk_file"), f"is another key than {tunnel.facts['psk'].sources[0]}")
 
 
 def _values(
-    facts: Facts, keys: tuple[str, ...], present: Present, path: Path, there: object
+    facts: DocumentFacts, keys: tuple[str, ...], present: Present, path: KeyPath, there: object
 ) -> Iterator[Problem]:
     for key in keys:
         if key not in facts:
@@ -165,11 +167,11 @@ def _values(
             yield present.drift((*path, *parts), _difference(have, facts[key]))
 
 
-def _difference(have: Value, told: Told) -> str:
+def _difference(have: DocumentValue, told: Told) -> str:
     return f"{written(have)}, but {written(told.value)} in {told.sources[0]}"
 
 
-def _agrees(key: str, told: Value, have: Value) -> bool:
+def _agrees(key: str, told: DocumentValue, have: DocumentValue) -> bool:
     match key:
         case "bandwidth":
             return units.rate(told) == units.rate(have)
@@ -181,7 +183,7 @@ def _agrees(key: str, told: Value, have: Value) -> bool:
             return same(told, have)
 
 
-def _as_written(key: str, value: object) -> Value:
+def _as_written(key: str, value: object) -> DocumentValue:
     """Return a value of the configuration as the documents' facts would write it."""
     match value:
         case float() if key == "bandwidth":
@@ -200,5 +202,5 @@ def _as_written(key: str, value: object) -> Value:
             return str(value)
 
 
-def _told(facts: Facts, key: str) -> Value | None:
+def _told(facts: DocumentFacts, key: str) -> DocumentValue | None:
     return facts[key].value if key in facts else None

@@ -12,14 +12,14 @@ from vpnagent.commands.import_.assemble import Answers, Assembly, assemble
 from vpnagent.commands.import_.documents import Documents, merge
 from vpnagent.commands.import_.json_object import Source
 from vpnagent.commands.import_.layout import layout
-from vpnagent.commands.import_.yaml_text import Entry, Item, Leaf, Question, Rendered, rendered, walk
+from vpnagent.commands.import_.yaml_text import Entry, Item, Leaf, OpenQuestion, Rendered, rendered, walk
 from vpnagent.config.build import build, contradictions
 from vpnagent.config.draft import Draft, draft
 from vpnagent.config.notation import key_notation, notation
 from vpnagent.config.rules import violations
 from vpnagent.config.values import Config
-from vpnagent.config.wording import Path, Violation, key_path, listed, without_values
-from vpnagent.config.yaml_positions import Value, read
+from vpnagent.config.wording import KeyPath, Violation, key_path, listed, without_values
+from vpnagent.config.yaml_positions import YamlValue, read
 from vpnagent.errors import ConfigError, Problem
 
 
@@ -29,8 +29,8 @@ def verify(text: str, entries: Iterable[Entry]) -> tuple[list[Problem], list[str
     The questions are answered twice, each time differently: what only one of the answers breaks is no fault
     of the documents.
     """
-    sources: dict[Path, Source] = {}
-    asked: dict[Path, Question] = {}
+    sources: dict[KeyPath, Source] = {}
+    asked: dict[KeyPath, OpenQuestion] = {}
     for path, entry in walk(entries):
         match entry:
             case Leaf():
@@ -38,7 +38,7 @@ def verify(text: str, entries: Iterable[Entry]) -> tuple[list[Problem], list[str
                     sources[path] = entry.sources[0]
             case Item():
                 sources[path] = entry.source
-            case Question():
+            case OpenQuestion():
                 asked[path] = entry
     sketch, config = _configured(text, _answers(asked, 0))
     other = list(_violations(*_configured(text, _answers(asked, 1))))
@@ -57,7 +57,7 @@ def verify(text: str, entries: Iterable[Entry]) -> tuple[list[Problem], list[str
 
 
 #: Answers that have nothing in common with the examples of the questions.
-_OTHERS: Final[Mapping[str, Value]] = {
+_OTHERS: Final[Mapping[str, YamlValue]] = {
     "gateway": {"local_networks": ["192.168.255.0/24"]},
     "attachment": "transit-router",
     "remote_networks": ["192.168.254.0/24"],
@@ -65,7 +65,7 @@ _OTHERS: Final[Mapping[str, Value]] = {
 }
 
 
-def _answers(asked: Mapping[Path, Question], variant: int) -> Iterator[tuple[Path, Value]]:
+def _answers(asked: Mapping[KeyPath, OpenQuestion], variant: int) -> Iterator[tuple[KeyPath, YamlValue]]:
     """Yield an answer to each question: its example, or another. No two tunnels have one address."""
     for number, (path, question) in enumerate(asked.items(), 1):
         if question.key == "remote_address":
@@ -76,7 +76,7 @@ def _answers(asked: Mapping[Path, Question], variant: int) -> Iterator[tuple[Pat
             yield path, read(f"{question.key}: {question.example}".encode()).data[question.key]
 
 
-def _configured(text: str, answers: Iterable[tuple[Path, Value]]) -> tuple[Draft, Config]:
+def _configured(text: str, answers: Iterable[tuple[KeyPath, YamlValue]]) -> tuple[Draft, Config]:
     """Return a text with its questions answered."""
     document = read(text.encode())
     for (*outer, key), value in answers if document.data else ():
@@ -96,14 +96,14 @@ def _violations(sketch: Draft, config: Config) -> Iterator[Violation]:
         yield sketch.relocated(violation)
 
 
-def _source(path: Path, sources: Mapping[Path, Source]) -> Source:
+def _source(path: KeyPath, sources: Mapping[KeyPath, Source]) -> Source:
     """Return where the value at a path is from; for what no document tells, where what is around it is."""
     while path and path not in sources:
         path = path[:-1]
     return sources[path] if path in sources else next(iter(sources.values()))
 
 
-def _contains(outer: Path, inner: Path) -> bool:
+def _contains(outer: KeyPath, inner: KeyPath) -> bool:
     return inner[: len(outer)] == outer
 
 

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple, TypeVar
 
 from vpnagent.config.odd_characters import told
-from vpnagent.config.wording import Path, key_path, listed, shown
+from vpnagent.config.wording import KeyPath, key_path, listed, shown
 from vpnagent.errors import Problem
 from vpnagent.secret import Secret
 
@@ -24,14 +24,14 @@ from vpnagent.secret import Secret
 # such as ``connection_id``, have a name of their own. Values are already in the YAML's words and in this
 # gateway's view.
 
-Value = str | int | tuple[str, ...] | Secret
+DocumentValue = str | int | tuple[str, ...] | Secret
 
 
 class Source(NamedTuple):
     """A place in a document, or an option of the command line, which has no path."""
 
     document: str
-    path: Path | None
+    path: KeyPath | None
 
     def __str__(self) -> str:
         return f"{self.document} {self.json_path}".rstrip()
@@ -57,21 +57,21 @@ class Source(NamedTuple):
 class Told:
     """A value, and every place that says so."""
 
-    value: Value
+    value: DocumentValue
     sources: tuple[Source, ...]
 
 
-Facts = Mapping[str, Told]
+DocumentFacts = Mapping[str, Told]
 
 
-def same(one: Value, other: Value) -> bool:
+def same(one: DocumentValue, other: DocumentValue) -> bool:
     """Whether two values mean the same: networks have no order."""
     if isinstance(one, tuple) and isinstance(other, tuple):
         return sorted(one) == sorted(other)
     return one == other
 
 
-def merged(views: Iterable[Facts], problems: list[Problem], rule: str = "") -> dict[str, Told]:
+def merged(views: Iterable[DocumentFacts], problems: list[Problem], rule: str = "") -> dict[str, Told]:
     """Return what all views together tell. Where two contradict each other, that is a problem.
 
     ``rule`` says why they must agree, where that is not plain.
@@ -97,7 +97,7 @@ def _contradiction(key: str, known: Told, told: Told, rule: str) -> Problem:
     return here.problem(f"{text}: {rule}" if rule else text)
 
 
-def written(value: Value) -> str:
+def written(value: DocumentValue) -> str:
     """Return a value as a message shows it."""
     if isinstance(value, tuple):
         return ", ".join(value)
@@ -171,7 +171,7 @@ def kind(value: JsonValue) -> str:
 
 
 @dataclass(slots=True)
-class Reading:
+class DocumentReading:
     """What comes up while documents are read: what is wrong, and which members were asked for."""
 
     problems: list[Problem] = field(default_factory=list)
@@ -199,7 +199,7 @@ class JsonObject:
 
     where: Source
     members: Mapping[str, JsonValue] = field(repr=False)  #: as the document spells them
-    reading: Reading = field(repr=False)
+    reading: DocumentReading = field(repr=False)
     _spelt: dict[str, str] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -356,7 +356,9 @@ class JsonObject:
         self.problems.append(self.source(key).problem(text))
 
 
-def _within(value: JsonValue, source: Source, nested: str, reading: Reading) -> tuple[JsonValue, Source]:
+def _within(
+    value: JsonValue, source: Source, nested: str, reading: DocumentReading
+) -> tuple[JsonValue, Source]:
     """Return what is in an object under ``nested``; the object itself if it has no such member."""
     if not isinstance(value, dict):
         return value, source

@@ -6,55 +6,63 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from vpnagent.commands.import_.assemble import ESP, IKE, SHARED, Assembly, Connection, Tunnel
-from vpnagent.commands.import_.json_object import Facts, Told, Value, same, written
-from vpnagent.commands.import_.yaml_text import Entry, Item, Leaf, Question, Remark, Section, Sequence
+from vpnagent.commands.import_.assemble import ESP, IKE, SHARED, Assembly, ImportedConnection, ImportedTunnel
+from vpnagent.commands.import_.json_object import DocumentFacts, DocumentValue, Told, same, written
+from vpnagent.commands.import_.yaml_text import (
+    Entry,
+    Item,
+    Leaf,
+    OpenQuestion,
+    OutlineSection,
+    Remark,
+    Sequence,
+)
 from vpnagent.config.values import CLOUD_SERVICES
 from vpnagent.config.weaknesses import GUOMI
 from vpnagent.config.wording import listed
 from vpnagent.secret import Secret
 
-_LOCAL_NETWORKS: Final = Question(
+_LOCAL_NETWORKS: Final = OpenQuestion(
     "gateway",
     "{local_networks: [10.1.0.0/16]}",
     "which networks of the data centre are behind this gateway? 0.0.0.0/0 in the document (destination "
     "routing mode) does not tell. --local-network does.",
 )
-_ATTACHMENT: Final = Question(
+_ATTACHMENT: Final = OpenQuestion(
     "attachment",
     "vpn-gateway",
     "vpn-gateway or transit-router: what is the connection attached to? The document does not tell. "
     "--attachment does.",
 )
-_BANDWIDTH: Final = Question(
+_BANDWIDTH: Final = OpenQuestion(
     "bandwidth",
     "1000Mbps",
     "which bandwidth was bought? Utilisation and alerts are measured against it; without an answer, against "
     "1000Mbps.",
 )
-_REMOTE_NETWORKS: Final = Question(
+_REMOTE_NETWORKS: Final = OpenQuestion(
     "remote_networks",
     "[100.64.0.0/10, 172.16.0.0/16]",
     "which networks are behind the cloud's end: the VPC's, and 100.64.0.0/10 for the cloud services? "
     "0.0.0.0/0 in the document (destination routing mode) does not tell. --remote-network does.",
 )
-_REMOTE_ADDRESS: Final = Question(
+_REMOTE_ADDRESS: Final = OpenQuestion(
     "remote_address",
     "203.0.113.1",
     "which is the cloud's address of this tunnel? The document does not tell.",
 )
-_LOCAL_ID: Final = Question(
+_LOCAL_ID: Final = OpenQuestion(
     "local_id",
     "198.51.100.10",
     "what does the cloud know this gateway by: the address of the customer gateway, behind NAT the public "
     "one? The document does not tell.",
 )
-_CERTIFICATE: Final = Question(
+_CERTIFICATE: Final = OpenQuestion(
     "certificate",
     "{certificate: guomi/gateway.crt, private_key: guomi/gateway.key, ca: guomi/cloud.crt}",
     "where are this gateway's certificate, its key, and the CA of the cloud's? No document has them.",
 )
-_ROLE: Final = Question(
+_ROLE: Final = OpenQuestion(
     "role",
     "active",
     "is this the active tunnel? DescribeVpnConnection tells (Role: master), and --active; without an answer, "
@@ -68,7 +76,7 @@ def layout(assembly: Assembly, psk_directory: str | None) -> tuple[Entry, ...]:
     return (
         *map(Remark, assembly.notes),
         Leaf("version", 1),
-        Section("gateway", tuple(networks)) if networks else _LOCAL_NETWORKS,
+        OutlineSection("gateway", tuple(networks)) if networks else _LOCAL_NETWORKS,
         Sequence(
             "connections",
             tuple(
@@ -79,7 +87,9 @@ def layout(assembly: Assembly, psk_directory: str | None) -> tuple[Entry, ...]:
     )
 
 
-def _connection(connection: Connection, assembly: Assembly, psk_directory: str | None) -> Iterator[Entry]:
+def _connection(
+    connection: ImportedConnection, assembly: Assembly, psk_directory: str | None
+) -> Iterator[Entry]:
     facts, gateway = connection.facts, assembly.gateway
     yield Leaf("name", str(connection.name.value), connection.name.sources)
     yield from _leaves(facts, "attachment") or [_ATTACHMENT]
@@ -119,7 +129,7 @@ def _connection(connection: Connection, assembly: Assembly, psk_directory: str |
     )
 
 
-def _tunnel(tunnel: Tunnel) -> Iterator[Entry]:
+def _tunnel(tunnel: ImportedTunnel) -> Iterator[Entry]:
     facts = tunnel.facts
     yield from _leaves(facts, "remote_address") or [_REMOTE_ADDRESS]
     if "remote_id" not in facts:
@@ -135,7 +145,9 @@ def _tunnel(tunnel: Tunnel) -> Iterator[Entry]:
         )
 
 
-def _key(connection: Connection, tunnel: Tunnel, psk_directory: str | None) -> Iterator[Entry]:
+def _key(
+    connection: ImportedConnection, tunnel: ImportedTunnel, psk_directory: str | None
+) -> Iterator[Entry]:
     """Yield what the two ends know each other by, or the question for it."""
     facts, psk_file = tunnel.facts, connection.psk_file(tunnel)
     if not tunnel.psk and _mark_of_guomi(connection):
@@ -145,14 +157,14 @@ def _key(connection: Connection, tunnel: Tunnel, psk_directory: str | None) -> I
         yield Leaf("psk_file", path, facts["psk"].sources)
     else:
         holder = f"{facts['psk'].sources[0]} has it: --psk-directory DIR puts it" if tunnel.psk else "Put it"
-        yield Question(
+        yield OpenQuestion(
             "psk_file",
             posixpath.join(psk_directory or "psk", psk_file),
             f"where is the pre-shared key? {holder} into a file of mode 0600.",
         )
 
 
-def _mark_of_guomi(connection: Connection) -> Told | None:
+def _mark_of_guomi(connection: ImportedConnection) -> Told | None:
     """Return what tells that a connection is Guomi's, if it is."""
     for facts in (connection.facts, *(tunnel.facts for tunnel in connection.tunnels)):
         for key in ("ike.encryption", "ike.integrity", "esp.encryption", "esp.integrity", "remote_ca"):
@@ -161,7 +173,7 @@ def _mark_of_guomi(connection: Connection) -> Told | None:
     return None
 
 
-def _guomi(connection: Connection) -> Iterator[Remark]:
+def _guomi(connection: ImportedConnection) -> Iterator[Remark]:
     if mark := _mark_of_guomi(connection):
         yield Remark(
             f"this is a Guomi connection ({mark.sources[0]}): SM4 and SM3, IKE version 1, and certificates "
@@ -170,7 +182,7 @@ def _guomi(connection: Connection) -> Iterator[Remark]:
         )
 
 
-def _priority(connection: Connection, connections: tuple[Connection, ...]) -> Iterator[Entry]:
+def _priority(connection: ImportedConnection, connections: tuple[ImportedConnection, ...]) -> Iterator[Entry]:
     """Yield a rank for a connection that is not the first to its networks: weights of routes are not told."""
     before = connections[: connections.index(connection)]
     ours = set(_networks(connection.facts))
@@ -183,13 +195,13 @@ def _priority(connection: Connection, connections: tuple[Connection, ...]) -> It
         yield Leaf("priority", len(sharing))
 
 
-def _line(tunnel: Tunnel, connections: tuple[Connection, ...]) -> Iterator[Entry]:
+def _line(tunnel: ImportedTunnel, connections: tuple[ImportedConnection, ...]) -> Iterator[Entry]:
     """Yield what tells two lines to one address of the cloud apart."""
     peer = _value(tunnel, "remote_address")
     lines = [t for c in connections for t in c.tunnels if peer and _value(t, "remote_address") == peer]
     if len({_value(line, "local_id") for line in lines}) > 1:
         number = next(n for n, line in enumerate(lines) if line is tunnel)
-        yield Question(
+        yield OpenQuestion(
             "local_address",
             f"192.0.2.{10 + number}",
             "which address of this gateway is this line's? Tunnels to one address of the cloud are told "
@@ -197,28 +209,28 @@ def _line(tunnel: Tunnel, connections: tuple[Connection, ...]) -> Iterator[Entry
         )
 
 
-def _value(tunnel: Tunnel, key: str) -> Value | None:
+def _value(tunnel: ImportedTunnel, key: str) -> DocumentValue | None:
     return tunnel.facts[key].value if key in tunnel.facts else None
 
 
-def _sections(facts: Facts) -> Iterator[Section]:
+def _sections(facts: DocumentFacts) -> Iterator[OutlineSection]:
     asks = "ike.dpd" in facts and facts["ike.dpd"].value is True  # as everybody does: not worth a line
     for phase, keys in (("ike", IKE[:-1] if asks else IKE), ("esp", ESP)):
         if leaves := _leaves(facts, *keys):
-            yield Section(phase, tuple(leaves))
+            yield OutlineSection(phase, tuple(leaves))
 
 
-def _own_settings(connection: Connection, tunnel: Tunnel) -> Iterator[Entry]:
+def _own_settings(connection: ImportedConnection, tunnel: ImportedTunnel) -> Iterator[Entry]:
     """Yield what the tunnels of the connection do not have in common."""
     own = {key: told for key, told in tunnel.facts.items() if key in SHARED and key not in connection.facts}
     yield from _leaves(own, "udp_encapsulation")
     yield from _sections(own)
 
 
-def _inside_address(facts: Facts) -> Iterator[Question]:
+def _inside_address(facts: DocumentFacts) -> Iterator[OpenQuestion]:
     if told := facts.get("inside_candidates"):
         both = told.value if isinstance(told.value, tuple) else ()
-        yield Question(
+        yield OpenQuestion(
             "inside_address",
             both[-1],
             f"{listed(both)}: which is this gateway's end of the tunnel? {told.sources[0]} does not tell "
@@ -226,8 +238,8 @@ def _inside_address(facts: Facts) -> Iterator[Question]:
         )
 
 
-def _probe(facts: Facts) -> Question:
-    return Question(
+def _probe(facts: DocumentFacts) -> OpenQuestion:
+    return OpenQuestion(
         "probe",
         f"{{targets: [{_probable_target(facts)}]}}",
         "which address behind the tunnels, in one of the remote_networks, answers pings? It is probed, to "
@@ -235,7 +247,7 @@ def _probe(facts: Facts) -> Question:
     )
 
 
-def _probable_target(facts: Facts) -> str:
+def _probable_target(facts: DocumentFacts) -> str:
     """Return an example: where the cloud's own health check comes from, or the DNS of the cloud services."""
     if told := facts.get("health_check"):
         return written(told.value)
@@ -245,7 +257,7 @@ def _probable_target(facts: Facts) -> str:
     return str(dns if reached else next(iter(networks[0].hosts())))
 
 
-def _remarks(facts: Facts) -> Iterator[Remark]:
+def _remarks(facts: DocumentFacts) -> Iterator[Remark]:
     told = facts.get("bgp")
     if told and told.value == "on":
         yield Remark(
@@ -263,7 +275,7 @@ def _remarks(facts: Facts) -> Iterator[Remark]:
         )
 
 
-def _networks(facts: Facts) -> list[IPv4Network]:
+def _networks(facts: DocumentFacts) -> list[IPv4Network]:
     """Return the remote networks that are any; the rest is for the configuration's rules to refuse."""
     told = facts.get("remote_networks")
     found = []
@@ -273,7 +285,7 @@ def _networks(facts: Facts) -> list[IPv4Network]:
     return found
 
 
-def _leaves(facts: Facts, *keys: str) -> list[Entry]:
+def _leaves(facts: DocumentFacts, *keys: str) -> list[Entry]:
     """Return the keys that are told."""
     return [
         Leaf(key.rpartition(".")[2], value, facts[key].sources)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple
 
-from vpnagent.commands.import_.json_object import Facts, JsonObject, Source, Told, Value
+from vpnagent.commands.import_.json_object import DocumentFacts, DocumentValue, JsonObject, Source, Told
 from vpnagent.config.notation import is_masked
 
-Words = Mapping[str, Value]
+Words = Mapping[str, DocumentValue]
 
 VERSION: Final[Words] = {"ikev1": 1, "ikev2": 2}
 MODE: Final[Words] = {"main": "main", "aggressive": "aggressive"}
@@ -102,12 +102,12 @@ class View:
     """A tunnel, or what the tunnels of a connection share."""
 
     where: Source
-    facts: Facts
+    facts: DocumentFacts
     absent: dict[str, Source]  #: what is not told, and where it would be
 
 
 @dataclass(frozen=True, slots=True)
-class TunnelView:
+class DocumentTunnel:
     """One tunnel; the only one of a single-tunnel connection has no id."""
 
     tunnel_id: str | None
@@ -119,7 +119,7 @@ class ConnectionView:
     """One connection, and its tunnels."""
 
     view: View
-    tunnels: tuple[TunnelView, ...]
+    tunnels: tuple[DocumentTunnel, ...]
 
 
 @dataclass(slots=True)
@@ -129,7 +129,7 @@ class _Facts:
     told: dict[str, Told] = field(default_factory=dict)
     absent: dict[str, Source] = field(default_factory=dict)
 
-    def add(self, name: str, value: Value | None, source: Source) -> None:
+    def add(self, name: str, value: DocumentValue | None, source: Source) -> None:
         """Note a value, or that there is none."""
         if value is None:
             self.absent.setdefault(name, source)
@@ -165,7 +165,7 @@ def _tunnels(holder: JsonObject, key: str, nested: str) -> tuple[JsonObject, ...
     return tunnels
 
 
-def _downloaded_tunnel(tunnel: JsonObject, sessions: tuple[JsonObject, ...]) -> TunnelView:
+def _downloaded_tunnel(tunnel: JsonObject, sessions: tuple[JsonObject, ...]) -> DocumentTunnel:
     facts = _Facts()
     ike, identity = tunnel.object("IkeConfig"), tunnel.text("TunnelId")
     facts.add("tunnel_id", identity, tunnel.source("TunnelId"))
@@ -179,7 +179,7 @@ def _downloaded_tunnel(tunnel: JsonObject, sessions: tuple[JsonObject, ...]) -> 
     for session in sessions:
         if session.text("TunnelId") == identity:
             _add_inside_address(facts, session, _side_of_download(session))
-    return TunnelView(identity, facts.view(tunnel.where))
+    return DocumentTunnel(identity, facts.view(tunnel.where))
 
 
 def _is_address(text: str | None) -> bool:
@@ -259,7 +259,7 @@ def _add_bgp(facts: _Facts, connection: JsonObject, options: tuple[JsonObject, .
     return bool(switch)
 
 
-def _described_tunnel(tunnel: JsonObject, prefix: str, bgp: str, *, with_bgp: bool) -> TunnelView:
+def _described_tunnel(tunnel: JsonObject, prefix: str, bgp: str, *, with_bgp: bool) -> DocumentTunnel:
     facts = _Facts()
     identity, ike = tunnel.text("TunnelId"), tunnel.object(f"{prefix}IkeConfig")
     facts.add("tunnel_id", identity, tunnel.source("TunnelId"))
@@ -275,7 +275,7 @@ def _described_tunnel(tunnel: JsonObject, prefix: str, bgp: str, *, with_bgp: bo
         facts.add("remote_ca", "told", tunnel.source("RemoteCaCertificate"))
     if with_bgp:
         _add_inside_address(facts, tunnel.object(bgp), _DESCRIBE)
-    return TunnelView(identity, facts.view(tunnel.where))
+    return DocumentTunnel(identity, facts.view(tunnel.where))
 
 
 def _add_attachment(facts: _Facts, connection: JsonObject) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import yaml
 
 from vpnagent.commands.import_.json_object import Source
-from vpnagent.config.wording import Path
+from vpnagent.config.wording import KeyPath
 from vpnagent.config.yaml_positions import read
 
 
@@ -23,7 +23,7 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class OpenQuestion:
     """A key that no document tells: it stands in a comment, with an example that may be wrong."""
 
     key: str
@@ -39,7 +39,7 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class OutlineSection:
     """A mapping."""
 
     key: str
@@ -62,16 +62,18 @@ class Sequence:
     items: tuple[Item, ...]
 
 
-Entry = Leaf | Question | Remark | Section | Sequence
+Entry = Leaf | OpenQuestion | Remark | OutlineSection | Sequence
 
 
-def walk(entries: Iterable[Entry], path: Path = ()) -> Iterator[tuple[Path, Leaf | Question | Item]]:
+def walk(
+    entries: Iterable[Entry], path: KeyPath = ()
+) -> Iterator[tuple[KeyPath, Leaf | OpenQuestion | Item]]:
     """Return what is in a tree with its path in the YAML, from the outside in, in the order of the file."""
     for entry in entries:
         match entry:
-            case Leaf() | Question():
+            case Leaf() | OpenQuestion():
                 yield (*path, entry.key), entry
-            case Section():
+            case OutlineSection():
                 yield from walk(entry.entries, (*path, entry.key))
             case Sequence():
                 for index, item in enumerate(entry.items):
@@ -96,11 +98,11 @@ class Rendered:
     """A text, and the line and path of each question and each remark in it."""
 
     text: str
-    said: tuple[tuple[int, Path, Question | Remark], ...]
+    said: tuple[tuple[int, KeyPath, OpenQuestion | Remark], ...]
     remarks: tuple[str, ...] = ()  #: on values that are taken as they are
 
 
-_Line = tuple[str, tuple[Path, Question | Remark] | None]
+_Line = tuple[str, tuple[KeyPath, OpenQuestion | Remark] | None]
 
 
 def rendered(heading: str, entries: Iterable[Entry]) -> Rendered:
@@ -112,19 +114,19 @@ def rendered(heading: str, entries: Iterable[Entry]) -> Rendered:
     )
 
 
-def _lines(entries: Iterable[Entry], path: Path, indent: str) -> Iterator[_Line]:
+def _lines(entries: Iterable[Entry], path: KeyPath, indent: str) -> Iterator[_Line]:
     for entry in entries:
         match entry:
             case Leaf():
                 yield f"{indent}{entry.key}: {_value(entry)}".ljust(COMMENT_COLUMN - 2) + _origin(entry), None
-            case Question():
+            case OpenQuestion():
                 yield from ((line, None) for line in _comment(f"TO FILL IN: {entry.text}", indent))
                 yield f"{indent}# {entry.key}: {entry.example}", ((*path, entry.key), entry)
             case Remark():
                 first, *more = _comment(f"NOTE: {entry.text}", indent)
                 yield first, (path, entry)
                 yield from ((line, None) for line in more)
-            case Section():
+            case OutlineSection():
                 yield f"{indent}{entry.key}:", None
                 yield from _lines(entry.entries, (*path, entry.key), indent + "  ")
             case Sequence():

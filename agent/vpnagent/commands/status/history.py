@@ -13,14 +13,14 @@ MARKS: Final = 300  #: looks that are remembered
 CHANGES: Final = 50
 
 
-class Mark(NamedTuple):
+class HistoryMark(NamedTuple):
     """One tunnel at one look; None where nobody knows: no answer, or nothing heard."""
 
     rtt: float | None  #: seconds
     loss: float | None  #: ratio
 
 
-class Change(NamedTuple):
+class ScreenChange(NamedTuple):
     """Something that differed from the look before."""
 
     at: datetime
@@ -35,8 +35,8 @@ class History:
     status: Json | None = None  #: the last one that was told
     taken_at: datetime | None = None
     error: str = ""  #: why the last look failed; empty: it did not
-    marks: dict[str, deque[Mark]] = field(default_factory=dict)  #: by tunnel
-    changes: deque[Change] = field(default_factory=lambda: deque(maxlen=CHANGES))  #: the latest last
+    marks: dict[str, deque[HistoryMark]] = field(default_factory=dict)  #: by tunnel
+    changes: deque[ScreenChange] = field(default_factory=lambda: deque(maxlen=CHANGES))  #: the latest last
 
     def take(self, status: Json, now: datetime) -> None:
         """Take in a status."""
@@ -48,7 +48,7 @@ class History:
         self.status, self.taken_at, self.error = status, now, ""
         present = {name: tunnel["path"] for name, tunnel in tunnels(status)}
         for name, path in present.items():
-            self._mark(name, Mark(path["rtt_seconds"], loss_of(path)))
+            self._mark(name, HistoryMark(path["rtt_seconds"], loss_of(path)))
         for name in self.marks.keys() - present.keys():
             del self.marks[name]
 
@@ -58,13 +58,13 @@ class History:
             self._note(now, line("the daemon does not answer"))
         self.error = legible(error, self.encoding)
         for name in self.marks:
-            self._mark(name, Mark(None, None))
+            self._mark(name, HistoryMark(None, None))
 
-    def _mark(self, name: str, mark: Mark) -> None:
+    def _mark(self, name: str, mark: HistoryMark) -> None:
         self.marks.setdefault(name, deque(maxlen=MARKS)).append(mark)
 
     def _note(self, now: datetime, what: Line) -> None:
-        self.changes.append(Change(now, what))
+        self.changes.append(ScreenChange(now, what))
 
 
 def tunnels(status: Json) -> Iterator[tuple[str, Json]]:

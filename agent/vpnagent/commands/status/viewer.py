@@ -33,7 +33,7 @@ from vpnagent.commands.status.canvas import (
     plain,
     signed,
 )
-from vpnagent.commands.status.history import History, Mark, rtt_top, sparkline
+from vpnagent.commands.status.history import History, HistoryMark, rtt_top, sparkline
 from vpnagent.commands.status.overview import facts, headline, stacked, told
 from vpnagent.commands.status.terminal import canvas, has_colour
 from vpnagent.control.protocol import UNREACHABLE
@@ -108,7 +108,7 @@ def _absent(history: History, now: datetime, canvas: Canvas) -> Iterator[Line]:
     yield from paragraph(f"{history.error}{said}; asking again", width=canvas.width, tone=Tone.BAD)
 
 
-def _sparklines(marks: Sequence[Mark], canvas: Canvas) -> Iterator[Line]:
+def _sparklines(marks: Sequence[HistoryMark], canvas: Canvas) -> Iterator[Line]:
     """Yield one line of both, the latest mark at the right end of each; nothing while nothing is known."""
     width = max(0, min(((canvas.width or DEFAULT_WIDTH) - BESIDE) // 2, LONGEST))
     shown = marks[len(marks) - min(width, len(marks)) :]
@@ -163,10 +163,10 @@ def _routes(status: Json, canvas: Canvas) -> Iterable[Line]:
     return tables.routes(status, canvas) if any(r["state"] != "installed" for r in status["routes"]) else ()
 
 
-Look = Callable[[], dict[str, Any]]
+StatusLook = Callable[[], dict[str, Any]]
 
 
-def watch(look: Look, interval: float) -> None:
+def watch(look: StatusLook, interval: float) -> None:
     """Draw what ``look`` returns every ``interval`` seconds until Ctrl-C.
 
     Raises ControlError, except where nobody answers: that is drawn.
@@ -201,7 +201,7 @@ def drawn(lines: Iterable[Line]) -> Text:
     return text
 
 
-def _look(look: Look, history: History) -> None:
+def _look(look: StatusLook, history: History) -> None:
     try:
         history.take(look(), datetime.now(UTC))
     except ControlError as error:

@@ -44,7 +44,7 @@ NAMELESS = "gateway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
+class SupportBundle:
     """What is to be written."""
 
     name: str  #: of the folder in it, and of the file but for its ending
@@ -55,7 +55,7 @@ class Bundle:
     forbidden: bool  #: more privilege would have given more
 
 
-def bundle(raw: Iterable[Part], gathered: Gathered, *, gateway: str, at: int) -> Bundle:
+def bundle(raw: Iterable[Part], gathered: Gathered, *, gateway: str, at: int) -> SupportBundle:
     """Return the bundle of what was collected at a time, in seconds since 1970, and searched for secrets."""
     known = gathered.known
     if known.found_in(gateway):
@@ -68,7 +68,7 @@ def bundle(raw: Iterable[Part], gathered: Gathered, *, gateway: str, at: int) ->
     page = proven(cleaned(Part(name=SUMMARY, content=text), known), known)
     everything = [page, *parts.values()]
     complaints = [line.removeprefix("- ") for line in missing(everything)]
-    return Bundle(
+    return SupportBundle(
         name=f"vpnagent-support-{gateway}-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}",
         at=at,
         files={part.name: part.text for part in everything if part.content is not None},
@@ -91,7 +91,7 @@ def _searched(known: Known, unsearched: list[str]) -> str:
     return "\n".join(lines)
 
 
-def packed(found: Bundle) -> bytes:
+def packed(found: SupportBundle) -> bytes:
     """Return the bundle as tar, compressed by gzip, the first page first. Its time is that of every file."""
     raw = io.BytesIO()
     with (
@@ -155,18 +155,18 @@ def support_bundle(config_path: str, socket_path: str | None, output: str | None
     sys.exit(exit_status(bundle))
 
 
-def _bundle(config_path: str, socket_path: str | None) -> "Bundle":
+def _bundle(config_path: str, socket_path: str | None) -> "SupportBundle":
     from vpnagent.config.schema import keys
     from vpnagent.daemon.memory import STANDING
 
     pass
     from vpnagent.commands.support_bundle.collect import Places, collect
-    from vpnagent.commands.support_bundle.known_secrets import Secrets
+    from vpnagent.commands.support_bundle.known_secrets import BundleSecrets
 
     now = int(time.time())
     state_directory = agent_key(config_path, "state_directory", DEFAULT_STATE)
     standing = os.path.join(state_directory, STANDING)
-    secrets = Secrets(os.path.dirname(os.path.abspath(config_path)))
+    secrets = BundleSecrets(os.path.dirname(os.path.abspath(config_path)))
     secrets.add_configuration(config_path)
     secrets.add_standing(standing)
     secrets.add_services()
@@ -194,14 +194,14 @@ def _progress() -> Callable[[str], None]:
     return lambda name: click.echo(f"\r\x1b[K{name}\r", err=True, nl=False)
 
 
-def _tell(bundle: "Bundle", *, to_stderr: bool) -> None:
+def _tell(bundle: "SupportBundle", *, to_stderr: bool) -> None:
     for name, text in bundle.files.items():
         click.echo(f"{len(text.encode(errors='replace')):>9} {name}", err=to_stderr)
     for complaint in bundle.complaints:
         click.echo(f"vpnagent: {complaint}", err=True)
 
 
-def exit_status(bundle: "Bundle") -> int:
+def exit_status(bundle: "SupportBundle") -> int:
     """Return the command's exit status."""
     if not bundle.complaints:
         return 0

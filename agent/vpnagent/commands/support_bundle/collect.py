@@ -31,15 +31,15 @@ from vpnagent.commands.support_bundle.summary import (
     SYSCTLS,
     VERSIONS,
     XFRM_STAT,
+    BundleQuestion,
     Program,
-    Question,
 )
 from vpnagent.commands.support_bundle.veil import IsThere, shown
 from vpnagent.control.client import ask
 from vpnagent.errors import AgentError, ControlError, ViciUnavailableError
 from vpnagent.events.store import Store
 from vpnagent.ipsec import vici
-from vpnagent.ipsec.messages import Section
+from vpnagent.ipsec.messages import ViciSection
 from vpnagent.own_files import MOST, of_operator
 from vpnagent.record import dataclass, replace
 
@@ -53,7 +53,7 @@ def plain(value: object) -> Any:
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
-def all_of(messages: list[Section]) -> list[Any]:
+def all_of(messages: list[ViciSection]) -> list[Any]:
     """Return streamed messages as JSON values."""
     return [plain(message) for message in messages]
 
@@ -97,7 +97,7 @@ PER_INTERFACE: Final = (
     "src_valid_mark",
 )
 
-Reading = Callable[[], Awaitable[Content]]
+PartReading = Callable[[], Awaitable[Content]]
 Progress = Callable[[str], None]
 
 
@@ -128,7 +128,7 @@ class _IncompleteError(Exception):
 
 async def collect(places: Places, progress: Progress = lambda _name: None) -> list[Part]:
     """Return a part for each file of the bundle. ``progress`` is told of each that is done."""
-    readings: dict[str, Reading] = {
+    readings: dict[str, PartReading] = {
         STATUS: lambda: _asked(places, "status"),
         EVENTS: lambda: _events(places),
         VERSIONS: _plain(_versions),
@@ -141,7 +141,7 @@ async def collect(places: Places, progress: Progress = lambda _name: None) -> li
     for source in PROGRAMS:
         readings[source.name] = functools.partial(_printed, source, places)
 
-    async def read(name: str, reading: Reading) -> Part:
+    async def read(name: str, reading: PartReading) -> Part:
         part = await _read(name, reading)
         progress(name)
         return part
@@ -152,7 +152,7 @@ async def collect(places: Places, progress: Progress = lambda _name: None) -> li
     return [*charon, *others]
 
 
-def _plain(reading: Callable[[], Content]) -> Reading:
+def _plain(reading: Callable[[], Content]) -> PartReading:
     """Make a reading of files one of the others: they are local, small, and answer at once."""
 
     async def read() -> Content:
@@ -161,7 +161,7 @@ def _plain(reading: Callable[[], Content]) -> Reading:
     return read
 
 
-async def _read(name: str, reading: Reading) -> Part:
+async def _read(name: str, reading: PartReading) -> Part:
     part = Part(name=name)
     try:
         return replace(part, content=await reading())
@@ -256,7 +256,7 @@ async def _charon(places: Places) -> list[Part]:
         connection.close()
 
 
-async def _told(question: Question, connection: vici.ViciConnection) -> Content:
+async def _told(question: BundleQuestion, connection: vici.ViciConnection) -> Content:
     try:
         if not question.streamed:
             answer: Content = plain(await connection.request(question.command))

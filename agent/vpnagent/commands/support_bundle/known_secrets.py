@@ -243,7 +243,7 @@ PRIVATE_KEYS: Final = (
 )
 
 
-class Secrets:
+class BundleSecrets:
     """Gathers secrets.
 
     ``folder`` is what names in the configuration are relative to; ``root`` is another place to find ``/etc``

@@ -20,7 +20,7 @@ class Program(NamedTuple):
     heeded: bool = False  #: what it says on standard error counts even so
 
 
-class Question(NamedTuple):
+class BundleQuestion(NamedTuple):
     """A VICI command whose answer is a file of the bundle."""
 
     name: str
@@ -122,18 +122,18 @@ PROGRAMS: Final = (
     _journal("journal/strongswan.txt", "journal of charon", UNITS[4], "strongswan-starter"),
 )
 QUESTIONS: Final = (
-    Question("charon/version.json", "charon's version", "version"),
-    Question("charon/stats.json", "uptime, memory, workers, loaded plugins", "stats"),
-    Question("charon/algorithms.json", "algorithms, and the plugin of each", "get-algorithms"),
-    Question("charon/connections.json", "loaded connections, others' too", "list-conns", "list-conn"),
-    Question(
+    BundleQuestion("charon/version.json", "charon's version", "version"),
+    BundleQuestion("charon/stats.json", "uptime, memory, workers, loaded plugins", "stats"),
+    BundleQuestion("charon/algorithms.json", "algorithms, and the plugin of each", "get-algorithms"),
+    BundleQuestion("charon/connections.json", "loaded connections, others' too", "list-conns", "list-conn"),
+    BundleQuestion(
         "charon/certificates.json",
         "certificates: kind, fingerprint, end of validity",
         "list-certs",
         "list-cert",
     ),
     # The last: it waits for an SA that is in use, and what is asked after it waits too.
-    Question("charon/sas.json", "IKE_SAs and CHILD_SAs", "list-sas", "list-sa"),
+    BundleQuestion("charon/sas.json", "IKE_SAs and CHILD_SAs", "list-sas", "list-sa"),
 )
 
 #: Every file of a bundle but its first page, and what it is about.

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from vpnagent.config.wording import KeyPath
 from vpnagent.config.yaml_positions import nodes, read
 
 HIDDEN: Final = "***"
@@ -134,7 +135,6 @@ _LINE: Final = re.compile(
     rf"""(?m)\b({"|".join((*SECRET_FILES, CREDENTIAL, URL))})["']?\s*:\s*["']?([^"',}}\s#]+)"""
 )
 
-Path = tuple[str | int, ...]
 IsThere = Callable[[str, str], bool]  #: key and value: whether there is a file, or a credential, of that name
 
 
@@ -176,7 +176,9 @@ def _structure(text: str) -> str:
     return _NOT_STRUCTURE.sub("", _COMMENT.sub("", text))
 
 
-def _scalars(node: yaml.Node, path: Path, seen: set[int]) -> Iterator[tuple[Path, yaml.ScalarNode, bool]]:
+def _scalars(
+    node: yaml.Node, path: KeyPath, seen: set[int]
+) -> Iterator[tuple[KeyPath, yaml.ScalarNode, bool]]:
     """Yield every scalar with its path, and whether it is a key, in the order of the file.
 
     What an alias stands for is told once, where it is written.
@@ -198,7 +200,7 @@ def _scalars(node: yaml.Node, path: Path, seen: set[int]) -> Iterator[tuple[Path
             yield from _scalars(inner, (*path, name), seen)
 
 
-def _stays(path: Path, value: str, known_keys: frozenset[str], is_there: IsThere, *, is_key: bool) -> bool:
+def _stays(path: KeyPath, value: str, known_keys: frozenset[str], is_there: IsThere, *, is_key: bool) -> bool:
     names = [name for name in path if isinstance(name, str)]
     if not set(names) <= known_keys or not names:
         return False
