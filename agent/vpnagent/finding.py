@@ -1,4 +1,6 @@
-"""Findings, which status calls warnings, as data: a code, a severity, what is wrong, what to do.
+"""What can be told: findings, which status calls warnings, and the kinds of events. Values only.
+
+A finding has a code, a severity, what is wrong, and what to do.
 
 The same findings stand in ``status``, in the log when they begin and end, and later in alerts and the
 runbook. A finding lasts as long as its cause; ``since`` survives as long as code and subject stay.

@@ -15,13 +15,9 @@ from vpnagent.ipsec.charon import Charon
 if os.geteuid() != 0:
     pytest.skip("network namespaces need root: ./dev test runs these", allow_module_level=True)
 
-ASK = (
-    "import asyncio; from vpnagent.checks import ike_version; {}; print(asyncio.run(ike_version.has_ikev1()))"
-)
+ASK = "import asyncio; from vpnagent.checks import observe; {}; print(asyncio.run(observe.has_ikev1()))"
 #: What no charon has: it refuses it by the function, and in the form, by which others refuse version 1.
-IN_VERSION_3 = (
-    "old = ike_version._main_mode; ike_version._main_mode = lambda s: old(s).replace(b'\\x10', b'\\x30')"
-)
+IN_VERSION_3 = "old = observe._main_mode; observe._main_mode = lambda s: old(s).replace(b'\\x10', b'\\x30')"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is known to go wrong with the running charon: its version, its plugins, what it lacks. Pure.
+"""What is known to go wrong with the running charon and the running kernel, by their versions. Pure.
 
 Versions are upstream's, from strongSwan's NEWS and issues. A distribution may have mended a fault without
 changing the number: so most of these are for information.

@@ -1,4 +1,4 @@
-"""What of a file is well formed, and what is not. Pure.
+"""What of a file is well formed, and what is not, in our words instead of pydantic's. Pure.
 
 A wrong value spoils its section only: the gateway, the daemon, or one connection. The rest goes on to the
 rules between values, so that one reading of the errors mends a file, and none of them is a mere consequence.

@@ -228,7 +228,7 @@ SOCKET_PATH: Final = Kind(
 )
 
 
-# The kinds of value that are IPv4 addresses and networks; see ``field_types``.
+# The kinds of value that are IPv4 addresses and networks; see the kinds above.
 # Only what a host or a routed network can have is accepted. An IPv6 address is told from nonsense.
 
 T = TypeVar("T")

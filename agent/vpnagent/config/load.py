@@ -1,4 +1,4 @@
-"""Read the YAML and the secrets it names. The shell of ``config``, with ``secret_files``.
+"""Read the YAML and the secrets it names. The shell of ``config``, with ``files``.
 
 Every problem is found in one go and reported in the order of the file: what cannot be read, what is not of
 its kind, what does not fit together, and secrets. Nothing but ConfigError is raised, whatever the files hold.

@@ -2,7 +2,7 @@
 
 ``check``, ``init``, ``import`` and ``export`` all tell what stands here. These are warnings and no errors, as
 such a value may have been made to work from both ends; what lets any peer in, or none, is refused by
-``field_types`` and ``rules``. An identity may be a key in the wrong place: none of the texts shows one.
+``kinds`` and ``rules``. An identity may be a key in the wrong place: none of the texts shows one.
 
 Identities: strongSwan src/libstrongswan/utils/identification.c, identification_create_from_string. Keys and
 the inside of tunnels: CreateVpnConnection (2016-04-28).

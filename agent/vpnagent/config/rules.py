@@ -1,7 +1,7 @@
 """What must hold between values: one rule a function, all of them reported together. Pure.
 
 A rule takes the configuration and yields what violates it. Each key by itself is already of its kind
-(``field_types``). Rules on addresses and networks are in ``address_rules``.
+(``kinds``). Rules on addresses and networks are in ``address_rules``.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,7 @@
-"""What can be done to charon, one value each; ``plan`` orders them, ``charon`` carries them out. Pure."""
+"""What charon shall hold, a connection each, and what can be done to it, one value each. Pure.
+
+``plan`` orders the actions, ``charon`` carries them out.
+"""
 
 from dataclasses import dataclass
 

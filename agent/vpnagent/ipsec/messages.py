@@ -1,7 +1,7 @@
 """Our values to and from VICI messages: the only module that knows VICI's key names.
 
 Keys and defaults: strongSwan src/libcharon/plugins/vici/README.md and src/swanctl/swanctl.opt (5.9.8).
-Each proposal is exactly one: the cloud accepts no second (facts/alibaba-ipsec-vpn.md 2.2).
+Each proposal is exactly one: the cloud accepts no second.
 """
 
 import hashlib

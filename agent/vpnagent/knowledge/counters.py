@@ -1,7 +1,9 @@
-"""Counters that only grow, made of counts that begin at zero again whenever what counts is made anew. Pure.
+"""What passed and what was probed since the daemon began, for counters that never go back. Pure.
 
-An interface that is made again counts from zero, and so does the next prober. A sum never goes back: each
-reading adds what was counted since the last one of the same life.
+An interface that is made again counts from zero, and so does the next prober: each reading adds what was
+counted since the last one of the same life. What was counted before the daemon began counts too where it
+still stands, so that a restart of the daemon alone is none of the counters. What an interface counts in the
+moment before somebody removes it is lost. Beside them: bits per second, and what the leak guard stopped.
 """
 
 from collections import deque

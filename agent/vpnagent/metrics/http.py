@@ -1,4 +1,6 @@
-"""The HTTP of the metrics: ``GET /metrics``, nothing else. Pure: a request's header in, a whole answer out.
+"""The HTTP of the metrics: ``GET /metrics``, nothing else. A request's header in, a whole answer out.
+
+Only the files of TLS and of the password are read, when one of them has changed.
 
 Every answer ends its connection.
 """

@@ -1,4 +1,4 @@
-"""Whether a drill may begin: judged on what `status` tells. Pure."""
+"""Whether a drill may begin, and what it measured, as lines and as JSON. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

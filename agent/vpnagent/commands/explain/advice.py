@@ -1,6 +1,6 @@
 """What is not as it should be with a name or an address, and what to do. Pure: one rule a function.
 
-The remedies are the source page's (4.2): the route on the cloud's side, forwarding DNS to the cloud's
+The remedies are those of Alibaba Cloud's manual: the route on the cloud's side, forwarding DNS to the cloud's
 resolvers or to a resolver endpoint, PrivateLink where a service has public addresses only or on conflict.
 """
 

@@ -1,6 +1,7 @@
 """What an address is to this gateway, and what follows from what was seen of it. Pure and total.
 
-The three kinds are the source page's: in a VPC; outside of VPCs, from 100.64.0.0/10; public addresses only.
+Three kinds: in a VPC; outside of VPCs, from 100.64.0.0/10; public only. Not every service has the second
+kind.
 """
 
 import enum

@@ -1,7 +1,7 @@
 """Our algorithms in the words of the cloud's API, and what it has no word for. Pure.
 
 CreateVpnConnection and CreateVpnAttachment (2016-04-28), as the validation of terraform-provider-alicloud
-1.276 has them: facts/alibaba-ipsec-vpn.md 1.4.
+1.276 has them.
 """
 
 import zlib

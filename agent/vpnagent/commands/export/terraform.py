@@ -1,10 +1,10 @@
 """The routes of the cloud's half, for a VPN gateway and for a transit router. Pure.
 
 To this data centre: destination routes of the VPN gateway, or of the VPN attachment, from which the transit
-router learns them (help.aliyun.com, config-ipsec-route). To services in 100.64.0.0/10: routes of the transit
-router; on a VPN gateway a custom advertised route (the seed page, 4.2.1), which is nothing that the provider
-has: a destination route to 100.64.0.0/10 would have this data centre as its next hop, and breaks the
-connection (CreateVpnRouteEntry, "Limits").
+router learns them (help.aliyun.com, config-ipsec-route). To services in 100.64.0.0/10: routes of the
+transit router; on a VPN gateway a custom advertised route (the manual of VPN Gateway), which is nothing
+that the provider has: a destination route to 100.64.0.0/10 would have this data centre as its next hop, and
+breaks the connection (CreateVpnRouteEntry, "Limits").
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Names for the YAML: what the cloud calls its connections and tunnels, in the characters that we allow."""
+"""What all documents tell together, with what the operator adds, under names for the YAML. Pure.
+
+Names are what the cloud calls them, in the characters that we allow.
+"""
 
 import os.path
 import re
@@ -14,7 +17,7 @@ from vpnagent.config.wording import listed
 from vpnagent.errors import Problem
 from vpnagent.secret import Secret
 
-LENGTH: Final = 32  #: characters; see config.field_types.NAME
+LENGTH: Final = 32  #: characters; see config.kinds.NAME
 ONLY_TUNNEL: Final = "tunnel"
 
 _OTHERS: Final = re.compile(r"[^A-Za-z0-9_-]+", re.ASCII)

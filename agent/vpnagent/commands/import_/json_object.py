@@ -110,7 +110,7 @@ T = TypeVar("T")
 MAX_BYTES: Final = 1 << 24  #: a page of DescribeVpnConnections has at most 50 connections of some KiB
 
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
-_KEY: Final = re.compile(r"[\x21-\x7e]+")  #: the cloud's keys; see config.secret_files
+_KEY: Final = re.compile(r"[\x21-\x7e]+")  #: the cloud's keys; see config.files
 _MASKED: Final = re.compile(r"\*+")
 
 

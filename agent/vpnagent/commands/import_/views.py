@@ -1,4 +1,6 @@
-"""The words of the API (product Vpc, 2016-04-28), and what each is called in the YAML.
+"""What one document tells of a connection, in the words of the YAML. Pure.
+
+The words are those of the API (product Vpc, 2016-04-28).
 
 Only documented spellings stand here (CreateVpnConnection, CreateVpnAttachment, DescribeVpnConnection). A
 word that is not among them is refused: a wrong guess would be a tunnel that never comes up, or a weaker one.

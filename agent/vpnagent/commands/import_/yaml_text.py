@@ -1,4 +1,4 @@
-"""The YAML to be, as a tree that knows where each value comes from and what is still to be asked."""
+"""The YAML to be: a tree that knows the origin of each value and what is still to be asked. Pure."""
 
 import re
 import textwrap

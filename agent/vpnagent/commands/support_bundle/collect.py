@@ -1,4 +1,8 @@
-"""What charon tells by VICI, as JSON. Pure."""
+"""The parts of a support bundle: every file, program and answer, each with its deadline, all side by side.
+
+What does not answer, is refused or is not there is a part that says so. What charon tells by VICI becomes
+JSON.
+"""
 
 import asyncio
 import contextlib
