@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
-from tests.status.test_report import BACKUP, PRIMARY, known
+from tests.status.test_report import BACKUP, PRIMARY, known, path
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.events.detect import DAY, KnownState, beginning, happenings, look
@@ -18,7 +17,6 @@ from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.policy.selection import PathState, Verdict
-from vpnagent.probe.actions import Cause, PathReport
 from vpnagent.status.report import refresh
 
 NOW = 1_000_000.0
@@ -77,25 +75,6 @@ def lose_charon(known: Knowledge) -> None:
 def trouble(known: Knowledge, *keys: TunnelKey) -> None:
     install(known)
     known.charon.failures = dict.fromkeys(keys, SILENCE)
-
-
-def path(key: TunnelKey, state: PathState, *, held: bool = False) -> PathReport:
-    return PathReport(
-        tunnel=key,
-        state=state,
-        cause=Cause.SILENT,
-        reason="silent for 300 ms",
-        rtt=None,
-        loss_ratio=0.0,
-        target=IPv4Address("169.254.10.1"),
-        sent=0,
-        answered=0,
-        lost=0,
-        held=held,
-        trial=False,
-        failed_trials=None,
-        waiting_for_peer=False,
-    )
 
 
 def probe(known: Knowledge, state: PathState, *keys: TunnelKey) -> None:

@@ -1,5 +1,6 @@
 import logging
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 from tests.config_examples import make_config
@@ -10,7 +11,8 @@ from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, SaStatus, TunnelState
-from vpnagent.policy.selection import Verdict
+from vpnagent.policy.selection import PathState, Verdict
+from vpnagent.probe.actions import Cause, PathReport
 from vpnagent.status.report import findings, refresh
 
 PRIMARY = TunnelKey("hangzhou", "primary")
@@ -28,6 +30,25 @@ def known(*up: TunnelKey) -> Knowledge:
     failed = {PRIMARY, BACKUP} - set(up)
     known.charon.failures = dict.fromkeys(failed, PSK)
     return known
+
+
+def path(key: TunnelKey, state: PathState, *, held: bool = False) -> PathReport:
+    return PathReport(
+        tunnel=key,
+        state=state,
+        cause=Cause.SILENT,
+        reason="silent for 300 ms",
+        rtt=None,
+        loss_ratio=0.0,
+        target=IPv4Address("169.254.10.1"),
+        sent=0,
+        answered=0,
+        lost=0,
+        held=held,
+        trial=False,
+        failed_trials=None,
+        waiting_for_peer=False,
+    )
 
 
 def findings_of(known: Knowledge) -> list[Finding]:
@@ -76,6 +97,14 @@ def test_the_hint_of_a_negotiation_is_not_given_for_what_it_did_not_cause() -> N
     [told] = [f for f in findings_of(down) if f.code == "TunnelDown"]
     assert told.text.endswith("no CHILD_SA")
     assert told.hint != PSK.hint
+
+
+def test_a_trial_of_a_tunnel_that_was_left_down_is_no_end_of_its_being_down() -> None:
+    held = known(PRIMARY, BACKUP)
+    for trial in (False, True, False):
+        left = replace(path(BACKUP, PathState.DOWN, held=True), trial=trial)
+        held.probe.paths = {PRIMARY: path(PRIMARY, PathState.UP), BACKUP: left}
+        assert codes(held) == {"TunnelDown", "NoStandby"}
 
 
 def test_with_no_tunnel_left_the_standby_is_not_what_is_missing() -> None:

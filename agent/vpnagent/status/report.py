@@ -85,7 +85,7 @@ def _tunnel_findings(config: Config, known: Knowledge) -> Iterator[Finding]:
         for view in views:
             if view.state is TunnelState.DRAINED:
                 yield _drained(view) if view.key in known.drained else _drill(view)
-            elif view.state is TunnelState.DOWN:
+            elif view.state in {TunnelState.DOWN, TunnelState.TRIAL}:  # it is down until a trial succeeds
                 yield _down(view, known)
             yield from _negotiation(view, known.charon)
         up = sum(view.state is TunnelState.UP for view in views)
