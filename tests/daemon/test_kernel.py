@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config, make_tunnel
-from tests.events.test_detect import path
 from tests.fake_kernel import FakeKernel
 from tests.ipsec.connections import make_ike_sa, make_state
+from tests.status.test_report import path
 
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.daemon.kernel import KernelReconciler

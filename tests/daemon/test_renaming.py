@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tests.config_examples import make_config
-from tests.events.test_detect import path
+from tests.status.test_report import path
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.daemon.live_change import carry_over
