@@ -127,6 +127,7 @@ class World:
         self.initiates = True  #: the control daemon brings up what is down and not held
         self.far: list[float] = []  #: sending times of user packets that the far host received
         self.near: list[float] = []  #: sending times of those whose echo came back
+        self.far_rate = 0.0  #: packets a second that a far host sends of itself
         self.bandwidth_drop = 0.0  #: of the policer, on the tunnel that is full
         self.full: TunnelKey | None = None
         self.negotiation = 0.02  #: seconds that charon takes, apart from the round trips
@@ -178,6 +179,23 @@ class World:
 
         def send() -> None:
             self._user_packet()
+            if self.clock.now < end:
+                self.clock.after(1 / rate, send)
+
+        send()
+
+    def far_stream(self, seconds: float, *, rate: float) -> None:
+        """Packets that a far host sends of itself, from now on: they come whether or not ours arrive."""
+        end = self.clock.now + seconds
+        self.far_rate = rate
+
+        def arrive(back: Wire) -> None:
+            self.arrives(back)
+
+        def send() -> None:
+            back = self.return_wire(self.random.randrange(1 << 16))
+            if back is not None:
+                self.clock.after(back.delay, lambda: arrive(back))
             if self.clock.now < end:
                 self.clock.after(1 / rate, send)
 

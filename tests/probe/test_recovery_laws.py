@@ -38,7 +38,9 @@ EXAMPLES, LONGEST = (FUZZ, 120.0) if FUZZ else (300, 45.0)
 RATE = 10.0  #: user packets a second
 TRIAL = 2.0  #: seconds for each tunnel, as ADR 10 has it
 LIMITS = 2.0  #: seconds, in which it is found out whether earlier losses were a limit of the target's
+EXPERIMENT = 4.0  #: seconds, where they were
 BRISK, REST = 60.0, 11.0  #: seconds without rests, and the longest rest with its jitter
+ATTEMPT = 15.0  #: seconds for an initiation that hangs, while packets still arrive by another tunnel
 
 FAULTS: tuple[frozenset[str], ...] = (
     ESP,
@@ -118,6 +120,8 @@ class Watch:
     outages: list[float] = field(default_factory=list)  #: that ended, from when a tunnel worked
     late: list[str] = field(default_factory=list)
     unreachable_at: float = 0.0  #: when a tunnel that the cloud may prefer was last out of reach
+    misled_at: float = 0.0  #: when others' packets last came by a tunnel whose way out is dead
+    limited_at: float = 0.0  #: when a target last had a limit
     _came: int = 0
 
     def begin(self) -> None:
@@ -133,6 +137,10 @@ class Watch:
                 self.since.setdefault(key, now)
             else:
                 self.since.pop(key, None)
+        if world.far_rate and any(w.here and "esp-in" not in w.faults and w.faults for w in world.active()):
+            self.misled_at = now
+        if world.cloud.limit:
+            self.limited_at = now
         waited = now - max(self.silent_since, min(self.since.values(), default=now))
         if len(world.near) != self._came:
             self._came = len(world.near)
@@ -146,7 +154,10 @@ class Watch:
             self.silent_since = now
 
     def _bound(self, works_since: float) -> float:
-        bound = TRIAL * len(self.world.wires) + 1.0 + LIMITS
+        bound = TRIAL * len(self.world.wires) + 1.0
+        bound += EXPERIMENT if self.limited_at >= self.silent_since else LIMITS
+        if self.misled_at >= self.silent_since:
+            return bound + REST + ATTEMPT
         rests = works_since - self.silent_since >= BRISK or self.unreachable_at >= self.silent_since
         return bound + REST if rests else bound
 
@@ -200,12 +211,16 @@ class Resets:
             self.wrong.append(f"{action} at {now:.2f}, heard {now - heard_at:.2f} s before")
 
 
-def play(intent: Intent, ecmp: bool, happened: list[Happening], seed: int) -> tuple[World, Watch, Resets]:
+def play(
+    intent: Intent, ecmp: bool, happened: list[Happening], seed: int, *, far_rate: float = 0.0
+) -> tuple[World, Watch, Resets]:
     world = World(intent, seed=seed, ecmp=ecmp)
     watch, resets = Watch(world), Resets(world)
     world.shell.watch = resets.watch
     world.run(3.0)
     world.stream(LONGEST + 40.0, rate=RATE)
+    if far_rate:
+        world.far_stream(LONGEST + 40.0, rate=far_rate)
     watch.begin()
     end = world.clock.now + LONGEST
     for seconds, what, which, variety in happened:
@@ -219,11 +234,11 @@ def play(intent: Intent, ecmp: bool, happened: list[Happening], seed: int) -> tu
 
 
 @laws
-@given(worlds, happenings, st.integers(0, 2**16))
+@given(worlds, happenings, st.integers(0, 2**16), st.sampled_from([0.0, 5.0, 100.0]))
 def test_if_some_tunnel_works_traffic_flows_and_nothing_that_carries_is_reset(
-    world: tuple[Intent, bool], happened: list[Happening], seed: int
+    world: tuple[Intent, bool], happened: list[Happening], seed: int, far_rate: float
 ) -> None:
-    _, watch, resets = play(*world, happened, seed)
+    _, watch, resets = play(*world, happened, seed, far_rate=far_rate)
     assert watch.late == []
     assert resets.wrong == []
 

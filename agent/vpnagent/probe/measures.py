@@ -342,7 +342,13 @@ class Inquiry:
             del self._situation.judged[key]
 
     def suspect_target(self, now: float) -> None:
-        """It is the target that is dead, as far as one can tell: nobody is taken down for it."""
+        """It is the target that is dead, as far as one can tell: nobody is taken down for it.
+
+        If it is not, only a tunnel that was left down can show it: those are tried soon.
+        """
+        if self._situation.suspicion.stage is not SuspicionStage.TARGET:
+            for remedy in self._situation.remedies.values():
+                remedy.hasten(now)
         self._situation.suspicion.suspect_target(now)
         quiet = [p for p in self._situation.in_service() if p.silence.quiet]
         for path in quiet:

@@ -12,11 +12,12 @@ whatever the cloud prefers: for its sake nobody else is terminated.
 
 While no packet of a user goes unanswered, and no tunnel was left down before, it may as well be the target
 that is dead: then the first trial is a long one, what was done is put back, and it is not done again for a
-time that doubles (``Suspicion``).
+time that doubles (``Suspicion``). Where packets of others arrive they clear the tunnel that they arrive by,
+and no other: what was tried and brought nothing stays down.
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import inf
 
 from vpnagent.config.values import OnPathDown, TunnelKey
@@ -54,10 +55,12 @@ class Recovery:
     """The recovery of one domain."""
 
     __slots__ = (
+        "_attempted",
         "_began",
         "_clearing",
         "_counted",
         "_evictions",
+        "_extended",
         "_left",
         "_listened",
         "_measures",
@@ -87,7 +90,9 @@ class Recovery:
         self._counted: set[TunnelKey] = set()  #: terminated by this recovery
         self._taken: set[TunnelKey] = set()  #: those of them that were not left down before
         self._stale: set[TunnelKey] = set()  #: which charon may still be negotiating: an earlier attempt
+        self._attempted: set[TunnelKey] = set()  #: tried in this recovery, and nothing was heard
         self._evictions = 0
+        self._extended = False  #: the trial goes on for one more detection time
         self._wanted = False  #: somebody misses what does not carry
         self._refresh = _REFRESH
         self._rest = FIRST_REST
@@ -108,7 +113,7 @@ class Recovery:
         self._wanted = any(remedy.trials for remedy in held.values()) or _missed(paths.values())
         self._began, self._rest, self._refresh = now, FIRST_REST, _REFRESH
         self._tried = self._clearing = None
-        self._counted = set()
+        self._counted, self._attempted = set(), set()
         self._taken = {key for key, remedy in held.items() if not remedy.trials}
         self._stale = {key for key in held if not paths[key].signals.child_sa}
         down = [p for p in paths.values() if p.state is PathState.DOWN]
@@ -143,13 +148,14 @@ class Recovery:
                 remedy.over()
         self._measures.listen_again(now)
 
-    def _blame_target(self, now: float) -> None:
+    def _blame_target(self, cleared: Collection[Path], now: float) -> None:
         """It is the target that is dead: what was left down for it comes back, one after the other."""
+        silent = self._attempted - {path.key for path in cleared}
         self.end(now)
-        for key, path in self._situation.paths.items():
-            if path.signals.usable or key in self._taken:
-                self._measures.degrade(path, Cause.TARGET, TARGET_DEAD, now)
-            if key in self._taken and not path.signals.child_sa:
+        for path in cleared:
+            self._measures.degrade(path, Cause.TARGET, TARGET_DEAD, now)
+        for key in self._taken - silent:
+            if not self._situation.paths[key].signals.child_sa:
                 self._situation.remedies[key].put_back(now)
 
     # Facts
@@ -216,18 +222,25 @@ class Recovery:
 
     def _over(self, now: float) -> bool:
         """A trial is over, and nothing was heard."""
-        usable = [p for p in self._situation.paths.values() if p.signals.usable]
-        if any(p.evidence.traffic.inbound for p in usable):
-            self._blame_target(now)
+        paths = self._situation.paths
+        usable = [p for p in paths.values() if p.signals.usable]
+        arriving = [p for p in usable if p.evidence.traffic.inbound]
+        if arriving and self._tried is not None and not self._extended:
+            # What healed a moment ago brings others' packets before the reply to our next probe.
+            self._extended = True
+            self.stage, self.until = RecoveryStage.TRYING, now + paths[self._tried].detection_time
+            return False
+        if arriving:
+            self._blame_target(arriving, now)
             return True
         self._wanted |= _missed(usable)
-        absent = self._tried is None or not self._situation.paths[self._tried].signals.child_sa
+        absent = self._tried is None or not paths[self._tried].signals.child_sa
         if self._wanted or absent:
             self._turn(now)
         elif now < self._trial_began + IDLE_TRIAL:
             self.stage, self.until = RecoveryStage.TRYING, now + TRIAL
         else:
-            self._blame_target(now)
+            self._blame_target([p for key, p in paths.items() if p in usable or key in self._taken], now)
             self._situation.suspicion.failed(now)
             return True
         return False
@@ -289,7 +302,7 @@ class Recovery:
         else:
             self._leave(now)
         self._left.discard(key)
-        self._tried, self._trial_began, self._evictions = key, now, 0
+        self._tried, self._trial_began, self._evictions, self._extended = key, now, 0, False
         self._clear(now)
 
     def _leave(self, now: float) -> None:
@@ -363,6 +376,7 @@ class Recovery:
 
     def _listen(self, path: Path, now: float) -> None:
         self._listened.add(path.key)
+        self._attempted.add(path.key)
         path.restart(now)
 
 

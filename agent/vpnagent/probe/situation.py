@@ -238,11 +238,17 @@ class Situation:
             return Permit.NO  # that others hear their replies says nothing of one that never did
         if self.policies[path.key] is OnPathDown.KEEP or self._arrives(path, now):
             return Permit.NO
+        if self._doubts_target(path) and remedy.phase is not Phase.PROBING:
+            return Permit.NO
         if not remedy.at_once and not any(self._carries(p, path) for p in self.in_service()):
             return Permit.NO
         if self.busy(path.key) or self._can_wait(path, now):
             return Permit.LATER
         return Permit.YES
+
+    def _doubts_target(self, path: Path) -> bool:
+        """Whether nothing follows from the path's silence, because its target is probably dead."""
+        return not path.own and self.suspicion.stage is SuspicionStage.TARGET
 
     def _can_wait(self, path: Path, now: float) -> bool:
         """Whether the target may be to blame, and the reset is not urgent until that is known.
