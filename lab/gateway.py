@@ -16,13 +16,16 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
+from lab.charon import LabCharon
+from lab.cloud import Cloud
 from lab.deadline import PATIENCE, eventually
+from lab.namespace import Namespace
 from lab.topology import ECS_HOST, GATEWAY_LAN, IDC_NETWORK, REMOTE_NETWORKS, TUNNELS, LabTunnel
-from lab.world import RUNTIME, Lab
-from lab.zygote import Forked
+from lab.world import RUNTIME
+from lab.zygote import Forked, Zygote
 
 CHECKOUT = Path(__file__).parents[1]
 PROGRAM = str(CHECKOUT / ".venv" / "bin" / "vpnagent")
@@ -33,16 +36,28 @@ DETECTION = 0.3  # seconds, 3 x 100 ms: the default of the probe
 Status = dict[str, Any]
 
 
+class Surroundings(Protocol):
+    """What an agent stands in: a lab's one gateway, or one of two."""
+
+    cloud: Cloud
+    charon: LabCharon
+    zygote: Zygote | None
+
+    @property
+    def gateway(self) -> Namespace:
+        """The gateway's namespace."""
+
+
 class LabGateway:
     """One agent with its files under `directory`; nothing runs until `start`."""
 
-    def __init__(self, lab: Lab, directory: Path | None = None) -> None:
+    def __init__(self, lab: Surroundings, directory: Path | None = None) -> None:
         self._lab = lab
         self.directory = directory or RUNTIME / "agent"
         self.configuration = self.directory / "vpnagent.yaml"
         self.control_socket = self.directory / "control.sock"
         self.state_directory = self.directory / "state"
-        self.log = self.directory / "agent.log"
+        self.log = self.directory / f"{self.directory.name}.log"
         self.process: subprocess.Popen[bytes] | Forked | None = None
         self.started_at = 0.0
         self.directory.mkdir(parents=True, exist_ok=True)

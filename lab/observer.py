@@ -23,7 +23,8 @@ from lab.deadline import PATIENCE, eventually
 from lab.namespace import Namespace
 from lab.topology import NEVER_IN_CLEAR, Topology
 
-PATHS = {"net-a": "192.0.2.1", "net-b": "198.51.100.1"}
+PATHS = ("net-a", "net-b")
+INTERFACE = "gw"
 SNAP_LENGTH = 160
 MARKER_PORT = 9
 FILE_HEADER = 24
@@ -55,22 +56,41 @@ class Observer:
     def start(self) -> None:
         """Begin to capture, and open the markers' socket."""
         for path, file in self.files.items():
-            arguments = ("-i", "gw", "-w", str(file), "-U", "--immediate-mode", "-Z", "root", "-B", "8192")
+            arguments = (
+                "-i",
+                INTERFACE,
+                "-w",
+                str(file),
+                "-U",
+                "--immediate-mode",
+                "-Z",
+                "root",
+                "-B",
+                "8192",
+            )
             self._processes.append(
                 self._topology[path].start(
                     "tcpdump", *arguments, "-s", str(SNAP_LENGTH), "ip", log=file.with_suffix(".out")
                 )
             )
-        with self._topology["gw"].entered():
-            self._marker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._markers = [self._marker(path) for path in PATHS]
         eventually(self._began, "the captures begin", within=10 * PATIENCE)
+
+    def _marker(self, path: str) -> socket.socket:
+        """A socket on a path's own end: it needs no neighbour, which may be powered off."""
+        with self._topology[path].entered():
+            marker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        marker.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, INTERFACE.encode())
+        marker.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        return marker
 
     def _began(self) -> bool:
         return all(file.exists() and file.stat().st_size >= FILE_HEADER for file in self.files.values())
 
     def stop(self) -> None:
         """End the captures."""
-        self._marker.close()
+        for marker in self._markers:
+            marker.close()
         for process in self._processes:
             process.terminate()
             process.wait(10 * PATIENCE)
@@ -91,8 +111,8 @@ class Observer:
 
     def _flush(self) -> None:
         nonce = secrets.token_bytes(12)
-        for address in PATHS.values():
-            self._marker.sendto(nonce, (address, MARKER_PORT))
+        for marker in self._markers:
+            marker.sendto(nonce, ("255.255.255.255", MARKER_PORT))
         eventually(
             lambda: all(self._has(path, nonce) for path in PATHS),
             "the marker is captured",

@@ -246,3 +246,58 @@ class End:
         with contextlib.suppress(OSError):  # empty, or an ICMP error of an earlier send
             while True:
                 heard[PACKET.unpack(self._socket.recv(PACKET.size))[0]] = time.monotonic()
+
+
+# One TCP connection that is asked and answered on, all the time.
+
+QUESTION = b"?"
+PAUSE = 0.02 * PATIENCE  # seconds between two questions
+
+
+class Conversation:
+    """A connection from one host to another, made by `start`; `stop` tells how it went."""
+
+    def __init__(self, near: tuple[Namespace, str], far: tuple[Namespace, str], *, port: int = 5100) -> None:
+        (here, self._near), (there, host) = near, far
+        self._far = (host, port)
+        self._server, self._served = there.fork(self._answer)
+        assert self._served.poll(10 * PATIENCE), "nobody listens"
+        self._client, self._pipe = here.fork(self._ask)
+
+    def start(self) -> None:
+        """Connect, and begin to ask."""
+        assert self._pipe.poll(10 * PATIENCE), "it does not connect"
+        self._pipe.recv()
+
+    def stop(self, *, within: float) -> float:
+        """The longest time without an answer, in seconds; a last one must come `within` so many."""
+        self._pipe.send("stop")
+        try:
+            assert self._pipe.poll(within), "the connection is dead: no answer any more"
+            gap: float = self._pipe.recv()
+        finally:
+            for process in (self._client, self._server):
+                process.kill()
+                process.join(10 * PATIENCE)
+        return gap
+
+    def _ask(self, pipe: Connection) -> None:
+        with socket.create_connection(self._far, source_address=(self._near, 0)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            pipe.send("connected")
+            last, gap = time.monotonic(), 0.0
+            while not pipe.poll(PAUSE):
+                connection.sendall(QUESTION)
+                connection.recv(1)
+                now = time.monotonic()
+                last, gap = now, max(gap, now - last)
+            connection.sendall(QUESTION)
+            connection.recv(1)
+            pipe.send(max(gap, time.monotonic() - last))
+
+    def _answer(self, pipe: Connection) -> None:
+        with socket.create_server(self._far) as server:
+            pipe.send("listening")
+            connection, _ = server.accept()
+            while question := connection.recv(1):
+                connection.sendall(question)
