@@ -1,12 +1,21 @@
-"""Run another program to its end, or end it: whatever interrupts the wait, no process is left behind."""
+"""What this program may do, and running another one to its end: no process is left behind, ever."""
 
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 FAREWELL: Final = 1.0  #: seconds in which what was killed ends, unless it is stuck in the kernel
 CHUNK: Final = 65536  #: bytes
+CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}  #: bits, linux/capability.h
+
+
+def lacking_capabilities() -> frozenset[str]:
+    """Return what this process may not do of what the daemon must (capabilities(7))."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+    return frozenset(name for name, bit in CAPABILITIES.items() if not effective >> bit & 1)
 
 
 class Ended(NamedTuple):

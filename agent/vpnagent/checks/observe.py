@@ -47,6 +47,7 @@ from vpnagent.netlink.rtnetlink import (
 )
 from vpnagent.netlink.socket import NETLINK_ROUTE, NetlinkSocket
 from vpnagent.policy.desired import pins
+from vpnagent.program import lacking_capabilities
 from vpnagent.routing.fib import fib_rule
 from vpnagent.routing.uplinks import Pin, Steering, steering
 from vpnagent.routing.ways import local_ways
@@ -117,7 +118,7 @@ async def observe(config: Config, config_path: str, *, thorough: bool) -> Observ
     """
     kernel = os.uname()
     todo: dict[str, MachineReading] = {
-        "lacking_capabilities": _plain(readings.lacking_capabilities),
+        "lacking_capabilities": _plain(lacking_capabilities),
         "modules": _plain(lambda: readings.modules(kernel.release)),
         "sysctls": _plain(lambda: readings.sysctls(config)),
         "listeners": _plain(lambda: readings.listeners(owners=thorough)),

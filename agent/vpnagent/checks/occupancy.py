@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vpnagent.checks.observation import Address, Interface, Observation, ObservedRoute
-from vpnagent.config.values import Config
+from vpnagent.config.values import CLOUD_SERVICES, Config
 from vpnagent.finding import Finding, Severity
 from vpnagent.netlink.rtnetlink import MAIN_TABLE, PROTOCOL
 from vpnagent.policy import lines
@@ -17,7 +17,6 @@ from vpnagent.policy.desired import route_metrics
 from vpnagent.routing.fib import FR_ACT_TO_TBL, FibRule
 from vpnagent.routing.objects import Diversion
 
-SHARED_SPACE: Final = IPv4Network("100.64.0.0/10")
 CLOUD_RESOLVERS: Final = (IPv4Address("100.100.2.136"), IPv4Address("100.100.2.138"))
 TAILSCALE_TABLE: Final = 52
 STRONGSWAN_TABLE: Final = 220
@@ -255,7 +254,7 @@ def _common(prefix: IPv4Network, network: IPv4Network) -> IPv4Network:
 
 
 def _hint(network: IPv4Network, first: str) -> str:
-    return f"{first}; or {NARROW}" if network.overlaps(SHARED_SPACE) else first
+    return f"{first}; or {NARROW}" if network.overlaps(CLOUD_SERVICES) else first
 
 
 def _counted(word: str, things: list[IPv4Network]) -> str:

@@ -30,7 +30,6 @@ from vpnagent.routing.observe import read_sysctls
 
 ROOT: Final = Path("/")
 NET: Final = Path("/proc/thread-self/net")
-CAPABILITIES: Final = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}  #: bits, linux/capability.h
 IKE_PORTS: Final = (500, 4500)
 TIME_ERROR: Final = 5  #: adjtimex(2): the clock is not synchronised
 TIMEX_SIZE: Final = 256  #: bytes, more than struct timex has anywhere
@@ -42,13 +41,6 @@ DOCKER_DEFAULT_POOLS: Final = (
 
 class UnreadableError(Exception):
     """Why something could not be looked at, in one line."""
-
-
-def lacking_capabilities() -> frozenset[str]:
-    """Return what this process may not do of what the daemon must (capabilities(7))."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
-    return frozenset(name for name, bit in CAPABILITIES.items() if not effective >> bit & 1)
 
 
 def modules(release: str, root: Path = ROOT) -> Modules:

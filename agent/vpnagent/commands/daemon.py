@@ -14,9 +14,10 @@ from vpnagent.commands.options import (
     DEFAULT_SOCKET,
     DEFAULT_STATE,
     DEFAULT_VICI,
+    Duration,
     agent_key,
     config_option,
-    has_net_admin,
+    has_capability,
     socket_for,
     socket_option,
 )
@@ -44,7 +45,7 @@ def run(config_path: str, no_prober: bool, debug: bool) -> None:
     gc.disable()  # while loading, where nothing is garbage: looking for some took a sixth of the start
     from vpnagent import log
 
-    if not has_net_admin():
+    if not has_capability("CAP_NET_ADMIN"):
         raise ControlError("run needs root or the capability CAP_NET_ADMIN", NOT_PERMITTED)
     from vpnagent.daemon.memory import Standing
     from vpnagent.secret import close_memory
@@ -85,10 +86,10 @@ def _log_parameters(config_path: str, config: "Config") -> None:
 @socket_option
 @click.option(
     "--confirm",
-    metavar="DURATION",
+    type=Duration(),
     help="Take the change back by itself after this time, unless vpnagent confirm is run: 5m, 90s.",
 )
-def reload(config_path: str, socket_path: str | None, confirm: str | None) -> None:
+def reload(config_path: str, socket_path: str | None, confirm: float | None) -> None:
     r"""Have the daemon read its configuration again.
 
     \b
@@ -99,22 +100,12 @@ def reload(config_path: str, socket_path: str | None, confirm: str | None) -> No
     A change that was not confirmed in time, or before a restart of the machine, is not used again until it
     is reloaded; the file is left as it is.
     """
-    within = None if confirm is None else _seconds(confirm)
-    answer = ask(socket_for(socket_path, config_path), "reload", timeout=30, confirm_within=within)
+    answer = ask(socket_for(socket_path, config_path), "reload", timeout=30, confirm_within=confirm)
     click.echo("reloaded" if answer["changed"] else "nothing changed")
-    if within is not None:
-        click.echo(f"takes itself back in {confirm} unless you run: vpnagent confirm")
+    if confirm is not None:
+        click.echo(f"takes itself back in {confirm:g} s unless you run: vpnagent confirm")
     if answer["warning"]:
         click.echo(f"vpnagent: {answer['warning']}", err=True)
-
-
-def _seconds(text: str) -> float:
-    from vpnagent.config.units import duration
-
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--confirm") from None
 
 
 @click.command()
@@ -157,7 +148,7 @@ def _down_without_daemon(config_path: str) -> None:
     from vpnagent.daemon.prober import socket_beside
     from vpnagent.probe import namespace_lock
 
-    if not has_net_admin():
+    if not has_capability("CAP_NET_ADMIN"):
         raise ControlError("down without the daemon needs root or CAP_NET_ADMIN", NOT_PERMITTED)
     control_socket = agent_key(config_path, "control_socket", DEFAULT_SOCKET)
     vici_socket = agent_key(config_path, "vici_socket", DEFAULT_VICI)
@@ -189,7 +180,7 @@ def guard(config_path: str) -> None:
     from vpnagent.daemon.memory import Standing
     from vpnagent.daemon.planning import put_guards
 
-    if not has_net_admin():
+    if not has_capability("CAP_NET_ADMIN"):
         raise ControlError("guard needs root or the capability CAP_NET_ADMIN", NOT_PERMITTED)
     directory = agent_key(config_path, "state_directory", DEFAULT_STATE)
     loaded = _started(Standing(config_path, directory, read_secrets=False))

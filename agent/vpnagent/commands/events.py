@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from vpnagent.commands.options import config_option, json_option, socket_for, socket_option
+from vpnagent.commands.options import Duration, config_option, json_option, socket_for, socket_option
 from vpnagent.control.client import ask
 
 COLOURS: Final = {"info": "cyan", "warning": "yellow", "critical": "red"}
@@ -19,7 +19,7 @@ RECENT: Final = 10  #: events that --follow begins with
 @socket_option
 @json_option
 @click.option("--follow", "-f", is_flag=True, help="Go on, and print events as they happen.")
-@click.option("--since", metavar="DURATION", help="Only the last 15m, 1h, 24h …")
+@click.option("--since", type=Duration(), help="Only the last 15m, 1h, 24h …")
 @click.option(
     "--type",
     "types",
@@ -33,7 +33,7 @@ def events(  # noqa: PLR0913 - an option each
     socket_path: str | None,
     as_json: bool,
     follow: bool,
-    since: str | None,
+    since: float | None,
     types: tuple[str, ...],
     limit: int | None,
 ) -> None:
@@ -49,7 +49,7 @@ def events(  # noqa: PLR0913 - an option each
     """
     asked: dict[str, Any] = {
         "types": list(types),
-        "since": 0.0 if since is None else time.time() - _seconds(since),
+        "since": 0.0 if since is None else time.time() - since,
     }
     if limit is None and follow:
         limit = RECENT
@@ -77,12 +77,3 @@ def _print(
 def _line(event: dict[str, Any]) -> str:
     severity = click.style(f"{event['severity']:<8}", fg=COLOURS.get(event["severity"]))
     return f"{event['at']} {severity} {event['type']}: {event['text']}"
-
-
-def _seconds(text: str) -> float:
-    from vpnagent.config.units import duration
-
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--since") from None

@@ -251,8 +251,6 @@ def _keys_asked(answers: "InitAnswers") -> list[str]:
 def _write(answers: "InitAnswers", keys: Sequence[str], output: str) -> None:
     """Check everything, then write everything. Raises ConfigError."""
     from vpnagent.config.files import SecretFileError, secret_of
-
-    pass
     from vpnagent.config.load import load
     from vpnagent.config.notation import key_notation
 

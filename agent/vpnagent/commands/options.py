@@ -1,5 +1,6 @@
 """What commands share: options, and where the configuration and the control socket are."""
 
+import math
 import os
 import stat
 from collections.abc import Callable
@@ -22,7 +23,6 @@ DEFAULT_SOCKET = "/run/vpnagent/control.sock"
 DEFAULT_STATE = "/var/lib/vpnagent"
 RUNBOOK_URL = "file:///usr/share/doc/vpnagent/runbook.md"
 DEFAULT_VICI = "/var/run/charon.vici"
-CAP_NET_ADMIN = 12  #: bit, linux/capability.h
 
 Command = Callable[..., Any]
 
@@ -122,17 +122,35 @@ def file_key(config_path: str, section: str, key: str, default: str) -> str:
     return found if isinstance(found, str) else default
 
 
-def has_net_admin() -> bool:
-    """Return whether this process may change the network."""
-    return has_capability(CAP_NET_ADMIN)
+def has_capability(name: str) -> bool:
+    """Return whether a capability is in effect: CAP_NET_ADMIN, CAP_NET_RAW."""
+    from vpnagent.program import lacking_capabilities
+
+    return name not in lacking_capabilities()
 
 
-def has_capability(bit: int) -> bool:
-    """Return whether a capability is in effect (capabilities(7))."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> bit & 1)
-    return os.geteuid() == 0
+class Duration(click.ParamType[float]):
+    """``5ms``, ``3s``, ``24h``, or a number of seconds; a bound is seconds."""
+
+    name = "duration"
+
+    def __init__(self, minimum: float = 0.0, maximum: float = math.inf) -> None:
+        self._minimum = minimum
+        self._maximum = maximum
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        from vpnagent.config.units import duration
+
+        try:
+            seconds = duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if seconds < self._minimum or seconds > self._maximum:
+            bounds = f"{self._minimum:g}" + (f" to {self._maximum:g}" if self._maximum < math.inf else "")
+            least = "" if self._maximum < math.inf else "at least "
+            self.fail(f"must be {least}{bounds} seconds", param, ctx)
+        return seconds
 
 
 class AddressType(click.ParamType[IPv4Address]):

@@ -15,6 +15,7 @@ import click
 
 from vpnagent.commands.options import (
     AddressType,
+    Duration,
     config_option,
     has_capability,
     json_option,
@@ -28,30 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vpnagent.commands.drill.rehearsal import DrillRecording
-
-CAP_NET_RAW = 13  #: bit, linux/capability.h
-
-
-class Duration(click.ParamType[float]):
-    """``5ms``, ``3s``, or a number of seconds."""
-
-    name = "duration"
-
-    def __init__(self, minimum: float, maximum: float) -> None:
-        self._minimum = minimum
-        self._maximum = maximum
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds."""
-        from vpnagent.config.units import duration
-
-        try:
-            seconds = duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not self._minimum <= seconds <= self._maximum:
-            self.fail(f"must be {self._minimum:g} to {self._maximum:g} seconds", param, ctx)
-        return seconds
 
 
 @click.command()
@@ -99,7 +76,7 @@ def drill(
     taken back whatever ends the drill; if it is killed, seconds later. Exit status 0 when the drill went
     well, 1 when it was refused or failed.
     """
-    if not has_capability(CAP_NET_RAW):
+    if not has_capability("CAP_NET_RAW"):
         raise ControlError("drill needs root or the capability CAP_NET_RAW", NOT_PERMITTED)
     from vpnagent.commands.drill.rehearsal import DrillOptions, end_on_signals, rehearse
 

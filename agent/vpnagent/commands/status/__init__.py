@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 
 import click
 
-from vpnagent.commands.options import config_option, json_option, socket_for, socket_option
+from vpnagent.commands.options import Duration, config_option, json_option, socket_for, socket_option
 from vpnagent.control.client import ask
 from vpnagent.control.protocol import NOT_FINE
 from vpnagent.errors import ControlError
 
 SHORTEST = 0.1  #: seconds between two looks
+INTERVAL = 1.0  #: seconds, where none is asked for
 PATIENCE = 2.0  #: seconds for which --watch waits for an answer
 
 
@@ -30,9 +31,9 @@ PATIENCE = 2.0  #: seconds for which --watch waits for an answer
 @socket_option
 @json_option
 @click.option("--watch", "watching", is_flag=True, help="Follow it on the terminal until Ctrl-C.")
-@click.option("--interval", metavar="DURATION", help="Time between two looks of --watch. Default: 1s.")
+@click.option("--interval", type=Duration(SHORTEST), help="Time between two looks of --watch. Default: 1s.")
 def status(
-    config_path: str, socket_path: str | None, as_json: bool, watching: bool, interval: str | None
+    config_path: str, socket_path: str | None, as_json: bool, watching: bool, interval: float | None
 ) -> None:
     r"""Show what is up, what is wrong, and what to do about it.
 
@@ -64,16 +65,15 @@ def status(
     sys.exit(0 if answer["state"] == "up" else NOT_FINE)
 
 
-def _watch(path: str, as_json: bool, interval: str | None) -> None:
+def _watch(path: str, as_json: bool, interval: float | None) -> None:
     if as_json:
         raise click.UsageError("--watch draws on a terminal: --json is asked for again and again instead")
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         raise click.UsageError("--watch draws on a terminal, and standard output is none: leave it out")
     from vpnagent.commands.status.viewer import watch
 
-    seconds = _seconds(interval or "1s")
     with _of_our_version():
-        watch(lambda: ask(path, "status", timeout=PATIENCE), seconds)
+        watch(lambda: ask(path, "status", timeout=PATIENCE), interval or INTERVAL)
 
 
 @contextmanager
@@ -86,15 +86,3 @@ def _of_our_version() -> Iterator[None]:
             f"the daemon's status cannot be drawn ({error!r}): is the daemon of another version? Use --json",
             NOT_FINE,
         ) from error
-
-
-def _seconds(text: str) -> float:
-    from vpnagent.config.units import duration
-
-    try:
-        seconds = duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--interval") from None
-    if seconds < SHORTEST:
-        raise click.BadParameter(f"must be at least 100ms, not {text}", param_hint="--interval")
-    return seconds
