@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vpnagent import record
 
 
-@record.dataclass(frozen=True, slots=True, kw_only=True)
+@record.record(frozen=True, slots=True, kw_only=True)
 class Point:
     """With a default and a check."""
 
@@ -29,12 +29,12 @@ class Point:
         return self.x + self.y
 
 
-@record.dataclass(frozen=True, slots=True)
+@record.record(frozen=True, slots=True)
 class Single:
     value: object
 
 
-@record.dataclass(frozen=True, slots=True)
+@record.record(frozen=True, slots=True)
 class Nothing:
     """No fields at all."""
 

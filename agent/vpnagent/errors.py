@@ -6,7 +6,7 @@ at construction only. The text of an error is one line that an operator can act 
 
 from typing import Final
 
-from vpnagent.record import dataclass, replace
+from vpnagent.record import record, replace
 
 MOST_TOLD: Final = 100  #: problems of a configuration; the rest is counted
 
@@ -15,7 +15,7 @@ class AgentError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with a configuration: where it stands, and which rule the value breaks."""
 

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Iterable
 from typing import Final, Self
 
-from vpnagent.record import dataclass, replace
+from vpnagent.record import record, replace
 
 
 class Severity(enum.Enum):
@@ -26,7 +26,7 @@ class Severity(enum.Enum):
         return order.index(self) >= order.index(least)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something an operator should know now."""
 

@@ -1,4 +1,4 @@
-"""Frozen records: ``dataclasses.dataclass`` for those who must start fast. Pure.
+"""Frozen records: ``record`` is ``dataclasses.dataclass`` for those who must start fast. Pure.
 
 The standard library's compiles six methods for every class and imports ``inspect`` to do so: with the
 prober's fifty classes that was half of the time to its first probe, and 2 MiB. Here a class gets one
@@ -13,9 +13,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass, replace
+    from dataclasses import dataclass as record
+    from dataclasses import replace
 
-__all__ = ["FrozenRecordError", "Json", "dataclass", "field_names", "replace"]
+__all__ = ["FrozenRecordError", "Json", "field_names", "record", "replace"]
 
 T = TypeVar("T")
 Json = dict[str, Any]  #: an object of JSON, as ``json.loads`` makes it
@@ -30,7 +31,7 @@ def field_names(kind: type) -> tuple[str, ...] | None:
     return kind.__dict__.get("__record_fields__")
 
 
-def _dataclass(
+def _record(
     *, frozen: Literal[True], slots: Literal[True], kw_only: bool = False
 ) -> Callable[[type[T]], type[T]]:
     """Make a class a record of its annotated fields."""
@@ -106,7 +107,7 @@ def _shared(names: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
 def _values(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
     if len(names) > 1:
         return attrgetter(*names)
-    return lambda record: tuple(getattr(record, name) for name in names)
+    return lambda one: tuple(getattr(one, name) for name in names)
 
 
 def _refuse(self: object, name: str, _value: object = None) -> None:
@@ -117,10 +118,10 @@ def _rebuilt(kind: type[T], fields: dict[str, Any]) -> T:
     return kind(**fields)
 
 
-def _replace(record: T, /, **changes: Any) -> T:
+def _replace(one: T, /, **changes: Any) -> T:
     """Return a record with other values in some fields."""
-    names = field_names(type(record)) or ()
-    return type(record)(**{name: getattr(record, name) for name in names} | changes)
+    names = field_names(type(one)) or ()
+    return type(one)(**{name: getattr(one, name) for name in names} | changes)
 
 
 class _Twin:
@@ -140,5 +141,5 @@ class _Twin:
 
 
 if not TYPE_CHECKING:
-    dataclass = _dataclass
+    record = _record
     replace = _replace

@@ -13,7 +13,7 @@ from vpnagent.checks.nft_json import ICMP_TYPES, IPV4, PROTOCOLS
 from vpnagent.checks.observation import Observation
 from vpnagent.config.values import Config, Connection, Probe, ProbeMethod, Tunnel, UdpEncapsulation
 from vpnagent.finding import Finding, Severity
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 A_PORT: Final = 50000  #: of a client
 IKE_PORTS: Final = (500, 4500)  #: RFC 7296 §2, RFC 3948
@@ -26,7 +26,7 @@ NEW: Final[Fields] = {"ctstate": "new"}
 OLD: Final[Fields] = {"ctstate": "established"}
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Trial:
     """An imagined packet, and what it means if it does not arrive as it was sent."""
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Final
 
-from vpnagent.record import dataclass, replace
+from vpnagent.record import record, replace
 
 MatchValue = tuple[int, int] | str  #: a range of numbers, or a name that may end in ``*``
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Match:
     """A condition: the packet's field is one of the values. Without a field: something not understood."""
 
@@ -56,7 +56,7 @@ class RuleAction(Enum):
     RETURN = "return"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class FilterRule:
     """A rule: all its matches hold, then its action is taken."""
 
@@ -74,7 +74,7 @@ class FilterRule:
         return None if None in known else True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Chain:
     """A chain; one with a hook is where packets come in."""
 
@@ -86,7 +86,7 @@ class Chain:
     rules: tuple[FilterRule, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ruleset:
     """All chains of a network namespace that IPv4 packets pass, by name."""
 
@@ -102,7 +102,7 @@ class Ruleset:
         return sorted((c for c in self.chains.values() if c.hook == hook), key=lambda c: c.priority)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Packet:
     """An imagined packet. A field that is not there is not known; ``first`` opens a flow."""
 
@@ -111,7 +111,7 @@ class Packet:
     first: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Hit:
     """Where something happened to a packet."""
 
@@ -125,7 +125,7 @@ class Hit:
 RulesetOutcome = tuple[RuleAction, Hit]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Fate:
     """What becomes of a packet."""
 
@@ -229,7 +229,7 @@ Marks = frozenset[Mark]
 NOBODY: Final[Marks] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Marking:
     """The marks that a packet may bear; one alone is sure."""
 

@@ -8,13 +8,13 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from vpnagent.checks.firewall import Ruleset
 from vpnagent.config.values import TunnelKey
-from vpnagent.record import dataclass
+from vpnagent.record import record
 from vpnagent.routing.fib import FibRule
 from vpnagent.routing.objects import LocalWays
 from vpnagent.routing.uplinks import Pin, Steering
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Unseen:
     """Something that could not be looked at."""
 
@@ -23,7 +23,7 @@ class Unseen:
     forbidden: bool = False  #: more privilege would do
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Modules:
     """What the kernel can and cannot do, as far as it tells without being asked to do it."""
 
@@ -32,7 +32,7 @@ class Modules:
     loading_forbidden: bool  #: kernel.modules_disabled
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Interface:
     """A network interface."""
 
@@ -41,7 +41,7 @@ class Interface:
     mtu: int  #: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Address:
     """An address of this machine, with its prefix."""
 
@@ -49,7 +49,7 @@ class Address:
     address: IPv4Interface
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ObservedRoute:
     """A route of others that meets a remote network; in the main table only those within one."""
 
@@ -61,7 +61,7 @@ class ObservedRoute:
     protocol: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Listener:
     """A UDP socket that is bound to a port of IKE."""
 
@@ -70,7 +70,7 @@ class Listener:
     process: str  #: empty: not told
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ObservedCharon:
     """The running charon."""
 
@@ -79,7 +79,7 @@ class ObservedCharon:
     algorithms: Mapping[str, frozenset[str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Underlay:
     """The way of a tunnel's IKE and ESP packets."""
 
@@ -89,7 +89,7 @@ class Underlay:
     error: str  #: why there is no way; else empty
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class LargePackets:
     """What became of a tunnel's echo requests that must not be fragmented; sizes in bytes of IP packet."""
 
@@ -101,7 +101,7 @@ class LargePackets:
     refused: bool  #: the kernel or a router said meanwhile that a size does not fit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class OpenFile:
     """A file, folder or socket that others may write to."""
 
@@ -109,7 +109,7 @@ class OpenFile:
     mode: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """A file that is to hold a certificate."""
 
@@ -121,7 +121,7 @@ class Certificate:
     replaced: bool = False  #: since the configuration was read: charon has the former one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Pool:
     """A range from which a container engine takes networks."""
 
@@ -129,7 +129,7 @@ class Pool:
     where: str  #: the file that says so
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Observation:
     """Everything that was looked at."""
 

@@ -9,7 +9,7 @@ import enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final, NamedTuple
 
-from vpnagent.record import dataclass
+from vpnagent.record import record
 from vpnagent.secret import Secret
 
 
@@ -97,7 +97,7 @@ class LeakGuard(enum.Enum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """The machine that this agent runs on."""
 
@@ -107,7 +107,7 @@ class Gateway:
     local_interfaces: tuple[str, ...] = ()  #: empty: those by which the kernel reaches the local networks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class MetricsTls:
     """TLS of the metrics' listener: absolute paths of PEM files."""
 
@@ -116,7 +116,7 @@ class MetricsTls:
     client_ca: str | None  #: None: clients need no certificate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class MetricsAuth:
     """Basic authentication (RFC 7617) at the metrics' listener."""
 
@@ -124,7 +124,7 @@ class MetricsAuth:
     password_file: str  #: absolute path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Agent:
     """Paths and habits of the daemon itself."""
 
@@ -139,7 +139,7 @@ class Agent:
     metrics_auth: MetricsAuth | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Ike:
     """Phase 1: exactly one proposal, as the cloud accepts only one."""
 
@@ -153,7 +153,7 @@ class Ike:
     dpd: bool = True  #: whether charon asks at all
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Esp:
     """Phase 2: exactly one proposal."""
 
@@ -163,7 +163,7 @@ class Esp:
     lifetime: float  #: seconds; the cloud's hard limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Probe:
     """How a tunnel's path is measured. Terms as in RFC 5880."""
 
@@ -181,7 +181,7 @@ class Probe:
         return self.interval * self.detect_multiplier
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class CertificateFiles:
     """X.509 authentication: absolute paths of PEM files."""
 
@@ -191,7 +191,7 @@ class CertificateFiles:
     revision: str = ""  #: of what certificate and CA held when the configuration was read; empty: not read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Tunnel:
     """One tunnel of a connection. ``psk`` is None where certificates are used."""
 
@@ -220,7 +220,7 @@ class Tunnel:
         return self.key.tunnel
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Connection:
     """One IPsec connection of the cloud: one or two tunnels to the same networks."""
 
@@ -259,7 +259,7 @@ class Connection:
         return tunnel.udp_encapsulation or self.udp_encapsulation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Hook:
     """Who else is told of events: a command or a webhook."""
 
@@ -272,7 +272,7 @@ class Hook:
     retries: int  #: attempts after the first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole file."""
 

@@ -14,7 +14,7 @@ from vpnagent.finding import EventType, Finding, Severity
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.knowledge.tunnels import TunnelState
 from vpnagent.policy.selection import PathState
-from vpnagent.record import dataclass, replace
+from vpnagent.record import record, replace
 
 DAY: Final = 86400.0  #: seconds
 EXPIRY_DAYS: Final = (30, 7, 1, 0)  #: days before the end of a certificate at which it is told
@@ -26,7 +26,7 @@ TOLD_ANYHOW: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TunnelSnapshot:
     """What a look saw of one tunnel."""
 
@@ -44,7 +44,7 @@ class TunnelSnapshot:
 UNSEEN: Final = TunnelSnapshot()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class KnownState:
     """What one look saw."""
 

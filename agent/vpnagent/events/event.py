@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, NoReturn
 
 from vpnagent.finding import BY_NAME, EventType, Severity
-from vpnagent.record import dataclass
+from vpnagent.record import record
 from vpnagent.status.document import rfc3339
 
 LONGEST_TEXT: Final = 500  #: characters
@@ -22,7 +22,7 @@ Scalar = str | int | float
 NO_FIELDS: Final[Mapping[str, Scalar]] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Happening:
     """Something that happened, before it is an event: it may yet be damped."""
 
@@ -41,7 +41,7 @@ class Happening:
         return (self.type.topic, self.connection, self.tunnel, self.about)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Event:
     """One event; ``sequence`` grows by one from event to event, over restarts too."""
 

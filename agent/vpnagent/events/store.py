@@ -17,7 +17,7 @@ from vpnagent.errors import ControlError
 from vpnagent.events.event import Event, event_in
 from vpnagent.finding import WORDS, Severity
 from vpnagent.own_files import Folder
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 # Which of the events are asked for, a page at a time: the request and its answer. Pure.
 
@@ -25,7 +25,7 @@ PAGE: Final = 200  #: events in an answer; so many of the longest stay below con
 SEVERITIES: Final = [severity.value for severity in Severity]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Query:
     """Which events."""
 

@@ -26,7 +26,7 @@ from vpnagent.netlink.message import (
     u32,
     u32_attribute,
 )
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 PROTOCOL = 86  #: of what is ours: of routes, rules and nexthop objects; ``vpnagent`` in rt_protos.d
 MAIN_TABLE, LOCAL_TABLE = 254, 255
@@ -93,7 +93,7 @@ MAIN_ROUTES = routes(table=MAIN_TABLE)
 OUR_ROUTES = routes(table=MAIN_TABLE, protocol=PROTOCOL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class LinkCounters:
     """What passed an interface since it was made; of one of ours, inside the tunnel."""
 
@@ -104,7 +104,7 @@ class LinkCounters:
     index: int = 0  #: of the interface: one that is made again has another; 0: not told
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LinkRow:
     """An interface, whosever it is."""
 
@@ -121,7 +121,7 @@ class LinkRow:
     counters: LinkCounters
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class NexthopRow:
     """A nexthop object or a group of them, whosever it is."""
 

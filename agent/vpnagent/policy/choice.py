@@ -10,7 +10,7 @@ from typing import Any, Final
 from vpnagent.config.values import Config, Connection, Forwarding, Tunnel, TunnelKey
 from vpnagent.policy.desired import sharers
 from vpnagent.policy.selection import DOWN, UNKNOWN, PathState, Verdict, Verdicts, rank, select, select_shared
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 WORDS: Final = {
     "up": Verdict(child_sa_installed=True, path=PathState.UP),
@@ -46,7 +46,7 @@ _MODES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TunnelChoice:
     """Whether a tunnel carries, and why."""
 
@@ -55,7 +55,7 @@ class TunnelChoice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ConnectionChoice:
     """The tunnels of a connection, in the order of the file."""
 

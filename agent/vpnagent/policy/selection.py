@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from vpnagent.config.values import Forwarding, Role, TunnelKey
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 
 class PathState(enum.Enum):
@@ -37,7 +37,7 @@ class PathState(enum.Enum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What is known of one tunnel now."""
 

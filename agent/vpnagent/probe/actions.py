@@ -12,7 +12,7 @@ from typing import Final
 from vpnagent.config.values import TunnelKey
 from vpnagent.policy.selection import PathState
 from vpnagent.probe.intent import Member, ProbeTarget
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 LATENESS_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
 #: seconds by which a wake-up came after its time
@@ -44,7 +44,7 @@ class Cause(enum.Enum):
 BLAMELESS = (Cause.CONGESTION, Cause.TARGET, Cause.FILTERED)  #: degraded so, a path is as good as any other
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class WriteGroup:
     """Replace (or create) a nexthop group: one message. First in every list that holds one."""
 
@@ -55,7 +55,7 @@ class WriteGroup:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class DeleteGroup:
     """Delete a nexthop group, and with it its routes: the guard below answers with unreachable."""
 
@@ -65,7 +65,7 @@ class DeleteGroup:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SendProbe:
     """Send one probe; report ``Core.probe_sent`` or ``Core.probe_failed``."""
 
@@ -75,14 +75,14 @@ class SendProbe:
     marked: bool = True  #: with the tunnel's DSCP
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class SendIkePing:
     """Ask the IKE daemon of the tunnel's peer for a sign of life; report ``Core.ike_ping_answered``."""
 
     tunnel: TunnelKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ReadTraffic:
     """Read the interface's counters *now*; report ``Core.traffic`` before the next ``Core.advance``.
 
@@ -93,7 +93,7 @@ class ReadTraffic:
     interface: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TerminateTunnel:
     """Terminate the tunnel's IKE_SA(s), so that the peer is told; report ``Core.terminated``.
 
@@ -104,7 +104,7 @@ class TerminateTunnel:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class InitiateTunnel:
     """Bring the tunnel up; report ``Core.initiated`` when its CHILD_SA is installed or the attempt failed."""
 
@@ -112,7 +112,7 @@ class InitiateTunnel:
     force_encapsulation: bool  #: ESP in UDP, whatever the configuration says
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class PathChanged:
     """A path's state changed. For the log and for events."""
 
@@ -128,7 +128,7 @@ class PathChanged:
     suppressed: int = 0  #: changes of this tunnel that were not reported since the last one that was
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TrafficMoved:
     """A connection's traffic was moved: the group writes for it come earlier in the same list."""
 
@@ -143,7 +143,7 @@ class TrafficMoved:
     suppressed: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class FirstReply:
     """The first reply through the path to which a connection's traffic was moved: the failover is over."""
 
@@ -159,7 +159,7 @@ ProberAction = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class PathReport:
     """One tunnel's path as it is now: for status, metrics and the control daemon."""
 

@@ -12,7 +12,7 @@ from math import inf
 
 from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 JITTER = 0.02  #: of the interval, to either side: how far the schedule may move a probe
 COVER = 1.1  #: intervals that one probe covers: the most by which two probes may lie apart, and some lateness
@@ -234,7 +234,7 @@ TRANSITIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StateChange:
     """A path changed its state."""
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import inf
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 _FULL = 0.8  #: of a limit: above this the cloud's policer may drop
 _MERELY_LATE = 3  #: packets that may arrive after the first miss without being a sign of life
@@ -35,7 +35,7 @@ _SHORT_BLOCK = 10.0  #: seconds, when nothing was lost in the first place
 _FIRST_STAY, _LONGEST_STAY = 600.0, 7200.0  #: seconds before the configured rate is tried again
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CounterReading:
     """The counters of a tunnel's interface."""
 

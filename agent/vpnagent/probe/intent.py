@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from vpnagent.config.values import Forwarding, OnPathDown, ProbeMethod, Role, TunnelKey
-from vpnagent.record import dataclass, replace
+from vpnagent.record import record, replace
 
 Member = tuple[int, int]  #: nexthop id and weight
 
@@ -22,7 +22,7 @@ def _require(holds: bool, rule: str, value: object) -> None:
         raise ValueError(f"{rule}: {value}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ProbeTarget:
     """An address that is asked through the tunnel."""
 
@@ -32,7 +32,7 @@ class ProbeTarget:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Limits:
     """When a path that answers is nevertheless degraded: one limit to enter the state, one to leave it."""
 
@@ -50,7 +50,7 @@ class Limits:
             _require(0 < self.rtt_leave <= self.rtt_enter, "0 < rtt_leave <= rtt_enter", self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TunnelIntent:
     """One tunnel: how it is probed, and what the control daemon knows of it."""
 
@@ -99,7 +99,7 @@ class TunnelIntent:
         return self.interval * self.detect_multiplier
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ConnectionIntent:
     """One connection and its tunnels, in the order of the file."""
 
@@ -114,7 +114,7 @@ class ConnectionIntent:
             _require(tunnel.key.connection == self.name, f"tunnel {tunnel.key} is not of", self.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class GroupIntent:
     """A nexthop group: the union of what these connections select."""
 
@@ -128,7 +128,7 @@ class GroupIntent:
         _require(0 < self.id < 2**32, "group id is 1 to 2**32 - 1", self.id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Intent:
     """Everything that the prober is to do."""
 
@@ -150,7 +150,7 @@ class Intent:
         return tuple(tunnel for connection in self.connections for tunnel in connection.tunnels)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ViciRequests:
     """Packets for charon, made by the control daemon; each row is sent one after the other."""
 
@@ -160,7 +160,7 @@ class ViciRequests:
     initiate_encapsulated: tuple[bytes, ...]  #: the same with ESP in UDP forced
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Crafted:
     """Packets that ``probe.craft`` made; the prober patches them."""
 
@@ -169,7 +169,7 @@ class Crafted:
     dns_query: bytes  #: a DNS message without its id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class GroupRoutes:
     """The routes through a nexthop group: they go with it, and are put back when it is made again."""
 
@@ -179,7 +179,7 @@ class GroupRoutes:
     metric: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Configure:
     """Everything that the prober needs to work on its own."""
 
@@ -190,7 +190,7 @@ class Configure:
     routes: tuple[GroupRoutes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TunnelFlags:
     """What may change of a tunnel without a new configuration."""
 
@@ -200,7 +200,7 @@ class TunnelFlags:
     drained: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class IntentUpdate:
     """The intent in force with other flags: small, as signalled failures must be acted on in milliseconds."""
 

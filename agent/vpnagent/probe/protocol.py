@@ -5,7 +5,7 @@ of at most ``FRAGMENT`` octets, each with a header, as an intent of 256 tunnels 
 takes at once. ``Assembler`` puts them together and raises ``ProtocolError`` for anything else, whatever the
 bytes.
 
-``encode`` writes any frozen dataclass by its type annotations, ``decode`` reads it back strictly: every field
+``encode`` writes any record by its type annotations, ``decode`` reads it back strictly: every field
 there, none besides, each of its type. Readers are built once for each type: an intent of 256 tunnels is read
 in milliseconds, within the prober's loop.
 
@@ -37,7 +37,7 @@ from vpnagent.errors import AgentError
 from vpnagent.finding import Finding
 from vpnagent.probe.actions import Cause, FirstReply, PathChanged, PathReport
 from vpnagent.probe.intent import Configure, IntentUpdate
-from vpnagent.record import dataclass, field_names
+from vpnagent.record import field_names, record
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class ProtocolError(AgentError):
     """What came over the prober's socket is no message of this protocol version."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Hello:
     """Who speaks, and from a prober that has nothing to report: that it lives. Never changes."""
 
@@ -66,19 +66,19 @@ class Hello:
     generation: int  #: of the intent in force; 0: none. Told by the prober
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Quit:
     """The prober is to end, leaving the kernel as it is. Never changes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """The generation is in force."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Refused:
     """The generation is not taken; the one in force stays."""
 
@@ -87,7 +87,7 @@ class Refused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class GroupReport:
     """A nexthop group as the prober last wrote it."""
 
@@ -96,7 +96,7 @@ class GroupReport:
     error: str  #: why the kernel does not hold what was decided; empty: it does
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TunnelMeter:
     """The round trips of one tunnel's probes, since the prober began."""
 
@@ -105,7 +105,7 @@ class TunnelMeter:
     total: float  #: seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class ProberReport:
     """Everything that is known, now."""
 
@@ -124,7 +124,7 @@ class ProberReport:
     events_lost: int  #: events dropped as the daemon did not read for long
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class FailedOver:
     """A connection's traffic was moved, with the times of it. All times are monotonic seconds."""
 

@@ -20,7 +20,7 @@ import enum
 from collections.abc import Callable
 from math import inf
 
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 FIRST_REST = 5.0  #: seconds before the first trial
 MAINTENANCE = 600.0  #: seconds in which a cloud that replaces one endpoint may replace the next
@@ -71,7 +71,7 @@ class Step(enum.Enum):
     LISTEN = enum.auto()  #: begin a new silence and probe at once
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class IkeQuestion:
     """How long the IKE daemon may take: one repetition, then silence is an answer too."""
 

@@ -14,14 +14,14 @@ from vpnagent.config.values import OnPathDown, TunnelKey
 from vpnagent.policy.selection import PathState
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import DISTURBING, HELD, UNTOLD, IkeQuestion, Phase, Remedy
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 _FRESH = 1.0  #: seconds after the time to answer in which what was asked ahead is still of use
 _RECHECK = 2.0  #: seconds between looks whether packets still arrive
 _FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another guess after one that did not help
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Witness:
     """What one tunnel can tell. Only tunnels that could be used, and whose path is not down already."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 
 class Tone(enum.Enum):
@@ -99,7 +99,7 @@ NARROWEST: Final = 20  #: characters; in less nothing can be read, and a termina
 # What a screen is drawn on: its size, and the characters it can show. Pure.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Glyphs:
     """The characters that are not plain text."""
 
@@ -112,7 +112,7 @@ UNICODE: Final = Glyphs(arrow="→", levels="▁▂▃▄▅▆▇█", gap=" ")
 ASCII: Final = Glyphs(arrow="->", levels="_.-:=+*#", gap=" ")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Canvas:
     """A terminal, or a pipe, which has no edges and leaves nothing out."""
 

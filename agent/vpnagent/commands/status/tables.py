@@ -19,12 +19,12 @@ from vpnagent.commands.status.canvas import (
     some,
     word,
 )
-from vpnagent.record import Json, dataclass
+from vpnagent.record import Json, record
 
 GAP = 2  #: characters between columns
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Column:
     """A column: its title, and its place in the queue of those that stay."""
 
@@ -33,7 +33,7 @@ class Column:
     right: bool = False  #: figures end at the same place
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line of a table, and what stands beneath it."""
 

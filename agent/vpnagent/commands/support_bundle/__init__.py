@@ -33,7 +33,7 @@ from vpnagent.commands.options import (
 from vpnagent.commands.support_bundle.known_secrets import Gathered, Known, Part, clean_line, cleaned, proven
 from vpnagent.commands.support_bundle.summary import missing, summary
 from vpnagent.control.protocol import NOT_FINE, NOT_PERMITTED
-from vpnagent.record import dataclass
+from vpnagent.record import record
 
 if TYPE_CHECKING:
     pass
@@ -43,7 +43,7 @@ SUMMARY = "SUMMARY.md"
 NAMELESS = "gateway"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class SupportBundle:
     """What is to be written."""
 

@@ -45,7 +45,7 @@ from vpnagent.events.store import Store
 from vpnagent.ipsec import vici
 from vpnagent.ipsec.messages import ViciSection
 from vpnagent.own_files import MOST, of_operator
-from vpnagent.record import dataclass, replace
+from vpnagent.record import record, replace
 
 
 def plain(value: object) -> Any:
@@ -105,7 +105,7 @@ PartReading = Callable[[], Awaitable[Content]]
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Places:
     """Where to look."""
 

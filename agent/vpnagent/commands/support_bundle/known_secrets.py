@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from vpnagent import own_files
 from vpnagent.commands.support_bundle.veil import CREDENTIAL, URL, named_secrets, veiled, veiled_data
-from vpnagent.record import dataclass, replace
+from vpnagent.record import record, replace
 from vpnagent.secret import Secret
 
 # Whether a text holds a secret that is known, in whatever spelling. Pure.
@@ -34,7 +34,7 @@ _DUMP_MARKS: Final = (":", ",", "-", "\\x")
 _PREFIX: Final = "0x"  #: of a number; where a digit 0 and an x of something else meet it is none
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Named:
     """A secret, and whose it is."""
 
@@ -156,7 +156,7 @@ MOST_KEPT: Final = 2 << 20  #: bytes kept of a file
 Content = str | dict[str, Any] | list[Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Part:
     """One file: text, a JSON value, or a list of JSON values, one a line (``.jsonl``)."""
 
