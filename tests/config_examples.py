@@ -15,11 +15,14 @@ from vpnagent.config.values import (
     Attachment,
     Config,
     Connection,
+    Device,
     Esp,
     Forwarding,
     Gateway,
+    GatewayPair,
     Ike,
     OnPathDown,
+    PairNode,
     Probe,
     ProbeMethod,
     Role,
@@ -157,6 +160,16 @@ def make_tunnel(number: int, **changes: Any) -> Tunnel:
         ),
     )
     return replace(tunnel, **changes)
+
+
+def make_pair(here: Device | None) -> GatewayPair:
+    """Return two gateways, rt1 and rt2, as seen by one of them."""
+
+    def node(number: int) -> PairNode:
+        address = IPv4Address("10.1.0.1") + number
+        return PairNode(host=f"rt{number}", address=address, name=f"rt{number}", source_address=address)
+
+    return GatewayPair(here=here, a=node(1), b=node(2))
 
 
 _GATEWAY = Gateway(

@@ -15,7 +15,7 @@ FLOORS: Final = (
     ("own_files", "program", "record", "secret"),
     ("errors", "finding"),
     ("config", "control", "netlink"),
-    ("ipsec", "routing"),
+    ("ipsec", "pair", "routing"),
     ("policy",),
     ("probe",),
     ("checks",),

@@ -9,6 +9,7 @@ from vpnagent.config.build import (
     IF_IDS,
     build,
     contradictions,
+    device_here,
     gateway_name,
     if_id,
     inside_peer,
@@ -19,6 +20,7 @@ from vpnagent.config.values import (
     CertificateFiles,
     Config,
     Connection,
+    Device,
     Forwarding,
     NetworkType,
     Role,
@@ -359,3 +361,45 @@ def test_a_tunnel_that_says_what_its_connection_says_overrides_nothing() -> None
     said = {"ike": {"encryption": "aes256"}, "esp": {"pfs_group": 14}, "udp_encapsulation": "auto"}
 
     assert connection(said, **said) == connection({}, **said)
+
+
+NODES = {"a": {"host": "rt1.idc.example", "address": "10.1.0.2"}, "b": {"host": "rt2", "address": "10.1.0.3"}}
+OF_A, OF_B = IPv4Address("10.1.0.2"), IPv4Address("10.1.0.3")
+
+
+@pytest.mark.parametrize(
+    ("hostname", "addresses", "here"),
+    [
+        ("elsewhere", {OF_A}, Device.A),
+        ("rt1", {OF_B}, Device.B),  # the address goes first: namespaces share a host name
+        ("RT2.idc.example", set(), Device.B),
+        ("rt1.idc.example", set(), Device.A),
+        ("rt1", set(), None),  # another domain's
+        ("rt2", {OF_A, OF_B}, Device.B),
+        ("elsewhere", {OF_A, OF_B}, None),
+        ("elsewhere", set(), None),
+    ],
+)
+def test_a_machine_knows_which_of_two_it_is_by_its_address_or_else_its_name(
+    hostname: str, addresses: set[IPv4Address], here: Device | None
+) -> None:
+    section = file(gateway={"pair": {"nodes": NODES}}).gateway.pair
+    assert section
+    assert device_here(section, hostname, addresses.__contains__) is here
+
+
+def test_each_of_two_gateways_has_its_own_name_and_source() -> None:
+    nodes = {"a": NODES["a"] | {"name": "one", "source_address": "10.1.0.12"}, "b": NODES["b"]}
+    written = file(gateway={"pair": {"nodes": nodes}, "source_address": "10.1.0.1"})
+    seen = [build(written, hostname="x", folder="/", psks={}, here=here).gateway for here in (*Device, None)]
+    assert [gateway.name for gateway in seen] == ["one", "rt2", "x"]
+    assert [str(gateway.source_address) for gateway in seen] == ["10.1.0.12", "10.1.0.1", "10.1.0.1"]
+
+
+def test_with_a_pair_the_name_stands_under_its_nodes() -> None:
+    written = file({"psk_file": "k"}, gateway={"pair": {"nodes": NODES}, "name": "idc"})
+    [(path, text)] = contradictions(written)
+    assert (key_path(path), text) == (
+        "gateway.name",
+        "has no meaning with pair: each of its nodes has a name",
+    )

@@ -306,3 +306,24 @@ def test_a_user_name_with_a_colon_is_refused(problems: Problems) -> None:
 
     rule = "must be a user name of 1 to 64 visible ASCII characters without ':', not 'a:b'"
     assert problem == f"33: agent.metrics_auth.username: {rule}"
+
+
+def test_who_runs_a_pairs_file_must_be_one_of_the_two(folder: Path) -> None:
+    file = folder / "vpnagent.yaml"
+    nodes = "{a: {host: rt1, address: 192.0.2.251}, b: {host: rt2, address: 192.0.2.252}}"
+    file.write_text(
+        EXAMPLE_YAML.replace("  name: idc-hz-1\n", f"  pair: {{nodes: {nodes}}}\n").replace(
+            "local_address: 192.0.2.2\n", "device: a\n"
+        )
+    )
+    assert load(file, hostname="rt2").gateway.name == "rt2"
+    with pytest.raises(ConfigError) as refused:
+        load(file, hostname="elsewhere")
+    assert [(problem.line, problem.text) for problem in refused.value.problems] == [
+        (
+            3,
+            "must have this machine, by address or host: it has not just one of 192.0.2.251 and "
+            "192.0.2.252, and is elsewhere",
+        )
+    ]
+    assert load(file, hostname="elsewhere", read_secrets=False).gateway.name == "elsewhere"

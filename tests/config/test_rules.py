@@ -3,12 +3,13 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
-from tests.config_examples import make_config, make_connection, make_tunnel
+from tests.config_examples import make_config, make_connection, make_pair, make_tunnel
 
 from vpnagent.config.rules import violations
 from vpnagent.config.values import (
     CertificateFiles,
     Config,
+    Device,
     Forwarding,
     Ike,
     Role,
@@ -38,7 +39,30 @@ def probe(**changes: Any) -> dict[str, Any]:
     return {"probe": replace(make_tunnel(1).probe, **changes)}
 
 
+PAIR = {"pair": make_pair(Device.A)}
+SAME = make_pair(Device.A)
 VIOLATIONS: list[tuple[str, Config]] = [
+    (
+        "connections[0].tunnels[1].device: has no meaning without gateway.pair",
+        make_config(backup={"device": Device.B}),
+    ),
+    (
+        "connections[0].tunnels[1].device: is required, or local_address: "
+        "else both gateways of the pair would negotiate it",
+        make_config(gateway=PAIR, backup={"local_address": None}),
+    ),
+    (
+        "connections[0].tunnels[1].local_address: "
+        "must be one that moves, not 10.1.0.3, or device is required",
+        make_config(gateway=PAIR, backup={"local_address": IPv4Address("10.1.0.3")}),
+    ),
+    *(
+        (
+            f"gateway.pair.nodes.b.{key}: must be another than that of a, {getattr(SAME.a, key)}",
+            make_config(gateway={"pair": replace(SAME, b=replace(SAME.b, **{key: getattr(SAME.a, key)}))}),
+        )
+        for key in ("host", "address", "name")
+    ),
     (
         "connections[0].tunnels[0].local_id: must be this gateway's: "
         "203.0.113.2 is the cloud's, the remote_address of hangzhou/backup",

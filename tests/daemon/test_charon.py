@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
-from tests.config_examples import make_config
+from tests.config_examples import make_config, make_pair
 from tests.fake_charon import FakeCharon
+from tests.ipsec.charon_contract import until
 
-from vpnagent.config.values import Config, TunnelKey
+from vpnagent.config.values import Config, Device, TunnelKey
 from vpnagent.daemon.charon import GRACE, CharonReconciler
 from vpnagent.ipsec.sa import CharonState, LogLine, Rekeyed, ViciEvent
 from vpnagent.knowledge.knowledge import Knowledge
@@ -253,6 +255,30 @@ def test_a_tunnel_whose_interface_cannot_be_made_is_not_negotiated_until_it_can(
         await both_up(world)
 
     play(scene)
+
+
+def test_a_tunnel_is_negotiated_when_its_address_comes_and_forgotten_when_it_goes() -> None:
+    address = IPv4Address("192.0.2.1")
+
+    async def scene(world: World) -> None:
+        await world.until(lambda: world.up() == {"backup"})
+        assert "load-conn vpnagent.hangzhou.primary" in world.charon.log, "loaded, to be as fast as can be"
+        assert not any("initiate vpnagent.hangzhou.primary" in line for line in world.charon.log)
+        world.known.charon_dirty.clear()
+        world.known.take_addresses(frozenset({address}))
+        assert world.known.charon_dirty.is_set()
+        await both_up(world)
+        world.known.take_addresses(frozenset())
+        assert world.up() == {"backup"}, "no packet goes into it from this moment"
+        await until(world.charon, lambda state: {sa.connection for sa in state.sas} == {BACKUP.owner})
+        assert not any("unload" in line for line in world.charon.log)
+
+    config = make_config(
+        gateway={"pair": make_pair(Device.A)},
+        primary={"local_address": address},
+        backup={"device": Device.A},
+    )
+    play(scene, config)
 
 
 def test_what_is_no_longer_configured_is_removed_and_the_operators_own_stays() -> None:

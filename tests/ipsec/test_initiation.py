@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.ipsec.connections import by_name, make_child, make_connection, make_ike, make_ike_sa
 
-from vpnagent.ipsec.actions import CharonConnection, Terminate
+from vpnagent.ipsec.actions import STANDBY, CharonConnection, Terminate
 from vpnagent.ipsec.initiation import (
     ATTEMPT_TIMEOUT,
     FIRST_DELAY,
@@ -16,6 +16,7 @@ from vpnagent.ipsec.initiation import (
     STABLE_AFTER,
     Initiate,
     Initiation,
+    given_up,
 )
 from vpnagent.ipsec.sa import IkeSa, IkeState
 
@@ -40,6 +41,17 @@ def test_a_tunnel_without_sas_is_initiated_at_once() -> None:
 
 def test_an_established_ike_sa_without_child_is_given_its_child() -> None:
     assert initiation().due(0.0, DESIRED, (CHILDLESS,)) == [START]
+
+
+@pytest.mark.parametrize(("here", "sa"), [(True, CARRYING), (False, CARRYING), (True, CONNECTING)])
+def test_what_the_other_gateway_has_is_ended_and_told_only_in_our_own_name(here: bool, sa: IkeSa) -> None:
+    [end] = given_up([sa], {CONNECTION.name: here})
+    assert end == Terminate(CONNECTION.name, "1", STANDBY, force=sa.connecting or not here)
+
+
+def test_nothing_else_is_given_up_and_nothing_twice() -> None:
+    assert given_up([CARRYING], {}) == []
+    assert given_up([DELETING], {CONNECTION.name: False}) == []
 
 
 @pytest.mark.parametrize("negotiating", [False, True])

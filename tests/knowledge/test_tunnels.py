@@ -90,7 +90,7 @@ def test_every_configured_tunnel_has_a_status_and_no_other() -> None:
     assert statuses == {PRIMARY: SaStatus(ike=IkeStatus.CONNECTING), BACKUP: SaStatus()}
 
 
-def update(
+def update(  # noqa: PLR0913 - a source of knowledge each
     tunnels: Tunnels,
     at: float,
     *,
@@ -98,6 +98,7 @@ def update(
     installed: bool = True,
     drained: bool = False,
     trouble: str | None = None,
+    standby: bool = False,
 ) -> list[Transition]:
     """Take in one observation of the primary tunnel; the backup stays as it is."""
     (primary, _) = make_config().tunnels()
@@ -107,6 +108,7 @@ def update(
         statuses={PRIMARY: sa},
         verdicts={PRIMARY: Verdict(child_sa_installed=installed, drained=drained)},
         troubles={PRIMARY: trouble} if trouble else {},
+        standby={PRIMARY} if standby else (),
     )
 
 
@@ -143,6 +145,15 @@ def test_drained_wins_over_every_other_state() -> None:
     tunnels = Tunnels()
     [transition] = update(tunnels, 1.0, sa=SaStatus(), installed=False, drained=True, trouble="NoResponse")
     assert transition.new is TunnelState.DRAINED
+
+
+def test_what_the_other_gateway_has_is_neither_up_nor_down_whatever_its_sas_are() -> None:
+    tunnels = Tunnels()
+    update(tunnels, 1.0, drained=True)
+    [transition] = update(tunnels, 2.0, drained=True, trouble="NoResponse", standby=True)
+    assert transition.new is TunnelState.STANDBY_DEVICE
+    update(tunnels, 3.0, installed=False, sa=SaStatus())
+    assert tunnels.views[PRIMARY].state is TunnelState.INIT, "it has just come to us: nothing has failed"
 
 
 def test_a_tunnel_that_is_no_longer_configured_is_forgotten() -> None:

@@ -27,7 +27,7 @@ from vpnagent.ipsec import messages, vici
 from vpnagent.ipsec.actions import CharonConnection, LoadConnection, Terminate, UnloadConnection, UnloadSecret
 from vpnagent.ipsec.charon import Charon
 from vpnagent.ipsec.failure_reason import Reason
-from vpnagent.ipsec.initiation import Initiate, Initiation
+from vpnagent.ipsec.initiation import Initiate, Initiation, given_up
 from vpnagent.ipsec.negotiation_failure import Diagnosis, NegotiationFailed
 from vpnagent.ipsec.plan import DUPLICATE_AGE, CarriedTraffic, LoadedConnections, plan, without_superseded
 from vpnagent.ipsec.sa import CharonState, ChildUpDown, ConnectionLost, IkeSa, LogLine, Rekeyed, ViciEvent
@@ -288,6 +288,48 @@ def test_ikev1_has_a_child_for_each_pair_of_networks(hosts: tuple[Host, Host]) -
 
 def _carried(names: set[str]) -> Holds:
     return lambda state: {child.name for sa in state.sas for child in sa.carrying_children} == names
+
+
+@pytest.mark.parametrize("nonlocal_bind", [0, 1])
+def test_what_is_forgotten_without_its_address_is_never_told_to_the_peer(
+    hosts: tuple[Host, Host], nonlocal_bind: int
+) -> None:
+    """The address is another machine's by then: a DELETE would end what that one has negotiated."""
+    a, b = hosts
+    here, there = connection(a, b), connection(b, a)
+    sysctl = f"net.ipv4.ip_nonlocal_bind={nonlocal_bind}"  # what many set for keepalived
+    subprocess.run(["ip", "netns", "exec", a.namespace, "sysctl", "-qw", sysctl], check=True)
+
+    async def scenario() -> None:
+        async with agents(a, b, here, there) as (agent, peer):
+            [sa] = (await bring_up(agent.charon, here)).sas
+            await until(peer.charon, carries)
+            ip_of(a, "address", "add", "10.77.0.11/24", "dev", "wire")  # there is a way out still
+            ip_of(a, "address", "del", f"{a.address}/24", "dev", "wire")
+            sent = datagrams_sent(a)
+            for end in given_up([sa], {here.name: False}):
+                await agent.charon.apply(end)
+            await until(agent.charon, lambda state: not state.sas)
+            assert datagrams_sent(a) == sent
+            assert carries(await peer.charon.observe())
+
+    asyncio.run(scenario())
+    assert "error writing to socket" in a.log(), "charon did not even try: the test proves nothing"
+
+
+def ip_of(host: Host, *arguments: str) -> None:
+    subprocess.run(["ip", "-n", host.namespace, *arguments], check=True)
+
+
+def datagrams_sent(host: Host) -> int:
+    """Return the UDP datagrams that the kernel has sent for this host."""
+    command = ["ip", "netns", "exec", host.namespace, "cat", "/proc/net/snmp"]
+    names, values = (
+        line.split()
+        for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        if line.startswith("Udp:")
+    )
+    return int(values[names.index("OutDatagrams")])
 
 
 def test_certificates_authenticate(hosts: tuple[Host, Host], tmp_path: pathlib.Path) -> None:

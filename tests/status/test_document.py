@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 
 import pytest
-from tests.config_examples import make_config
+from tests.config_examples import make_config, make_pair
 
+from vpnagent.config.values import Device
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.status.document import rfc3339, status, worst_of
+from vpnagent.status.report import refresh
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -60,3 +62,27 @@ def test_a_failovers_moments_have_times_and_offsets() -> None:
         ("11:59:55.001000Z", 0.001, "netlink acknowledged"),
         ("11:59:55.012500Z", 0.0125, "first reply on the new path"),
     ]
+
+
+def test_a_gateway_that_stands_by_for_the_other_is_up_and_has_nothing_to_complain_of() -> None:
+    elsewhere = {"device": Device.B}
+    config = make_config(gateway={"pair": make_pair(Device.A)}, primary=elsewhere, backup=elsewhere)
+    known = Knowledge(config=config, loaded_at=NOW.timestamp())
+    known.kernel.missing = frozenset(config.connections[0].remote_networks)
+    refresh(known, NOW.timestamp())
+    said = status(known)
+    assert said["state"] == said["connections"][0]["state"] == "up"
+    assert {tunnel["state"] for tunnel in said["connections"][0]["tunnels"]} == {"standby-device"}
+    assert {n["reason"] for n in said["connections"][0]["networks"]} == {
+        "the other gateway of the pair has it"
+    }
+    assert said["warnings"] == []
+
+
+def test_the_other_gateways_tunnel_does_not_keep_this_one_from_being_down() -> None:
+    config = make_config(
+        gateway={"pair": make_pair(Device.A)}, primary={"device": Device.A}, backup={"device": Device.B}
+    )
+    known = Knowledge(config=config, loaded_at=NOW.timestamp())
+    refresh(known, NOW.timestamp())
+    assert status(known)["state"] == "down"

@@ -7,7 +7,7 @@ what was written and what was a default. A value that is missing for good stays 
 import os.path
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -27,7 +27,17 @@ from vpnagent.config.file_models import (
     TunnelSection,
 )
 from vpnagent.config.kinds import INTERFACE_LENGTH, PRIVATE, URL
-from vpnagent.config.values import Attachment, Config, Forwarding, NetworkType, ProbeMethod, Role, TunnelKey
+from vpnagent.config.sections import NodeSection, PairSection
+from vpnagent.config.values import (
+    Attachment,
+    Config,
+    Device,
+    Forwarding,
+    NetworkType,
+    ProbeMethod,
+    Role,
+    TunnelKey,
+)
 from vpnagent.config.wording import Violation, Wording, listed, repeated, said
 from vpnagent.secret import Secret
 
@@ -98,10 +108,14 @@ def build(
     folder: str,
     psks: Psks,
     hook_secrets: Secrets = NO_SECRETS,
+    here: Device | None = None,
 ) -> Config:
-    """Return the values. ``folder`` is the YAML's own, absolute: relative file names start there."""
+    """Return the values. ``folder`` is the YAML's own, absolute: relative file names start there.
+
+    ``here`` is which gateway of a pair this machine is.
+    """
     return Config(
-        gateway=_gateway(file.gateway, hostname),
+        gateway=_gateway(file.gateway, hostname, here),
         agent=_agent(file.agent, folder),
         connections=tuple(
             _connection(connection, folder, [psks.get((i, j)) for j in range(len(connection.tunnels))])
@@ -114,8 +128,19 @@ def build(
     )
 
 
+def device_here(section: PairSection, hostname: str, is_here: Callable[[IPv4Address], bool]) -> Device | None:
+    """Return which gateway of a pair a machine is: by its address, else by its host name; None: not told."""
+    nodes = {Device.A: section.nodes.a, Device.B: section.nodes.b}
+    names = {hostname.lower(), hostname.lower().partition(".")[0]}
+    by_address = [device for device, node in nodes.items() if is_here(node.address)]
+    by_name = [device for device, node in nodes.items() if node.host.lower() in names]
+    return next((found[0] for found in (by_address, by_name) if len(found) == 1), None)
+
+
 def contradictions(file: ConfigFile) -> Iterator[Violation]:
     """Return what the file says twice, or says where it has no meaning."""
+    if file.gateway.pair and file.gateway.name:
+        yield Violation(("gateway", "name"), said("has no meaning with pair: each of its nodes has a name"))
     for i, connection in enumerate(file.connections):
         for j, tunnel in enumerate(connection.tunnels):
             here = ("connections", i, "tunnels", j)
@@ -168,13 +193,28 @@ def gateway_name(hostname: str) -> str:
     return label[:32] or "gateway"
 
 
-def _gateway(section: GatewaySection, hostname: str) -> values.Gateway:
+def _gateway(section: GatewaySection, hostname: str, here: Device | None) -> values.Gateway:
+    pair = _pair(section, section.pair, here) if section.pair else None
+    this = pair.node(here) if pair and here else None
     return values.Gateway(
-        name=section.name or gateway_name(hostname),
+        name=this.name if this else section.name or gateway_name(hostname),
         local_networks=section.local_networks,
-        source_address=section.source_address,
+        source_address=this.source_address if this else section.source_address,
         local_interfaces=section.local_interfaces,
+        pair=pair,
     )
+
+
+def _pair(gateway: GatewaySection, section: PairSection, here: Device | None) -> values.GatewayPair:
+    def node(section: NodeSection) -> values.PairNode:
+        return values.PairNode(
+            host=section.host,
+            address=section.address,
+            name=section.name or gateway_name(section.host),
+            source_address=section.source_address or gateway.source_address,
+        )
+
+    return values.GatewayPair(here=here, a=node(section.nodes.a), b=node(section.nodes.b))
 
 
 def _agent(section: AgentSection, folder: str) -> values.Agent:
@@ -284,6 +324,7 @@ def _tunnel(
         ike=None if ike == connection.ike else values.Ike(**dict(ike)),
         esp=None if esp == connection.esp else _esp(esp),
         udp_encapsulation=None if encapsulation == connection.udp_encapsulation else encapsulation,
+        device=section.device,
     )
 
 

@@ -6,14 +6,16 @@ value is read by a ``Kind``. What depends on more than one key is the business o
 """
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vpnagent.config import kinds
 from vpnagent.config.kinds import choice, duration, integer, member, rate
+from vpnagent.config.sections import Addresses, InterfaceNames, Networks, PairSection, Section, key, required
 from vpnagent.config.values import (
     Attachment,
+    Device,
     Forwarding,
     LeakGuard,
     NetworkType,
@@ -38,36 +40,13 @@ _INTEGRITY: Final = choice(*INTEGRITY)
 # Why not 0, which the cloud allows: nowhere is it said what it means. Below 300 s a rekey would never rest.
 _LIFETIME: Final = duration("300s", "24h")
 
-Addresses = tuple[Annotated[IPv4Address, kinds.ADDRESS], ...]
-Networks = Annotated[
-    tuple[Annotated[IPv4Network, kinds.NETWORK], ...],
-    Field(min_length=1, title="list of IPv4 networks"),
-]
-
-InterfaceNames = tuple[Annotated[str, kinds.INTERFACE], ...]
-
-
-class Section(BaseModel):
-    """A mapping of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def key(description: str, default: Any = None, **more: Any) -> Any:
-    """Return a field with a default as the file would write it; None leaves the default to ``build``."""
-    return Field(default=default, description=description, validate_default=default is not None, **more)
-
-
-def required(description: str) -> Any:
-    """Return a field without a default."""
-    return Field(description=description)
-
 
 class GatewaySection(Section):
     """The machine that the agent runs on."""
 
     name: Annotated[str | None, kinds.NAME] = key(
-        "Name of this gateway in status, logs and metrics. Default: the host name."
+        "Name of this gateway in status, logs and metrics; with `pair` it stands under `nodes`. Default: the "
+        "host name."
     )
     local_networks: Networks = required("Prefixes of the data centre behind this gateway.")
     source_address: Annotated[IPv4Address | None, kinds.ADDRESS] = key(
@@ -81,6 +60,7 @@ class GatewaySection(Section):
         [],
         title="list of names of interfaces",
     )
+    pair: PairSection | None = key("Two gateways that share the tunnels. Default: it is alone.")
 
 
 class MetricsTlsSection(Section):
@@ -279,6 +259,9 @@ class TunnelSection(Section):
         "Id of the XFRM interface, unique. Default: a hash of the names, from 0x56000000 on."
     )
     weight: Annotated[int, integer(1, 255)] = key("Share of the flows, with ecmp.", 1)
+    device: Annotated[Device | None, member(Device)] = key(
+        "Which gateway of the pair has this tunnel. Default: the one that has `local_address` at the time."
+    )
 
 
 class ConnectionSection(Section):

@@ -219,6 +219,11 @@ URL: Final = text(
 )
 IDENTITY: Final = Kind(_identity, string("IKE identity", minLength=1, maxLength=IDENTITY_LENGTH))
 INTERFACE: Final = Kind(_interface, string("name of an interface", minLength=1, maxLength=INTERFACE_LENGTH))
+HOST: Final = text(
+    "a host name, as hostname(1) tells it",
+    "[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?",
+    title="host name",
+)
 USERNAME: Final = text(
     "a user name of 1 to 64 visible ASCII characters without ':'", r"[!-9;-~]{1,64}", title="user name"
 )

@@ -5,12 +5,21 @@ its kind, what does not fit together, and secrets. Nothing but ConfigError is ra
 """
 
 import os
+import socket
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent import own_files
-from vpnagent.config.build import absolute, build, contradictions, hook_contradictions, metrics_tls
+from vpnagent.config.build import (
+    absolute,
+    build,
+    contradictions,
+    device_here,
+    hook_contradictions,
+    metrics_tls,
+)
 from vpnagent.config.draft import draft, known_part
 from vpnagent.config.file_models import AgentSection, ConfigFile, HookSection, TunnelSection
 from vpnagent.config.files import (
@@ -76,10 +85,17 @@ def load(
     if read_secrets:
         secrets.read(sketch.file)
     hostname = os.uname().nodename if hostname is None else hostname
+    pair = sketch.file.gateway.pair
     config = build(
-        sketch.file, hostname=hostname, folder=folder, psks=secrets.psks, hook_secrets=secrets.of_hooks
+        sketch.file,
+        hostname=hostname,
+        folder=folder,
+        psks=secrets.psks,
+        hook_secrets=secrets.of_hooks,
+        here=device_here(pair, hostname, _is_here) if pair else None,
     )
     found = [
+        *(_nobody(config, hostname) if read_secrets and unseen is None else ()),
         *contradictions(sketch.file),
         *hook_contradictions(sketch.file, secrets.of_hooks),
         *violations(config),
@@ -88,6 +104,28 @@ def load(
     if problems := _problems(name, document, (*sketch.violations, *map(sketch.relocated, found))):
         raise ConfigError(problems)
     return with_revisions(config) if read_secrets else config
+
+
+def _is_here(address: IPv4Address) -> bool:
+    """Whether an address is this machine's: then the kernel sends from it to it. No packet is sent.
+
+    Not by bind(2), which takes any address where net.ipv4.ip_nonlocal_bind is set, as it often is for VRRP.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((str(address), 9))
+        except OSError:
+            return False
+        return bool(sock.getsockname()[0] == str(address))
+
+
+def _nobody(config: Config, hostname: str) -> Iterator[Violation]:
+    """Yield that a machine, which is to run this configuration, is none of a pair."""
+    pair = config.gateway.pair
+    if pair is not None and pair.here is None:
+        rule = "must have this machine, by address or host: it has not just one of {} and {}, and is {}"
+        text = said(rule, pair.a.address, pair.b.address, hostname)
+        yield Violation(("gateway", "pair", "nodes"), text)
 
 
 def with_revisions(config: Config) -> Config:

@@ -205,6 +205,33 @@ def recovery_outlasts_detection(config: Config) -> Iterator[Violation]:
             )
 
 
+def nodes_are_two(config: Config) -> Iterator[Violation]:
+    """The gateways of a pair are told apart by everything that names them."""
+    pair = config.gateway.pair
+    for key in ("host", "address", "name") if pair else ():
+        same = getattr(pair.a, key) if pair else None
+        if pair and same == getattr(pair.b, key):
+            text = said("must be another than that of a, {}", same)
+            yield Violation(("gateway", "pair", "nodes", "b", key), text)
+
+
+def tunnels_have_a_gateway(config: Config) -> Iterator[Violation]:
+    """Of two gateways, one has a tunnel at any time: the one that is named, or that has its address."""
+    pair = config.gateway.pair
+    for place in tunnels(config):
+        tunnel = place.tunnel
+        if pair and not tunnel.device and not tunnel.local_address:
+            text = said("is required, or local_address: else both gateways of the pair would negotiate it")
+            yield Violation(place.key("device"), text)
+        # A gateway that has faults of its own has no pair either.
+        if not pair and tunnel.device and config.gateway.local_networks:
+            yield Violation(place.key("device"), said("has no meaning without gateway.pair"))
+        for node in (pair.a, pair.b) if pair and not tunnel.device else ():
+            if tunnel.local_address == node.address:
+                text = said("must be one that moves, not {}, or device is required", node.address)
+                yield Violation(place.key("local_address"), text)
+
+
 RULES: Final[tuple[ConfigRule, ...]] = (
     names_are_unique,
     interfaces_are_unique,
@@ -217,5 +244,7 @@ RULES: Final[tuple[ConfigRule, ...]] = (
     ends_are_not_swapped,
     keys_are_told_apart,
     recovery_outlasts_detection,
+    nodes_are_two,
+    tunnels_have_a_gateway,
     *ADDRESS_RULES,
 )

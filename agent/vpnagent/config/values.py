@@ -97,6 +97,36 @@ class LeakGuard(enum.Enum):
     OFF = "off"
 
 
+class Device(enum.Enum):
+    """Which of the two gateways of a pair."""
+
+    A = "a"
+    B = "b"
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class PairNode:
+    """One of two gateways."""
+
+    host: str
+    address: IPv4Address  #: its own one in the LAN, which never moves
+    name: str
+    source_address: IPv4Address | None
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class GatewayPair:
+    """Two gateways that share the work of one, and this file."""
+
+    here: Device | None  #: which of them this machine is; None: neither
+    a: PairNode
+    b: PairNode
+
+    def node(self, device: Device) -> PairNode:
+        """Return one of the two."""
+        return self.a if device is Device.A else self.b
+
+
 @record(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """The machine that this agent runs on."""
@@ -105,6 +135,7 @@ class Gateway:
     local_networks: tuple[IPv4Network, ...]
     source_address: IPv4Address | None  #: None: the kernel picks
     local_interfaces: tuple[str, ...] = ()  #: empty: those by which the kernel reaches the local networks
+    pair: GatewayPair | None = None  #: None: it is alone
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -213,6 +244,7 @@ class Tunnel:
     ike: Ike | None = None  #: None: the connection's, as with the next two; ``Connection.ike_of`` and so on
     esp: Esp | None = None
     udp_encapsulation: UdpEncapsulation | None = None
+    device: Device | None = None  #: which gateway of a pair has it; None: the one that has the local address
 
     @property
     def name(self) -> str:

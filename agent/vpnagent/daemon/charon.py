@@ -23,7 +23,7 @@ from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec import messages
 from vpnagent.ipsec.actions import CharonAction, CharonConnection, LoadConnection, LoadSecret
 from vpnagent.ipsec.algorithms import missing_algorithms
-from vpnagent.ipsec.initiation import Initiate, Initiation
+from vpnagent.ipsec.initiation import Initiate, Initiation, given_up
 from vpnagent.ipsec.plan import (
     CarriedTraffic,
     FormerNames,
@@ -36,6 +36,7 @@ from vpnagent.ipsec.plan import (
 from vpnagent.ipsec.sa import CharonState, ChildUpDown, ConnectionLost, IkeUpDown, LogLine, Rekeyed, ViciEvent
 from vpnagent.knowledge.knowledge import Knowledge, rung
 from vpnagent.knowledge.tunnels import sa_statuses
+from vpnagent.pair import roles
 from vpnagent.policy.desired import ipsec_connections
 from vpnagent.policy.selection import Verdict, usable
 
@@ -204,12 +205,15 @@ class Session:
         held = impossible.keys() | self._refused(want, now) | probe_wiring.held(known.probe.paths.values())
         self._loaded = self._loaded.observed(state).renamed(self._names, want)
         planned = plan(want, state, self._loaded, digest=self._digest, traffic=self._traffic(), prune=True)
-        actions = [action for action in planned if not _loads(action, held)]
+        away = roles.given_away(known.config, known.kernel.owned)
+        actions = [action for action in planned if not _loads(action, held)] + given_up(state.sas, away)
         for action in actions:
             await self._apply(action)
         self._note_vacating()
         sas = without_superseded(state.sas, self._loaded)
-        due = self._initiation.due(self._clock(), want, sas, held=held | self._refused(want, now))
+        due = self._initiation.due(
+            self._clock(), want, sas, held=held | self._refused(want, now) | away.keys()
+        )
         for step in due:
             await self._start(step)
         known.charon.findings = (

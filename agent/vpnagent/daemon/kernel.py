@@ -163,6 +163,7 @@ class KernelReconciler:
     async def _observe(self, config: Config, want: KernelObjects) -> tuple[KernelState, LocalWays]:
         """Look, and take in what counts: what is about to be changed may take its counters along."""
         state = await self._kernel.observe(want)
+        self._known.take_addresses(state.addresses or frozenset())
         self._known.kernel.traffic.update(state)
         self._known.kernel.stopped.update(state.stopped, time.monotonic())
         return state, await self._kernel.local_ways(config.local_networks())

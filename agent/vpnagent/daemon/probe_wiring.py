@@ -4,7 +4,7 @@ The prober works on its own with what it is given here: targets, groups and memb
 that have charon terminate and initiate each tunnel.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -93,6 +93,15 @@ def intent(
             for names, id_ in group_ids(config).items()
         ),
     )
+
+
+def without(whole: Intent, standby: Collection[TunnelKey]) -> Intent:
+    """Return an intent without the tunnels of the other gateway: the prober never touches those."""
+    connections = (
+        replace(connection, tunnels=tuple(t for t in connection.tunnels if t.key not in standby))
+        for connection in whole.connections
+    )
+    return replace(whole, connections=tuple(connections)) if standby else whole
 
 
 def group_routes(config: Config) -> tuple[GroupRoutes, ...]:

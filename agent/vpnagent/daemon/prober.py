@@ -12,7 +12,7 @@ from typing import Final
 
 from vpnagent import program
 from vpnagent.config.values import ProbeMethod
-from vpnagent.daemon.probe_wiring import group_routes, intent, vici_requests
+from vpnagent.daemon.probe_wiring import group_routes, intent, vici_requests, without
 from vpnagent.errors import AgentError
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.probe.actions import Cause, FirstReply, PathChanged
@@ -98,16 +98,17 @@ class ProberLink:
         if self._requests_for != made_of:
             self._requests, self._requests_for = vici_requests(*made_of), made_of
             self._routes = group_routes(known.config)
+        whole = intent(
+            known.config,
+            verdicts=known.verdicts(),
+            statuses=known.charon.statuses,
+            kernel=kernel,
+            paths=known.probe.paths,
+            ike_ping=bool(self._crafted.ike_ping),
+        )
         self._client.configure(
             Configure(
-                intent=intent(
-                    known.config,
-                    verdicts=known.verdicts(),
-                    statuses=known.charon.statuses,
-                    kernel=kernel,
-                    paths=known.probe.paths,
-                    ike_ping=bool(self._crafted.ike_ping),
-                ),
+                intent=without(whole, known.standby()),
                 crafted=self._crafted,
                 vici_socket=known.config.agent.vici_socket,
                 vici=self._requests,

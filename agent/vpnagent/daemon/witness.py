@@ -77,7 +77,7 @@ class Watch:
         known = self._known
         if known.kernel.state is None:
             return None
-        config, seen = known.config, await self._eyes.facts()
+        config, seen = known.present(), await self._eyes.facts()
         return await self._eyes.statement(config, facts_of(known, seen))
 
     async def _look_at_the_filter(self) -> None:

@@ -105,7 +105,9 @@ def _tunnel(known: Knowledge, key: TunnelKey, before: TunnelSnapshot, at: float)
     installed = verdict is not None and verdict.child_sa_installed
     last = known.charon.failures.get(key)
     failed, unhealthy = before.negotiation_failed, before.unhealthy
-    if installed or last:
+    if view and view.state is TunnelState.STANDBY_DEVICE:
+        failed = unhealthy = False
+    elif installed or last:
         failed = not installed
     if path is not None and path.state in (PathState.UP, PathState.DEGRADED):
         unhealthy = False

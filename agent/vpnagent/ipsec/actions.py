@@ -31,6 +31,7 @@ class CharonConnection:
     psk: Secret | None
     certificates: CertificateFiles | None
     psk_by_pair: bool = False  #: the cloud's identity has another key for another identity of ours
+    initial_contact: bool = False  #: the peer is to drop what it has of us: another machine may have left it
 
     @property
     def name(self) -> str:
@@ -51,6 +52,7 @@ UNCONFIGURED = "no longer configured"
 DUPLICATE = "a newer one carries the same"
 OUTDATED = "negotiated with other settings"
 REPLACED = "replaced by one with the present settings"
+STANDBY = "the other gateway has the tunnel"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.ipsec.actions import CharonConnection, Terminate
+from vpnagent.ipsec.actions import STANDBY, CharonAction, CharonConnection, Terminate
 from vpnagent.ipsec.messages import child_names
 from vpnagent.ipsec.sa import IkeSa
 
@@ -45,6 +45,20 @@ class Initiate:
 
     def __str__(self) -> str:
         return f"initiate {self.key.owner} child {self.child}"
+
+
+def given_up(sas: Iterable[IkeSa], away: Mapping[str, bool]) -> list[CharonAction]:
+    """Return the end of what the other gateway of a pair has now; ``away``: and whether we may say so.
+
+    The local address tells in whose name a DELETE would be. While it is here, the SAs are ours, and the
+    peer is to know that they end. When it has moved they are forgotten: charon sends its DELETE once, from an
+    address that is not here, which the kernel refuses (EINVAL), and not again.
+    """
+    return [
+        Terminate(sa.connection, sa.unique_id, STANDBY, force=sa.connecting or not away[sa.connection])
+        for sa in sas
+        if sa.connection in away and not sa.deleting
+    ]
 
 
 @dataclass(slots=True)

@@ -94,6 +94,10 @@ REPLAY_WINDOW = 2048
 #: ``replace`` and ``keep`` some leave an SA at one end only, into which the other may send for minutes.
 UNIQUE = "never"
 
+#: A tunnel that moves between two gateways: who takes it over tells the peer to drop what it has of the one
+#: that died (INITIAL_CONTACT, RFC 7296 §2.4), and takes such a word itself.
+UNIQUE_AFTER_TAKEOVER = "no"
+
 CHILD_TASKS = frozenset({"CHILD_CREATE", "QUICK_MODE"})  #: charon's tasks that negotiate a first CHILD_SA
 
 NOTHING_TO_TERMINATE = "no matching SAs to terminate found"  #: the errmsg of terminate
@@ -137,7 +141,7 @@ def load_conn(connection: CharonConnection, credentials: Credentials | None = No
             **_ike_lifetimes(connection.ike),
             # Attempts are ours to end; should we die meanwhile, charon goes on by itself.
             "keyingtries": "0",
-            "unique": UNIQUE,
+            "unique": UNIQUE_AFTER_TAKEOVER if connection.initial_contact else UNIQUE,
             "local": {"id": connection.local_id, **_authentication("certs", credentials)},
             "remote": {"id": connection.remote_id, **_authentication("cacerts", credentials)},
             "children": _children(connection),

@@ -6,7 +6,7 @@ Not a place for decisions. Each field names the one task that writes it; everyth
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
 from vpnagent.config.values import Config, TunnelKey
@@ -16,7 +16,8 @@ from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge.counters import Probes, Rates, Stopped, Traffic
 from vpnagent.knowledge.leases import Leases
 from vpnagent.knowledge.tunnels import SaStatus, Tunnels
-from vpnagent.policy.selection import PathState, Verdict, Verdicts
+from vpnagent.pair import roles
+from vpnagent.policy.selection import UNKNOWN, PathState, Verdict, Verdicts
 from vpnagent.probe.actions import BLAMELESS, Histogram, PathReport
 from vpnagent.probe.protocol import ProberReport
 from vpnagent.routing.objects import Diversion, KernelState
@@ -108,6 +109,7 @@ class KernelKnowledge:
     """Written by the kernel task."""
 
     state: KernelState | None = None  #: as it stood at the end of the last round
+    owned: frozenset[IPv4Address] = frozenset()  #: addresses of this machine, as of the last look
     findings: tuple[Finding, ...] = ()
     selected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: tunnels by connection
     failovers: dict[str, Failover] = field(default_factory=dict)  #: the last of each connection
@@ -213,9 +215,27 @@ class Knowledge:
             if verdict.pair.connection == connection and verdict.pair.local in locals_
         )
 
+    def take_addresses(self, owned: frozenset[IPv4Address]) -> None:
+        """Take in this machine's addresses; who acts on it when a tunnel moves with one is woken at once."""
+        before = self.standby()
+        self.kernel.owned = owned
+        if self.standby() != before:
+            self.charon_dirty.set()
+            self.probe_dirty.set()
+            self.kernel_dirty.set()
+
+    def standby(self) -> frozenset[TunnelKey]:
+        """Return the tunnels that are the other gateway's of the pair."""
+        return roles.standby(self.config, self.kernel.owned)
+
+    def present(self) -> Config:
+        """Return the configuration without those."""
+        return roles.present(self.config, self.kernel.owned)
+
     def verdicts(self) -> dict[TunnelKey, Verdict]:
-        """Return a verdict for every configured tunnel."""
-        return {t.key: self._verdict(t.key) for t in self.config.tunnels()}
+        """Return a verdict for every configured tunnel; one of the other gateway's carries nothing here."""
+        standby = self.standby()
+        return {t.key: UNKNOWN if t.key in standby else self._verdict(t.key) for t in self.config.tunnels()}
 
     def _verdict(self, key: TunnelKey) -> Verdict:
         path = self.probe.paths.get(key)

@@ -5,12 +5,13 @@ change. Times are seconds of the wall clock, for display only; nothing is decide
 """
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnagent.config.values import Config, Tunnel, TunnelKey
 from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState, Selectors
+from vpnagent.pair import roles
 from vpnagent.policy.selection import PathState, Verdict
 from vpnagent.probe.actions import PathReport
 
@@ -27,6 +28,7 @@ class TunnelState(enum.Enum):
     TRIAL = "trial"
     DOWN = "down"
     DRAINED = "drained"
+    STANDBY_DEVICE = "standby-device"
 
 
 class IkeStatus(enum.Enum):
@@ -133,7 +135,7 @@ class Tunnels:
         """Every configured tunnel as of the last update."""
         return self._views
 
-    def update(
+    def update(  # noqa: PLR0913 - a source of knowledge each
         self,
         *,
         at: float,
@@ -142,19 +144,26 @@ class Tunnels:
         verdicts: Mapping[TunnelKey, Verdict],
         troubles: Mapping[TunnelKey, str],
         paths: Mapping[TunnelKey, PathReport] = NO_PATHS,
+        standby: Collection[TunnelKey] = (),
     ) -> list[Transition]:
-        """Take in one observation at wall time ``at``; ``troubles`` tells why a tunnel is not up."""
+        """Take in one observation at wall time ``at``; ``troubles`` tells why a tunnel is not up.
+
+        ``standby`` are those of the other gateway of a pair.
+        """
         transitions: list[Transition] = []
         views: dict[TunnelKey, TunnelView] = {}
         for tunnel in tunnels:
             old = self._views.get(tunnel.key)
-            state, reason = _state(
-                old,
-                statuses[tunnel.key],
-                verdicts[tunnel.key],
-                troubles.get(tunnel.key),
-                paths.get(tunnel.key),
-            )
+            if tunnel.key in standby:
+                state, reason = TunnelState.STANDBY_DEVICE, roles.REASON
+            else:
+                state, reason = _state(
+                    old,
+                    statuses[tunnel.key],
+                    verdicts[tunnel.key],
+                    troubles.get(tunnel.key),
+                    paths.get(tunnel.key),
+                )
             view = TunnelView(key=tunnel.key, state=state, reason=reason, since=at, sa=statuses[tunnel.key])
             previous = old.state if old else TunnelState.INIT
             if old is not None and old.state is state:
@@ -180,7 +189,7 @@ def _state(
         return TunnelState.TRIAL if path.trial else TunnelState.DOWN, path.reason
     if verdict.child_sa_installed:
         return _state_of_path(path, old)
-    if trouble or (old is not None and old.state is not TunnelState.INIT):
+    if trouble or (old is not None and old.state not in (TunnelState.INIT, TunnelState.STANDBY_DEVICE)):
         return TunnelState.DOWN, trouble or "no CHILD_SA"
     return TunnelState.INIT, "negotiating" if sa.ike is not IkeStatus.NONE else "not yet initiated"
 

@@ -49,7 +49,9 @@ METRICS: Final = {
     "vpnagent_tunnel_state": Declaration(
         Gauge, FLAG, "1 for the state that the tunnel is in, 0 for the others.", (*TUNNEL, "state")
     ),
-    "vpnagent_tunnel_up": Declaration(Gauge, FLAG, "1 when the tunnel is up."),
+    "vpnagent_tunnel_up": Declaration(
+        Gauge, FLAG, "1 when the tunnel is up; no series in state standby-device."
+    ),
     "vpnagent_tunnel_forwarding": Declaration(Gauge, FLAG, "1 when the tunnel carries traffic now."),
     "vpnagent_ike_sa_established": Declaration(Gauge, FLAG, "1 when the tunnel has an established IKE_SA."),
     "vpnagent_child_sa_installed": Declaration(Gauge, FLAG, "1 when the tunnel has an installed CHILD_SA."),
@@ -260,6 +262,8 @@ def _state(key: TunnelKey, view: TunnelView | None) -> Iterator[Sample]:
     current = view.state if view else TunnelState.INIT
     for state in TunnelState:
         yield "vpnagent_tunnel_state", (*key, state.value), state is current
+    if current is TunnelState.STANDBY_DEVICE:
+        return  # what the other gateway has is no failure here
     yield "vpnagent_tunnel_up", key, current is TunnelState.UP
     established = view is not None and view.sa.ike.value in ("established", "rekeying")
     yield "vpnagent_ike_sa_established", key, established

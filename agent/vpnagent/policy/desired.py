@@ -14,6 +14,7 @@ from types import MappingProxyType
 from vpnagent.config import values as config
 from vpnagent.config.values import Config, TrafficSelectors, Tunnel, TunnelKey
 from vpnagent.ipsec.actions import CharonConnection
+from vpnagent.pair.roles import moves
 from vpnagent.policy.selection import Verdicts, select_shared
 from vpnagent.policy.walls import leak_guard
 from vpnagent.routing.objects import (
@@ -304,4 +305,5 @@ def _ipsec_connection(conf: Config, connection: config.Connection, tunnel: Tunne
         if_id=tunnel.if_id,
         psk=tunnel.psk,
         certificates=tunnel.certificates,
+        initial_contact=moves(tunnel, conf),
     )

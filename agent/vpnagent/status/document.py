@@ -14,6 +14,7 @@ from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.knowledge.tunnels import TunnelState
 from vpnagent.netlink.rtnetlink import PROTOCOL
+from vpnagent.pair import roles
 from vpnagent.policy.desired import group_ids, route_metrics, sharers
 from vpnagent.record import Json
 from vpnagent.routing.objects import GUARD_METRIC, Diversion, KernelObjects
@@ -109,7 +110,8 @@ def rfc3339(wall: float, timespec: str = "milliseconds") -> str:
 
 def _connection(known: Knowledge, connection: Connection) -> Json:
     tunnels = [_tunnel(known, connection, tunnel) for tunnel in connection.tunnels]
-    states = ["up" if t["state"] == TunnelState.UP.value else "down" for t in tunnels]
+    here = [t["state"] for t in tunnels if t["state"] != TunnelState.STANDBY_DEVICE.value]
+    states = ["up" if state == TunnelState.UP.value else "down" for state in here]
     selected = known.kernel.selected.get(connection.name, ())
     networks = _networks(known, connection)
     lost = any(network["carried"] is False for network in networks)
@@ -119,9 +121,10 @@ def _connection(known: Knowledge, connection: Connection) -> Json:
     others = () if selected else _instead(known, connection)
     whole = not any(verdict.in_part for verdict in known.carried(connection.name))
     failover = known.kernel.failovers.get(connection.name)
+    carried = bool(selected or by_lines or others) and not lost
     return {
         "name": connection.name,
-        "state": state_of(states, carried=bool(selected or by_lines or others) and not lost, whole=whole),
+        "state": state_of(states, carried=carried, whole=whole) if here else "up",  # the other gateway's
         "forwarding": connection.forwarding.value,
         "active": list(selected),
         "carried_by": list(others),
@@ -153,16 +156,18 @@ def _networks(known: Knowledge, connection: Connection) -> list[Json]:
         for local in known.config.local_networks_of(connection)
         for remote in connection.remote_networks
     )
-    return [_network(pair, verdicts.get(pair)) for pair in pairs]
+    standby = known.standby().issuperset(tunnel.key for tunnel in connection.tunnels)
+    unseen = roles.REASON if standby else "not looked at yet"
+    return [_network(pair, verdicts.get(pair), unseen) for pair in pairs]
 
 
-def _network(pair: Pair, verdict: NetworkVerdict | None) -> Json:
+def _network(pair: Pair, verdict: NetworkVerdict | None, unseen: str) -> Json:
     return {
         "local": str(pair.local),
         "remote": str(pair.remote),
         "carried": verdict.carried if verdict else None,
         "by": (verdict.by or None) if verdict else None,
-        "reason": verdict.reason if verdict else "not looked at yet",
+        "reason": verdict.reason if verdict else unseen,
     }
 
 

@@ -26,9 +26,11 @@ def refresh(known: Knowledge, at: float) -> None:
         verdicts=known.verdicts(),
         troubles={key: str(failed) for key, failed in known.charon.failures.items()},
         paths=known.probe.paths,
+        standby=known.standby(),
     )
     for change in transitions:
-        level = logging.INFO if change.new is TunnelState.UP else logging.WARNING
+        calm = change.new in (TunnelState.UP, TunnelState.STANDBY_DEVICE)
+        level = logging.INFO if calm else logging.WARNING
         log.log(
             level,
             "tunnel-state tunnel=%s old=%s new=%s reason=%r",
@@ -88,8 +90,9 @@ def _tunnel_findings(config: Config, known: Knowledge) -> Iterator[Finding]:
             elif view.state in {TunnelState.DOWN, TunnelState.TRIAL}:  # it is down until a trial succeeds
                 yield _down(view, known)
             yield from _negotiation(view, known.charon)
-        up = sum(view.state is TunnelState.UP for view in views)
-        if up == 1 < len(views) and connection.forwarding is Forwarding.ACTIVE_STANDBY:
+        here = [view for view in views if view.state is not TunnelState.STANDBY_DEVICE]
+        up = sum(view.state is TunnelState.UP for view in here)
+        if up == 1 < len(here) and connection.forwarding is Forwarding.ACTIVE_STANDBY:
             yield Finding(
                 code="NoStandby",
                 subject=connection.name,

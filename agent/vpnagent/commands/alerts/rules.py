@@ -69,7 +69,8 @@ def _no_standby(config: Config, scope: Scope) -> Iterator[Alert]:
         yield Alert(
             name="VpnNoStandby",
             severity=Severity.WARNING,
-            expr=f"sum without (tunnel) ({up}) == 1",
+            # A tunnel that the other gateway of a pair has is not counted: its series is not there.
+            expr=f"sum without (tunnel) ({up}) == 1\nand count without (tunnel) ({up}) > 1",
             hold="2m",
             summary="Connection {{ $labels.connection }} has no standby",
             description="For two minutes only one of the connection's tunnels has been up: "

@@ -49,6 +49,7 @@ TONES: Final = {
     "installed": Tone.GOOD,
     "established": Tone.GOOD,
     "rekeying": Tone.GOOD,
+    "standby-device": Tone.NOTE,
     "info": Tone.NOTE,
     "degraded": Tone.WARN,
     "drained": Tone.WARN,

@@ -72,6 +72,7 @@ def _some_of_each(found: list[Json]) -> tuple[list[Json], dict[str, list[str]]]:
 # The first lines: is it fine, and what the whole rests on. Pure.
 
 
+STANDBY_DEVICE = "standby-device"  #: state of a tunnel that the other gateway has
 HEARD = ("up", "degraded", "hold-down")  #: states of a path through which something is heard
 
 
@@ -80,7 +81,8 @@ def headline(status: Json) -> tuple[Tone, str]:
     count, cut_off = len(problems(status)), without_traffic(status)
     whole = f"{status['gateway']}: {status['state']}"
     if status["state"] == "up" and not count and not cut_off:
-        return Tone.GOOD, f"{whole}, all is well"
+        idle = len(_of_the_other_gateway(status)) == len(status["routes"]) > 0
+        return Tone.GOOD, f"{whole}, {'standing by for the other gateway' if idle else 'all is well'}"
     told_of = [f"{count} problem{'s' * (count > 1)}"] if count else _unready(status)
     tone = Tone.BAD if cut_off or status["state"] == "down" else Tone.WARN
     return tone, ", ".join((whole, _traffic(status, cut_off), *told_of))
@@ -91,8 +93,23 @@ def without_traffic(status: Json) -> list[str]:
     heard = {
         t["interface"] for connection in status["connections"] for t in connection["tunnels"] if _heard(t)
     }
-    unheard = [route["prefix"] for route in status["routes"] if heard.isdisjoint(route["nexthops"])]
+    elsewhere = _of_the_other_gateway(status)
+    unheard = [
+        route["prefix"]
+        for route in status["routes"]
+        if heard.isdisjoint(route["nexthops"]) and route["prefix"] not in elsewhere
+    ]
     return list(dict.fromkeys((*unheard, *(remote for _, remote in _not_carried(status)))))
+
+
+def _of_the_other_gateway(status: Json) -> frozenset[str]:
+    """Return the remote networks of which this gateway has no tunnel, as the other one has them."""
+    here, every = set(), set()
+    for connection in status["connections"]:
+        every.update(connection["remote_networks"])
+        if any(tunnel["state"] != STANDBY_DEVICE for tunnel in connection["tunnels"]):
+            here.update(connection["remote_networks"])
+    return frozenset(every - here)
 
 
 def _not_carried(status: Json) -> list[tuple[str, str]]:
@@ -112,6 +129,8 @@ def _heard(tunnel: Json) -> bool:
 def _traffic(status: Json, cut_off: list[str]) -> str:
     if not status["routes"]:
         return "no connection is configured"
+    if len(_of_the_other_gateway(status)) == len(status["routes"]):
+        return "standing by for the other gateway"
     if not cut_off:
         return "traffic flows"
     if all(t["state"] == "init" for c in status["connections"] for t in c["tunnels"]):
@@ -136,7 +155,7 @@ def _unready(status: Json) -> list[str]:
         f"{connection['name']}/{tunnel['name']} is in {tunnel['state']}"
         for connection in status["connections"]
         for tunnel in connection["tunnels"]
-        if tunnel["state"] not in ("up", "init")
+        if tunnel["state"] not in ("up", "init", STANDBY_DEVICE)
     ]
 
 
