@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from tests.config_examples import make_config
 
 from vpnagent.config.values import Config, ProbeMethod, TunnelKey, UdpEncapsulation
-from vpnagent.daemon.probe_wiring import group_routes, intent, targets, vici_requests
+from vpnagent.daemon.probe_wiring import group_routes, intent, targets, vici_requests, without
 from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, SaStatus
 from vpnagent.policy.desired import desired, group_ids, nexthop_ids
 from vpnagent.policy.selection import Verdict
@@ -48,6 +48,14 @@ def test_a_tunnel_is_told_with_what_is_known_of_it() -> None:
     assert (primary.encapsulated, primary.drained) == (True, False)
     assert (backup.key, backup.encapsulated, backup.drained) == (BACKUP, False, True)
     assert primary.nexthop_id == nexthop_ids(make_config())["vpn-hz-1"]
+
+
+def test_the_prober_hears_nothing_of_the_other_gateways_tunnels() -> None:
+    whole = made()
+    assert without(whole, ()) == whole
+    left = without(whole, {PRIMARY})
+    assert [tunnel.key for tunnel in left.tunnels()] == [BACKUP]
+    assert without(whole, {PRIMARY, BACKUP}).groups == whole.groups, "a group without a tunnel is emptied"
 
 
 def test_a_tunnels_outer_interface_is_what_the_kernel_takes_or_its_uplink() -> None:

@@ -19,6 +19,13 @@ def with_tunnels(whole: str, **tunnel: Any) -> Json:
     return status
 
 
+def test_a_gateway_that_stands_by_is_fine_and_says_so() -> None:
+    status = with_tunnels("up", state="standby-device", child_sa="none", path={"state": "init"})
+    for route in status["routes"]:
+        route.update(state="guarded", nexthops=[])
+    assert headline(status) == (Tone.GOOD, "idc-lab: up, standing by for the other gateway")
+
+
 @pytest.mark.parametrize(
     ("name", "tone", "answer"),
     [
