@@ -137,16 +137,6 @@ VIOLATIONS: list[tuple[str, Config]] = [
         ),
     ),
     (
-        "connections[0].traffic_selectors: IKE version 1 negotiates one local and one remote network: "
-        "networks needs IKE version 2 for more, or use any (the cloud's destination routing mode)",
-        make_config(
-            gateway={"local_networks": (LAN, IPv4Network("10.2.0.0/16"))},
-            connection=ikev1() | {"traffic_selectors": TrafficSelectors.NETWORKS, "remote_networks": (VPC,)},
-            primary=probe(targets=(VPC[10],)),
-            backup=probe(targets=(VPC[10],)),
-        ),
-    ),
-    (
         "connections[0].tunnels[0].local_id: is required, as local_address is %any",
         make_config(primary={"local_address": None, "local_id": ""}),
     ),
@@ -189,6 +179,12 @@ VALID: dict[str, Config] = {
     ),
     "IKEv1, one network": make_config(
         connection=ikev1() | {"traffic_selectors": TrafficSelectors.NETWORKS},
+        primary=probe(targets=(VPC[10],)),
+        backup=probe(targets=(VPC[10],)),
+    ),
+    "IKEv1, several pairs of networks": make_config(
+        gateway={"local_networks": (LAN, IPv4Network("10.2.0.0/16"))},
+        connection=ikev1() | {"traffic_selectors": TrafficSelectors.NETWORKS, "remote_networks": (VPC,)},
         primary=probe(targets=(VPC[10],)),
         backup=probe(targets=(VPC[10],)),
     ),

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
 from tests.ipsec.connections import make_child, make_ike_sa
 
-from vpnagent.config.values import TunnelKey
+from vpnagent.config.values import TrafficSelectors, TunnelKey
 from vpnagent.ipsec.sa import ChildSa, ChildState, IkeSa, IkeState
 from vpnagent.knowledge.tunnels import (
     ChildStatus,
@@ -185,3 +187,25 @@ def test_the_negotiated_selectors_are_those_of_the_child_sas_that_carry() -> Non
         make_child("d"),
     )
     assert sa_status([make_ike_sa(children=children)]).selectors == ((wide, wide), (wide, narrow))
+
+
+def test_a_tunnel_of_ike_version_1_that_lacks_a_pair_of_networks_is_degraded_and_says_which() -> None:
+    first = make_config().connections[0]
+    pairs = {"traffic_selectors": TrafficSelectors.NETWORKS, "ike": replace(first.ike, version=1)}
+    config = make_config(connection=pairs)
+    children = [replace(child(ChildState.INSTALLED), name=name) for name in ("primary", "primary.2")]
+    one, both = (
+        sa_statuses(config, [ike(IkeState.ESTABLISHED, *there)])[PRIMARY]
+        for there in (children[:1], children)
+    )
+    assert (len(one.missing), both.missing) == (1, ())
+    assert view(one) == (TunnelState.DEGRADED, "no CHILD_SA for 10.1.0.0/16 === 172.16.0.0/16")
+    assert view(both)[0] is TunnelState.UP
+
+
+def view(status: SaStatus) -> tuple[TunnelState, str]:
+    tunnels = Tunnels()
+    tunnel = make_config().tunnels()[0]
+    verdicts = {PRIMARY: Verdict(child_sa_installed=True)}
+    tunnels.update(at=0.0, tunnels=[tunnel], statuses={PRIMARY: status}, verdicts=verdicts, troubles={})
+    return tunnels.views[PRIMARY].state, tunnels.views[PRIMARY].reason

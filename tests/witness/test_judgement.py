@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
@@ -23,7 +24,7 @@ from tests.witness.chains import (
 )
 
 from vpnagent.checks.firewall import Marking
-from vpnagent.config.values import TunnelKey
+from vpnagent.config.values import TrafficSelectors, TunnelKey
 from vpnagent.finding import Severity
 from vpnagent.netlink.rtnetlink import MAIN_TABLE
 from vpnagent.routing.fib import FIB_RULE_INVERT
@@ -196,6 +197,13 @@ def test_narrowed_selectors_cost_only_what_is_outside_and_the_finding_names_them
     )
     assert "10.1.0.0/16 === 172.16.0.0/16" in found.text
     assert "100.64.0.0/10" in found.text
+
+
+def test_of_ike_version_1_a_missing_pair_is_to_be_made_in_the_cloud() -> None:
+    ike = replace(make_config().connections[0].ike, version=1)
+    config = make_config(connection={"traffic_selectors": TrafficSelectors.NETWORKS, "ike": ike})
+    said = Chain(config).change(selectors={PRIMARY: (NARROW,)}).look()
+    assert "in the cloud make an IPsec connection for this pair too" in said.findings[0].hint
 
 
 def test_a_narrowed_standby_costs_nothing_yet_and_is_told() -> None:

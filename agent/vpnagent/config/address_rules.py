@@ -82,14 +82,10 @@ def outer_addresses_are_apart(config: Config) -> Iterator[Violation]:
                 ),
             )
         else:
-            yield Violation(
-                two.key("remote_address"),
-                said(
-                    "{} must differ from that of {}, or each needs its own local_address",
-                    two.tunnel.remote_address,
-                    one.tunnel.key,
-                ),
-            )
+            text = "{} must differ from that of {}, or each needs its own local_address"
+            if one.connection is not two.connection:  # as the cloud has them for IKE version 1
+                text += "; for more networks to one peer write one connection with all of them in its lists"
+            yield Violation(two.key("remote_address"), said(text, two.tunnel.remote_address, one.tunnel.key))
     for place in tunnels(config):
         if place.tunnel.remote_address == place.tunnel.local_address:
             text = said("must not be the local_address, {}", place.tunnel.remote_address)

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.address_rules import ADDRESS_RULES
-from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
+from vpnagent.config.values import Config, Forwarding, Role
 from vpnagent.config.wording import KeyPath, Violation, connections, listed, repeated, said, shown, tunnels
 
 IKEV1: Final = 1
@@ -113,20 +113,6 @@ def ike_fits_together(config: Config) -> Iterator[Violation]:
                 (*own, "ike", "encryption"),
                 said(
                     "{} needs IKE version 2: version 1 has no AES-GCM for itself (RFC 5282)", ike.encryption
-                ),
-            )
-    for path, connection in connections(config):
-        networks = (config.local_networks_of(connection), connection.remote_networks)
-        if (
-            any(connection.ike_of(tunnel).version == IKEV1 for tunnel in connection.tunnels)
-            and connection.traffic_selectors is TrafficSelectors.NETWORKS
-            and any(len(several) > 1 for several in networks)
-        ):
-            yield Violation(
-                (*path, "traffic_selectors"),
-                said(
-                    "IKE version 1 negotiates one local and one remote network: networks needs IKE version 2 "
-                    "for more, or use any (the cloud's destination routing mode)"
                 ),
             )
 

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from vpnagent.config.values import Esp, Ike, UdpEncapsulation
 from vpnagent.ipsec.actions import CharonConnection, Credentials
@@ -23,6 +23,7 @@ from vpnagent.ipsec.sa import (
     IkeUpDown,
     LogLine,
     Rekeyed,
+    Selectors,
 )
 
 # A decoded VICI message: sections of sections, lists and values, all of them bytes as they came.
@@ -122,6 +123,14 @@ def esp_proposal(esp: Esp) -> str:
 def child_names(connection: CharonConnection) -> tuple[str, ...]:
     """Return the names of the connection's children, as CHILD_SAs will bear them."""
     return tuple(_selectors(connection))
+
+
+def missing_children(connection: CharonConnection, carried: Collection[str]) -> Selectors:
+    """Return the selectors of those of several children that none of these names is of."""
+    children = _selectors(connection)
+    if len(children) == 1:
+        return ()
+    return tuple((tuple(here), tuple(there)) for n, (here, there) in children.items() if n not in carried)
 
 
 def load_conn(connection: CharonConnection, credentials: Credentials | None = None) -> dict[str, object]:

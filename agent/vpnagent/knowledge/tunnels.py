@@ -10,10 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnagent.config.values import Config, Tunnel, TunnelKey
+from vpnagent.ipsec.actions import CharonConnection
+from vpnagent.ipsec.messages import missing_children
 from vpnagent.ipsec.sa import ChildState, IkeSa, IkeState, Selectors
 from vpnagent.pair import roles
+from vpnagent.policy.desired import ipsec_connections
 from vpnagent.policy.selection import PathState, Verdict
 from vpnagent.probe.actions import PathReport
+from vpnagent.witness.values import text
 
 NO_PATHS: Final[Mapping[TunnelKey, PathReport]] = {}
 
@@ -56,6 +60,7 @@ class SaStatus:
     child: ChildStatus = ChildStatus.NONE
     encapsulated: bool = False
     selectors: Selectors = ()  #: local and remote ones of each CHILD_SA, as negotiated; empty: not told
+    missing: Selectors = ()  #: of the CHILD_SAs that are not there beside others (IKEv1, a pair in each)
 
     @property
     def installed(self) -> bool:
@@ -121,7 +126,17 @@ def sa_statuses(config: Config, sas: Iterable[IkeSa]) -> dict[TunnelKey, SaStatu
     by_name: dict[str, list[IkeSa]] = {}
     for sa in sas:
         by_name.setdefault(sa.connection, []).append(sa)
-    return {t.key: sa_status(by_name.get(t.key.owner, ())) for t in config.tunnels()}
+    wanted = ipsec_connections(config)
+    return {
+        t.key: _with_missing(sa_status(found := by_name.get(t.key.owner, [])), wanted[t.key.owner], found)
+        for t in config.tunnels()
+    }
+
+
+def _with_missing(status: SaStatus, wanted: CharonConnection, sas: Iterable[IkeSa]) -> SaStatus:
+    """Return the status with what a tunnel lacks that has one CHILD_SA at least."""
+    carried = {child.name for sa in sas for child in sa.carrying_children}
+    return replace(status, missing=missing_children(wanted, carried)) if status.installed else status
 
 
 class Tunnels:
@@ -188,7 +203,10 @@ def _state(
     if path is not None and path.held:
         return TunnelState.TRIAL if path.trial else TunnelState.DOWN, path.reason
     if verdict.child_sa_installed:
-        return _state_of_path(path, old)
+        state, why = _state_of_path(path, old)
+        if sa.missing and state in (TunnelState.UP, TunnelState.INIT):
+            return TunnelState.DEGRADED, f"no CHILD_SA for {text(sa.missing)}"
+        return state, why
     if trouble or (old is not None and old.state not in (TunnelState.INIT, TunnelState.STANDBY_DEVICE)):
         return TunnelState.DOWN, trouble or "no CHILD_SA"
     return TunnelState.INIT, "negotiating" if sa.ike is not IkeStatus.NONE else "not yet initiated"

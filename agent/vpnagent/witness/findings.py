@@ -8,7 +8,7 @@ from vpnagent.config.values import Config
 from vpnagent.finding import Finding, Severity
 from vpnagent.routing.ways import Flow
 from vpnagent.witness import values
-from vpnagent.witness.judgement import FORWARDING, NARROWED, NO_LAN, Court
+from vpnagent.witness.judgement import FORWARDING, NO_LAN, Court
 from vpnagent.witness.questions import MOST_FLOWS, pairs, unasked
 from vpnagent.witness.values import Facts, KernelAnswers, Link, NetworkVerdict, Pair, Question, Statement
 
@@ -160,7 +160,7 @@ def _standby(court: Court, verdicts: tuple[NetworkVerdict, ...]) -> Iterator[Fin
                     severity=Severity.WARNING,
                     text=f"{tunnel.key} was negotiated for {values.text(negotiated)} only: when it "
                     f"carries the traffic, {_networks(outside)} will not be carried",
-                    hint=NARROWED,
+                    hint=court.narrowed(tunnel),
                 )
 
 

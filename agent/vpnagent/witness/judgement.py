@@ -9,7 +9,8 @@ import os
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from vpnagent.config.values import Tunnel
+from vpnagent.config.rules import IKEV1
+from vpnagent.config.values import TrafficSelectors, Tunnel
 from vpnagent.netlink.rtnetlink import MAIN_TABLE
 from vpnagent.routing.ways import PLAIN, Flow
 from vpnagent.witness import values
@@ -178,8 +179,14 @@ class Court(Survey):
             negotiated = self.facts.selectors.get(tunnel.key)
             if negotiated and not values.covers(negotiated, pair.local, pair.remote):
                 reason = f"{tunnel.key} was negotiated for {values.text(negotiated)} only"
-                return NetworkVerdict(pair, Link.SELECTORS, reason, NARROWED)
+                return NetworkVerdict(pair, Link.SELECTORS, reason, self.narrowed(tunnel))
         return None
+
+    def narrowed(self, tunnel: Tunnel) -> str:
+        """Return what to do about a tunnel whose CHILD_SAs do not cover all networks."""
+        [connection] = (c for c in self.config.connections if c.name == tunnel.key.connection)
+        by_pair = connection.traffic_selectors is TrafficSelectors.NETWORKS
+        return PAIR_MISSING if by_pair and connection.ike_of(tunnel).version == IKEV1 else NARROWED
 
 
 NO_LAN: Final = (
@@ -190,6 +197,11 @@ LOOSE: Final = "sysctl -w net.ipv4.conf.all.rp_filter=2"
 NARROWED: Final = (
     "in the cloud set the connection's routing mode to destination routing, or write there the networks "
     "of both ends; here traffic_selectors must fit"
+)
+PAIR_MISSING: Final = (
+    "IKE version 1 has a CHILD_SA for each pair of a local and a remote network: in the cloud make an IPsec "
+    "connection for this pair too, with the same two ends, key and algorithms; vpnagent events tells why its "
+    "negotiation fails"
 )
 
 

@@ -195,11 +195,19 @@ def configs(draw: st.DrawFn) -> Config:
     return replace(make_config(), connections=tuple(draw(connections(name)) for name in draw(names)))
 
 
+def number_of_pairs(config: Config, connection: Connection) -> int:
+    """Return how many connections the cloud has for one: in IKE version 1 one for each pair of networks."""
+    versions = {connection.ike_of(tunnel).version for tunnel in connection.tunnels}
+    if connection.traffic_selectors is TrafficSelectors.ANY or 1 not in versions:
+        return 1
+    return len(config.local_networks_of(connection)) * len(connection.remote_networks)
+
+
 @settings(max_examples=10, deadline=None)
 @given(configs())
 def test_read_back_from_the_cloud_s_side_it_is_the_configuration(config: Config) -> None:
     found = [read_back(body) for body in Parsed(terraform(config)).connections().values()]
-    wanted = [expected(connection) for connection in config.connections]
+    wanted = [expected(each) for c in config.connections for each in [c] * number_of_pairs(config, c)]
     assert sorted(found, key=str) == sorted(wanted, key=str)
 
 
@@ -251,6 +259,25 @@ def test_of_a_vpn_gateway_s_tunnels_the_active_one_is_the_master_and_first() -> 
     body = Parsed(terraform(config)).connections()["hangzhou"]
     assert [t["role"] for t in body["tunnel_options_specification"]] == ["master", "slave"]
     assert list(read_back(body)) == ["hangzhou/primary", "hangzhou/backup"]
+
+
+def test_in_ike_version_1_the_cloud_has_a_connection_for_each_pair_of_networks() -> None:
+    config = make_config(
+        connection={
+            "traffic_selectors": TrafficSelectors.NETWORKS,
+            "ike": replace(make_connection().ike, version=1),
+            "gateway_id": None,
+        }
+    )
+    parsed = Parsed(terraform(config))
+    subnets = {name: (c["local_subnet"], c["remote_subnet"]) for name, c in parsed.connections().items()}
+    assert subnets == {
+        "hangzhou": (["100.64.0.0/10"], ["10.1.0.0/16"]),
+        "hangzhou-2": (["172.16.0.0/16"], ["10.1.0.0/16"]),
+    }
+    assert [name for name in parsed.variables() if name.startswith("vpn_gateway")] == [
+        "vpn_gateway_id_hangzhou"
+    ]
 
 
 def test_protected_data_flows_have_the_networks_the_other_way_round() -> None:

@@ -145,15 +145,6 @@ def test_two_lines_to_one_address_are_asked_for_what_tells_them_apart() -> None:
     assert [t.local_id for t in config.tunnels()] == [first["IkeConfig"]["RemoteId"], "198.51.100.20"]
 
 
-def test_several_connections_between_the_same_two_ends_are_refused_in_words() -> None:
-    documents = two(A, B)
-    first, second = documents["file"]["VpnConnections"]["VpnConnection"]
-    second["InternetIp"] = second["IkeConfig"]["LocalId"] = first["InternetIp"]
-    [problem] = problems(documents)
-    assert "$.VpnConnections.VpnConnection[1]: has the same two ends as connection a" in problem
-    assert "destination routing" in problem
-
-
 def test_the_local_networks_of_all_connections_stand_once_and_others_in_their_connection() -> None:
     assembly = assembled(two(A, B, (A[0], B[1])), Answers(only=("b", "c")))
     assert assembly.gateway["local_networks"].value == (B[1],)

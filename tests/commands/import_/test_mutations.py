@@ -24,6 +24,7 @@ NAMES = [
     "download-dual-bgp",
     "describe-dual-bgp",
     "describe-dual-defaults",
+    "describe-pairs",
 ]
 EXAMPLES = int(os.environ.get("VPNAGENT_FUZZ_EXAMPLES", "200"))
 DOCUMENTS = {name: document(f"{name}.json") for name in NAMES}
@@ -89,7 +90,9 @@ def wrapped(tree: Json, chance: random.Random) -> Json:
     inner = tree.get("VpnConnectionConfig", tree)
     several = {"VpnConnections": {"VpnConnection": [tree]}, "TotalCount": 1, "PageNumber": 1}
     shapes = [tree, inner, [tree], {"headers": {}, "statusCode": 200, "body": tree}]
-    return chance.choice(shapes if "VpnConnectionConfig" in tree else [*shapes, several])
+    return chance.choice(
+        shapes if {"VpnConnectionConfig", "VpnConnections"} & tree.keys() else [*shapes, several]
+    )
 
 
 def respelt(tree: Json, chance: random.Random) -> Json:

@@ -8,7 +8,8 @@ import pytest
 from tests.commands.import_ import sdk_models
 from tests.commands.import_.importing import assembled, document, problems, yaml_text
 
-from vpnagent.commands.import_.assemble import Answers, ImportedTunnel
+from vpnagent.commands.import_.assemble import Answers
+from vpnagent.commands.import_.peers import ImportedTunnel
 
 DOWNLOAD = document("download-dual-bgp.json")
 SINGLE = document("download-single.json")

@@ -6,12 +6,15 @@ CreateVpnConnection and CreateVpnAttachment (2016-04-28), as the validation of t
 
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from itertools import product
 
 from vpnagent.commands.export.hcl import Attribute, Block, Expression, HclValue, attributes, entry, identifier
 from vpnagent.config.build import inside_peer
 from vpnagent.config.kinds import PRIVATE
 from vpnagent.config.notation import sent_as
+from vpnagent.config.rules import IKEV1
 from vpnagent.config.values import (
     Attachment,
     Config,
@@ -110,7 +113,25 @@ def resource_id(connection: Connection) -> Expression:
 
 def vpn_gateway_id(connection: Connection) -> HclValue:
     """Return the id of the connection's VPN gateway: as configured, or a variable of its own."""
-    return connection.gateway_id or Expression(f"var.vpn_gateway_id_{connection.name}")
+    name = connection.tunnels[0].key.connection  # its own is another, where it is one of several pairs
+    return connection.gateway_id or Expression(f"var.vpn_gateway_id_{name}")
+
+
+def by_pair(config: Config, connection: Connection) -> list[Connection]:
+    """Return the cloud's connections: in IKE version 1 one for each pair of networks, the first as here."""
+    versions = {connection.ike_of(tunnel).version for tunnel in connection.tunnels}
+    if connection.traffic_selectors is TrafficSelectors.ANY or IKEV1 not in versions:
+        return [connection]
+    pairs = product(config.local_networks_of(connection), connection.remote_networks)
+    return [
+        replace(
+            connection,
+            name=connection.name if number == 1 else f"{connection.name}-{number}",
+            local_networks=(here,),
+            remote_networks=(cloud,),
+        )
+        for number, (here, cloud) in enumerate(pairs, start=1)
+    ]
 
 
 def vpn_connection(config: Config, connection: Connection) -> Block:

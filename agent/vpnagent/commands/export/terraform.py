@@ -170,7 +170,7 @@ def _blocks(config: Config) -> Iterator[Block]:
     yield _requirements(HEADER.format(gateway=config.gateway.name))
     yield from _variables(config)
     yield from _customer_gateways(config)
-    for connection in config.connections:
+    for connection in (each for c in config.connections for each in cloud_connection.by_pair(config, c)):
         if connection.attachment is Attachment.VPN_GATEWAY:
             yield cloud_connection.vpn_connection(config, connection)
             yield from to_here(config, connection)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnagent.commands.import_.json_object import DocumentFacts, DocumentValue, Source, Told, merged, same
-from vpnagent.commands.import_.views import ConnectionView, DocumentTunnel, View
+from vpnagent.commands.import_.peers import ImportedConnection, ImportedTunnel, by_peer
+from vpnagent.commands.import_.views import ConnectionView, DocumentTunnel
 from vpnagent.config.file_models import MAX_TUNNELS
 from vpnagent.config.wording import listed
 from vpnagent.errors import Problem
-from vpnagent.secret import Secret
 
 LENGTH: Final = 32  #: characters; see config.kinds.NAME
 ONLY_TUNNEL: Final = "tunnel"
@@ -113,53 +113,6 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class ImportedTunnel:
-    """A tunnel with the name that it gets, and all that is told of it."""
-
-    name: Told
-    view: View
-
-    @property
-    def facts(self) -> DocumentFacts:
-        """What is told."""
-        return self.view.facts
-
-    @property
-    def psk(self) -> Secret | None:
-        """The pre-shared key, if a document has it."""
-        told = self.facts.get("psk")
-        return told.value if told and isinstance(told.value, Secret) else None
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedConnection:
-    """A connection with the name that it gets, and all that is told of it."""
-
-    name: Told
-    view: View
-    tunnels: tuple[ImportedTunnel, ...]
-
-    @property
-    def facts(self) -> DocumentFacts:
-        """What is told."""
-        return self.view.facts
-
-    @property
-    def words(self) -> set[str]:
-        """What the command line may call it."""
-        told = self.facts.get("connection_id")
-        return {str(self.name.value), *([str(told.value)] if told else [])}
-
-    def psk_file(self, tunnel: ImportedTunnel) -> str:
-        """Return the name of a tunnel's file in the directory of pre-shared keys."""
-        return f"{self.name.value}.{tunnel.name.value}.psk"
-
-    def says(self, key: str, value: str) -> bool:
-        """Whether this is told."""
-        return key in self.facts and self.facts[key].value == value
-
-
-@dataclass(frozen=True, slots=True)
 class Assembly:
     """The whole file as facts."""
 
@@ -180,12 +133,12 @@ def assemble(views: Sequence[ConnectionView], answers: Answers, problems: list[P
     ]
     problems += _unknown(connections, answers)
     connections = [c for c in connections if not answers.only or c.words.intersection(answers.only)]
+    connections = by_peer(connections, problems)
     active = _active(connections, answers.active, problems)
     lacking = {key for key in NETWORKS if any(key not in c.facts for c in connections)}
     complete = tuple(_complete(connection, answers, active, lacking, problems) for connection in connections)
     for connection in complete:
         problems += _gaps(connection)
-    problems += _same_ends(complete)
     return Assembly(_gateway(complete, answers), complete)
 
 
@@ -196,23 +149,6 @@ def _unknown(connections: Sequence[ImportedConnection], answers: Answers) -> Ite
         if word not in known:
             there = listed([str(connection.name.value) for connection in connections], "and")
             yield option.problem(f"{word} is the name of no connection: there are {there}")
-
-
-def _same_ends(connections: Sequence[ImportedConnection]) -> Iterator[Problem]:
-    """Yield connections between the same two ends, as IKEv1 needs them for several pairs of networks."""
-    first: dict[tuple[DocumentValue, ...], ImportedConnection] = {}
-    for connection in connections:
-        for tunnel in connection.tunnels:
-            keys = ("remote_address", "remote_id", "local_id")
-            if any(key not in tunnel.facts for key in keys):
-                continue
-            other = first.setdefault(tuple(tunnel.facts[key].value for key in keys), connection)
-            if other is not connection:
-                yield tunnel.view.where.problem(
-                    f"has the same two ends as connection {other.name.value}: one connection for each pair "
-                    "of networks cannot be expressed. In the cloud, use one connection in destination "
-                    "routing mode, or IKE version 2 with all networks; or take one with --connection"
-                )
 
 
 def _gateway(connections: Sequence[ImportedConnection], answers: Answers) -> DocumentFacts:

@@ -19,6 +19,7 @@ from vpnagent.commands.import_.json_object import (
     kind,
     merged,
     parse,
+    same,
 )
 from vpnagent.commands.import_.views import (
     NOT_USED,
@@ -153,21 +154,35 @@ def merge(views: Sequence[ConnectionView], problems: list[Problem]) -> list[Conn
     """Return the connections, each once. Contradictions are added to the problems."""
     groups: list[list[ConnectionView]] = []
     for view in views:
-        alike = next(
-            (group for group in groups if any(_same_connection(view, other) for other in group)), None
-        )
-        if alike is None:
-            groups.append([view])
+        possible = [group for group in groups if _belongs(view, group)]
+        alike = [group for group in possible if all(_same_networks(view, other) for other in group)]
+        if possible:
+            (alike or possible)[0].append(view)
         else:
-            alike.append(view)
+            groups.append([view])
     return [_united(group, problems) for group in groups]
 
 
-def _same_connection(one: ConnectionView, other: ConnectionView) -> bool:
-    ids = [connection.view.facts.get("connection_id") for connection in (one, other)]
-    if ids[0] and ids[1]:  # several single-tunnel connections may have one gateway
-        return ids[0].value == ids[1].value
-    return bool(_ends(one) & _ends(other))
+def _belongs(view: ConnectionView, group: Sequence[ConnectionView]) -> bool:
+    """Whether a view may be of the connection that a group is of: several may have the same two ends."""
+    for other in group:
+        ids = [connection.view.facts.get("connection_id") for connection in (view, other)]
+        if ids[0] and ids[1]:
+            return ids[0].value == ids[1].value
+        if not (ids[0] or ids[1] or _same_networks(view, other)) and _by_pair(view) and _by_pair(other):
+            return False  # two downloads, one for each pair of networks
+    return any(_ends(view) & _ends(other) for other in group)
+
+
+def _by_pair(connection: ConnectionView) -> bool:
+    """Whether it has one of several pairs of networks, as the cloud has them for IKE version 1."""
+    versions = [tunnel.view.facts.get("ike.version") for tunnel in connection.tunnels]
+    return "remote_networks" in connection.view.facts and all(told and told.value == 1 for told in versions)
+
+
+def _same_networks(one: ConnectionView, other: ConnectionView) -> bool:
+    told = [[c.view.facts.get(key) for key in ("local_networks", "remote_networks")] for c in (one, other)]
+    return all(a == b or (a and b and same(a.value, b.value)) for a, b in zip(*told, strict=True))
 
 
 def _ends(connection: ConnectionView) -> set[object]:

@@ -6,11 +6,12 @@ they are called; a connection that no document is about is nobody's drift.
 
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from vpnagent.commands.import_.assemble import SHARED, Assembly, ImportedConnection, ImportedTunnel
+from vpnagent.commands.import_.assemble import SHARED, Assembly
 from vpnagent.commands.import_.json_object import DocumentFacts, DocumentValue, Told, same, written
+from vpnagent.commands.import_.peers import ImportedConnection, ImportedTunnel, by_pair
 from vpnagent.config import units, values
 from vpnagent.config.wording import KeyPath, key_path
 from vpnagent.config.yaml_positions import Document
@@ -78,6 +79,7 @@ def _index(connection: ImportedConnection, config: values.Config) -> int | None:
 def _connection(connection: ImportedConnection, present: Present, index: int) -> Iterator[Problem]:
     here = ("connections", index)
     there = present.config.connections[index]
+    connection = _with_untold_pairs(connection, present.config, there)
     yield from _values(connection.facts, _OF_CONNECTION, present, here, there)
     if there.local_networks:
         yield from _values(connection.facts, ("local_networks",), present, here, there)
@@ -105,6 +107,21 @@ def _connection(connection: ImportedConnection, present: Present, index: int) ->
     for number, old in left.items():
         text = f"{old.name}, to {old.remote_address}, is not in {connection.view.where}"
         yield present.drift((*here, "tunnels", number), text)
+
+
+def _with_untold_pairs(
+    connection: ImportedConnection, config: values.Config, there: values.Connection
+) -> ImportedConnection:
+    """Return the connection with all the networks, if it is a document of one of the pairs they make."""
+    if connection.parts or not by_pair(connection):
+        return connection
+    have = {"local_networks": config.local_networks_of(there), "remote_networks": there.remote_networks}
+    facts = dict(connection.facts)
+    for key, networks in have.items():
+        told, all_of_them = facts[key], tuple(map(str, networks))
+        if isinstance(told.value, tuple) and set(told.value) < set(all_of_them):
+            facts[key] = replace(told, value=all_of_them)
+    return replace(connection, view=replace(connection.view, facts=facts))
 
 
 def _settings(matched: Mapping[int, ImportedTunnel], present: Present, here: KeyPath) -> Iterator[Problem]:

@@ -6,8 +6,9 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
-from vpnagent.commands.import_.assemble import ESP, IKE, SHARED, Assembly, ImportedConnection, ImportedTunnel
+from vpnagent.commands.import_.assemble import ESP, IKE, SHARED, Assembly
 from vpnagent.commands.import_.json_object import DocumentFacts, DocumentValue, Told, same, written
+from vpnagent.commands.import_.peers import ImportedConnection, ImportedTunnel
 from vpnagent.commands.import_.yaml_text import (
     Entry,
     Item,
@@ -103,6 +104,12 @@ def _connection(
     yield from _leaves(facts, "udp_encapsulation")
     yield from _sections(facts)
     yield from _guomi(connection)
+    if connection.parts:
+        parts = listed([str(part.name.value) for part in connection.parts], "and")
+        yield Remark(
+            f"in the cloud it is {parts}, a connection for each pair of networks: IKE version 1 has a "
+            "CHILD_SA for each, under one IKE_SA."
+        )
     yield from _remarks(facts)
     if any("inside_address" not in tunnel.facts for tunnel in connection.tunnels):
         yield _probe(facts)
