@@ -8,11 +8,26 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
+from itertools import accumulate
 
 import pytest
-from tests.test_journal_entry import fields_in
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vpnagent.log import EQUAL, LOGGERS, configure, leads_to_journal, tell_of_storms
+from vpnagent.events.event import Happening, event_of
+from vpnagent.finding import EventType, Severity
+from vpnagent.log import (
+    ALIKE,
+    EQUAL,
+    LOGGERS,
+    PERIOD,
+    LogStorm,
+    configure,
+    datagram,
+    entry,
+    leads_to_journal,
+    tell_of_storms,
+)
 
 log = logging.getLogger("vpnagent.test")
 
@@ -165,3 +180,122 @@ def test_what_asyncio_says_is_damped_however_its_lines_differ() -> None:
         logging.getLogger("asyncio").error("accept() of <socket fd=%d>", number, exc_info=error)
     assert 0 < stream.getvalue().count("Too many open files") <= 5
     assert len(stream.getvalue()) < 10_000
+
+
+# Datagrams for journald, read back as systemd.io/JOURNAL_NATIVE_PROTOCOL says.
+
+
+def fields_in(content: bytes) -> dict[str, bytes]:
+    """Return the fields of a datagram, as journald reads it."""
+    fields: dict[str, bytes] = {}
+    while content:
+        line, _, rest = content.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            length = int.from_bytes(rest[:8], "little")
+            value, rest = rest[8 : 8 + length], rest[8 + length + 1 :]
+        fields[name.decode()] = value
+        content = rest
+    return fields
+
+
+@given(st.dictionaries(st.from_regex(r"\A[A-Z][A-Z0-9_]{0,20}\Z"), st.text(max_size=50)))
+def test_whatever_a_value_holds_it_arrives(fields: dict[str, str]) -> None:
+    expected = {name: value.encode(errors="backslashreplace") for name, value in fields.items()}
+    assert fields_in(datagram(fields)) == expected
+
+
+def record(level: int = logging.WARNING, **extra: object) -> logging.LogRecord:
+    made = logging.LogRecord("vpnagent.x", level, "/x.py", 12, "told", (), None, func="f")
+    made.__dict__.update(extra)
+    return made
+
+
+def test_a_line_has_its_priority_and_its_place() -> None:
+    assert fields_in(entry(record(), "told")) == {
+        "MESSAGE": b"told",
+        "PRIORITY": b"4",
+        "SYSLOG_IDENTIFIER": b"vpnagent",
+        "CODE_FILE": b"/x.py",
+        "CODE_LINE": b"12",
+        "CODE_FUNC": b"f",
+    }
+
+
+def test_an_event_has_its_message_id_and_fields() -> None:
+    happening = Happening(
+        type=EventType.TUNNEL_DOWN,
+        at=1.0,
+        severity=Severity.CRITICAL,
+        connection="hz",
+        tunnel="primary",
+        text="down",
+        fields={"reason": "silent", "detection_seconds": 0.3, "=\n": "odd", "tunnel": "not ours"},
+    )
+    fields = fields_in(entry(record(logging.ERROR, event=event_of(happening, 9)), "event"))
+    assert fields["PRIORITY"] == b"3"
+    assert fields["MESSAGE_ID"].decode() == EventType.TUNNEL_DOWN.message_id
+    told = {name: value.decode() for name, value in fields.items() if name.startswith("VPNAGENT_")}
+    assert told == {
+        "VPNAGENT_EVENT": "TunnelDown",
+        "VPNAGENT_SEQUENCE": "9",
+        "VPNAGENT_SEVERITY": "critical",
+        "VPNAGENT_CONNECTION": "hz",
+        "VPNAGENT_TUNNEL": "primary",
+        "VPNAGENT_REASON": "silent",
+        "VPNAGENT_DETECTION_SECONDS": "0.3",
+        "VPNAGENT___": "odd",
+    }
+
+
+def test_something_else_called_event_is_no_event() -> None:
+    assert "MESSAGE_ID" not in fields_in(entry(record(event="charon"), "told"))
+
+
+# However much is logged, only so much is written; what is not is counted.
+
+lines = st.lists(st.tuples(st.floats(0, 8), st.sampled_from("ab"), st.integers(0, 3)), max_size=80)
+
+
+def drive(lines: list[tuple[float, str, int]]) -> tuple[list[tuple[float, tuple[str, int]]], int]:
+    """Return which lines were written when, and the sum of the counts."""
+    storm, written, counted = LogStorm(), [], 0
+    for now, (_, kind, value) in zip(accumulate(pause for pause, _, _ in lines), lines, strict=True):
+        counted += sum(s.lines for s in storm.ended(now))
+        if storm.passes(kind, str(value), logging.INFO, now):
+            written.append((now, (kind, value)))
+    return written, counted + sum(s.lines for s in storm.ended(float("inf")))
+
+
+@given(lines)
+def test_every_line_is_written_or_counted(lines: list[tuple[float, str, int]]) -> None:
+    written, counted = drive(lines)
+    assert len(written) + counted == len(lines)
+
+
+@given(lines.map(lambda lines: [(pause / 20, kind, value) for pause, kind, value in lines]))
+def test_in_no_period_are_there_more_equal_lines_than_the_bound(lines: list[tuple[float, str, int]]) -> None:
+    written, _ = drive(lines)
+    for begin, line in written:
+        assert sum(w == line and begin <= at < begin + PERIOD for at, w in written) <= 2 * EQUAL
+
+
+def test_what_is_seldom_is_always_written() -> None:
+    written, counted = drive([(PERIOD, "a", 1)] * 50)
+    assert (len(written), counted) == (50, 0)
+
+
+def test_lines_of_one_kind_with_other_values_have_a_bound_too() -> None:
+    storm = LogStorm()
+    passed = sum(storm.passes("applied %s", f"applied {n}", logging.INFO, 0.0) for n in range(3 * ALIKE))
+    assert passed == ALIKE
+    [suppressed] = storm.ended(PERIOD)
+    assert (suppressed.lines, suppressed.text) == (2 * ALIKE, f"applied {3 * ALIKE - 1}")
+
+
+def test_the_count_has_the_worst_level() -> None:
+    storm = LogStorm()
+    for level in [logging.INFO] * EQUAL + [logging.INFO, logging.ERROR, logging.INFO]:
+        storm.passes("a", "a", level, 0.0)
+    [suppressed] = storm.ended(PERIOD)
+    assert (suppressed.lines, suppressed.level) == (3, logging.ERROR)

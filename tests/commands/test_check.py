@@ -6,14 +6,19 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from tests.config_examples import EXAMPLE_YAML, write_example
+from tests.config_examples import EXAMPLE_YAML, make_config, make_tunnel, write_example
 
 from vpnagent.checks.observation import Observation
 from vpnagent.cli import main
 from vpnagent.commands import check as command
+from vpnagent.commands.check import probe_rate
+from vpnagent.config.values import Config
+from vpnagent.finding import Severity
 
 NOBODY = 65534
 WEAK = "    ike: {encryption: des}\n    remote_networks"
@@ -269,3 +274,30 @@ def test_a_region_that_the_table_lacks_is_told_and_the_rest_too(run: Run, tmp_pa
         "WeakDes connections[0].ike.encryption",
     }
     assert "RegionUnknown" not in run("--file-only", "--region", "cn-beijing", "--config", path)[1]
+
+
+# The probe rate of each target: tunnels add up.
+
+SHARED, OWN = IPv4Address("172.16.0.10"), IPv4Address("172.16.0.11")
+
+
+def config(interval: float, *targets: IPv4Address) -> Config:
+    probe = replace(make_tunnel(1).probe, interval=interval, targets=targets)
+    return make_config(primary={"probe": probe}, backup={"probe": replace(probe, targets=(SHARED,))})
+
+
+def told(made: Config) -> dict[str, tuple[Severity, str]]:
+    return {finding.subject: (finding.severity, finding.text) for finding in probe_rate(made)}
+
+
+def test_a_shared_target_is_probed_by_every_tunnel() -> None:
+    found = told(config(0.1, SHARED, OWN))
+    assert found.keys() == {str(SHARED), str(OWN)}
+    assert "20 probes a second from 2 tunnels" in found[str(SHARED)][1]
+    assert "10 probes a second from one tunnel" in found[str(OWN)][1]
+    assert {severity for severity, _ in found.values()} == {Severity.INFO}
+
+
+def test_a_rate_that_a_host_may_not_answer_is_a_warning() -> None:
+    assert told(config(0.04, SHARED))[str(SHARED)][0] is Severity.INFO  # 50 a second
+    assert told(config(0.039, SHARED))[str(SHARED)][0] is Severity.WARNING

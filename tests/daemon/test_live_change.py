@@ -6,8 +6,9 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
+from tests.status.test_report import path
 
-from vpnagent.config.values import Config, Tunnel
+from vpnagent.config.values import Config, Tunnel, TunnelKey
 from vpnagent.daemon.live_change import (
     ADDED,
     ALONE,
@@ -20,8 +21,11 @@ from vpnagent.daemon.live_change import (
     RENEWED,
     REPLACED,
     TAKEN_DOWN,
+    carry_over,
     tunnel_changes,
 )
+from vpnagent.knowledge.knowledge import Knowledge
+from vpnagent.policy.selection import PathState, Verdict
 from vpnagent.secret import Secret
 
 CONFIG = make_config()
@@ -98,3 +102,37 @@ subsets = st.lists(st.sampled_from([PRIMARY, BACKUP]), max_size=2, unique=True)
 def test_what_is_said_is_what_differs(old: list[Tunnel], new: list[Tunnel]) -> None:
     named = {name for name, _, _ in said(with_tunnels(*old), with_tunnels(*new))}
     assert named == {t.name for t in {*old} ^ {*new}}
+
+
+# What is known of a tunnel under its former name.
+
+PRIMARY_KEY, BACKUP_KEY = (tunnel.key for tunnel in CONFIG.tunnels())
+OTHER = TunnelKey("beijing", "other")
+
+
+def test_everything_known_goes_with_the_name() -> None:
+    known = Knowledge(config=CONFIG, loaded_at=0.0, drained=frozenset({PRIMARY_KEY}))
+    known.charon.verdicts = {
+        PRIMARY_KEY: Verdict(child_sa_installed=True),
+        BACKUP_KEY: Verdict(child_sa_installed=False),
+    }
+    known.probe.paths = {PRIMARY_KEY: path(PRIMARY_KEY, PathState.DOWN)}
+    known.kernel.selected = {"hangzhou": ("primary",)}
+    [connection] = CONFIG.connections
+    first, second = connection.tunnels
+    known.config = replace(
+        CONFIG,
+        connections=(replace(connection, name="beijing", tunnels=(replace(first, key=OTHER), second)),),
+    )
+    carry_over(known, {OTHER: PRIMARY_KEY})
+    verdict = known.verdicts()[OTHER]
+    assert (verdict.child_sa_installed, verdict.drained, verdict.path) == (True, True, PathState.DOWN)
+    assert known.probe.paths[OTHER].tunnel == OTHER
+    assert known.carrying() == {OTHER}
+
+
+def test_without_a_new_name_nothing_changes() -> None:
+    known = Knowledge(config=CONFIG, loaded_at=0.0)
+    known.kernel.selected = {"hangzhou": ("backup",)}
+    carry_over(known, {})
+    assert known.carrying() == {BACKUP_KEY}

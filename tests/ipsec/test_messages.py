@@ -12,7 +12,7 @@ from vici.protocol import FiniteStream, Message, Packet
 from vpnagent.config.values import CertificateFiles, UdpEncapsulation
 from vpnagent.ipsec import messages
 from vpnagent.ipsec.actions import CharonConnection, Credentials
-from vpnagent.ipsec.messages import ViciSection
+from vpnagent.ipsec.messages import ViciSection, flag, hexadecimal, number, sections, subsection, text, texts
 from vpnagent.ipsec.sa import (
     CharonAlert,
     ChildState,
@@ -329,14 +329,14 @@ def test_a_strange_message_is_a_value_error_or_is_read(name: str, message: dict[
 
 
 names = st.text(min_size=1, max_size=20)
-sections = st.recursive(
+vici_sections = st.recursive(
     st.dictionaries(names, st.binary(max_size=50) | st.lists(st.binary(max_size=9), max_size=4), max_size=4),
     lambda inner: st.dictionaries(names, inner, max_size=3),
     max_leaves=6,
 )
 
 
-@given(sections)
+@given(vici_sections)
 def test_the_codec_returns_what_it_was_given(message: dict[str, object]) -> None:
     assert Message.deserialize(FiniteStream(Message.serialize(message))) == message
 
@@ -345,3 +345,43 @@ def test_replacing_the_tunnel_replaces_every_name() -> None:
     other = replace(make_connection(), key=make_connection("backup").key)
     assert list(messages.load_conn(other)) == ["vpnagent.hangzhou.backup"]
     assert messages.child_names(other) == ("backup",)
+
+
+SECTION: ViciSection = {
+    "name": b"t",
+    "bytes": b"12",
+    "if-id": b"0000002a",
+    "encap": b"yes",
+    "ts": [b"a", b"b"],
+    "in": {},
+}
+
+
+def test_values_are_read_as_what_they_are() -> None:
+    assert text(SECTION, "name") == "t"
+    assert number(SECTION, "bytes") == 12
+    assert hexadecimal(SECTION, "if-id") == 42
+    assert flag(SECTION, "encap")
+    assert texts(SECTION, "ts") == ("a", "b")
+    assert dict(sections(SECTION)) == {"in": {}}
+    assert subsection(SECTION, "in") == {}
+
+
+def test_what_charon_leaves_out_has_a_default() -> None:
+    assert (text({}, "x", "-"), number({}, "x", 7), hexadecimal({}, "x"), flag({}, "x")) == ("-", 7, 0, False)
+    assert (texts({}, "x"), subsection({}, "x")) == ((), {})
+
+
+@pytest.mark.parametrize("read", [text, number])
+@given(value=st.one_of(st.none(), st.just([b"1"]), st.just({"a": b"1"})))
+def test_what_must_be_told_and_is_not_a_value_is_an_error(read: object, value: object) -> None:
+    assert callable(read)
+    with pytest.raises(ValueError, match="missing or not a value"):
+        read({"x": value}, "x")
+
+
+@pytest.mark.parametrize("read", [texts, subsection])
+def test_a_value_in_place_of_a_list_or_a_section_is_an_error(read: object) -> None:
+    assert callable(read)
+    with pytest.raises(ValueError, match="is not a"):
+        read({"x": b"1"}, "x")

@@ -1,18 +1,37 @@
 """The series of the contract, and that nothing churns."""
 
+import re
 import time
 from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 from tests.config_examples import make_config
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.knowledge.tunnels import ChildStatus, IkeStatus, SaStatus
-from vpnagent.metrics.declared import METRICS, histograms, samples, text
+from vpnagent.metrics.declared import (
+    METRICS,
+    Distribution,
+    Gauge,
+    Histogram,
+    Sample,
+    histograms,
+    samples,
+    table,
+    text,
+)
 from vpnagent.netlink.rtnetlink import LinkCounters
 from vpnagent.policy.desired import desired
 from vpnagent.policy.selection import Verdict
@@ -168,3 +187,89 @@ def test_a_failover_is_counted_in_the_histograms_of_the_tunnel_that_was_left(kno
         k[2]: v for k, v in found.items() if k[0].endswith("detection_seconds_bucket") and k[3] == "primary"
     }
     assert (buckets["0.3"], buckets["0.4"], buckets["+Inf"]) == (0, 1, 1)
+
+
+# docs/metrics.md is that of the declarations, and its queries ask for nothing else.
+
+MANUAL = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+
+
+def test_the_documented_metrics_are_those_that_are_declared() -> None:
+    # To renew them: python -m vpnagent.metrics.declared
+    written = MANUAL.partition("metrics.declared` -->\n")[2].partition("<!-- end of metrics -->")[0]
+
+    assert written.strip() == table().strip()
+
+
+def test_the_queries_ask_for_declared_metrics() -> None:
+    queries = MANUAL.partition("```promql\n")[2].partition("```")[0]
+    asked = {name.removesuffix("_bucket") for name in re.findall(r"vpnagent_\w+", queries)}
+
+    assert asked
+    assert asked <= METRICS.keys()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_name_is_of_its_type_and_unit(name: str) -> None:
+    metric = METRICS[name]
+    counter = metric.kind not in (Gauge, Histogram)
+    assert name.endswith("_total") == counter
+    assert metric.unit != "seconds" or name.endswith("_seconds")
+    assert not (counter and metric.unit == "bytes") or name.endswith("_bytes_total")
+    assert metric.help.endswith(".")
+    assert "|" not in metric.help
+
+
+# What is written is what prometheus-client writes, to the byte.
+
+words = st.text(max_size=8)
+numbers = st.floats().map(lambda number: number + 0.0) | st.integers(0, 2**60) | st.booleans()
+
+
+def labels(name: str) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.tuples(*[words] * len(METRICS[name].labels))
+
+
+def of(names: list[str]) -> st.SearchStrategy[list[Sample]]:
+    one = st.sampled_from(names).flatmap(lambda name: st.tuples(st.just(name), labels(name), numbers))
+    return st.lists(one, max_size=8)
+
+
+SAMPLES = of([name for name in METRICS if METRICS[name].kind is not Histogram])
+HISTOGRAMS = of([name for name in METRICS if METRICS[name].kind is Histogram]).map(
+    lambda found: [(name, values, [("0.5", 1), ("+Inf", total)], total) for name, values, total in found]
+)
+
+
+class Fixed(Collector):
+    """The library's way: families of sample objects."""
+
+    def __init__(self, samples: list[Sample], histograms: list[Distribution]) -> None:
+        self._families: dict[str, Any] = {
+            name: declared.kind(name, declared.help, labels=declared.labels)
+            for name, declared in METRICS.items()
+        }
+        for name, values, value in samples:
+            self._families[name].add_metric(values, value)
+        for name, values, buckets, total in histograms:
+            self._families[name].add_metric(values, buckets, total)
+
+    def collect(self) -> list[Metric]:
+        return list(self._families.values())
+
+
+def registry(samples: list[Sample], histograms: list[Distribution]) -> CollectorRegistry:
+    found = CollectorRegistry()
+    found.register(Fixed(samples, histograms))
+    return found
+
+
+@given(SAMPLES, HISTOGRAMS)
+def test_the_text_is_the_librarys(samples: list[Sample], histograms: list[Distribution]) -> None:
+    assert text(samples, histograms, openmetrics=False) == generate_latest(registry(samples, histograms))
+
+
+@given(SAMPLES, HISTOGRAMS)
+def test_the_openmetrics_are_the_librarys(samples: list[Sample], histograms: list[Distribution]) -> None:
+    expected = generate_openmetrics(registry(samples, histograms))  # type: ignore[no-untyped-call]
+    assert text(samples, histograms, openmetrics=True) == expected

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.commands.support_bundle.test_known import known
+from tests.commands.support_bundle.test_known_secrets import known
 from tests.commands.support_bundle.unpacking import unpacked
 from tests.config_examples import BACKUP_PSK, EXAMPLE_YAML, PRIMARY_PSK, write_example
 from tests.ipsec.charon_contract import bring_up, load

@@ -1,11 +1,16 @@
 import logging
+import pathlib
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from tests.config_examples import make_config
+from tools.screens import NOW, document
 
-from vpnagent.config.values import TunnelKey
+from vpnagent.config.values import Forwarding, TunnelKey
 from vpnagent.finding import Finding, Severity
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
@@ -133,3 +138,34 @@ def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         refresh(partly, 2.0)
     assert once == ["tunnel-state", "tunnel-state"]
     assert len(caplog.records) == len(once)
+
+
+# docs/status.md explains every field and every state of the status object.
+
+PAGE = (pathlib.Path(__file__).parents[2] / "docs/status.md").read_text()
+NAMED = set(re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)))
+WORDS = {word for name in NAMED for word in re.split(r"[.\[\]]+", name)}
+
+
+def keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield key
+            yield from keys(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from keys(part)
+
+
+@pytest.mark.parametrize("field", sorted({key for name in NOW for key in keys(document(name))}))
+def test_every_field_is_explained(field: str) -> None:
+    assert field in WORDS
+
+
+@pytest.mark.parametrize("kind", [TunnelState, PathState, IkeStatus, ChildStatus, Forwarding, Cause])
+def test_every_word_is_explained(kind: Any) -> None:
+    assert {member.value for member in kind} <= WORDS
+
+
+def test_the_states_of_routes_are_explained() -> None:
+    assert {"installed", "guarded", "missing"} <= WORDS

@@ -18,7 +18,7 @@ EVERY = {str(path) for path in Path("tests").rglob("*.py") if is_test(str(path))
         ("tests/fake_kernel.py", "tests/native/test_kernel_differential.py"),
         ("tests/lab/conftest.py", "tests/lab/test_drift.py"),
         ("lab/run", "tests/lab/test_drift.py"),
-        ("docs/runbook.md", "tests/commands/alerts/test_runbook.py"),
+        ("docs/runbook.md", "tests/commands/alerts/test_rules.py"),
         ("docs/adr/0001-own-netlink-transport.md", "tests/checks/test_documentation.py"),
         ("systemd/vpnagent.service", "tests/test_units.py"),
     ],

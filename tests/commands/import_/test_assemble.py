@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from tests.commands.import_.importing import assembled, document, loaded, problems
+from tests.commands.import_.importing import assembled, document, loaded, problems, to_another_end
 
 from vpnagent.commands.import_.assemble import Answers
 
@@ -259,3 +259,107 @@ def test_what_is_wrong_is_told_while_something_else_is_to_be_filled_in() -> None
     tree["LocalSubnet"] = "172.16.0.0/16"
     [line] = problems({"file": tree})
     assert line.startswith("file: $.IkeConfig.RemoteId: must be an IPv4 address in IKE version 1, main mode")
+
+
+# Views of one connection become one connection, and what does not fit is named at both ends.
+
+
+def test_tunnels_are_matched_by_their_id_whatever_the_order() -> None:
+    [connection] = assembled({"a": DESCRIBE, "b": DOWNLOAD}).connections
+    assert [
+        (t.name.value, t.facts["role"].value, t.facts["remote_address"].value) for t in connection.tunnels
+    ] == [
+        ("tun-aaa2", "standby", "203.0.113.2"),
+        ("tun-aaa1", "active", "203.0.113.1"),
+    ]
+    sources = connection.tunnels[1].facts["ike.encryption"].sources
+    assert list(map(str, sources)) == [
+        "a $.TunnelOptionsSpecification.TunnelOptions[1].TunnelIkeConfig.IkeEncAlg",
+        "b $.VpnConnectionConfig.TunnelsConfig.TunnelConfig[0].IkeConfig.IkeEncAlg",
+    ]
+
+
+def test_what_one_view_lacks_the_other_gives() -> None:
+    tree = copy.deepcopy(DESCRIBE)
+    for tunnel in tree["TunnelOptionsSpecification"]["TunnelOptions"]:
+        del tunnel["TunnelIkeConfig"]["IkeAuthAlg"]
+        del tunnel["TunnelIkeConfig"]["Psk"]
+    assert len(problems({"a": tree})) == 2
+    [connection] = assembled({"a": tree, "b": DOWNLOAD}).connections
+    assert connection.facts["ike.integrity"].value == "sha256"
+    assert all(tunnel.psk for tunnel in connection.tunnels)
+
+
+def test_connections_of_their_own_stay_apart() -> None:
+    documents = {"a": DOWNLOAD, "b": to_another_end("download-single.json")}
+    assert len(assembled(documents).connections) == 2
+
+
+def test_single_tunnel_connections_of_one_gateway_stay_apart() -> None:
+    one = document("describe-single.json")
+    other = copy.deepcopy(one) | {"VpnConnectionId": "vco-other"}
+    answer = {"VpnConnections": {"VpnConnection": [one, other]}}
+    names = [connection.name.value for connection in assembled({"a": answer}).connections]
+    assert names == ["vco-single", "vco-other"]
+
+
+def test_a_single_tunnel_connection_is_known_by_the_clouds_identity_without_an_address() -> None:
+    described = document("describe-single.json")
+    del described["InternetIp"]
+    described["IkeConfig"]["LocalId"] = "203.0.113.1"
+    [connection] = assembled({"a": described, "b": document("download-single.json")}).connections
+    assert connection.tunnels[0].facts["remote_address"].value == "203.0.113.1"
+
+
+def test_views_of_different_tunnels_are_out_of_step() -> None:
+    tree = copy.deepcopy(DESCRIBE)
+    tree["TunnelOptionsSpecification"]["TunnelOptions"][0]["TunnelId"] = "tun-aaa3"
+    cloud, ours = problems({"a": DOWNLOAD, "b": tree})
+    assert ours.endswith("tun-aaa3 is not in a $.VpnConnectionConfig: one of them is outdated")
+    assert cloud.endswith("TunnelConfig[1]: tun-aaa2 is not in b $: one of them is outdated")
+
+
+def test_a_single_tunnel_view_of_a_dual_tunnel_connection_is_out_of_step() -> None:
+    single: dict[str, Any] = document("describe-single.json") | {"VpnConnectionId": "vco-x"}
+    assert any("the only tunnel is not in" in text for text in problems({"a": DESCRIBE, "b": single}))
+
+
+# Names are the cloud's own, in our characters, and no two are the same.
+
+DESCRIBED = document("describe-single.json")
+
+
+def names(*changes: dict[str, Any], file: str = "file.json") -> list[Any]:
+    answer = {"VpnConnections": {"VpnConnection": [DESCRIBED | change for change in changes]}}
+    return [connection.name.value for connection in assembled({file: answer}).connections]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("hangzhou-1", "hangzhou-1"),
+        (" hang zhou (prod) ", "hang-zhou-prod"),
+        ("杭州", "vco-single"),
+        ("x" * 40, "x" * 32),
+        ("", "vco-single"),
+    ],
+)
+def test_a_connection_has_its_name_or_its_id(name: str, expected: str) -> None:
+    assert names({"Name": name}) == [expected]
+
+
+def test_connections_of_one_name_have_their_ids() -> None:
+    both = [{"Name": "same", "VpnConnectionId": identity} for identity in ("vco-1", "vco-2")]
+    assert names(*both) == ["vco-1", "vco-2"]
+
+
+def test_a_connection_without_either_has_the_documents_name() -> None:
+    download = document("download-single.json")
+    for file, expected in (("site 7.json", "site-7"), ("-", "connection")):
+        assert assembled({file: download}).connections[0].name.value == expected
+
+
+def test_documents_of_one_name_make_two_names() -> None:
+    dual = document("download-dual-bgp.json")
+    documents = {"a/x.json": to_another_end("download-single.json"), "b/x.json": dual}
+    assert [connection.name.value for connection in assembled(documents).connections] == ["x", "x-2"]

@@ -4,7 +4,7 @@ import gzip
 import io
 import tarfile
 
-from tests.commands.support_bundle.test_known import known
+from tests.commands.support_bundle.test_known_secrets import known
 from tests.commands.support_bundle.unpacking import unpacked
 
 from vpnagent.commands.support_bundle import SUMMARY, SupportBundle, bundle, packed

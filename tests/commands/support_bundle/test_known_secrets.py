@@ -1,11 +1,32 @@
 """Every secret that files of this machine name or hold is known; what cannot be read is told."""
 
+import base64
+import json
 import os
 import pathlib
+import shlex
+import textwrap
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.certificates import authority
 from tests.commands.support_bundle.machine import Machine
+
+from vpnagent.commands.support_bundle.known_secrets import (
+    LEAST,
+    LEFT_OUT,
+    Content,
+    Known,
+    Named,
+    Part,
+    cleaned,
+    cut,
+    proven,
+)
+from vpnagent.secret import Secret
 
 
 @pytest.fixture
@@ -92,3 +113,162 @@ def test_what_cannot_be_read_is_told(machine: Machine) -> None:
 def test_a_missing_configuration_is_told(machine: Machine) -> None:
     machine.config.unlink()
     assert machine.secrets().gathered().unsearched == (f"{machine.config}: No such file or directory",)
+
+
+# A known secret is found however it is spelled; what it is not, is not.
+
+VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
+LONG = st.text(VISIBLE, min_size=LEAST, max_size=100)
+SHORT = st.text(VISIBLE, min_size=1, max_size=LEAST - 1)
+AROUND = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+Spelling = Callable[[str], str]
+
+
+def dump(text: str) -> str:
+    """What charon dumps of a chunk, 16 bytes in a row, without the characters."""
+    rows = textwrap.wrap(text.encode().hex(" ").upper(), 48)
+    return "\n".join(rows)
+
+
+SPELLINGS: dict[str, Spelling] = {
+    "plain": str,
+    "over lines": lambda text: f"{text[: len(text) // 2]}\n  {text[len(text) // 2 :]}",
+    "json": json.dumps,
+    "python": repr,
+    "shell": shlex.quote,
+    "url": lambda text: quote(text, safe=""),
+    "0x": lambda text: "0x" + text.encode().hex(),
+    "HEX": lambda text: text.encode().hex().upper(),
+    "aa:bb": lambda text: text.encode().hex(":"),
+    "dump": dump,
+    "0s": lambda text: "0s" + base64.b64encode(text.encode()).decode(),
+    "base64 in lines": lambda text: base64.encodebytes(text.encode()).decode(),
+    "base64 of user:password": lambda text: base64.b64encode(f"user:{text}".encode()).decode(),
+    "base64 within": lambda text: base64.b64encode(f"ab{text}, and more".encode()).decode(),
+    "base64 for URLs": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+    "base64 in JSON": lambda text: json.dumps(base64.encodebytes(text.encode()).decode()),
+}
+
+
+def known(*secrets: str) -> Known:
+    return Known(Named(owner=f"key {i}", secret=Secret(s.encode())) for i, s in enumerate(secrets))
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@given(secret=LONG, before=AROUND, after=AROUND)
+def test_a_secret_is_found_in_every_spelling_amid_anything(
+    spelling: str, secret: str, before: str, after: str
+) -> None:
+    joint = "" if spelling == "plain" else "\n"  # a code goes on where more of its kind stands beside it
+    text = f"{before}{joint}{SPELLINGS[spelling](secret)}{joint}{after}"
+    assert known(secret).found_in(text) == ("key 0",)
+
+
+@given(secret=SHORT, spelling=st.sampled_from(["plain", "json", "0x", "HEX", "0s"]))
+def test_a_short_secret_is_found_as_a_word(secret: str, spelling: str) -> None:
+    assert known(secret).found_in(f"key = {SPELLINGS[spelling](secret)}\n")
+
+
+def test_a_short_secret_is_not_found_within_words() -> None:
+    assert not known("vpn").found_in("vpnagent: vpn1 is up")
+
+
+@given(st.lists(LONG, min_size=2, max_size=2, unique=True))
+def test_each_is_told_by_its_owner(secrets: list[str]) -> None:
+    first, second = secrets
+    assert "key 1" in known(first, second).found_in(second)
+    assert known(first).found_in(second) == (() if first not in second else ("key 0",))
+
+
+@given(AROUND)
+def test_no_secret_is_found_where_there_is_none(text: str) -> None:
+    assert not known().found_in(text)
+    assert not known("primary-Hush-7f3a").found_in(text)
+
+
+def test_an_empty_secret_is_none() -> None:
+    assert known("").owners == ()
+
+
+def test_nothing_shows_it() -> None:
+    found = known("primary-Hush-7f3a")
+    assert "Hush" not in repr(found) + repr(vars(found))
+
+
+# Cleaning keeps what it can, and what is proven holds no known secret.
+
+PSK = "primary-Hush-7f3a"
+LINES = st.lists(AROUND, max_size=5)
+
+
+def clean(content: Content | None, *secrets: str, name: str = "a.txt", why: str = "") -> Part:
+    return cleaned(Part(name=name, content=content, why=why), known(*secrets))
+
+
+@given(secret=LONG | SHORT, before=LINES, after=LINES, spelling=st.sampled_from(sorted(SPELLINGS)))
+def test_no_secret_in_any_text_survives(
+    secret: str, before: list[str], after: list[str], spelling: str
+) -> None:
+    text = "\n".join([*before, f"key: {SPELLINGS[spelling](secret)} !", *after])
+    part = proven(clean(text, secret), known(secret))
+    assert not known(secret).found_in(part.text)
+    assert secret not in part.text.split()
+    assert len(secret) < 8 or secret not in part.text
+
+
+@given(secret=LONG, spelling=st.sampled_from(sorted(SPELLINGS)), text=AROUND)
+def test_no_secret_in_any_value_survives(secret: str, spelling: str, text: str) -> None:
+    shown = SPELLINGS[spelling](secret)
+    data = {"a": [text, {"b": shown, shown: 1}], "c": f"{text} {shown}", "d": 7}
+    for name in ("a.json", "a.jsonl"):
+        content: Content = data if name == "a.json" else [data]
+        part = proven(clean(content, secret, name=name), known(secret))
+        assert not known(secret).found_in(part.text)
+        assert secret not in part.text
+
+
+def test_only_the_line_that_holds_one_is_left_out_and_whose_it_was_is_told() -> None:
+    part = clean(f"one\ntwo {PSK}\nthree\n", PSK)
+    assert part.text == f"one\n{LEFT_OUT}\nthree\n"
+    assert part.held == ("key 0",)
+    assert proven(part, known(PSK)) == part
+
+
+def test_only_the_value_that_holds_one_is_left_out() -> None:
+    part = clean({"a": PSK, "b": [f"x {PSK}", "y"], PSK: 1, "n": 5}, PSK, name="a.json")
+    assert json.loads(part.text) == {"a": LEFT_OUT, "b": [LEFT_OUT, "y"], "n": 5}
+
+
+def test_one_that_goes_over_lines_costs_the_file() -> None:
+    part = proven(clean(f"a {PSK[:9]}\n{PSK[9:]} b", PSK), known(PSK))
+    assert (part.content, part.held) == (None, ("key 0",))
+    assert not part.is_whole
+
+
+def test_a_reason_is_cleaned_too() -> None:
+    assert clean(None, PSK, why=f"refused: {PSK}").why == LEFT_OUT
+    assert clean(None, PSK, why="refused: token=abc").why == "refused: token=***"
+
+
+def test_what_holds_none_is_whole_and_as_it_was() -> None:
+    part = clean("one\r\n\ttwo\n", PSK)
+    assert (part.text, part.is_whole) == ("one\r\n\ttwo\n", True)
+
+
+def test_lines_of_json_are_a_value_each() -> None:
+    part = Part(name="events.jsonl", content=[{"a": 1}, {"b": "ü"}])
+    assert part.text == '{"a": 1}\n{"b": "ü"}\n'
+
+
+@pytest.mark.parametrize(
+    ("keep_end", "kept"), [(False, "first\nsecond\n"), (True, "third\nfourth\n")], ids=["begin", "end"]
+)
+def test_a_cut_leaves_whole_lines(keep_end: bool, kept: str) -> None:
+    text, lost = cut("first\nsecond\nthird\nfourth\n", keep_end=keep_end, most=14)
+    assert text == kept
+    assert lost.startswith("cut: ")
+
+
+def test_what_fits_is_not_cut() -> None:
+    assert cut("first\n", most=6) == ("first\n", "")

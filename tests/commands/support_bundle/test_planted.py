@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.certificates import authority
 from tests.commands.support_bundle.machine import Machine
-from tests.commands.support_bundle.test_known import SPELLINGS, known
+from tests.commands.support_bundle.test_known_secrets import SPELLINGS, known
 from tests.commands.support_bundle.test_veil import KEYS, XFRM_STATE
 from tests.config_examples import EXAMPLE_YAML, make_config
 from tests.listening import listening

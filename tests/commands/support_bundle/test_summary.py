@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnagent.commands.support_bundle.known_secrets import Part
-from vpnagent.commands.support_bundle.summary import missing, summary
+from vpnagent.commands.support_bundle.summary import ABOUT, missing, summary
 
 STATUS = pathlib.Path(__file__).parents[2] / "data/status"
 AT = 1_795_000_000
@@ -79,3 +80,13 @@ def test_what_is_missing_for_one_reason_is_one_line() -> None:
 @given(value=st.dictionaries(st.sampled_from(["state", "findings", "a"]), JSON) | st.lists(JSON))
 def test_whatever_was_answered_there_is_a_page(name: str, value: Any) -> None:
     assert page(Part(name=name, content=value)).startswith("# vpnagent support bundle: idc-hz-1, 2026-11-18")
+
+
+# docs/support.md lists what is in a bundle, in the words of the bundle itself.
+
+DOCUMENT = pathlib.Path(__file__).parents[3] / "docs/support.md"
+
+
+def test_every_file_is_listed_and_no_other() -> None:
+    rows = dict(re.findall(r"^\| `([a-z_./]+)` \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE))
+    assert rows == ABOUT
