@@ -29,6 +29,7 @@ SHELL = {
     "control/server.py",
     "daemon/daemon.py",
     "daemon/memory.py",
+    "daemon/pair.py",
     "events/hooks.py",
     "events/post.py",
     "events/recorder.py",

@@ -58,6 +58,21 @@ VIOLATIONS: list[tuple[str, Config]] = [
     ),
     *(
         (
+            f"gateway.pair.virtual_addresses[1]: {rule}",
+            make_config(
+                gateway={
+                    "pair": replace(SAME, virtual_addresses=(IPv4Address("10.1.0.1"), IPv4Address(second)))
+                }
+            ),
+        )
+        for second, rule in (
+            ("192.0.2.1", "must be in one of the local_networks, not 192.0.2.1"),
+            ("10.1.0.3", "must be one that moves, not 10.1.0.3, the address of a node"),
+            ("10.1.0.1", "must be unique: 10.1.0.1 stands there twice"),
+        )
+    ),
+    *(
+        (
             f"gateway.pair.nodes.b.{key}: must be another than that of a, {getattr(SAME.a, key)}",
             make_config(gateway={"pair": replace(SAME, b=replace(SAME.b, **{key: getattr(SAME.a, key)}))}),
         )

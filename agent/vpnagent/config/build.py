@@ -212,9 +212,15 @@ def _pair(gateway: GatewaySection, section: PairSection, here: Device | None) ->
             address=section.address,
             name=section.name or gateway_name(section.host),
             source_address=section.source_address or gateway.source_address,
+            uplinks=tuple(values.NodeUplink(**dict(uplink)) for uplink in section.uplinks),
         )
 
-    return values.GatewayPair(here=here, a=node(section.nodes.a), b=node(section.nodes.b))
+    return values.GatewayPair(
+        here=here,
+        a=node(section.nodes.a),
+        b=node(section.nodes.b),
+        virtual_addresses=section.virtual_addresses,
+    )
 
 
 def _agent(section: AgentSection, folder: str) -> values.Agent:

@@ -201,6 +201,19 @@ def nodes_are_two(config: Config) -> Iterator[Violation]:
             yield Violation(("gateway", "pair", "nodes", "b", key), text)
 
 
+def virtual_addresses_are_of_the_lan(config: Config) -> Iterator[Violation]:
+    """What the hosts have for a gateway is theirs to reach, and nobody's own."""
+    pair = config.gateway.pair
+    for index, address in enumerate(pair.virtual_addresses if pair else ()):
+        path: KeyPath = ("gateway", "pair", "virtual_addresses", index)
+        if config.gateway.local_networks and not any(address in n for n in config.gateway.local_networks):
+            yield Violation(path, said("must be in one of the local_networks, not {}", address))
+        if pair and address in (pair.a.address, pair.b.address):
+            yield Violation(path, said("must be one that moves, not {}, the address of a node", address))
+        if pair and address in pair.virtual_addresses[:index]:
+            yield Violation(path, said("must be unique: {} stands there twice", address))
+
+
 def tunnels_have_a_gateway(config: Config) -> Iterator[Violation]:
     """Of two gateways, one has a tunnel at any time: the one that is named, or that has its address."""
     pair = config.gateway.pair
@@ -231,6 +244,7 @@ RULES: Final[tuple[ConfigRule, ...]] = (
     keys_are_told_apart,
     recovery_outlasts_detection,
     nodes_are_two,
+    virtual_addresses_are_of_the_lan,
     tunnels_have_a_gateway,
     *ADDRESS_RULES,
 )

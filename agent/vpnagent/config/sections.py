@@ -32,6 +32,15 @@ def required(description: str) -> Any:
     return Field(description=description)
 
 
+class NodeUplinkSection(Section):
+    """A network in which `local_address` of tunnels moves from one gateway to the other."""
+
+    interface: Annotated[str, kinds.INTERFACE] = required("The interface, of one name on both gateways.")
+    address: Annotated[IPv4Address, kinds.ADDRESS] = required(
+        "This gateway's own address there, which never moves."
+    )
+
+
 class NodeSection(Section):
     """One of two gateways. This machine is the one that has the address, or else the host name."""
 
@@ -44,6 +53,9 @@ class NodeSection(Section):
     )
     source_address: Annotated[IPv4Address | None, kinds.ADDRESS] = key(
         "As `gateway.source_address`, of this one. Default: that."
+    )
+    uplinks: tuple[NodeUplinkSection, ...] = key(
+        "Where addresses of tunnels move: `export keepalived` needs its own ones there.", []
     )
 
 
@@ -58,3 +70,9 @@ class PairSection(Section):
     """Two gateways for one data centre (docs/two-gateways.md); both have this same file."""
 
     nodes: NodesSection = required("The two gateways.")
+    virtual_addresses: Addresses = key(
+        "Addresses of the LAN that keepalived moves from one to the other: the hosts' gateway. "
+        "`export keepalived` needs them.",
+        [],
+        title="list of IPv4 addresses",
+    )

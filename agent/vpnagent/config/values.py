@@ -105,6 +105,17 @@ class Device(enum.Enum):
 
 
 @record(frozen=True, slots=True, kw_only=True)
+class NodeUplink:
+    """Where one of two gateways is in a network in which outer addresses move between them."""
+
+    interface: str
+    address: IPv4Address  #: its own one, which never moves
+
+    def __str__(self) -> str:
+        return f"{self.interface}={self.address}"
+
+
+@record(frozen=True, slots=True, kw_only=True)
 class PairNode:
     """One of two gateways."""
 
@@ -112,6 +123,7 @@ class PairNode:
     address: IPv4Address  #: its own one in the LAN, which never moves
     name: str
     source_address: IPv4Address | None
+    uplinks: tuple[NodeUplink, ...] = ()
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -121,6 +133,7 @@ class GatewayPair:
     here: Device | None  #: which of them this machine is; None: neither
     a: PairNode
     b: PairNode
+    virtual_addresses: tuple[IPv4Address, ...] = ()  #: of the LAN, which move from one to the other
 
     def node(self, device: Device) -> PairNode:
         """Return one of the two."""

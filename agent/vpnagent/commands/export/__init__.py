@@ -1,10 +1,11 @@
-"""``vpnagent export``: the configuration in the words of other programs, Terraform and swanctl.conf.
+"""``vpnagent export``: the configuration in the words of other programs.
 
 ``terraform`` prints the cloud's half as resources of aliyun/alicloud, ``swanctl`` our half as charon would
-be told it by VICI. Pre-shared keys are never printed. What the cloud's API has no word for is an error.
+be told it by VICI, ``keepalived`` what moves the addresses of two gateways. Pre-shared keys are never
+printed. What the cloud's API has no word for is an error.
 
 Pure but for reading the configuration file. Begin with ``swanctl`` or ``terraform``; docs/export.md
-explains both.
+explains all three.
 """
 
 from typing import TYPE_CHECKING
@@ -62,6 +63,38 @@ def swanctl(config_path: str) -> None:
     from vpnagent.commands.export.swanctl import swanctl as text_of
 
     click.echo(text_of(_load(config_path)), nl=False)
+
+
+@export.command()
+@config_option
+@click.option("--node", type=click.Choice(("a", "b")), required=True, help="Which of the two gateways.")
+@click.option(
+    "--virtual-router-id",
+    "first_id",
+    type=click.IntRange(1, 240),
+    default=51,
+    show_default=True,
+    help="The LAN's; the next ones are the uplinks'. No other VRRP there may have them.",
+)
+@click.option("--realtime", is_flag=True, help="Have keepalived run under a real-time priority.")
+def keepalived(config_path: str, node: str, first_id: int, realtime: bool) -> None:
+    r"""Print the keepalived.conf of one gateway of a pair.
+
+    \b
+    Example:
+      vpnagent export keepalived --node a > /etc/keepalived/keepalived.conf
+    It moves the LAN's virtual addresses, and the outer ones of tunnels that move.
+    """
+    from vpnagent.commands.export.keepalived import keepalived as text_of
+    from vpnagent.commands.export.keepalived import unready
+    from vpnagent.config.values import Device
+    from vpnagent.config.wording import key_path
+    from vpnagent.errors import ConfigError, Problem
+
+    config = _load(config_path)
+    if found := [*unready(config)]:
+        raise ConfigError(tuple(Problem(config_path, 0, key_path(path), text) for path, text in found))
+    click.echo(text_of(config, Device(node), first_id=first_id, realtime=realtime), nl=False)
 
 
 def _load(config_path: str) -> "Config":
