@@ -37,12 +37,13 @@ def test_a_charon_that_is_gone_is_told_and_so_is_its_return(known: Knowledge, tm
 def test_a_file_that_cannot_be_written_is_told_once_and_tried_again(
     known: Knowledge, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent = replace(known.config.agent, control_socket=str(tmp_path / "not yet" / "control.sock"))
+    agent = replace(known.config.agent, control_socket=str(tmp_path / "taken" / "control.sock"))
     known.config = replace(known.config, agent=agent)
+    (tmp_path / "taken").touch()
     teller = HealthTeller(known)
     teller.look(0.0)
     teller.look(1.0)
     assert [record.message.partition(" ")[0] for record in caplog.records] == ["health-not-told"]
-    (tmp_path / "not yet").mkdir()
+    (tmp_path / "taken").unlink()
     teller.look(2.0)
-    assert (tmp_path / "not yet" / "pair.health").read_text() == "0\n"
+    assert (tmp_path / "taken" / "pair.health").read_text() == "0\n"
