@@ -21,6 +21,7 @@ SHELL = {
     "commands/daemon.py",
     "commands/events.py",
     "commands/explain/__init__.py",
+    "commands/hooks.py",
     "commands/plan.py",
     "commands/support_bundle/__init__.py",
     "config/load.py",

@@ -34,6 +34,7 @@ MODULES = {
     "explain": "explain",
     "export": "export",
     "guard": "daemon",
+    "hooks": "hooks",
     "import": "import_",
     "init": "init",
     "plan": "plan",

@@ -161,6 +161,8 @@ class EventType(enum.Enum):
         "dded6e142ca044f6a02b1c66af0902fa",
     )
 
+    HOOK_TEST = ("HookTest", "Hook Test", "hook", "aadcec998c1c428cbc396d13667f28dc")
+
     title: str
     topic: str
     message_id: str

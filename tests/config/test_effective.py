@@ -5,12 +5,13 @@ from dataclasses import replace
 from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config
 
 from vpnagent.config.schema import effective
-from vpnagent.config.values import Hook
+from vpnagent.config.values import Hook, HookType
 from vpnagent.record import field_names
 from vpnagent.secret import Secret
 
 HOOK = Hook(
     name="pager",
+    type=HookType.COMMAND,
     command=("/bin/say it", "--key", "Hush"),
     url=Secret(b"https://h/Hush"),
     token=Secret(b"Hush"),

@@ -7,7 +7,7 @@ import pytest
 from tests.config_examples import EXAMPLE_YAML
 
 from vpnagent.config.load import load
-from vpnagent.config.values import Hook
+from vpnagent.config.values import Hook, HookLanguage, HookType, Mailbox, MailSecurity
 from vpnagent.daemon.patrol import without_secrets
 from vpnagent.errors import ConfigError
 from vpnagent.secret import Secret
@@ -48,6 +48,7 @@ def test_a_command_with_every_default(folder: pathlib.Path) -> None:
     [hook] = hooks(folder, "name: mail, command: [/usr/bin/mail, root]")
     assert hook == Hook(
         name="mail",
+        type=HookType.COMMAND,
         command=("/usr/bin/mail", "root"),
         url=None,
         token=None,
@@ -60,6 +61,30 @@ def test_a_command_with_every_default(folder: pathlib.Path) -> None:
 def test_a_webhook_with_its_secrets_in_files(folder: pathlib.Path) -> None:
     [hook] = hooks(folder, "name: pager, url_file: address, token_file: token, events: [critical]")
     assert (hook.url, hook.token) == (Secret(ADDRESS.encode()), Secret(TOKEN.encode()))
+
+
+def test_a_robot_and_a_mailbox_with_their_secrets_in_files(folder: pathlib.Path) -> None:
+    robot, mail = hooks(
+        folder,
+        "name: group, type: dingtalk, url_file: address, secret_file: token, language: zh",
+        "name: mail, email: {server: mx.example.com, sender: a@b.cn, recipients: [c@d.cn], username: u, "
+        "password_file: token}",
+    )
+    assert (robot.type, robot.secret, robot.language) == (
+        HookType.DINGTALK,
+        Secret(TOKEN.encode()),
+        HookLanguage.CHINESE,
+    )
+    assert mail.type is HookType.EMAIL
+    assert mail.email == Mailbox(
+        server="mx.example.com",
+        port=587,
+        security=MailSecurity.STARTTLS,
+        username="u",
+        password=Secret(TOKEN.encode()),
+        sender="a@b.cn",
+        recipients=("c@d.cn",),
+    )
 
 
 def test_nothing_that_may_be_secret_is_shown_or_leaves_the_process(folder: pathlib.Path) -> None:
@@ -80,10 +105,10 @@ def test_the_secrets_are_not_opened_on_a_laptop(folder: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("row", "text"),
     [
-        ("name: a", "hooks[0]: exactly one of command, url and url_file is required, not none"),
+        ("name: a", "hooks[0]: exactly one of command, url, url_file and email is required, not none"),
         (
             "name: a, command: [/x], url: 'http://h/'",
-            "hooks[0]: exactly one of command, url and url_file is required, not command and url",
+            "hooks[0]: exactly one of command, url, url_file and email is required, not command and url",
         ),
         ("name: a, command: [logger]", "hooks[0].command[0]: must be the absolute path of a program"),
         ("name: a, command: [/x], token_file: token", "hooks[0].token_file: has no meaning with command"),
@@ -92,6 +117,24 @@ def test_the_secrets_are_not_opened_on_a_laptop(folder: pathlib.Path) -> None:
         ("name: a, url_file: nonsense", "hooks[0].url_file: the file's content must be the address"),
         ("name: a, url_file: open", "hooks[0].url_file: must have mode 0600"),
         ("name: a, url: 'http://h/', token_file: token", "hooks[0].token_file: needs https"),
+        ("name: a, type: slack, command: [/x]", "hooks[0].type: needs url or url_file, not command"),
+        ("name: a, type: email, url: 'http://h/'", "hooks[0].type: needs email, not url"),
+        (
+            "name: a, type: slack, url: 'http://h/', token_file: token",
+            "token_file: has no meaning",
+        ),
+        ("name: a, type: wecom, url: 'http://h/', secret_file: token", "secret_file: has no meaning with"),
+        ("name: a, type: pager, url: 'http://h/'", "hooks[0].type: must be"),
+        ("name: a, email: {server: m, sender: a, recipients: [c@d]}", "hooks[0].email.sender: must be"),
+        (
+            "name: a, email: {server: m, sender: a@b, recipients: [c@d], username: u}",
+            "hooks[0].email.username: needs password_file",
+        ),
+        (
+            "name: a, email: {server: m, sender: a@b, recipients: [c@d], username: u, password_file: token, "
+            "security: none}",
+            "hooks[0].email.security: must be starttls or tls with a password",
+        ),
         ("name: a, command: [/x], events: []", "hooks[0].events: must not be an empty list"),
         ("name: a, command: [/x], events: [Failover, Nonsense]", "hooks[0].events[1]: must be"),
         ("name: a, command: [/x], timeout: 0", "hooks[0].timeout: must be a duration"),

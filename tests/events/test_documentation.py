@@ -4,9 +4,10 @@ import pathlib
 
 import pytest
 
+from vpnagent.events.backlog import MOST as MOST_WAITING
+from vpnagent.events.backlog import PAUSES
 from vpnagent.events.damping import BURST, RATE, SUBJECT_BURST, SUBJECT_RATE
-from vpnagent.events.hooks import DRAIN, PAUSES
-from vpnagent.events.hooks import MOST as MOST_WAITING
+from vpnagent.events.hooks import DRAIN
 from vpnagent.events.store import MOST, MOST_BYTES
 from vpnagent.finding import EventType
 from vpnagent.log import ALIKE, EQUAL, PERIOD

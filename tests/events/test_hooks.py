@@ -15,7 +15,7 @@ import pytest
 from tests.config_examples import make_config
 from tests.on_a_loop import on_a_loop
 
-from vpnagent.config.values import Hook
+from vpnagent.config.values import Hook, HookType
 from vpnagent.events import hooks as module
 from vpnagent.events.event import Event, Happening, event_of
 from vpnagent.events.hooks import HookError, Hooks, environment, tell
@@ -40,7 +40,10 @@ def event(sequence: int, severity: Severity = Severity.INFO) -> Event:
 
 
 def hook(**changes: Any) -> Hook:
-    plain = Hook(name="pager", command=(), url=None, token=None, events=("info",), timeout=20.0, retries=3)
+    kind = HookType.COMMAND if "command" in changes else HookType.WEBHOOK
+    plain = Hook(
+        name="pager", type=kind, command=(), url=None, token=None, events=("info",), timeout=20.0, retries=3
+    )
     return replace(plain, **changes)
 
 
@@ -117,7 +120,7 @@ OK = answer("200 OK")
 @on_a_loop
 async def test_a_webhook_gets_the_event_as_json_with_the_token() -> None:
     async with Webhook(OK).listening() as webhook:
-        await tell(webhook.hook(), event(7), gateway="idc-hz-1")
+        await tell(webhook.hook(), (event(7),), gateway="idc-hz-1")
     [(header, body)] = webhook.requests
     assert header.startswith(f"POST {SECRET_PATH} HTTP/1.1\r\n")
     assert f"Authorization: Bearer {TOKEN}\r\n" in header
@@ -133,7 +136,7 @@ def test_an_answer_that_is_no_success_is_told_without_secrets(status: str, final
     async def attempt() -> None:
         async with Webhook(answer(status)).listening() as webhook:
             with pytest.raises(HookError, match=f"^HTTP status {status[:3]}$") as refused:
-                await tell(webhook.hook(), event(1), gateway="g")
+                await tell(webhook.hook(), (event(1),), gateway="g")
         assert refused.value.final is final
 
     attempt()
@@ -145,7 +148,7 @@ async def test_a_redirect_is_not_followed_with_the_token() -> None:
         moved = f"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:{other.port}/\r\nContent-Length: 0\r\n\r\n"
         async with Webhook(moved.encode()).listening() as webhook:
             with pytest.raises(HookError, match="HTTP status 307"):
-                await tell(webhook.hook(), event(1), gateway="g")
+                await tell(webhook.hook(), (event(1),), gateway="g")
     assert other.requests == []
 
 
@@ -154,13 +157,13 @@ async def test_nobody_who_listens_is_told_in_words() -> None:
     async with Webhook(OK).listening() as webhook:
         gone = webhook.hook()
     with pytest.raises(HookError, match="Connection refused"):
-        await tell(gone, event(1), gateway="g")
+        await tell(gone, (event(1),), gateway="g")
 
 
 @on_a_loop
 async def test_a_command_gets_the_event_on_its_input_and_a_small_environment(tmp_path: pathlib.Path) -> None:
     command = script(tmp_path, f"cat > {tmp_path}/event; env > {tmp_path}/env; pwd >> {tmp_path}/env")
-    await tell(hook(command=command), event(3), gateway="g")
+    await tell(hook(command=command), (event(3),), gateway="g")
     assert json.loads((tmp_path / "event").read_text())["sequence"] == 3
     names = {line.partition("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
     assert names <= {"PATH", "LANG", "PWD", "OLDPWD", "_", "SHLVL", "/"}
@@ -170,20 +173,20 @@ async def test_a_command_gets_the_event_on_its_input_and_a_small_environment(tmp
 async def test_a_command_that_fails_is_told_by_its_last_words(tmp_path: pathlib.Path) -> None:
     command = script(tmp_path, "echo one >&2; echo no route to pager >&2; exit 3")
     with pytest.raises(HookError, match=r"^no route to pager$"):
-        await tell(hook(command=command), event(1), gateway="g")
+        await tell(hook(command=command), (event(1),), gateway="g")
 
 
 @on_a_loop
 async def test_a_command_that_is_not_there_is_told() -> None:
     with pytest.raises(HookError, match="/nowhere/at/all: No such file"):
-        await tell(hook(command=("/nowhere/at/all",)), event(1), gateway="g")
+        await tell(hook(command=("/nowhere/at/all",)), (event(1),), gateway="g")
 
 
 @on_a_loop
 async def test_a_command_that_never_ends_is_ended_with_what_it_started(tmp_path: pathlib.Path) -> None:
     command = script(tmp_path, f"sleep 1000 & echo $! > {tmp_path}/child; wait")
     with pytest.raises(HookError, match=r"no end within 0\.5 s"):
-        await tell(hook(command=command, timeout=0.5), event(1), gateway="g")
+        await tell(hook(command=command, timeout=0.5), (event(1),), gateway="g")
     child = pathlib.Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
     await until(lambda: not child.exists() or child.read_text().split()[2] == "Z")
 
@@ -192,7 +195,7 @@ async def test_a_command_that_never_ends_is_ended_with_what_it_started(tmp_path:
 async def test_a_command_that_talks_without_end_fills_no_memory(tmp_path: pathlib.Path) -> None:
     command = script(tmp_path, "head -c 50000000 /dev/zero | tr '\\0' x >&2; echo done >&2; exit 1")
     with pytest.raises(HookError) as refused:
-        await tell(hook(command=command), event(1), gateway="g")
+        await tell(hook(command=command), (event(1),), gateway="g")
     assert len(str(refused.value)) <= 200
 
 
@@ -201,7 +204,7 @@ async def test_a_command_that_does_not_read_leaves_no_traceback(tmp_path: pathli
     left: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: left.append(context))
     more_than_a_pipe_holds = replace(event(1), text="moved" * 100_000)
-    await tell(hook(command=script(tmp_path, "exec <&-; exit 0")), more_than_a_pipe_holds, gateway="g")
+    await tell(hook(command=script(tmp_path, "exec <&-; exit 0")), (more_than_a_pipe_holds,), gateway="g")
     gc.collect()
     assert left == []
 
@@ -220,7 +223,7 @@ async def test_each_hook_gets_what_it_asks_for_in_order(tmp_path: pathlib.Path) 
 
 @on_a_loop
 async def test_what_was_refused_for_a_while_arrives_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpnagent.events.hooks.PAUSES", (0.01,))
+    monkeypatch.setattr("vpnagent.events.backlog.PAUSES", (0.01,))
     async with Webhook(answer("503 Busy"), answer("503 Busy"), OK).listening() as webhook:
         known = knowing(webhook.hook())
         async with running(known) as hooks:

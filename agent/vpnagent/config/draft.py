@@ -15,8 +15,8 @@ from vpnagent.config.file_models import (
     ConfigFile,
     ConnectionSection,
     GatewaySection,
-    HookSection,
 )
+from vpnagent.config.hooks import HookSection
 from vpnagent.config.wording import KeyPath, Violation, Wording, closest, listed, said, shown, wording_of
 from vpnagent.config.yaml_positions import Document
 from vpnagent.errors import MOST_TOLD

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from vpnagent.config import kinds
+from vpnagent.config.hooks import HookSection
 from vpnagent.config.kinds import choice, duration, integer, member, rate
 from vpnagent.config.sections import Addresses, InterfaceNames, Networks, PairSection, Section, key, required
 from vpnagent.config.values import (
@@ -25,7 +26,6 @@ from vpnagent.config.values import (
     TrafficSelectors,
     UdpEncapsulation,
 )
-from vpnagent.finding import WORDS
 
 ENCRYPTION: Final = ("aes128", "aes192", "aes256", "3des", "des", "aes128gcm16", "aes256gcm16", "sm4")
 INTEGRITY: Final = ("md5", "sha1", "sha256", "sha384", "sha512", "sm3")
@@ -329,34 +329,6 @@ class ConnectionSection(Section):
     probe: ProbeSection = key("How the path through each tunnel is measured.", {})
     tunnels: Annotated[tuple[TunnelSection, ...], Field(min_length=1, max_length=MAX_TUNNELS)] = required(
         "The tunnels, one or two."
-    )
-
-
-class HookSection(Section):
-    """Who else is told of events: a command or a webhook gets each as a JSON object (docs/events.md)."""
-
-    name: Annotated[str, kinds.NAME] = required("Name of the hook, unique.")
-    command: Annotated[tuple[Annotated[str, kinds.ARGUMENT], ...], Field(title="list of arguments")] = key(
-        "Program, by its absolute path, and its arguments; no shell reads them. It gets the event on its "
-        "standard input. Exactly one of `command`, `url` and `url_file` is required.",
-        [],
-    )
-    url: Annotated[str | None, kinds.URL] = key(
-        "Where the event is posted. One that is a secret by itself belongs into `url_file`."
-    )
-    url_file: Annotated[str | None, kinds.FILE] = key(
-        "File that holds the address; named, owned and closed as `psk_file`."
-    )
-    token_file: Annotated[str | None, kinds.FILE] = key(
-        "File of a bearer token that is sent along, to https only; named, owned and closed as `psk_file`."
-    )
-    events: Annotated[
-        tuple[Annotated[str, choice(*WORDS)], ...],
-        Field(min_length=1, title="list of types and severities"),
-    ] = key("Which events: types, or severities, which mean that and worse.", ["info"])
-    timeout: Annotated[float, duration("100ms", "60s")] = key("Time for one attempt.", "5s")
-    retries: Annotated[int, integer(0, 10)] = key(
-        "Attempts after the first, with pauses of 1, 2, 4 ... at most 30 s.", 3
     )
 
 

@@ -224,6 +224,10 @@ HOST: Final = text(
     "[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?",
     title="host name",
 )
+SERVER: Final = text("the name or address of a server", r"[A-Za-z0-9.-]{1,253}", title="host")
+MAIL_ADDRESS: Final = text(
+    "a mail address such as oncall@example.com", r"[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,253}", title="mail address"
+)
 USERNAME: Final = text(
     "a user name of 1 to 64 visible ASCII characters without ':'", r"[!-9;-~]{1,64}", title="user name"
 )

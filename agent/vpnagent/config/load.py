@@ -17,11 +17,10 @@ from vpnagent.config.build import (
     build,
     contradictions,
     device_here,
-    hook_contradictions,
     metrics_tls,
 )
 from vpnagent.config.draft import draft, known_part
-from vpnagent.config.file_models import AgentSection, ConfigFile, HookSection, TunnelSection
+from vpnagent.config.file_models import AgentSection, ConfigFile, TunnelSection
 from vpnagent.config.files import (
     Absence,
     SecretFileError,
@@ -30,6 +29,7 @@ from vpnagent.config.files import (
     read_secret,
     revision,
 )
+from vpnagent.config.hooks import HookSection, hook_contradictions
 from vpnagent.config.odd_characters import sentence
 from vpnagent.config.rules import violations
 from vpnagent.config.values import Config, Tunnel
@@ -48,6 +48,7 @@ from vpnagent.errors import ConfigError, Problem
 from vpnagent.record import replace
 from vpnagent.secret import Secret
 
+HOOK_FILES: Final = (("url_file",), ("token_file",), ("secret_file",), ("email", "password_file"))
 DEFAULT_PATH: Final = "/etc/vpnagent/vpnagent.yaml"
 
 
@@ -97,7 +98,7 @@ def load(
     found = [
         *(_nobody(config, hostname) if read_secrets and unseen is None else ()),
         *contradictions(sketch.file),
-        *hook_contradictions(sketch.file, secrets.of_hooks),
+        *hook_contradictions(sketch.file.hooks, secrets.of_hooks),
         *violations(config),
         *secrets.refused,
     ]
@@ -199,13 +200,14 @@ class _Secrets:
 
     def _read_hooks(self, sections: Iterable[HookSection]) -> None:
         for i, hook in enumerate(sections):
-            for word in ("url_file", "token_file"):
-                if (name := getattr(hook, word)) is None:
+            for key in HOOK_FILES:
+                section = hook.email if len(key) > 1 else hook
+                if (name := getattr(section, key[-1], None)) is None:
                     continue
                 try:
-                    self.of_hooks[i, word] = read_secret(absolute(self._folder, name))
+                    self.of_hooks[i, key[-1]] = read_secret(absolute(self._folder, name))
                 except SecretFileError as error:
-                    self._refuse(("hooks", i, word), error, (word,), name)
+                    self._refuse(("hooks", i, *key), error, key, name)
 
     def _read_metrics(self, agent: AgentSection) -> None:
         """Try the files of the metrics' listener, which reads them for itself."""

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from vpnagent.config.build import AUTHENTICATION, TARGETS
+from vpnagent.config.build import AUTHENTICATION
 from vpnagent.config.file_models import ConfigFile
+from vpnagent.config.hooks import TARGETS
 from vpnagent.config.values import Config, Connection, Hook, Tunnel
 from vpnagent.record import Json, field_names
 

@@ -304,13 +304,57 @@ class Connection:
         return tunnel.udp_encapsulation or self.udp_encapsulation
 
 
+class HookType(enum.Enum):
+    """How a hook is told; the last five get a message that people read, the others the event as JSON."""
+
+    COMMAND = "command"
+    WEBHOOK = "webhook"
+    DINGTALK = "dingtalk"
+    WECOM = "wecom"
+    FEISHU = "feishu"
+    SLACK = "slack"
+    EMAIL = "email"
+
+
+class HookLanguage(enum.Enum):
+    """The language of a hook's messages."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
+class MailSecurity(enum.Enum):
+    """How the way to a mail server is secured."""
+
+    STARTTLS = "starttls"
+    TLS = "tls"
+    NONE = "none"
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """Where mail is handed over, and to whom it goes."""
+
+    server: str
+    port: int
+    security: MailSecurity
+    username: str | None  #: None: no login
+    password: Secret | None
+    sender: str
+    recipients: tuple[str, ...]
+
+
 @record(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """Who else is told of events: a command or a webhook."""
+    """Who else is told of events: a command, a webhook, a chat group, or a mailbox."""
 
     name: str
-    command: tuple[str, ...]  #: empty: a webhook
+    type: HookType
+    command: tuple[str, ...]  #: of type ``command``
     url: Secret | None  #: many a webhook's address is all it takes to use it
+    secret: Secret | None = None  #: key that signs messages (DingTalk, Feishu)
+    email: Mailbox | None = None
+    language: HookLanguage = HookLanguage.ENGLISH
     token: Secret | None  #: bearer token (RFC 6750)
     events: tuple[str, ...]  #: types of events, or the least severities
     timeout: float  #: seconds for one attempt

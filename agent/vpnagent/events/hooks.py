@@ -1,4 +1,4 @@
-"""Tell hooks of events: each in its own time, one event after the other, and nobody waits for them.
+"""Tell hooks of events: each in its own time, one message after the other, and nobody waits for them.
 
 A shell around ``backlog``. Every attempt is a process that is killed, with whatever it started, when its time
 is over: a webhook that hangs costs a sleeping process. An event may be told twice, after an attempt whose end
@@ -10,103 +10,41 @@ import contextlib
 import json
 import logging
 import os
+import pwd
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from vpnagent.config.values import Hook
-from vpnagent.events import unprivileged
+from vpnagent.config.values import Hook, HookType, Mailbox
+from vpnagent.events import message, unprivileged
+from vpnagent.events.backlog import Backlog, Notification
 from vpnagent.events.event import Event
+from vpnagent.events.services import LIMITS, LONGEST, Delivery
 from vpnagent.events.store import chosen
 from vpnagent.finding import Finding, Severity
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.secret import Secret
 
-# What a hook has still to be told: bounded, in order, with pauses after a failure. Pure.
-# At most ``MOST`` events wait; a newer one pushes out the oldest. Each gets ``retries`` attempts after
-# the first. What is pushed out or given up is counted: every event is delivered, lost and counted, or
-# waits.
-
-MOST: Final = 256  #: events that wait for one hook
-PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  #: seconds after the n-th failure in a row; the last stays
-
-
-class Backlog:
-    """The events for one hook, oldest first. Ask ``due()``, try, and tell ``delivered()`` or ``failed()``."""
-
-    def __init__(self) -> None:
-        self._events: deque[Event] = deque()
-        self._failures = 0  #: in a row, of the oldest
-        self._not_before = 0.0  #: monotonic, seconds
-        self.lost = 0  #: events, since the beginning
-        self.error: str | None = None  #: why the last event was lost; None once one was delivered again
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def offer(self, event: Event) -> None:
-        """Let an event wait; the oldest is lost if there are too many."""
-        if len(self._events) == MOST:
-            self._lose(f"more than {MOST} events wait")
-        self._events.append(event)
-
-    def due(self, now: float) -> Event | None:
-        """Return the event to be tried now; None while there is none or a pause lasts."""
-        return self._events[0] if self._events and now >= self._not_before else None
-
-    def deadline(self) -> float | None:
-        """Return when an event will be due, should none come; None when none waits."""
-        return self._not_before if self._events else None
-
-    def hurry(self) -> None:
-        """End the pause: what failed may succeed now."""
-        self._not_before = 0.0
-
-    def delivered(self, event: Event) -> None:
-        """Note that an event arrived."""
-        self.error, self._failures, self._not_before = None, 0, 0.0
-        if self._is_oldest(event):
-            self._events.popleft()
-
-    def failed(self, event: Event, error: str, now: float, *, retries: int) -> None:
-        """Note that an attempt failed: it is tried again after a pause, or given up."""
-        if not self._is_oldest(event):
-            return  # pushed out meanwhile, and counted
-        self._failures += 1
-        self._not_before = now + PAUSES[min(self._failures, len(PAUSES)) - 1]
-        if self._failures > retries:
-            self._lose(error)
-
-    def _lose(self, error: str) -> None:
-        self._events.popleft()
-        self._failures = 0
-        self.lost += 1
-        self.error = error
-
-    def _is_oldest(self, event: Event) -> bool:
-        return bool(self._events) and self._events[0].sequence == event.sequence
-
-
 log = logging.getLogger(__name__)
 
 POST: Final = (sys.executable, "-P", "-m", "vpnagent.events.post")
 WITHOUT_CAPABILITIES: Final = (sys.executable, "-I", "-S", unprivileged.__file__)
-NEVER: Final = 2  #: exit status of ``post`` for what no further attempt can change
+SERVICE_USER: Final = "vpnagent"
 PASSED_ON: Final = ("https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
 LONGEST_COMPLAINT: Final = 4096  #: bytes of standard error that are looked at
 DRAIN: Final = 2.0  #: seconds at the end for what still waits
 
 
 class HookError(Exception):
-    """An attempt failed; ``final`` when no other can succeed."""
+    """An attempt failed; ``final`` when no other can succeed, ``pause`` when the service has had too many."""
 
-    def __init__(self, reason: str, *, final: bool = False) -> None:
+    def __init__(self, reason: str, *, final: bool = False, pause: float | None = None) -> None:
         super().__init__(reason)
         self.final = final
+        self.pause = pause  #: seconds
 
 
 @dataclass(slots=True)
@@ -114,7 +52,7 @@ class _Told:
     """One hook, what it has still to be told, and the bell that rings for more."""
 
     hook: Hook
-    backlog: Backlog = field(default_factory=Backlog)
+    backlog: Backlog
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -178,6 +116,7 @@ class Hooks:
         before, self._hooks = self._hooks, {}
         for hook in hooks:
             backlog = before[hook.name].backlog if hook.name in before else Backlog()
+            backlog.limit = LIMITS.get(hook.type)
             backlog.hurry()
             self._hooks[hook.name] = _Told(hook, backlog)
         self._changed.set()
@@ -185,9 +124,8 @@ class Hooks:
     async def _serve(self, told: _Told) -> None:
         while True:
             now = time.monotonic()
-            event = told.backlog.due(now)
-            if event is not None:
-                await self._attempt(told, event)
+            if due := told.backlog.due(now):
+                await self._attempt(told, due)
                 continue
             told.more.clear()
             deadline = told.backlog.deadline()
@@ -197,22 +135,27 @@ class Hooks:
                 await asyncio.sleep(max(0.0, deadline - now))
 
     async def _hurry(self, told: _Told) -> None:
-        """Try until one fails."""
-        while (event := told.backlog.due(float("inf"))) is not None:
-            if not await self._attempt(told, event):
+        """Try until one fails, or the service has had as many as it takes."""
+        told.backlog.hurry()
+        while due := told.backlog.due(time.monotonic()):
+            if not await self._attempt(told, due):
                 return
 
-    async def _attempt(self, told: _Told, event: Event) -> bool:
-        hook = told.hook
+    async def _attempt(self, told: _Told, due: Notification) -> bool:
+        hook, backlog = told.hook, told.backlog
+        backlog.attempted(time.monotonic())
         try:
-            await tell(hook, event, gateway=self._known.config.gateway.name)
+            await tell(hook, due, gateway=self._known.config.gateway.name)
         except HookError as error:
-            retries = 0 if error.final else hook.retries
-            told.backlog.failed(event, str(error), time.monotonic(), retries=retries)
+            now = time.monotonic()
+            if error.pause is not None:
+                backlog.refused_for_its_rate(now, error.pause)
+            else:
+                backlog.failed(due, str(error), now, retries=0 if error.final else hook.retries)
             self._count(told)
-            log.debug("hook-failed hook=%s sequence=%d error=%r", hook.name, event.sequence, str(error))
+            log.debug("hook-failed hook=%s sequence=%d error=%r", hook.name, due[-1].sequence, str(error))
             return False
-        told.backlog.delivered(event)
+        backlog.delivered(due)
         return True
 
     def _count(self, told: _Told) -> None:
@@ -220,24 +163,67 @@ class Hooks:
             self._known.hook_failures[told.hook.name] = lost
 
 
-async def tell(hook: Hook, event: Event, *, gateway: str) -> None:
-    """Tell one hook of one event, once. Raises HookError."""
-    body = {"gateway": gateway, **event.plain()}
-    if hook.command:
+async def tell(hook: Hook, due: Notification, *, gateway: str) -> str:
+    """Tell one hook of events, once; return what it said. Raises HookError.
+
+    A command and a webhook get the first one; ``Backlog`` gives them one at a time.
+    """
+    body = {"gateway": gateway, **due[0].plain()}
+    if hook.type is HookType.COMMAND:
         command, given = hook.command, json.dumps(body, ensure_ascii=False).encode() + b"\n"
     else:
-        command = POST
-        secrets = {"url": _revealed(hook.url), "token": _revealed(hook.token)}
-        given = json.dumps({**secrets, "body": body}).encode()
+        command, given = POST, json.dumps(_for_post(hook, due, gateway, body)).encode()
     try:
-        status, complaint = await _run(command, given, hook.timeout)
+        status, said = await _run(command, given, hook.timeout)
     except TimeoutError:
         raise HookError(f"no end within {hook.timeout:g} s") from None
     except OSError as error:
         raise HookError(f"it cannot be started: {error.strerror or error}") from None
-    if status:
-        reason = complaint or (f"exit status {status}" if status > 0 else f"signal {-status}")
-        raise HookError(reason, final=not hook.command and status == NEVER)
+    if status == 0:
+        return said
+    reason = said or (f"exit status {status}" if status > 0 else f"signal {-status}")
+    if hook.type is not HookType.COMMAND and status == Delivery.TOO_MANY.value:
+        seconds, _, words = reason.partition(" ")
+        raise HookError(words, pause=float(seconds))
+    raise HookError(reason, final=hook.type is not HookType.COMMAND and status == Delivery.NEVER.value)
+
+
+def _for_post(hook: Hook, due: Notification, gateway: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``post`` reads."""
+    asked = {
+        "type": hook.type.value,
+        "url": _revealed(hook.url),
+        "token": _revealed(hook.token),
+        "secret": _revealed(hook.secret),
+        "email": hook.email and _mailbox(hook.email),
+        "body": body,
+    }
+    if hook.type in LONGEST:
+        asked["subject"] = message.subject(due, gateway, hook.language)
+        asked["text"] = message.text(due, gateway, hook.language, LONGEST[hook.type])
+    return asked
+
+
+def _mailbox(mailbox: Mailbox) -> dict[str, Any]:
+    return {
+        "server": mailbox.server,
+        "port": mailbox.port,
+        "security": mailbox.security.value,
+        "username": mailbox.username,
+        "password": _revealed(mailbox.password),
+        "sender": mailbox.sender,
+        "recipients": mailbox.recipients,
+    }
+
+
+def _service_user() -> str | None:
+    """Return as whom root runs a hook: the service's user, where there is one."""
+    if os.geteuid():
+        return None
+    try:
+        return pwd.getpwnam(SERVICE_USER).pw_name
+    except KeyError:
+        return None
 
 
 def environment(ours: Mapping[str, str]) -> dict[str, str]:
@@ -251,6 +237,7 @@ async def _run(command: Sequence[str], given: bytes, seconds: float) -> tuple[in
 
     Not `program.run`: what a hook says has no bound, and what it starts is not ours to know.
     """
+    user = _service_user()
     process = await asyncio.create_subprocess_exec(
         *WITHOUT_CAPABILITIES,
         *command,
@@ -260,6 +247,9 @@ async def _run(command: Sequence[str], given: bytes, seconds: float) -> tuple[in
         env=environment(os.environ),
         cwd="/",
         start_new_session=True,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
     )
     try:
         async with asyncio.timeout(seconds):
@@ -294,4 +284,4 @@ async def _converse(process: asyncio.subprocess.Process, given: bytes) -> str:
 
 
 def _revealed(secret: Secret | None) -> str | None:
-    return None if secret is None else secret.reveal().decode("ascii")
+    return None if secret is None else secret.reveal().decode()

@@ -125,7 +125,7 @@ def veiled_data(value: Any) -> Any:
 # such a file: a key that was written where its file belongs is not shown.
 
 #: Keys whose value is the name of a file that holds a secret.
-SECRET_FILES: Final = ("psk_file", "password_file", "url_file", "token_file", "private_key")
+SECRET_FILES: Final = ("psk_file", "password_file", "url_file", "token_file", "secret_file", "private_key")
 CREDENTIAL: Final = "psk_credential"
 URL: Final = "url"
 _OTHER_FILES: Final = ("certificate", "ca", "client_ca")
