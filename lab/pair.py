@@ -23,9 +23,9 @@ from typing import Any, Literal
 
 from lab.charon import LabCharon
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import LabGateway
+from lab.gateway import LabGateway, is_up, paths_are_up
 from lab.namespace import Namespace, ip, run
-from lab.topology import ADDRESSES, BACKUP, GATEWAY_LAN, PRIMARY
+from lab.topology import ADDRESSES, BACKUP, ECS_HOST, GATEWAY_LAN, PRIMARY
 from lab.world import RUNTIME, Lab
 from lab.zygote import Zygote
 
@@ -183,11 +183,6 @@ class LabNode:
         self.agent.start()
         self.start_keepalived()
 
-    def reboot(self) -> None:
-        """Its power comes back."""
-        self.power_on()
-        self.boot()
-
     # Its faults
 
     def unplug(self, *networks: str) -> None:
@@ -343,21 +338,31 @@ class LabPair:
         owners = [node for node in self.nodes if node.owns(address)]
         return owners[0] if len(owners) == 1 else None
 
+    def carried_by(self, node: LabNode, *, within: float = 15 * PATIENCE) -> None:
+        """Until a node has every address, its tunnels are up, and a host of the cloud is reached."""
+        eventually(
+            lambda: all(self.owner(address) is node for address in VIRTUAL),
+            f"{node.name} alone has the addresses",
+            within=within,
+        )
+        node.agent.wait(lambda s: is_up(s) and paths_are_up(s), f"{node.name} carries", within=within)
+        self.lab.ping(ECS_HOST)
+
     def keepalived_conf(self, node: LabNode) -> str:
         """One instance for each virtual address."""
-        instances = [("lan", f"{GATEWAY_LAN}/16", self.a)]
+        instances = [("lan", f"{GATEWAY_LAN}/16")]
         if self.cabling == "adopt":
-            instances.append(("wan-a", f"{PRIMARY.local}/24", self.a))
-            instances.append(("wan-b", f"{BACKUP.local}/24", self.b))
+            instances.append(("wan-a", f"{PRIMARY.local}/24"))
+            instances.append(("wan-b", f"{BACKUP.local}/24"))
         addresses = (
             site.MovingAddress(
                 network=network,
                 address=address,
                 number=number,
-                priority=150 if node is preferred else 100,
+                priority=150 if node is self.a else 100,
                 source=node.own_address(network),
                 peer=self.other(node).own_address(network),
             )
-            for number, (network, address, preferred) in enumerate(instances, 51)
+            for number, (network, address) in enumerate(instances, 51)
         )
         return site.keepalived(node.name, addresses)

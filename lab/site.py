@@ -22,6 +22,13 @@ global_defs {{
     vrrp_rlimit_rttime 200000
 }}
 """
+GROUP = """
+vrrp_sync_group gateway {{
+    group {{
+        {names}
+    }}
+}}
+"""
 INSTANCE = """
 vrrp_instance {network} {{
     state BACKUP
@@ -109,17 +116,23 @@ class MovingAddress:
 
 
 def keepalived(host: str, addresses: Iterable[MovingAddress]) -> str:
-    """A keepalived.conf with one instance for each address."""
-    return VRRP.format(host=host) + "".join(
-        INSTANCE.format(
-            network=each.network,
-            address=each.address,
-            number=each.number,
-            priority=each.priority,
-            source=each.source,
-            peer=each.peer,
+    """A keepalived.conf with one instance for each address; all of them move together."""
+    wanted = tuple(addresses)
+    group = GROUP.format(names=" ".join(each.network for each in wanted))
+    return (
+        VRRP.format(host=host)
+        + group
+        + "".join(
+            INSTANCE.format(
+                network=each.network,
+                address=each.address,
+                number=each.number,
+                priority=each.priority,
+                source=each.source,
+                peer=each.peer,
+            )
+            for each in wanted
         )
-        for each in addresses
     )
 
 

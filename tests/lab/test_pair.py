@@ -6,7 +6,7 @@ import pytest
 from lab.deadline import PATIENCE, eventually
 from lab.namespace import Namespace
 from lab.pair import SWITCHES, VIRTUAL, LabPair
-from lab.topology import BACKUP, GATEWAY_LAN, PRIMARY
+from lab.topology import GATEWAY_LAN, PRIMARY
 from lab.world import Lab
 
 
@@ -54,19 +54,14 @@ def test_two_that_do_not_hear_each_other_have_the_addresses_twice_until_they_do(
     for node in pair.nodes:
         pair.lab.ping(node.lan)
     pair.isolate(isolated=False)
-    wanted = dict.fromkeys(VIRTUAL, pair.a) | {BACKUP.local: pair.b}
-    eventually(
-        lambda: {address: pair.owner(address) for address in VIRTUAL} == wanted,
-        "each has one owner, of the higher priority",
-        within=5 * PATIENCE,
-    )
+    moved(pair, pair.a)
 
 
 def test_a_wire_that_is_pulled_is_a_lost_carrier_on_that_node_alone(pair: LabPair) -> None:
     pair.a.unplug("lan")
     eventually(lambda: "NO-CARRIER" in pair.a.gateway.ip("link show lan"), "lost", within=5 * PATIENCE)
     assert "NO-CARRIER" not in pair.b.gateway.ip("link show lan") + pair.a.gateway.ip("link show wan-a")
-    eventually(lambda: pair.owner(GATEWAY_LAN) is pair.b, "the LAN's address moves", within=5 * PATIENCE)
+    moved(pair, pair.b)
     pair.a.plug("lan")
     pair.lab.ping(pair.a.lan)
 
