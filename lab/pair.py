@@ -11,9 +11,11 @@ is powered off is gone with its namespace: its processes, addresses, SAs and rou
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -37,6 +39,10 @@ NETWORKS = ("lan", "wan-a", "wan-b")
 WIRES = (*NETWORKS, "sync")
 OWN_FOLDER = Path("/run/pair")
 VIRTUAL = (GATEWAY_LAN, PRIMARY.local, BACKUP.local)
+NODES = {
+    "a": {"host": "gw-a", "address": "10.1.0.2"},
+    "b": {"host": "gw-b", "address": "10.1.0.3"},
+}
 PATHS = {
     "vici_socket": str(OWN_FOLDER / "charon.vici"),
     "control_socket": str(OWN_FOLDER / "control.sock"),
@@ -76,6 +82,7 @@ class PairAgent(LabGateway):
         """The standard configuration, the same text on both nodes."""
         document = super().document()
         del document["gateway"]["name"], document["gateway"]["source_address"]
+        document["gateway"]["pair"] = {"nodes": NODES}
         document["agent"] |= PATHS
         for tunnel in document["connections"][0]["tunnels"]:
             tunnel["psk_file"] = str(OWN_FOLDER / Path(tunnel["psk_file"]).name)
@@ -91,12 +98,12 @@ class PairAgent(LabGateway):
 class LabNode:
     """One of the two gateways. What `LabGateway` needs of a lab, it has under the same names."""
 
-    def __init__(self, lab: Lab, letter: str, number: int) -> None:
+    def __init__(self, lab: Lab, letter: str) -> None:
         self.letter = letter
         self.cloud = lab.cloud
         self.zygote: Zygote | None = None
-        self.lan = f"10.1.0.{number}"
-        self.sync = f"10.255.0.{number}"
+        self.lan = NODES[letter]["address"]
+        self.sync = self.lan.replace("10.1.", "10.255.")
         self.directory = RUNTIME / f"gw-{letter}"
         self.gateway = HostNamespace(f"gw-{letter}", self.directory)
         self._mac = f"02:00:00:00:0{letter}"
@@ -247,11 +254,17 @@ class LabNode:
         return {"lan": self.lan, "sync": self.sync, **self.uplinks}[network]
 
     def owns(self, address: str) -> bool:
-        """Whether the address is on one of its interfaces."""
+        """Whether the address is on one of its interfaces; asked without a process, which would cost time."""
         if not self.gateway.path.exists():
             return False
-        lines = Namespace.run(self.gateway, "ip", "-4", "-oneline", "address", "show")
-        return f" {address}/" in lines
+        with self.gateway.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((address, 0))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                return False
+        return True
 
 
 class LabPair:
@@ -261,8 +274,8 @@ class LabPair:
         self.lab = lab
         self.cabling = cabling
         OWN_FOLDER.mkdir(exist_ok=True)
-        self.a = LabNode(lab, "a", 2)
-        self.b = LabNode(lab, "b", 3)
+        self.a = LabNode(lab, "a")
+        self.b = LabNode(lab, "b")
         self.nodes = (self.a, self.b)
         if cabling == "pair":
             self.a.uplinks = {"wan-a": PRIMARY.local}

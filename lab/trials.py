@@ -20,8 +20,9 @@ from typing import Any
 from bench.figures import at, bench
 from lab.deadline import eventually
 from lab.gateway import DETECTION, LabGateway, on_backup, paths_are_up, start
+from lab.pair import LabPair
 from lab.sequences import Course, alternating, both_die, policed, second_fault
-from lab.topology import BACKUP, PRIMARY, SERVICE_HOST, LabTunnel, kernel_view, removal
+from lab.topology import BACKUP, PRIMARY, SERVICE_HOST, TUNNELS, LabTunnel, kernel_view, removal
 from lab.world import Lab
 
 FIVE_MINUTES = 300.0
@@ -213,6 +214,30 @@ def limited(lab: Lab, figures: Figures) -> None:
     in_sequence(lab, figures, lambda gateway, shared: policed(lab, gateway, shared=shared))
 
 
+def adopted(lab: Lab, figures: Figures, *, unique: str = "no") -> None:
+    """One of two gateways loses its power, and the other adopts its addresses and tunnels."""
+    lab.begin()
+    for tunnel in TUNNELS:
+        lab.cloud.load(tunnel, changes={"unique": unique})
+    with LabPair(lab, "adopt").built() as pair:
+        pair.configure()
+        pair.start()
+        pair.carried_by(pair.a)
+        stream = lab.stream()
+        with stream.running():
+            time.sleep(0.5)
+            pair.a.power_off()
+            pair.carried_by(pair.b)
+            time.sleep(0.3)
+            result = stream.stop()
+    figures.add(outbound_ms=result.outbound.blackout * 1000, inbound_ms=result.inbound.blackout * 1000)
+
+
+def adopted_twice(lab: Lab, figures: Figures) -> None:
+    """The same with a cloud that keeps the SAs of the dead gateway, whatever INITIAL_CONTACT says."""
+    adopted(lab, figures, unique="never")
+
+
 TRIALS: dict[str, Callable[[Lab, Figures], None]] = {
     "two-way": two_way,
     "two-way-shared": two_way_shared,
@@ -227,6 +252,8 @@ TRIALS: dict[str, Callable[[Lab, Figures], None]] = {
     "both-die": both_dead,
     "alternating": taking_turns,
     "policed": limited,
+    "adopt": adopted,
+    "adopt-kept-sas": adopted_twice,
 }
 
 
