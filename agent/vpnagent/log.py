@@ -1,4 +1,4 @@
-"""Logging: one line an event, the constant name first, then ``key=value``.
+"""Logging: one line an event, the constant name first, then ``key=value``. A shell.
 
 Under systemd a line goes to journald by its native protocol, with priority and fields, and is never waited
 for: what journald has no room for is dropped and counted. Elsewhere lines go to standard error, with the

@@ -6,7 +6,7 @@ more; a file is opened relative to its folder, never through a link and never wa
 if it is a regular file without a second name, of the folder's owner, root or ourselves; it is read up to a
 bound, and never given to anybody. What is no such file is damage: told by name, and laid aside.
 
-Standard library only, and as little of it as can be: the prober comes here too.
+Standard library only, and as little of it as can be: the prober comes here too. A shell.
 """
 
 import contextlib

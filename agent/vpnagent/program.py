@@ -1,4 +1,4 @@
-"""What this program may do, and running another one to its end: no process is left behind, ever."""
+"""What this program may do, and running another one to its end: no process is left behind, ever. A shell."""
 
 import asyncio
 import contextlib

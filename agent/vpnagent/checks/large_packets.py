@@ -2,6 +2,7 @@
 
 A tunnel in order costs two packets: a small one and a full one. Only where the small one is answered and the
 full one is not, the sizes between are asked for too. An answer may come by any interface, as to a probe.
+A shell.
 """
 
 import asyncio

@@ -1,4 +1,7 @@
-"""Look at the whole machine: every reading by itself, with a deadline, and none that spoils the others."""
+"""Look at the whole machine: every reading by itself, with a deadline, and none that spoils the others.
+
+A shell.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""``vpnagent check``."""
+"""``vpnagent check``. A shell."""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""The daemon and what is asked of it: run, reload, confirm, down, drain, undrain; before it: guard."""
+"""The daemon and what is asked of it: run, reload, confirm, down, drain, undrain; before it: guard.
+
+A shell.
+"""
 
 import asyncio
 import gc

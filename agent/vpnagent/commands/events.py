@@ -1,4 +1,4 @@
-"""``vpnagent events``."""
+"""``vpnagent events``. A shell."""
 
 import json
 import time

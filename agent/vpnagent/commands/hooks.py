@@ -1,4 +1,4 @@
-"""``vpnagent hooks test``."""
+"""``vpnagent hooks test``. A shell."""
 
 import asyncio
 import time

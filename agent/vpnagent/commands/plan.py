@@ -1,4 +1,4 @@
-"""``vpnagent plan``."""
+"""``vpnagent plan``. A shell."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The adapter to charon: observe it, apply actions, initiate, and hear its events.
+"""The adapter to charon: observe it, apply actions, initiate, and hear its events. A shell.
 
 Two VICI connections: one for commands, and one for events, so that a flood of log lines never stands
 before an answer. Whatever goes wrong with either, both are closed and ``ConnectionLost`` is told once:

@@ -1,4 +1,4 @@
-"""The VICI transport: commands, their streamed answers, and events, on one asyncio unix socket.
+"""The VICI transport: commands, their streamed answers, and events, on one asyncio unix socket. A shell.
 
 Packets and messages are the ``vici`` package's. Its ``Session`` is not used: it blocks, answers the next
 command with the previous one's answer after a timeout, and fails when an event comes before an answer.

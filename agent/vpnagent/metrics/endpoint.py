@@ -1,4 +1,4 @@
-"""The Prometheus endpoint on the daemon's own loop.
+"""The Prometheus endpoint on the daemon's own loop. A shell.
 
 prometheus-client's own server runs in threads and, with TLS, is blocked by one idle client. Here a
 connection has a deadline, from its first byte to its last, handshake and all. Of too many the oldest goes

@@ -3,7 +3,7 @@
 The kernel handles a request inside the sending system call, and its answers wait in the receive buffer
 when that returns: so requests that are sent together are carried out together, even if we are killed the
 moment after. pyroute2's AsyncIPRoute is not used: it knows no deadline, is dead for good after one ENOBUFS,
-hangs on batches of 5,000 and takes 60 us of the loop's time to decode a message where 3 us do.
+hangs on batches of 5,000 and takes 60 us of the loop's time to decode a message where 3 us do. A shell.
 """
 
 import asyncio

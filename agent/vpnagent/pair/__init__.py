@@ -1,6 +1,6 @@
 """Two gateways for one data centre: what this one has to do, and what the other one has.
 
 keepalived moves the addresses; a role is never told to us, but follows from the addresses that this machine
-has at the moment. Pure, but for what is named in ``tests/test_purity.py``. Begin with ``roles``;
+has at the moment. Pure. Begin with ``roles``;
 docs/two-gateways.md is for the operator, docs/adr/0016-two-gateways.md has the reasons.
 """

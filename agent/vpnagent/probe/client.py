@@ -1,4 +1,4 @@
-"""The control daemon's end of the prober's socket: connect or start one, feed it, listen to it.
+"""The control daemon's end of the prober's socket: connect or start one, feed it, listen to it. A shell.
 
 Nothing waits but ``run`` and ``accepted``. The loss of the prober is noticed when the kernel closes its
 end, within a millisecond, and answered by starting another at once; traffic stays where it is meanwhile.

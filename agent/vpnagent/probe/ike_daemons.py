@@ -3,7 +3,7 @@
 Of VICI the prober knows framing, and whether a command succeeded: the commands are bytes that the control
 daemon made, and of an answer only ``success`` and ``errmsg`` are read (strongSwan
 src/libcharon/plugins/vici/README.md, "Message encoding"). The ping is a template of ``probe.craft``, of which
-the SPI is patched.
+the SPI is patched. A shell.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 ``Poller`` tells that something waits, ``attach`` says what the kernel lets in, an ``Inbox`` takes it from a
 socket, an ``Allowance`` bounds that for all sockets together, ``ReceiveTime`` says when it came, and a
-``Tap`` sees what came to an interface and reached no socket.
+``Tap`` sees what came to an interface and reached no socket. A shell.
 """
 
 import contextlib

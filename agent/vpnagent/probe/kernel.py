@@ -1,4 +1,4 @@
-"""The nexthop groups in the kernel: what writes them, keeps them as decided, and hears of changes.
+"""The nexthop groups in the kernel: what writes them, keeps them as decided, and hears of changes. A shell.
 
 A request is executed by the kernel within ``send``, so its answer is in the queue when ``send`` returns:
 nothing here waits for a reply, only (within the kernel) for others who hold the RTNL lock.

@@ -6,7 +6,7 @@ file in /run/vpnagent named by the namespace's inode, one for the daemon and one
 gives it back however its holder ends. The file says who took it last. It stays behind: deleting it would let
 two hold two locks of one name.
 
-The folder is the service's, and root comes there too: `own_files` says how.
+The folder is the service's, and root comes there too: `own_files` says how. A shell.
 """
 
 import enum

@@ -1,4 +1,4 @@
-"""The prober's loop: drain, decide, do, sleep. It does nothing but probe and switch.
+"""The prober's loop: drain, decide, do, sleep. It does nothing but probe and switch. A shell.
 
 All that is decided is decided by ``core``; all that waits is drained before anything is decided, so that a
 stall of this process is not taken for a silent path. Nothing in the loop waits for anybody. ``Links``

@@ -3,7 +3,7 @@
 At most one prober works for a socket: it holds a lock that the kernel gives back when it dies, however it
 dies. What a control daemon made it do is noted in the state file, for its successor (ADR 0002). The lock file
 holds when ``vpnagent down`` last ended the prober: one that was just being started then did not listen yet,
-and finds it there.
+and finds it there. A shell.
 """
 
 import contextlib

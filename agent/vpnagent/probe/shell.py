@@ -1,7 +1,7 @@
 """Does what the core asks, and tells it what came of it: probes, groups, IKE pings, charon, counters.
 
 The sockets are drained before the core decides and written to after it did; what is taken at one wake-up is
-bounded, and while most of what comes is no answer (``Noise``) it is not worth a wake-up.
+bounded, and while most of what comes is no answer (``Noise``) it is not worth a wake-up. A shell.
 """
 
 import errno

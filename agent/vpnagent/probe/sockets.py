@@ -1,4 +1,4 @@
-"""The probe sockets: a probe out of one tunnel's interface, its answer from whichever it arrives on.
+"""The probe sockets: a probe out of one tunnel's interface, its answer from whichever it arrives on. A shell.
 
 One socket per method for all tunnels, bound to no interface: the egress interface goes with each packet
 (IP_PKTINFO, ip(7)), the arrival interface and the kernel's receive time come back with each answer. A raw

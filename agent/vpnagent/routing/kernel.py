@@ -1,4 +1,4 @@
-"""The kernel: observe what there is, carry out actions, hear of changes.
+"""The kernel: observe what there is, carry out actions, hear of changes. A shell.
 
 What there is, is read and never remembered; all that is kept between calls is the indexes and addresses of
 the last observation, for the actions that were planned from it and for the ways out. No program is run: what

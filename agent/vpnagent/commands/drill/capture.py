@@ -1,4 +1,4 @@
-"""What a capture of a drill keeps, as a socket filter: its own echoes, and ESP of the peers. Pure.
+"""What a capture of a drill keeps, as a socket filter: its own echoes, and ESP of the peers. A shell.
 
 The filter stands where the IP header begins (packet(7), SOCK_DGRAM). It cuts packets short: what is told of
 them is in their headers.

@@ -1,4 +1,7 @@
-"""The drill's drain: asked of the daemon, renewed while it is needed, ended by whatever ends the drill."""
+"""The drill's drain: asked of the daemon, renewed while it is needed, ended by whatever ends the drill.
+
+A shell.
+"""
 
 import contextlib
 import os

@@ -4,7 +4,7 @@ It resolves the name, asks the kernel for the way, and sends one echo request or
 then it reasons about what it saw. ``services.yaml`` lists known addresses of the cloud's services.
 
 ``observe`` does the I/O, with deadlines; only the echo request needs a privilege. All else is pure. Begin
-with ``reasoning``, then ``advice``, where each piece of advice is one function.
+with ``reasoning``, then ``advice``, where each piece of advice is one function. A shell.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""See what is: how a name resolves here, which way the kernel sends, whether something answers.
+"""See what is: how a name resolves here, which way the kernel sends, whether something answers. A shell.
 
 Everything has a deadline, and nothing needs a privilege but the echo request, which without one is not sent
 (a raw socket, or net.ipv4.ping_group_range). One TCP connection or one echo request an address is all that

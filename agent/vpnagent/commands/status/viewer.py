@@ -1,6 +1,7 @@
 """The viewer of ``vpnagent status --watch``: looks at the status again and again, and draws it with rich.
 
 Leaves the terminal as it was, however it ends: Ctrl-C, SIGTERM, SIGHUP, an error; Ctrl-Z gives it back too.
+A shell.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""``vpnagent support-bundle``: an archive for a support case, without secrets.
+"""``vpnagent support-bundle``: an archive for a support case, without secrets. A shell.
 
 Each part is collected by itself, with a deadline. All text is then searched for the secrets of this machine
 and for what looks like one; what holds a secret is left out, and the first page says so.

@@ -1,7 +1,7 @@
 """The parts of a support bundle: every file, program and answer, each with its deadline, all side by side.
 
 What does not answer, is refused or is not there is a part that says so. What charon tells by VICI becomes
-JSON.
+JSON. A shell.
 """
 
 import asyncio
