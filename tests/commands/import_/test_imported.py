@@ -105,3 +105,9 @@ def test_an_example_of_a_target_is_an_address_whatever_a_document_calls_one(addr
     tree = document("describe-dual-defaults.json")
     tree["VcoHealthCheck"]["Sip"] = address
     assert address not in yaml_text({"describe-dual-defaults.json": tree})
+
+
+def test_a_health_check_from_outside_the_networks_is_no_example_of_a_target() -> None:
+    tree = document("describe-dual-defaults.json")
+    tree["VcoHealthCheck"] |= {"Enable": True, "Sip": "10.99.0.9"}
+    assert "10.99.0.9" not in yaml_text({"describe-dual-defaults.json": tree})

@@ -256,9 +256,11 @@ def _probe(facts: DocumentFacts) -> OpenQuestion:
 
 def _probable_target(facts: DocumentFacts) -> str:
     """Return an example: where the cloud's own health check comes from, or the DNS of the cloud services."""
-    if told := facts.get("health_check"):
-        return written(told.value)
     networks = _networks(facts)
+    if told := facts.get("health_check"):
+        source = written(told.value)
+        if not networks or any(IPv4Address(source) in network for network in networks):
+            return source
     dns = IPv4Address("100.100.2.136")
     reached = not networks or any(dns in network for network in networks)
     return str(dns if reached else next(iter(networks[0].hosts())))
