@@ -2,7 +2,8 @@
 
 ``python -P -m vpnagent.events.post`` takes one JSON object on its standard input, ``Hooks`` makes it: no
 address, token or key is ever an argument. The exit status is an ``Delivery``; what the service said is one
-line on standard error, without address and secrets. That of ``TOO_MANY`` begins with the seconds to wait. A shell.
+line on standard error, without address and secrets. That of ``TOO_MANY`` begins with the seconds to wait.
+A shell.
 """
 
 import json
