@@ -187,6 +187,20 @@ def test_a_broken_rule_names_the_key_the_rule_and_the_value(line: str, config: C
     assert found(config) == [line]
 
 
+def test_of_ike_version_1_the_pairs_of_networks_are_few() -> None:
+    many = tuple(IPv4Network((f"172.16.{number}.0", 24)) for number in range(101))
+    config = make_config(
+        connection=ikev1() | {"traffic_selectors": TrafficSelectors.NETWORKS, "remote_networks": many},
+        primary=probe(targets=(many[0][10],)),
+        backup=probe(targets=(many[0][10],)),
+    )
+    [line] = found(config)
+    assert line == (
+        "connections[0].remote_networks: with IKE version 1 must make at most 100 pairs with the local "
+        "networks, not 101"
+    )
+
+
 VALID: dict[str, Config] = {
     "the example": make_config(),
     "roles and weights of ecmp": make_config(

@@ -9,10 +9,11 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from vpnagent.config.address_rules import ADDRESS_RULES
-from vpnagent.config.values import Config, Forwarding, Role
+from vpnagent.config.values import Config, Forwarding, Role, TrafficSelectors
 from vpnagent.config.wording import KeyPath, Violation, connections, listed, repeated, said, shown, tunnels
 
 IKEV1: Final = 1
+MAX_PAIRS: Final = 100  #: more than a VPN gateway has connections, and each is a CHILD_SA to negotiate
 MAX_LANES: Final = 100  #: as many priorities as our ip rules have
 
 ConfigRule = Callable[[Config], Iterator[Violation]]
@@ -115,6 +116,19 @@ def ike_fits_together(config: Config) -> Iterator[Violation]:
                     "{} needs IKE version 2: version 1 has no AES-GCM for itself (RFC 5282)", ike.encryption
                 ),
             )
+
+
+def pairs_of_networks_are_few(config: Config) -> Iterator[Violation]:
+    """IKE version 1 negotiates each local network with each remote one (RFC 2409 §5.5)."""
+    for path, connection in connections(config):
+        if connection.traffic_selectors is TrafficSelectors.ANY:
+            continue
+        if all(connection.ike_of(tunnel).version != IKEV1 for tunnel in connection.tunnels):
+            continue
+        here, there = len(config.local_networks_of(connection)), len(connection.remote_networks)
+        if here * there > MAX_PAIRS:
+            rule = f"with IKE version 1 must make at most {MAX_PAIRS} pairs with the local networks, not {{}}"
+            yield Violation((*path, "remote_networks"), said(rule, here * there))
 
 
 def identities_are_known(config: Config) -> Iterator[Violation]:
@@ -239,6 +253,7 @@ RULES: Final[tuple[ConfigRule, ...]] = (
     one_tunnel_is_active,
     weights_have_a_meaning,
     ike_fits_together,
+    pairs_of_networks_are_few,
     identities_are_known,
     ends_are_not_swapped,
     keys_are_told_apart,
