@@ -438,16 +438,18 @@ def test_an_interface_that_cannot_get_its_new_if_id_gives_the_old_one_to_who_nee
     assert kernel.objects.links == {"vpn-b": link("vpn-b", 1)}
 
 
-def test_a_foreign_route_in_our_place_is_a_conflict_and_is_not_replaced() -> None:
-    desired = carrying("100.64.0.0/10")
+@pytest.mark.parametrize("network", ["100.64.0.0/10", "203.0.113.2/32"], ids=["remote network", "peer"])
+def test_a_foreign_route_in_our_place_is_a_conflict_and_is_not_replaced(network: str) -> None:
+    pinned = objects(by_uplink("203.0.113.2/32"), guard("203.0.113.2/32"))
+    desired = pinned if network == "203.0.113.2/32" else carrying(network)
     kernel = FakeKernel()
-    kernel.foreign_routes = {(IPv4Network("100.64.0.0/10"), 0)}
+    kernel.foreign_routes = {(IPv4Network(network), 0)}
 
     converge(kernel, desired, rounds=1)
 
-    assert [str(r) for r in kernel.objects.routes.values()] == [str(guard("100.64.0.0/10"))]
+    assert [str(r) for r in kernel.objects.routes.values()] == [str(guard(network))]
     [conflict] = conflicts(desired, asyncio.run(kernel.observe(desired)))
-    assert conflict.text == "a route to 100.64.0.0/10 of the same metric exists and is not ours"
+    assert conflict.text == f"a route to {network} of the same metric exists and is not ours"
 
 
 def test_our_route_beside_a_foreign_one_is_left_as_it_is() -> None:
@@ -493,18 +495,6 @@ def test_a_peer_is_steered_before_it_is_guarded_and_let_go_after() -> None:
         "ip route delete unreachable 203.0.113.2/32 metric 4278198272 protocol 86",
         "ip route delete 203.0.113.2/32 dev eth1 protocol 86",
     ]
-
-
-def test_a_foreign_host_route_to_a_pinned_peer_is_a_conflict_and_is_not_replaced() -> None:
-    desired = objects(by_uplink("203.0.113.2/32"), guard("203.0.113.2/32"))
-    kernel = FakeKernel()
-    kernel.foreign_routes = {(IPv4Network("203.0.113.2/32"), 0)}
-
-    converge(kernel, desired, rounds=1)
-
-    assert [str(r) for r in kernel.objects.routes.values()] == [str(guard("203.0.113.2/32"))]
-    [conflict] = conflicts(desired, asyncio.run(kernel.observe(desired)))
-    assert conflict.text == "a route to 203.0.113.2/32 of the same metric exists and is not ours"
 
 
 def test_a_clamp_that_cannot_be_read_is_left_alone() -> None:

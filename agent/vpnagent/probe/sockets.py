@@ -34,16 +34,10 @@ _NOBODY = bytes(8)  #: from 0.0.0.0 to it, as no packet is
 LASTS: Final = 0.05  #: seconds in which a port of DNS asks
 
 
-class EchoSocket:
-    """ICMP echo: 80 secret bits that every probe of this process carries, 32 of them for a while."""
+class OneSocket:
+    """What the methods with one socket have in common."""
 
-    def __init__(self) -> None:
-        self._echo = Echo(*struct.unpack("=HQ", os.urandom(10)))
-        self._program = self._echo.filter()
-        self._tap_program = self._echo.tap_filter()
-        self._inbox = Inbox(raw_socket(socket.IPPROTO_ICMP, self._program), _RECEIVE_BUFFER)
-        self._between = b""
-        self._ends: dict[int, bytes] = {}  #: by slot: source and destination of its answers, as in the header
+    _inbox: Inbox
 
     @property
     def overflows(self) -> int:
@@ -53,6 +47,18 @@ class EchoSocket:
     def fileno(self) -> int:
         """Return the file descriptor, for epoll."""
         return self._inbox.socket.fileno()
+
+
+class EchoSocket(OneSocket):
+    """ICMP echo: 80 secret bits that every probe of this process carries, 32 of them for a while."""
+
+    def __init__(self) -> None:
+        self._echo = Echo(*struct.unpack("=HQ", os.urandom(10)))
+        self._program = self._echo.filter()
+        self._tap_program = self._echo.tap_filter()
+        self._inbox = Inbox(raw_socket(socket.IPPROTO_ICMP, self._program), _RECEIVE_BUFFER)
+        self._between = b""
+        self._ends: dict[int, bytes] = {}  #: by slot: source and destination of its answers, as in the header
 
     def expect(self, expected: Expected) -> None:
         """Take answers of these slots from now on, and of no others."""
@@ -106,7 +112,7 @@ class EchoSocket:
         self._inbox.socket.close()
 
 
-class SynSocket:
+class SynSocket(OneSocket):
     """TCP SYN; holds the source ports that it uses, so that nobody else gets them."""
 
     def __init__(self) -> None:
@@ -118,15 +124,6 @@ class SynSocket:
         self._outstanding: Outstanding[tuple[int, int], Slot] = Outstanding()
         self._tunnels: frozenset[int] = frozenset()
         self._turn = 0
-
-    @property
-    def overflows(self) -> int:
-        """Answers lost to a full buffer of ours."""
-        return self._inbox.overflows
-
-    def fileno(self) -> int:
-        """Return the file descriptor, for epoll."""
-        return self._inbox.socket.fileno()
 
     def expect(self, expected: Expected) -> None:
         """Take answers of these slots from now on, and of no others."""
