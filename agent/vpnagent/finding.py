@@ -60,13 +60,16 @@ class Findings:
         return tuple(sorted(self._current.values(), key=_urgency))
 
     def update(self, found: Iterable[Finding], at: float) -> tuple[list[Finding], list[Finding]]:
-        """Take in all warnings found at wall time ``at``; return which began and which ended."""
+        """Take in all warnings found at wall time ``at``; return which began and which ended.
+
+        Who knows since when something is wrong says so; else it is since it was first found.
+        """
         old = self._current
         self._current = {}
         for warning in found:
             known = old.get((warning.code, warning.subject))
             self._current[warning.code, warning.subject] = replace(
-                warning, since=known.since if known else at
+                warning, since=min(filter(None, (warning.since, known.since if known else 0.0)), default=at)
             )
         began = [w for key, w in self._current.items() if key not in old]
         ended = [w for key, w in old.items() if key not in self._current]

@@ -20,7 +20,8 @@ from tests.daemon.test_standing import place, text, write
 from vpnagent.config.load import load
 from vpnagent.config.wording import may_be_secret
 from vpnagent.errors import MOST_TOLD, ConfigError, ControlError
-from vpnagent.events.detect import beginning, happenings, look
+from vpnagent.events.detect import happenings
+from vpnagent.events.snapshot import beginning, look
 from vpnagent.status import report
 from vpnagent.status.document import status
 

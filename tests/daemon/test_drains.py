@@ -4,6 +4,7 @@ import pytest
 
 from vpnagent.config.values import TunnelKey
 from vpnagent.daemon import memory
+from vpnagent.knowledge.incidents import Incidents, Sign, of_tunnel
 
 PRIMARY = TunnelKey("hangzhou", "primary")
 
@@ -38,3 +39,20 @@ def test_a_write_leaves_no_scratch_file(tmp_path: pathlib.Path) -> None:
     memory.write(str(tmp_path), {PRIMARY})
     memory.write(str(tmp_path), set())
     assert [path.name for path in tmp_path.iterdir()] == [memory.FILE]
+
+
+def test_open_incidents_are_read_back(tmp_path: pathlib.Path) -> None:
+    incidents = Incidents()
+    incidents.update({of_tunnel(PRIMARY): Sign.FAULT}, 1_000_000.25)
+    assert memory.write_incidents(str(tmp_path / "state"), incidents.open) is None
+    assert memory.read_incidents(str(tmp_path / "state")) == incidents.open
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"[{}]", b"\xff", b"[" * 9999])
+def test_a_broken_file_of_incidents_is_told_and_laid_aside(
+    tmp_path: pathlib.Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / memory.INCIDENTS).write_bytes(content)
+    assert memory.read_incidents(str(tmp_path)) == ()
+    assert "incidents-unreadable" in caplog.text
+    assert memory.read_incidents(str(tmp_path)) == ()

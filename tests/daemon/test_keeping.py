@@ -14,6 +14,7 @@ from tests.on_a_loop import on_a_loop
 from vpnagent.config.values import TunnelKey
 from vpnagent.daemon import memory
 from vpnagent.daemon.memory import Keeping
+from vpnagent.knowledge.incidents import Sign, of_tunnel
 from vpnagent.knowledge.knowledge import Knowledge
 
 ONE, TWO = TunnelKey("hangzhou", "primary"), TunnelKey("hangzhou", "backup")
@@ -97,3 +98,17 @@ async def test_what_was_written_is_not_written_again(tmp_path: Path) -> None:
     (tmp_path / memory.FILE).unlink()
     assert await world.keeping.again("drains") is None
     assert (world.told, world.on_disk) == ([], frozenset())
+
+
+@on_a_loop
+async def test_incidents_are_written_when_they_change(tmp_path: Path) -> None:
+    config = make_config(agent={"state_directory": str(tmp_path)})
+    known = Knowledge(config=config, loaded_at=0.0)
+    task = asyncio.get_running_loop().create_task(Keeping(known).run_incidents())
+    known.incidents.update({of_tunnel(ONE): Sign.FAULT}, 1_000_000.0)
+    known.incidents_dirty.set()
+    async with asyncio.timeout(20):
+        while memory.read_incidents(str(tmp_path)) != known.incidents.open:  # noqa: ASYNC110 - a file
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait([task])

@@ -7,17 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.config_examples import make_config
-from tests.status.test_report import BACKUP, PRIMARY, known, path
+from tests.status.test_report import BACKUP, INSTALLED, PRIMARY, known, path
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.events.detect import DAY, KnownState, beginning, happenings, look
+from vpnagent.events.detect import happenings
 from vpnagent.events.event import Happening
+from vpnagent.events.snapshot import DAY, KnownState, beginning, look
 from vpnagent.finding import EventType, Finding, Severity
 from vpnagent.ipsec.failure_reason import Reason
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
+from vpnagent.knowledge.incidents import RECOVERED_AFTER, Incidents
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.policy.selection import PathState, Verdict
-from vpnagent.status.report import refresh
+from vpnagent.status.report import refresh, signs
 
 NOW = 1_000_000.0
 BOTH = (PRIMARY, BACKUP)
@@ -28,15 +30,22 @@ class Watch:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self.known = knowledge
+        self.at = NOW
         self.seen: KnownState = beginning(knowledge, NOW)
 
-    def happened(self, at: float = NOW) -> list[Happening]:
+    def happened(self, at: float | None = None) -> list[Happening]:
+        at = self.at = self.at if at is None else at
         refresh(self.known, at)
         before, self.seen = self.seen, look(self.known, self.seen, at)
         return list(happenings(before, self.seen, at))
 
     def types(self) -> set[str]:
         return {happening.type.value for happening in self.happened()}
+
+    def until_recovered(self) -> list[Happening]:
+        """Look now, and when what is fine now has been so for long enough; return what the latter found."""
+        self.happened()
+        return self.happened(self.at + RECOVERED_AFTER)
 
 
 def watch(*up: TunnelKey) -> Watch:
@@ -179,7 +188,7 @@ def test_a_charon_that_was_never_seen_is_gone_and_then_back_once() -> None:
     watched = Watch(knowledge)
     assert "CharonGone" in watched.types()
     knowledge.charon.connected, knowledge.charon.error = True, None
-    assert watched.types() == {"CharonBack"}
+    assert [h.type for h in watched.until_recovered()] == [EventType.CHARON_BACK]
 
 
 def test_the_first_connection_to_charon_is_no_return() -> None:
@@ -201,7 +210,7 @@ def test_a_negotiation_that_succeeded_may_fail_anew() -> None:
         assert "IpsecTunnelNegotiationFailed" in watched.types()
         watched.known.charon.failures = {}
         install(watched.known, *BOTH)
-        assert "TunnelUp" in watched.types()
+        assert EventType.TUNNEL_UP in {h.type for h in watched.until_recovered()}
 
 
 def test_a_path_that_is_reset_and_dead_again_has_not_failed_a_second_time() -> None:
@@ -282,3 +291,114 @@ def test_every_text_is_one_line() -> None:
     watched = watch()
     watched.known.config_error = "a:1: one\na:2: two"
     assert all("\n" not in h.text for h in watched.happened())
+
+
+def phases(happened: list[Happening]) -> list[tuple[str, str, str]]:
+    """Return what is of an incident: its phase, type and tunnel."""
+    return [(h.phase, h.type.value, h.tunnel) for h in happened if h.incident]
+
+
+def test_one_fault_is_told_when_it_begins_and_when_it_ends_whatever_lies_between() -> None:
+    watched = watch(*BOTH)
+    probe(watched.known, PathState.DOWN, PRIMARY)
+    told = watched.happened()
+    for trial in (True, False) * 6:  # a trial every 20 s, as the prober makes them
+        left = replace(path(PRIMARY, PathState.DOWN, held=True), trial=trial)
+        watched.known.probe.paths = {PRIMARY: left, BACKUP: path(BACKUP, PathState.UP)}
+        install(watched.known, *BOTH) if trial else install(watched.known, BACKUP)
+        told += watched.happened(watched.at + 20)
+    install(watched.known, *BOTH)
+    probe(watched.known, PathState.UP)
+    told += watched.until_recovered()
+    assert phases(told) == [
+        ("begin", "TunnelDown", "primary"),
+        ("during", "HealthCheckFailed", "primary"),
+        ("end", "TunnelUp", "primary"),
+    ]
+    assert len({h.incident for h in told}) == 1
+    assert told[-1].fields["lasted_seconds"] == 240
+    assert told[-1].text.startswith("tunnel hangzhou/primary is up again after 4 min 0 s")
+
+
+def test_tunnels_that_fail_together_are_one_incident_that_ends_with_the_last_of_them() -> None:
+    watched = watch(*BOTH)
+    probe(watched.known, PathState.DOWN, *BOTH)
+    begun = phases(watched.happened())
+    assert begun[:2] == [("begin", "TunnelDown", "backup"), ("during", "TunnelDown", "primary")]
+    assert {phase for phase, _, _ in begun[1:]} == {"during"}
+    probe(watched.known, PathState.DOWN, BACKUP)
+    assert phases(watched.until_recovered()) == [("during", "TunnelUp", "primary")]
+    probe(watched.known, PathState.UP)
+    assert phases(watched.until_recovered()) == [("end", "TunnelUp", "backup")]
+
+
+def test_a_restart_of_the_daemon_tells_no_begin_again_and_the_end_once() -> None:
+    watched = watch(*BOTH)
+    probe(watched.known, PathState.DOWN, PRIMARY)
+    [incident, *_] = {h.incident for h in watched.happened()}
+    again = known()
+    again.charon.failures, again.incidents = {}, Incidents(watched.known.incidents.open)
+    later = Watch(again)
+    assert phases(later.happened(NOW + 60)) == []
+    install(again, *BOTH)
+    probe(again, PathState.DOWN, PRIMARY)
+    assert "TunnelDown" not in {h.type.value for h in later.happened(NOW + 70)}
+    probe(again, PathState.UP)
+    [end] = [h for h in later.until_recovered() if h.incident]
+    assert (end.phase, end.incident, end.fields["lasted_seconds"]) == ("end", incident, 70)
+
+
+def test_a_failover_is_of_the_incident_that_caused_it() -> None:
+    watched = watch(*BOTH)
+    probe(watched.known, PathState.DOWN, PRIMARY)
+    watched.known.kernel.note("hangzhou", failover("silent"))
+    assert ("during", "Failover", "") in phases(watched.happened())
+
+
+def test_what_only_follows_from_an_incident_is_no_event_of_its_own() -> None:
+    watched = watch(*BOTH)
+    probe(watched.known, PathState.DOWN, PRIMARY)
+    assert "WarningBegan" not in watched.types()
+    assert "NoStandby" in {finding.code for finding in watched.known.findings.current}
+
+
+def test_a_tunnel_that_is_no_longer_configured_ends_its_incident() -> None:
+    watched = watch(*BOTH)
+    probe(watched.known, PathState.DOWN, *BOTH)
+    watched.happened()
+    watched.known.config = replace(watched.known.config, connections=())
+    told = [h for h in watched.happened() if h.incident]
+    assert [(h.phase, h.type.value) for h in told] == [("during", "WarningEnded"), ("end", "WarningEnded")]
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(PathState)), st.floats(0.2, 60)), max_size=30))
+def test_every_incident_has_exactly_one_begin_and_after_it_one_end(
+    looks: list[tuple[PathState, float]],
+) -> None:
+    watched = watch(*BOTH)
+    told: list[Happening] = []
+    for state, seconds in (*looks, (PathState.UP, 1.0), (PathState.UP, RECOVERED_AFTER)):
+        probe(watched.known, state, PRIMARY)
+        told += watched.happened(watched.at + seconds)
+    by_incident: dict[str, list[str]] = {}
+    for happening in told:
+        if happening.incident:
+            by_incident.setdefault(happening.incident, []).append(happening.phase)
+    for course in by_incident.values():
+        assert (course[0], course[-1]) == ("begin", "end")
+        assert course.count("begin") == course.count("end") == 1
+
+
+def test_what_the_other_gateway_of_a_pair_takes_over_is_no_fault_here() -> None:
+    watched = watch(*BOTH)
+    probe(watched.known, PathState.DOWN, PRIMARY)
+    watched.happened()
+    watched.known.tunnels.update(
+        at=NOW,
+        tunnels=watched.known.config.tunnels(),
+        statuses=dict.fromkeys(BOTH, INSTALLED),
+        verdicts=watched.known.verdicts(),
+        troubles={},
+        standby=BOTH,
+    )
+    assert [sign for key, sign in signs(watched.known) if key.subject] == []

@@ -221,6 +221,15 @@ def _states() -> Sequence[Panel]:
             runbook=["VpnTunnelDown"],
         ),
         framed(
+            timeline({0: ("none", GREEN), 1: ("open", RED)}),
+            "Incidents",
+            "Each fault of a tunnel as one bar: from its first symptom, over trials and flaps, until"
+            " the tunnel has been up for 30 s again.",
+            (24, 5),
+            query(total(TUNNEL, series("vpnagent_tunnel_incident")), OF_TUNNEL),
+            runbook=["VpnTunnelDown"],
+        ),
+        framed(
             timeline({0: ("no", GREY), 1: ("yes", GREEN)}),
             "Forwarding",
             "Which tunnels carried their connection's traffic. Where it moves there was a failover.",

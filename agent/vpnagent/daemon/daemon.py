@@ -31,6 +31,7 @@ from vpnagent.errors import ControlError
 from vpnagent.events.recorder import Recorder
 from vpnagent.ipsec.charon import Charon
 from vpnagent.knowledge import leases
+from vpnagent.knowledge.incidents import Incidents
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.log import tell_of_storms
 from vpnagent.metrics.endpoint import Endpoint
@@ -65,6 +66,7 @@ class Daemon:
             config_error=loaded.error,
             config_findings=weak_points(config),
             drained=memory.read(config.agent.state_directory),
+            incidents=Incidents(memory.read_incidents(config.agent.state_directory)),
         )
         self._kernel = NetlinkKernel(on_change=self._known.kernel_dirty.set)
         self._kernel_reconciler = KernelReconciler(self._kernel, self._known)
@@ -125,6 +127,7 @@ class Daemon:
             "events": self._events.run,
             "hooks": self._events.run_hooks,
             "keeping": self._keeping.run,
+            "incidents": self._keeping.run_incidents,
             "patrol": self._patrol.run,
             "witness": self._watch.run,
             "ready": self._ready,

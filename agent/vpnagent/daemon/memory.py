@@ -23,6 +23,8 @@ from vpnagent.config.load import content_of, load
 from vpnagent.config.values import Config, TunnelKey
 from vpnagent.errors import ConfigError, Problem
 from vpnagent.finding import Finding, Severity
+from vpnagent.knowledge import incidents
+from vpnagent.knowledge.incidents import Incident
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.own_files import replace_file
 
@@ -237,6 +239,36 @@ def write(state_directory: str, drained: Iterable[TunnelKey]) -> str | None:
     return None
 
 
+# The open incidents, kept so that a fault is told once and keeps its age over a restart of the daemon.
+
+INCIDENTS = "incidents.json"
+
+
+def read_incidents(state_directory: str) -> tuple[Incident, ...]:
+    """Return the incidents that were open when the file was last written."""
+    path = Path(state_directory) / INCIDENTS
+    try:
+        return incidents.incidents_in(json.loads(own_files.read(path)))
+    except FileNotFoundError:
+        return ()
+    except (own_files.DamagedError, *NO_RECORD) as error:
+        reason = f"{error}: {own_files.set_aside(path)}"
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+    log.warning("incidents-unreadable file=%s error=%r: what is wrong is told anew", path, reason)
+    return ()
+
+
+def write_incidents(state_directory: str, still_open: Iterable[Incident]) -> str | None:
+    """Replace the file as a whole; return what went wrong, in one line, or None."""
+    path = Path(state_directory) / INCIDENTS
+    try:
+        replace_file(path, json.dumps(incidents.plain(still_open)).encode())
+    except OSError as error:
+        return f"{path}: {error.strerror or error}: after a restart incidents will be told anew"
+    return None
+
+
 # Small files of the state directory that must survive a restart: written, and tried again until they are.
 # A disk that is full or refuses costs what is to be remembered, and nothing now: one finding stands for
 # each file that is not written.
@@ -277,6 +309,14 @@ class Keeping:
         """Write which tunnels are drained, as it is when that is written; return what went wrong, or None."""
         directory = self._known.config.agent.state_directory
         return await self.keep("drains", lambda: write(directory, self._known.drained))
+
+    async def run_incidents(self) -> None:
+        """Write the open incidents whenever they have changed, until cancelled."""
+        directory = self._known.config.agent.state_directory
+        while True:
+            await self._known.incidents_dirty.wait()
+            self._known.incidents_dirty.clear()
+            await self.keep("incidents", lambda: write_incidents(directory, self._known.incidents.open))
 
     async def again(self, what: str) -> str | None:
         """Try at once what waits, if it does; return what went wrong."""

@@ -1,140 +1,33 @@
 """What happened between two looks: a comparison of what was known with what is known now. Pure.
 
-An event is a change, never a state: two equal looks tell nothing, however long it lasts. What is unknown
-for a while (a tunnel that is being negotiated again) stays what it was last: it neither ends nor begins.
+An event is a change, never a state: two equal looks tell nothing, however long it lasts. A fault is told when
+its incident begins and when it ends; what is told between is of that incident.
 """
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Final
 
-from vpnagent.config.values import Config, TunnelKey
-from vpnagent.events.event import Happening
+from vpnagent.config.values import TunnelKey
+from vpnagent.events.event import BEGIN, DURING, END, Happening
+from vpnagent.events.snapshot import DAY, EXPIRY_DAYS, UNSEEN, KnownState, TunnelSnapshot
 from vpnagent.finding import EventType, Finding, Severity
-from vpnagent.knowledge.knowledge import Failover, Knowledge
+from vpnagent.knowledge.incidents import CHARON, CHARON_GONE, TUNNEL_DOWN, SymptomKey
 from vpnagent.knowledge.tunnels import TunnelState
-from vpnagent.policy.selection import PathState
-from vpnagent.record import record, replace
+from vpnagent.record import replace
 
-DAY: Final = 86400.0  #: seconds
-EXPIRY_DAYS: Final = (30, 7, 1, 0)  #: days before the end of a certificate at which it is told
 FAIL_BACK: Final = ("recovered", "fail-back")  #: reasons of a failover that is a return
-
-#: Findings whose beginning and end events of their own tell, and better.
-TOLD_ANYHOW: Final = frozenset(
-    {"TunnelDown", "TunnelDrained", "CharonUnreachable", "ConfigReloadFailed", "CertificateExpiry"}
-)
-
-
-@record(frozen=True, slots=True, kw_only=True)
-class TunnelSnapshot:
-    """What a look saw of one tunnel."""
-
-    state: TunnelState = TunnelState.INIT
-    reason: str = ""
-    negotiation_failed: bool = False
-    trouble: str = ""  #: why its negotiation failed
-    hint: str = ""  #: what to do about it
-    unhealthy: bool = False  #: its SA stood and nothing came through
-    drained: bool = False
-    expiry: float | None = None  #: Unix time
-    expiry_stage: int = 0  #: how many of ``EXPIRY_DAYS`` are reached
-
-
-UNSEEN: Final = TunnelSnapshot()
-
-
-@record(frozen=True, slots=True, kw_only=True)
-class KnownState:
-    """What one look saw."""
-
-    config: Config
-    tunnels: Mapping[TunnelKey, TunnelSnapshot]
-    failovers: Mapping[str, tuple[int, Failover]]  #: how many so far, and the last, by connection
-    repairs: Mapping[str, int]
-    findings: Mapping[tuple[str, str], Finding]
-    charon: bool | None  #: None: not yet known
-    charon_error: str
-    charon_version: str
-    prober_lost_at: float | None
-    loaded_at: float
-    config_error: str | None
-    waits_for_confirmation: bool
-
-
-def beginning(known: Knowledge, at: float) -> KnownState:
-    """Return what is seen before anything has happened: the configuration, and the drains it starts with."""
-    blank = Knowledge(config=known.config, loaded_at=known.loaded_at, drained=known.drained)
-    started = look(blank, None, at)
-    return replace(started, prober_lost_at=known.probe.lost_at)
-
-
-def look(known: Knowledge, before: KnownState | None, at: float) -> KnownState:
-    """Return what is known at wall time ``at``; ``before`` fills in what is unknown just now."""
-    tunnels = before.tunnels if before else {}
-    charon = True if known.charon.connected else False if known.charon.error is not None else None
-    return KnownState(
-        config=known.config,
-        tunnels={
-            t.key: _tunnel(known, t.key, tunnels.get(t.key, UNSEEN), at) for t in known.config.tunnels()
-        },
-        failovers=_failovers(known),
-        repairs=known.repairs(),
-        findings={(f.code, f.subject): f for f in known.findings.current if f.code not in TOLD_ANYHOW},
-        charon=charon if charon is not None or before is None else before.charon,
-        charon_error=known.charon.error or "",
-        charon_version=known.charon.version or "",
-        prober_lost_at=known.probe.lost_at,
-        loaded_at=known.loaded_at,
-        config_error=known.config_error,
-        waits_for_confirmation=known.taken_back_at is not None,
-    )
-
-
-def _failovers(known: Knowledge) -> dict[str, tuple[int, Failover]]:
-    counts: dict[str, int] = {}
-    for (connection, _), count in known.kernel.failover_counts.items():
-        counts[connection] = counts.get(connection, 0) + count
-    return {name: (counts.get(name, 0), failover) for name, failover in known.kernel.failovers.items()}
-
-
-def _tunnel(known: Knowledge, key: TunnelKey, before: TunnelSnapshot, at: float) -> TunnelSnapshot:
-    view = known.tunnels.views.get(key)
-    path = known.probe.paths.get(key) if known.probe.reported else None
-    verdict = known.charon.verdicts.get(key)
-    installed = verdict is not None and verdict.child_sa_installed
-    last = known.charon.failures.get(key)
-    failed, unhealthy = before.negotiation_failed, before.unhealthy
-    if view and view.state is TunnelState.STANDBY_DEVICE:
-        failed = unhealthy = False
-    elif installed or last:
-        failed = not installed
-    if path is not None and path.state in (PathState.UP, PathState.DEGRADED):
-        unhealthy = False
-    elif path is not None and path.state is PathState.DOWN and installed and not path.held:
-        unhealthy = True
-    expiry = known.certificate_expiry.get(key)
-    return TunnelSnapshot(
-        state=view.state if view else TunnelState.INIT,
-        reason=view.reason if view else "",
-        negotiation_failed=failed,
-        trouble=str(last) if last else before.trouble,
-        hint=last.hint if last else "",
-        unhealthy=unhealthy,
-        drained=key in known.drained,
-        expiry=expiry,
-        expiry_stage=0 if expiry is None else sum(expiry - at <= days * DAY for days in EXPIRY_DAYS),
-    )
 
 
 def happenings(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
-    """Yield what happened between two looks, causes before consequences."""
+    """Yield what happened between two looks, causes before consequences, the end of an incident last."""
     yield from _configuration(before, now, at)
     yield from _processes(before, now, at)
+    yield from _begun(before, now, at)
+    parts = [*_of_connections(before, now, at), *_traffic(before, now)]
     for key, tunnel in now.tunnels.items():
-        yield from _of_tunnel(key, before.tunnels.get(key, UNSEEN), tunnel, at)
-    yield from _of_connections(before, now, at)
-    yield from _traffic(before, now)
+        parts += _of_tunnel(key, before.tunnels.get(key, UNSEEN), tunnel, at)
+    yield from (_in_its_incident(part, before, now) for part in parts)
     for kind, count in now.repairs.items():
         if (repaired := count - before.repairs.get(kind, 0)) > 0:
             yield Happening(
@@ -146,6 +39,7 @@ def happenings(before: KnownState, now: KnownState, at: float) -> Iterator[Happe
                 fields={"kind": kind, "count": repaired},
             )
     yield from _warnings(before, now, at)
+    yield from _ended(before, now, at)
 
 
 def _configuration(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
@@ -185,23 +79,6 @@ def _configuration(before: KnownState, now: KnownState, at: float) -> Iterator[H
 
 
 def _processes(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
-    if now.charon is False and before.charon is not False:
-        yield Happening(
-            type=EventType.CHARON_GONE,
-            at=at,
-            severity=Severity.CRITICAL,
-            text=now.charon_error,
-            fields={"hint": "is strongswan.service running? Tunnels that were up stay in use"},
-        )
-
-    elif now.charon and before.charon is False:
-        yield Happening(
-            type=EventType.CHARON_BACK,
-            at=at,
-            severity=Severity.INFO,
-            text="charon answers again",
-            fields={"version": now.charon_version},
-        )
     if now.prober_lost_at is not None and now.prober_lost_at != before.prober_lost_at:
         yield Happening(
             type=EventType.PROBER_RESTARTED,
@@ -250,21 +127,128 @@ def _of_tunnel(key: TunnelKey, before: TunnelSnapshot, now: TunnelSnapshot, at: 
             if now.expiry > at
             else "has an expired certificate",
         )
-    if now.state is not before.state and now.state in STATES and before.state is not TunnelState.DRAINED:
+    told = now.state is not before.state and before.state is not TunnelState.DRAINED
+    if told and now.state in STATES and not now.in_incident and not before.in_incident:
         kind, severity, verb = STATES[now.state]
-        yield happening(
-            kind,
-            severity,
-            f"{verb}: {now.reason}",
-            {"before": before.state.value, "hint": now.hint if now.state is TunnelState.DOWN else ""},
-        )
+        yield happening(kind, severity, f"{verb}: {now.reason}", {"before": before.state.value})
 
 
+#: Of tunnels that are in no incident; what is down is in one.
 STATES: Final = {
     TunnelState.UP: (EventType.TUNNEL_UP, Severity.INFO, "is up"),
     TunnelState.DEGRADED: (EventType.TUNNEL_DEGRADED, Severity.WARNING, "is degraded"),
-    TunnelState.DOWN: (EventType.TUNNEL_DOWN, Severity.CRITICAL, "is down"),
 }
+
+
+def _begun(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
+    """Yield each symptom that is new: the cause of a new incident begins it, the others are of it."""
+    known = {key for incident in before.incidents for key in incident.symptoms}
+    ids = {incident.id for incident in before.incidents}
+    for incident in now.incidents:
+        for key in sorted(incident.symptoms, key=lambda key: key != incident.cause):
+            if key not in known:
+                begins = key == incident.cause and incident.id not in ids
+                yield replace(_symptom(key, now, at), incident=incident.id, phase=BEGIN if begins else DURING)
+
+
+def _ended(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:
+    """Yield each symptom that is over; with the last one its incident ends."""
+    left = {key for incident in now.incidents for key in incident.symptoms}
+    ids = {incident.id for incident in now.incidents}
+    for incident in before.incidents:
+        over = [key for key in incident.symptoms if key not in left]
+        for number, key in enumerate(over, start=1):
+            ends = number == len(over) and incident.id not in ids
+            began = incident.began if ends else incident.symptoms[key].since
+            told = _recovery(key, now, incident.symptoms[key].fine_since or at, began)
+            yield replace(told, incident=incident.id, phase=END if ends else DURING)
+
+
+def _symptom(key: SymptomKey, now: KnownState, at: float) -> Happening:
+    if key == CHARON:
+        return Happening(
+            type=EventType.CHARON_GONE,
+            at=at,
+            severity=Severity.CRITICAL,
+            text=now.charon_error,
+            fields={"hint": "is strongswan.service running? Tunnels that were up stay in use"},
+        )
+    tunnel = _tunnel_of(key)
+    seen = now.tunnels.get(tunnel, UNSEEN)
+    return Happening(
+        type=EventType.TUNNEL_DOWN,
+        at=at,
+        severity=Severity.CRITICAL,
+        connection=tunnel.connection,
+        tunnel=tunnel.tunnel,
+        text=f"tunnel {tunnel} is down: {seen.reason}",
+        fields={"hint": seen.hint},
+    )
+
+
+def _recovery(key: SymptomKey, now: KnownState, at: float, began: float) -> Happening:
+    """Return that a symptom is over: when it was fine at last, and how long it had lasted."""
+    lasted = max(0.0, round(at - began, 3))
+    after = f"after {_in_words(lasted)}"
+    if key.code == CHARON_GONE:
+        return Happening(
+            type=EventType.CHARON_BACK,
+            at=at,
+            severity=Severity.INFO,
+            text=f"charon answers again {after}",
+            fields={"lasted_seconds": lasted, "version": now.charon_version},
+        )
+    tunnel = _tunnel_of(key)
+    seen = now.tunnels.get(tunnel)
+    kind, severity, text = _as_it_is(tunnel, seen, after)
+    return Happening(
+        type=kind,
+        at=at,
+        severity=severity,
+        connection=tunnel.connection,
+        tunnel=tunnel.tunnel,
+        text=text,
+        fields={"lasted_seconds": lasted},
+    )
+
+
+def _as_it_is(tunnel: TunnelKey, seen: TunnelSnapshot | None, after: str) -> tuple[EventType, Severity, str]:
+    """Return what a tunnel's recovery is told as: type, severity, text."""
+    if seen is None or seen.state is TunnelState.STANDBY_DEVICE:
+        why = "is no longer configured" if seen is None else f"stands by: {seen.reason}"
+        gone = f"tunnel {tunnel} {why}; its incident is over {after}"
+        return EventType.WARNING_ENDED, Severity.INFO, gone
+    if seen.state is TunnelState.DRAINED:
+        return EventType.TUNNEL_UP, Severity.INFO, f"drained tunnel {tunnel} is usable again {after}"
+    kind, severity, verb = STATES.get(seen.state, STATES[TunnelState.UP])
+    return kind, severity, f"tunnel {tunnel} {verb} again {after}: {seen.reason}"
+
+
+def _tunnel_of(key: SymptomKey) -> TunnelKey:
+    connection, _, tunnel = key.subject.partition("/")
+    return TunnelKey(connection, tunnel)
+
+
+def _in_words(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _in_its_incident(part: Happening, before: KnownState, now: KnownState) -> Happening:
+    """Return a happening as part of the incident of its tunnel, or of a tunnel of its connection."""
+    if part.type in APART:
+        return part
+    for incident in (*now.incidents, *before.incidents):
+        about = f"{part.connection}/{part.tunnel}"
+        own = SymptomKey(TUNNEL_DOWN, about) in incident.symptoms
+        if own or (not part.tunnel and part.connection in incident.connections):
+            return replace(part, incident=incident.id, phase=DURING)
+    return part
+
+
+#: What befalls a tunnel whether it is in an incident or not.
+APART: Final = frozenset({EventType.CERTIFICATE_EXPIRY, EventType.TUNNEL_DRAINED, EventType.TUNNEL_UNDRAINED})
 
 
 def _of_connections(before: KnownState, now: KnownState, at: float) -> Iterator[Happening]:

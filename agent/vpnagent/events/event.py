@@ -18,6 +18,8 @@ LONGEST_LINE: Final = 12 * 1024  #: bytes of an event as JSON: four to a charact
 
 Scalar = str | int | float
 
+BEGIN, DURING, END = "begin", "during", "end"  #: exactly one event begins an incident, and one ends it
+PHASES: Final = ("", BEGIN, DURING, END)
 
 NO_FIELDS: Final[Mapping[str, Scalar]] = {}
 
@@ -34,6 +36,8 @@ class Happening:
     tunnel: str = ""
     about: str = ""  #: what tells happenings of one topic apart beside connection and tunnel
     fields: Mapping[str, Scalar] = NO_FIELDS
+    incident: str = ""  #: the id of the incident that it belongs to
+    phase: str = ""  #: of the incident: one of the three below; empty without one
 
     @property
     def subject(self) -> tuple[str, str, str, str]:
@@ -53,6 +57,8 @@ class Event:
     tunnel: str
     text: str
     fields: Mapping[str, Scalar]
+    incident: str = ""  #: the id of the incident that it belongs to
+    phase: str = ""  #: of the incident
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it everywhere."""
@@ -66,6 +72,8 @@ class Event:
             "tunnel": self.tunnel,
             "text": self.text,
             "fields": dict(self.fields),
+            "incident": self.incident,
+            "phase": self.phase,
         }
 
     @property
@@ -91,6 +99,8 @@ def event_of(happening: Happening, sequence: int) -> Event:
         tunnel=happening.tunnel,
         text=_one_line(happening.text, LONGEST_TEXT),
         fields={name: _sayable(value) for name, value in fields},
+        incident=_one_line(happening.incident, LONGEST_FIELD),
+        phase=happening.phase,
     )
 
 
@@ -106,6 +116,7 @@ def event_in(line: bytes) -> Event | None:
             type=BY_NAME[found["type"]],
             severity=Severity(found["severity"]),
             **{name: found[name] for name in ("connection", "tunnel", "text", "fields")},
+            **{name: found.get(name, "") for name in ("incident", "phase")},
         )
         if not _sound(event) or len(event.line) > LONGEST_LINE:  # and it can be written again
             return None
@@ -116,7 +127,8 @@ def event_in(line: bytes) -> Event | None:
 
 def _sound(event: Event) -> bool:
     """Whether every value is of the type that its field says."""
-    texts = all(isinstance(getattr(event, name), str) for name in ("connection", "tunnel", "text"))
+    words = ("connection", "tunnel", "text", "incident")
+    texts = all(isinstance(getattr(event, name), str) for name in words) and event.phase in PHASES
     numbered = type(event.sequence) is int and 0 < event.sequence < MOST_EVENTS
     fields = isinstance(event.fields, dict) and all(isinstance(v, Scalar) for v in event.fields.values())
     return texts and numbered and fields

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from vpnagent import __version__
 from vpnagent.events.damping import Damper
-from vpnagent.events.detect import beginning, happenings, look
+from vpnagent.events.detect import happenings
 from vpnagent.events.event import Event, Happening, event_of
 from vpnagent.events.hooks import Hooks
+from vpnagent.events.snapshot import beginning, look
 from vpnagent.events.store import MOST, Store, page, query_of
 from vpnagent.finding import EventType, Finding, Severity
 from vpnagent.knowledge.knowledge import Knowledge

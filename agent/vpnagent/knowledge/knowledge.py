@@ -14,6 +14,7 @@ from vpnagent.finding import Finding, Findings
 from vpnagent.ipsec.negotiation_failure import NegotiationFailed
 from vpnagent.ipsec.sa import CharonState
 from vpnagent.knowledge.counters import Probes, Rates, Stopped, Traffic
+from vpnagent.knowledge.incidents import Incidents
 from vpnagent.knowledge.leases import Leases
 from vpnagent.knowledge.tunnels import SaStatus, Tunnels
 from vpnagent.pair import roles
@@ -190,11 +191,13 @@ class Knowledge:
     probe: ProbeKnowledge = field(default_factory=ProbeKnowledge)
     tunnels: Tunnels = field(default_factory=Tunnels)
     findings: Findings = field(default_factory=Findings)
+    incidents: Incidents = field(default_factory=Incidents)  #: written by report
     charon_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     kernel_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     probe_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     check_dirty: asyncio.Event = field(default_factory=asyncio.Event)
     witness_dirty: asyncio.Event = field(default_factory=asyncio.Event)
+    incidents_dirty: asyncio.Event = field(default_factory=asyncio.Event)
 
     def repairs(self) -> dict[str, int]:
         """Return the drift put right, by kind: by the daemon, and the prober's groups."""

@@ -22,6 +22,7 @@ from vpnagent import __version__
 from vpnagent.config.values import Connection, Tunnel, TunnelKey
 from vpnagent.finding import EventType
 from vpnagent.ipsec.failure_reason import Reason
+from vpnagent.knowledge.incidents import of_tunnel
 from vpnagent.knowledge.knowledge import DETECTION_BOUNDS, SWITCH_BOUNDS, FailoverTimes, Knowledge
 from vpnagent.knowledge.tunnels import TunnelState, TunnelView
 from vpnagent.policy.selection import PathState
@@ -127,6 +128,9 @@ METRICS: Final = {
         "Packets that the leak guard stopped (or, with count, saw): out: for a remote network, by no tunnel; "
         "in: out of a tunnel, to neither the LAN nor a tunnel.",
         ("direction",),
+    ),
+    "vpnagent_tunnel_incident": Declaration(
+        Gauge, FLAG, "1 from the first symptom of a fault of the tunnel until it has been up for 30 s again."
     ),
     "vpnagent_network_carried": Declaration(
         Gauge,
@@ -244,6 +248,7 @@ def _connection(known: Knowledge, connection: Connection) -> Iterator[Sample]:
 def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Iterator[Sample]:
     key = tunnel.key
     yield from _state(key, known.tunnels.views.get(key))
+    yield "vpnagent_tunnel_incident", key, known.incidents.of(of_tunnel(key)) is not None
     forwarding = tunnel.name in known.kernel.selected.get(connection.name, ())
     yield "vpnagent_tunnel_forwarding", key, forwarding
     yield "vpnagent_tunnel_bandwidth_limit_bits_per_second", key, connection.bandwidth

@@ -11,6 +11,7 @@ from typing import Final
 
 from vpnagent.config.values import Config, Connection, Tunnel
 from vpnagent.finding import Finding, Severity
+from vpnagent.knowledge.incidents import Incident, of_tunnel
 from vpnagent.knowledge.knowledge import Failover, Knowledge
 from vpnagent.knowledge.tunnels import TunnelState
 from vpnagent.netlink.rtnetlink import PROTOCOL
@@ -81,7 +82,8 @@ def status(known: Knowledge) -> Json:
         },
         "connections": connections,
         "routes": _routes(known),
-        "warnings": [_finding(f) for f in known.findings.current],
+        "incidents": [_incident(incident) for incident in known.incidents.open],
+        "warnings": [_finding(known, f) for f in known.findings.current],
     }
 
 
@@ -180,7 +182,7 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
         "role": tunnel.role.value,
         "state": view.state.value if view else TunnelState.INIT.value,
         "reason": view.reason if view else "starting",
-        "since": rfc3339(view.since if view else known.loaded_at),
+        "since": rfc3339(_since(known, tunnel)),
         "forwarding": tunnel.name in known.kernel.selected.get(connection.name, ()),
         "interface": tunnel.interface,
         "remote_address": str(tunnel.remote_address),
@@ -202,6 +204,17 @@ def _tunnel(known: Knowledge, connection: Connection, tunnel: Tunnel) -> Json:
             max(rate.rx_bits_per_second, rate.tx_bits_per_second) / connection.bandwidth, 4
         ),
     }
+
+
+def _since(known: Knowledge, tunnel: Tunnel) -> float:
+    """Return since when the tunnel is in its state; trials and restarts make what is down no younger."""
+    view = known.tunnels.views.get(tunnel.key)
+    if view is None:
+        return known.loaded_at
+    incident = known.incidents.of(key := of_tunnel(tunnel.key))
+    if incident is None or view.state not in (TunnelState.DOWN, TunnelState.TRIAL):
+        return view.since
+    return incident.symptoms[key].since
 
 
 def _negotiation_failure(known: Knowledge, tunnel: Tunnel) -> Json | None:
@@ -279,5 +292,23 @@ def _failover(failover: Failover) -> Json:
     }
 
 
-def _finding(finding: Finding) -> Json:
-    return {**finding.plain(), "since": rfc3339(finding.since)}
+def _incident(incident: Incident) -> Json:
+    return {
+        "id": incident.id,
+        "since": rfc3339(incident.began),
+        "cause": incident.cause._asdict(),
+        "recovering": incident.recovering,
+        "symptoms": [
+            {**key._asdict(), "since": rfc3339(symptom.since), "recovering": symptom.fine_since is not None}
+            for key, symptom in incident.symptoms.items()
+        ],
+    }
+
+
+def _finding(known: Knowledge, finding: Finding) -> Json:
+    incident = known.incidents.explaining(finding)
+    return {
+        **finding.plain(),
+        "since": rfc3339(finding.since),
+        "incident": incident.id if incident else None,
+    }

@@ -6,11 +6,15 @@ findings begin and end is told by `events`.
 
 import logging
 from collections.abc import Iterator
+from typing import Final
 
 from vpnagent.config.values import Config, Forwarding
 from vpnagent.finding import Finding, Severity
+from vpnagent.knowledge.incidents import CHARON, Sign, SymptomKey, of_tunnel
 from vpnagent.knowledge.knowledge import CharonKnowledge, Knowledge
 from vpnagent.knowledge.tunnels import SaStatus, TunnelState, TunnelView
+from vpnagent.policy.selection import PathState
+from vpnagent.record import replace
 from vpnagent.status.document import rfc3339
 
 log = logging.getLogger(__name__)
@@ -39,7 +43,30 @@ def refresh(known: Knowledge, at: float) -> None:
             change.new.value,
             change.reason,
         )
-    known.findings.update(findings(known), at)
+    if known.incidents.update(dict(signs(known)), at):
+        known.incidents_dirty.set()
+    known.findings.update((_dated(known, finding) for finding in findings(known)), at)
+
+
+HEALTHY: Final = (TunnelState.UP, TunnelState.DEGRADED)
+BROKEN: Final = (TunnelState.DOWN, TunnelState.TRIAL)  #: it is down until a trial has succeeded
+
+
+def signs(known: Knowledge) -> Iterator[tuple[SymptomKey, Sign]]:
+    """Yield what is known of every possible symptom."""
+    gone, there = known.charon.error is not None, known.charon.connected
+    yield CHARON, Sign.FAULT if gone else Sign.FINE if there else Sign.UNKNOWN
+    for view in known.tunnels.views.values():
+        if view.state is not TunnelState.STANDBY_DEVICE:  # what the other gateway has is no fault here
+            yield of_tunnel(view.key), _sign(known, view)
+
+
+def _sign(known: Knowledge, view: TunnelView) -> Sign:
+    if view.state is TunnelState.DRAINED:
+        path = known.probe.paths.get(view.key)
+        heard = path is not None and path.state in (PathState.UP, PathState.DEGRADED)
+        return Sign.FINE if heard and view.sa.installed else Sign.UNKNOWN
+    return Sign.FAULT if view.state in BROKEN else Sign.FINE if view.state in HEALTHY else Sign.UNKNOWN
 
 
 def findings(known: Knowledge) -> Iterator[Finding]:
@@ -81,14 +108,20 @@ def findings(known: Knowledge) -> Iterator[Finding]:
     yield from _tunnel_findings(known.config, known)
 
 
+def _dated(known: Knowledge, finding: Finding) -> Finding:
+    """Return the finding with the time at which its part of an incident began: no trial makes it younger."""
+    incident = known.incidents.explaining(finding)
+    return finding if incident is None else replace(finding, since=incident.since(finding))
+
+
 def _tunnel_findings(config: Config, known: Knowledge) -> Iterator[Finding]:
     for connection in config.connections:
         views = [known.tunnels.views[t.key] for t in connection.tunnels if t.key in known.tunnels.views]
         for view in views:
             if view.state is TunnelState.DRAINED:
                 yield _drained(view) if view.key in known.drained else _drill(view)
-            elif view.state in {TunnelState.DOWN, TunnelState.TRIAL}:  # it is down until a trial succeeds
-                yield _down(view, known)
+            elif view.state not in HEALTHY:
+                yield from _down(view, known)
             yield from _negotiation(view, known.charon)
         here = [view for view in views if view.state is not TunnelState.STANDBY_DEVICE]
         up = sum(view.state is TunnelState.UP for view in here)
@@ -144,14 +177,19 @@ def _negotiation(view: TunnelView, known: CharonKnowledge) -> Iterator[Finding]:
         )
 
 
-def _down(view: TunnelView, known: Knowledge) -> Finding:
+def _down(view: TunnelView, known: Knowledge) -> Iterator[Finding]:
+    """Yield that a tunnel is down, or comes back and has not yet proved itself."""
+    if known.incidents.of(of_tunnel(view.key)) is None:
+        return
     failed = known.charon.failures.get(view.key)
-    return Finding(
+    own = view.reason == str(failed)
+    verb = "is down" if view.state in BROKEN else "is coming back"
+    yield Finding(
         code="TunnelDown",
         subject=str(view.key),
         severity=Severity.CRITICAL,
-        text=f"tunnel {view.key} is down: {view.reason}",
+        text=f"tunnel {view.key} {verb}: {view.reason}",
         hint=failed.hint
-        if failed is not None and view.reason == str(failed)
+        if failed and own
         else "see the log of charon and the tunnel's state in the cloud console",
     )
