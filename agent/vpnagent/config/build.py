@@ -59,7 +59,7 @@ def build(
     ``here`` is which gateway of a pair this machine is.
     """
     return Config(
-        gateway=_gateway(file.gateway, hostname, here),
+        gateway=_gateway(file.gateway, hostname, here, folder),
         agent=_agent(file.agent, folder),
         connections=tuple(
             _connection(connection, folder, [psks.get((i, j)) for j in range(len(connection.tunnels))])
@@ -137,8 +137,8 @@ def gateway_name(hostname: str) -> str:
     return label[:32] or "gateway"
 
 
-def _gateway(section: GatewaySection, hostname: str, here: Device | None) -> values.Gateway:
-    pair = _pair(section, section.pair, here) if section.pair else None
+def _gateway(section: GatewaySection, hostname: str, here: Device | None, folder: str) -> values.Gateway:
+    pair = _pair(section, section.pair, here, folder) if section.pair else None
     this = pair.node(here) if pair and here else None
     return values.Gateway(
         name=this.name if this else section.name or gateway_name(hostname),
@@ -149,7 +149,9 @@ def _gateway(section: GatewaySection, hostname: str, here: Device | None) -> val
     )
 
 
-def _pair(gateway: GatewaySection, section: PairSection, here: Device | None) -> values.GatewayPair:
+def _pair(
+    gateway: GatewaySection, section: PairSection, here: Device | None, folder: str
+) -> values.GatewayPair:
     def node(section: NodeSection) -> values.PairNode:
         return values.PairNode(
             host=section.host,
@@ -164,6 +166,7 @@ def _pair(gateway: GatewaySection, section: PairSection, here: Device | None) ->
         a=node(section.nodes.a),
         b=node(section.nodes.b),
         virtual_addresses=section.virtual_addresses,
+        secret_file=section.secret_file and absolute(folder, section.secret_file),
     )
 
 

@@ -188,6 +188,8 @@ class _Secrets:
     def read(self, file: ConfigFile) -> None:
         """Read every secret, and see that the files of certificates are there."""
         self._read_metrics(file.agent)
+        if file.gateway.pair and file.gateway.pair.secret_file:
+            self._try(("gateway", "pair", "secret_file"), file.gateway.pair.secret_file)
         for i, connection in enumerate(file.connections):
             for j, tunnel in enumerate(connection.tunnels):
                 for key, name in _files(tunnel):
@@ -212,11 +214,7 @@ class _Secrets:
     def _read_metrics(self, agent: AgentSection) -> None:
         """Try the files of the metrics' listener, which reads them for itself."""
         if agent.metrics_auth is not None:
-            name = agent.metrics_auth.password_file
-            try:
-                read_secret(absolute(self._folder, name))
-            except SecretFileError as error:
-                self._refuse(("agent", "metrics_auth", "password_file"), error, ("password_file",), name)
+            self._try(("agent", "metrics_auth", "password_file"), agent.metrics_auth.password_file)
         if agent.metrics_tls is not None:
             from vpnagent.config.files import TlsFileError, server_context  # noqa: PLC0415 - OpenSSL
 
@@ -225,6 +223,13 @@ class _Secrets:
             except TlsFileError as error:
                 name = getattr(agent.metrics_tls, error.key)
                 self._refuse(("agent", "metrics_tls", error.key), error, (error.key,), name)
+
+    def _try(self, path: KeyPath, name: str) -> None:
+        """Try the file of a secret that is read again where it is used."""
+        try:
+            read_secret(absolute(self._folder, name))
+        except SecretFileError as error:
+            self._refuse(path, error, path[-1:], name)
 
     def _refuse(self, path: KeyPath, error: SecretFileError, key: KeyPath, name: str) -> None:
         if error.absence in self._unseen.tolerated:

@@ -76,3 +76,7 @@ class PairSection(Section):
         [],
         title="list of IPv4 addresses",
     )
+    secret_file: Annotated[str | None, kinds.FILE] = key(
+        "File of the secret by which the two know each other's word (UDP port 9787 between their addresses); "
+        "named, owned and closed as `psk_file`. Default: they do not talk."
+    )

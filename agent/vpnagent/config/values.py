@@ -134,10 +134,15 @@ class GatewayPair:
     a: PairNode
     b: PairNode
     virtual_addresses: tuple[IPv4Address, ...] = ()  #: of the LAN, which move from one to the other
+    secret_file: str | None = None  #: absolute path; None: the two do not talk
 
     def node(self, device: Device) -> PairNode:
         """Return one of the two."""
         return self.a if device is Device.A else self.b
+
+    def other(self, device: Device) -> Device:
+        """Return which is the other one."""
+        return Device.B if device is Device.A else Device.A
 
 
 @record(frozen=True, slots=True, kw_only=True)

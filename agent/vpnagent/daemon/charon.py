@@ -205,7 +205,7 @@ class Session:
         held = impossible.keys() | self._refused(want, now) | probe_wiring.held(known.probe.paths.values())
         self._loaded = self._loaded.observed(state).renamed(self._names, want)
         planned = plan(want, state, self._loaded, digest=self._digest, traffic=self._traffic(), prune=True)
-        away = roles.given_away(known.config, known.kernel.owned)
+        away = roles.given_away(known.config, known.owned())
         actions = [action for action in planned if not _loads(action, held)] + given_up(state.sas, away)
         for action in actions:
             await self._apply(action)

@@ -21,7 +21,7 @@ from vpnagent.daemon import memory
 from vpnagent.daemon.charon import CharonReconciler
 from vpnagent.daemon.kernel import KernelReconciler
 from vpnagent.daemon.memory import Keeping, Loaded, Standing
-from vpnagent.daemon.pair import HealthTeller
+from vpnagent.daemon.pair import HealthTeller, PairTalk
 from vpnagent.daemon.patrol import Patrol
 from vpnagent.daemon.prober import ProberLink, socket_beside
 from vpnagent.daemon.reloading import Reloader, confirm_within, weak_points
@@ -134,6 +134,7 @@ class Daemon:
             "reload-signal": self._reload_on_hangup,
             "confirmation": self._reloader.watch,
             "pair": HealthTeller(self._known).run,
+            "pair-talk": PairTalk(self._known).run,
         }
         if agent.metrics_listen:
             tasks["metrics"] = Endpoint(self._known).serve

@@ -185,6 +185,8 @@ class Knowledge:
     hook_failures: dict[str, int] = field(default_factory=dict)  #: events lost by hook; written by events
     taken_back_at: float | None = None  #: wall clock; when it will be, unless it is confirmed
     drained: frozenset[TunnelKey] = frozenset()  #: written by drain and undrain
+    released: frozenset[IPv4Address] = frozenset()  #: their SAs are let go now, written by the pair's task
+    pair_findings: tuple[Finding, ...] = ()  #: written by the pair's task
     drills: Leases = field(default_factory=Leases)  #: written by drill
     charon: CharonKnowledge = field(default_factory=CharonKnowledge)
     kernel: KernelKnowledge = field(default_factory=KernelKnowledge)
@@ -222,18 +224,31 @@ class Knowledge:
         """Take in this machine's addresses; who acts on it when a tunnel moves with one is woken at once."""
         before = self.standby()
         self.kernel.owned = owned
+        self._wake_of_moves(before)
+
+    def release(self, addresses: frozenset[IPv4Address]) -> None:
+        """Take just these addresses for not here, so that the SAs on them are let go."""
+        before = self.standby()
+        self.released = addresses
+        self._wake_of_moves(before)
+
+    def _wake_of_moves(self, before: frozenset[TunnelKey]) -> None:
         if self.standby() != before:
             self.charon_dirty.set()
             self.probe_dirty.set()
             self.kernel_dirty.set()
 
+    def owned(self) -> frozenset[IPv4Address]:
+        """Return the addresses of this machine whose tunnels are its own."""
+        return self.kernel.owned - self.released
+
     def standby(self) -> frozenset[TunnelKey]:
         """Return the tunnels that are the other gateway's of the pair."""
-        return roles.standby(self.config, self.kernel.owned)
+        return roles.standby(self.config, self.owned())
 
     def present(self) -> Config:
         """Return the configuration without those."""
-        return roles.present(self.config, self.kernel.owned)
+        return roles.present(self.config, self.owned())
 
     def verdicts(self) -> dict[TunnelKey, Verdict]:
         """Return a verdict for every configured tunnel; one of the other gateway's carries nothing here."""

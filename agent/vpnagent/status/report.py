@@ -76,6 +76,7 @@ def findings(known: Knowledge) -> Iterator[Finding]:
     yield from known.event_findings
     yield from known.state_findings
     yield from known.metrics_findings
+    yield from known.pair_findings
     if known.config_error is not None:
         yield Finding(
             code="ConfigReloadFailed",

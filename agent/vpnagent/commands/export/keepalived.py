@@ -80,7 +80,7 @@ def pair_of(config: Config) -> GatewayPair:
 def instances(config: Config, device: Device) -> Iterator[Instance]:
     """Yield what one gateway shares with the other, network by network: the LAN first."""
     pair = pair_of(config)
-    own, other = pair.node(device), pair.node(Device.B if device is Device.A else Device.A)
+    own, other = pair.node(device), pair.node(pair.other(device))
     [lan] = config.gateway.local_interfaces
     yield Instance(lan, pair.virtual_addresses, own.address, other.address)
     moving: dict[str, list[IPv4Address]] = {}
