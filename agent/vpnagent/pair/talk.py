@@ -126,5 +126,5 @@ class OtherGateway:
                 subject=str(address),
                 severity=Severity.CRITICAL,
                 text=f"{address} is on {name} and on this gateway",
-                hint="the two keepalived do not hear each other: systemctl status keepalived; is VRRP let in?",
+                hint="the two keepalived do not hear each other: systemctl status keepalived; is VRRP open?",
             )
