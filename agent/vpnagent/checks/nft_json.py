@@ -17,7 +17,6 @@ Sets = Mapping[tuple[str, str], tuple[MatchValue, ...]]  #: by table and name
 PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "esp": 50, "ah": 51}
 ICMP_TYPES: Final = {"echo-reply": 0, "destination-unreachable": 3, "echo-request": 8, "time-exceeded": 11}
 NAMED: Final = {"l4proto": PROTOCOLS, "icmptype": ICMP_TYPES, "nfproto": {"ipv4": 2}}
-CT_STATES: Final = ("invalid", "established", "related", "new", "untracked")
 SIMPLE: Final = {
     "accept": RuleAction.ACCEPT,
     "drop": RuleAction.DROP,

@@ -49,7 +49,6 @@ from vpnagent.record import replace
 from vpnagent.secret import Secret
 
 HOOK_FILES: Final = (("url_file",), ("token_file",), ("secret_file",), ("email", "password_file"))
-DEFAULT_PATH: Final = "/etc/vpnagent/vpnagent.yaml"
 
 
 @dataclass(frozen=True, slots=True)
