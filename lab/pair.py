@@ -6,7 +6,7 @@
 
 LAN and WANs are switches (bridges in the namespace `switches`). Each node has a charon, a keepalived and an
 agent, a host name and a folder of its own under /run/pair, so that one configuration serves both. A node that
-is powered off is gone with its namespace: its processes, addresses, SAs and routes.
+is switched on again has a new namespace: without processes, addresses that move, SAs and routes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lab.charon import LabCharon
 from lab.deadline import PATIENCE, eventually
 from lab.gateway import LabGateway, is_up, paths_are_up
 from lab.namespace import Namespace, ip, run
-from lab.topology import ADDRESSES, BACKUP, ECS_HOST, GATEWAY_LAN, PRIMARY
+from lab.topology import ADDRESSES, BACKUP, ECS_HOST, GATEWAY_LAN, PRIMARY, TUNNELS
 from lab.world import RUNTIME, Lab
 from lab.zygote import Zygote
 
@@ -39,10 +39,6 @@ NETWORKS = ("lan", "wan-a", "wan-b")
 WIRES = (*NETWORKS, "sync")
 OWN_FOLDER = Path("/run/pair")
 VIRTUAL = (GATEWAY_LAN, PRIMARY.local, BACKUP.local)
-NODES = {
-    "a": {"host": "gw-a", "address": "10.1.0.2"},
-    "b": {"host": "gw-b", "address": "10.1.0.3"},
-}
 PATHS = {
     "vici_socket": str(OWN_FOLDER / "charon.vici"),
     "control_socket": str(OWN_FOLDER / "control.sock"),
@@ -82,7 +78,6 @@ class PairAgent(LabGateway):
         """The standard configuration, the same text on both nodes."""
         document = super().document()
         del document["gateway"]["name"], document["gateway"]["source_address"]
-        document["gateway"]["pair"] = {"nodes": NODES}
         document["agent"] |= PATHS
         for tunnel in document["connections"][0]["tunnels"]:
             tunnel["psk_file"] = str(OWN_FOLDER / Path(tunnel["psk_file"]).name)
@@ -98,14 +93,15 @@ class PairAgent(LabGateway):
 class LabNode:
     """One of the two gateways. What `LabGateway` needs of a lab, it has under the same names."""
 
-    def __init__(self, lab: Lab, letter: str) -> None:
+    def __init__(self, lab: Lab, letter: str, number: int) -> None:
         self.letter = letter
         self.cloud = lab.cloud
         self.zygote: Zygote | None = None
-        self.lan = NODES[letter]["address"]
-        self.sync = self.lan.replace("10.1.", "10.255.")
+        self.lan = f"10.1.0.{number}"
+        self.sync = f"10.255.0.{number}"
         self.directory = RUNTIME / f"gw-{letter}"
         self.gateway = HostNamespace(f"gw-{letter}", self.directory)
+        self._is_on = False
         self._mac = f"02:00:00:00:0{letter}"
         self.uplinks: dict[str, str] = {}
         self.keepalived: subprocess.Popen[bytes] | None = None
@@ -135,6 +131,7 @@ class LabNode:
 
     def power_on(self) -> None:
         """Boot: the network is there, no process runs yet."""
+        self.bury()
         ip(f"netns add {self.name}")
         ip(
             *(
@@ -157,6 +154,7 @@ class LabNode:
             *(f"address add {address}/24 dev {uplink}" for uplink, address in self.uplinks.items()),
             *self._routes(),
         )
+        self._is_on = True
 
     def _routes(self) -> Iterator[str]:
         routers = {"wan-a": "192.0.2.1", "wan-b": "198.51.100.1"}
@@ -166,14 +164,29 @@ class LabNode:
             yield f"route add {BACKUP.remote} via {routers[uplink]}"
 
     def power_off(self) -> None:
-        """Nothing of it is heard from one moment to the next, and then nothing of it is left."""
+        """Nothing of it is heard from one moment to the next.
+
+        Its remains are removed later: that work would cost the other node processor time which a dead
+        machine does not take.
+        """
         self.unplug(*WIRES)
-        for pid in self.gateway.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGSTOP)
+        self._is_on = False
+
+    def bury(self) -> None:
+        """Nothing of it is left, if it was ever on."""
+        if not self.gateway.path.exists():
+            return
+        self.unplug(*WIRES)
+        self._signal(signal.SIGKILL)
         self._reap()
         ip(*(f"link del {self.port(wire)}" for wire in WIRES), namespace=SWITCHES)
         ip(f"netns delete {self.name}")
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.gateway.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _reap(self) -> None:
         self.charon.kill()
@@ -199,6 +212,10 @@ class LabNode:
     def plug(self, *networks: str) -> None:
         """And is put in again."""
         ip(*(f"link set {self.port(network)} up" for network in networks), namespace=SWITCHES)
+
+    def write_keepalived(self, text: str) -> None:
+        """Write the node's keepalived.conf."""
+        (self.directory / "keepalived.conf").write_text(text)
 
     def start_keepalived(self) -> None:
         """Start it on the node's keepalived.conf."""
@@ -249,13 +266,18 @@ class LabNode:
 
     # What it has
 
+    def as_configured(self) -> dict[str, Any]:
+        """What the configuration says of it."""
+        uplinks = [{"interface": uplink, "address": address} for uplink, address in self.uplinks.items()]
+        return {"host": self.name, "address": self.lan, "uplinks": uplinks}
+
     def own_address(self, network: str) -> str:
         """The address that stays with it."""
         return {"lan": self.lan, "sync": self.sync, **self.uplinks}[network]
 
     def owns(self, address: str) -> bool:
         """Whether the address is on one of its interfaces; asked without a process, which would cost time."""
-        if not self.gateway.path.exists():
+        if not self._is_on:
             return False
         with self.gateway.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
@@ -274,8 +296,8 @@ class LabPair:
         self.lab = lab
         self.cabling = cabling
         OWN_FOLDER.mkdir(exist_ok=True)
-        self.a = LabNode(lab, "a")
-        self.b = LabNode(lab, "b")
+        self.a = LabNode(lab, "a", 2)
+        self.b = LabNode(lab, "b", 3)
         self.nodes = (self.a, self.b)
         if cabling == "pair":
             self.a.uplinks = {"wan-a": PRIMARY.local}
@@ -304,8 +326,7 @@ class LabPair:
             yield self
         finally:
             for node in self.nodes:
-                if node.gateway.path.exists():
-                    node.power_off()
+                node.bury()
             ip(*(f"link set {network} netns {gateway.name}" for network in NETWORKS), namespace=SWITCHES)
             gateway.ip(*(f"link set {network} up" for network in NETWORKS), *ADDRESSES["gw"])
             ip(f"netns delete {SWITCHES}")
@@ -324,24 +345,42 @@ class LabPair:
     def configure(self) -> None:
         """Give both the same configuration."""
         for node in self.nodes:
-            node.agent.write(node.agent.document())
+            node.agent.write(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """The standard configuration of the pair, as a value of your own to change."""
+        document = self.a.agent.document()
+        document["gateway"] |= {
+            "local_interfaces": ["lan"],
+            "pair": {
+                "nodes": {node.letter: node.as_configured() for node in self.nodes},
+                "virtual_addresses": [GATEWAY_LAN],
+            },
+        }
+        for tunnel, each in zip(document["connections"][0]["tunnels"], TUNNELS, strict=True):
+            tunnel["uplink"] = each.uplink
+        return document
 
     def start(self) -> None:
-        """Start everything on both, and wait until all of it answers."""
+        """Start everything on both; keepalived has the configuration that we export."""
         for node in self.nodes:
             node.charon.start()
         for node in self.nodes:
             node.charon.wait()
-        self.start_keepalived()
-        for node in self.nodes:
             node.agent.start()
         for node in self.nodes:
             node.agent.wait_ready()
+            node.write_keepalived(node.agent.run("export", "keepalived", "--node", node.letter))
+        self._start_keepalived()
 
     def start_keepalived(self) -> None:
-        """Start it on both: the first node has every address."""
+        """Start it alone on both, with a configuration that was written by hand."""
         for node in self.nodes:
-            (node.directory / "keepalived.conf").write_text(self.keepalived_conf(node))
+            node.write_keepalived(self._by_hand(node))
+        self._start_keepalived()
+
+    def _start_keepalived(self) -> None:
+        """Start the first node's first, so that it has every address."""
         self.a.start_keepalived()
         eventually(lambda: self.a.owns(GATEWAY_LAN), "the first node has the address", within=15 * PATIENCE)
         self.b.start_keepalived()
@@ -361,7 +400,7 @@ class LabPair:
         node.agent.wait(lambda s: is_up(s) and paths_are_up(s), f"{node.name} carries", within=within)
         self.lab.ping(ECS_HOST)
 
-    def keepalived_conf(self, node: LabNode) -> str:
+    def _by_hand(self, node: LabNode) -> str:
         """One instance for each virtual address."""
         instances = [("lan", f"{GATEWAY_LAN}/16")]
         if self.cabling == "adopt":
