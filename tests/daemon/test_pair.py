@@ -11,7 +11,7 @@ from tests.config_examples import make_config, make_pair
 from tests.status.test_report import path
 
 from vpnagent.config.values import Config, Device, TunnelKey
-from vpnagent.daemon.pair import RELEASE, SETTLED, HealthTeller, PairTalk, digest_of
+from vpnagent.daemon.pair import DOUBT, RELEASE, SETTLED, HealthTeller, PairTalk, digest_of
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.pair.health import PATIENCE
 from vpnagent.pair.talk import SILENCE
@@ -135,6 +135,7 @@ def test_a_difference_and_a_split_brain_are_seen_by_both(tmp_path: Path) -> None
     [
         (SETTLED, PathState.DOWN, True),
         (SETTLED, PathState.UP, False),  # the cloud has stayed with us
+        (SETTLED, PathState.HOLD_DOWN, False),
         (SETTLED / 2, PathState.DOWN, False),  # a mere move from the other to us
     ],
 )
@@ -152,6 +153,9 @@ def test_what_both_had_is_negotiated_anew_by_the_one_that_keeps_it(
         pair.look(now + after)
         assert (PRIMARY in ours.standby()) is anew
         assert ours.charon_dirty.is_set() is anew
+        ours.probe.paths = {PRIMARY: path(PRIMARY, PathState.DOWN)}
+        pair.look(now + after + DOUBT / 2)  # the probes see only now that nothing comes back
+        assert (PRIMARY in ours.standby()) is (after == SETTLED)
 
     play(tmp_path, scene)
 

@@ -70,6 +70,8 @@ class HealthTeller:
 
 
 SETTLED: Final = 1.0  #: seconds for which an address is here before the other's giving up is no mere move
+HEARD: Final = frozenset({PathState.UP, PathState.DEGRADED, PathState.HOLD_DOWN})
+DOUBT: Final = 2.0  #: seconds after that in which a path that goes down is one of those that the other took
 RELEASE: Final = 0.2  #: seconds in which charon lets SAs go, and the prober forgets that they failed
 
 
@@ -88,6 +90,7 @@ class PairTalk:
         self._other = OtherGateway(time.monotonic())
         self._owned: dict[IPv4Address, float] = {}  #: since when
         self._given_up: dict[IPv4Address, int] = {}
+        self._in_doubt: dict[IPv4Address, float] = {}  #: until when
         self._bell = asyncio.Event()
 
     async def run(self) -> None:
@@ -116,6 +119,7 @@ class PairTalk:
             self._open(pair.node(here).address, secret_file)
         if self._socket is not None and self._secret is not None:
             self._listen(self._socket, self._secret, pair, here, now)
+            self._negotiate_anew(now)
             self._speak(self._socket, self._secret, pair, here, now)
         name = pair.node(pair.other(here)).name
         found = self._other.findings(name, self._digest, self._owned, now)
@@ -158,21 +162,27 @@ class PairTalk:
                 continue
             other = pair.other(here)
             if message.node is other and sender == str(pair.node(other).address):
-                self._take_over(self._other.hear(message, now), now)
+                self._doubt(self._other.hear(message, now), now)
 
-    def _take_over(self, given_up: frozenset[IPv4Address], now: float) -> None:
-        """Negotiate anew what may be dead here since the other one had it too."""
+    def _doubt(self, given_up: frozenset[IPv4Address], now: float) -> None:
+        """Remember what may be dead here since the other one had it too."""
         both_had = {a for a in given_up if now - self._owned.get(a, now) >= SETTLED}
-        if dead := both_had & self._known.kernel.owned - self._alive():
+        self._in_doubt |= dict.fromkeys(both_had, now + DOUBT)
+
+    def _negotiate_anew(self, now: float) -> None:
+        """Let go what is dead indeed: that may show only when the probes have missed an answer."""
+        self._in_doubt = {address: until for address, until in self._in_doubt.items() if now < until}
+        if dead := self._in_doubt.keys() & self._known.kernel.owned - self._alive():
             log.warning("dialled-anew addresses=%s: the other gateway had them too", ",".join(map(str, dead)))
+            self._in_doubt = {}
             self._known.release(frozenset(dead))
             asyncio.get_running_loop().call_later(RELEASE, self._known.release, frozenset())
 
     def _alive(self) -> frozenset[IPv4Address]:
         """Return the addresses of tunnels through which something is heard."""
         verdicts = self._known.verdicts()
-        up = (t for t in self._known.config.tunnels() if verdicts[t.key].path is PathState.UP)
-        return frozenset(t.local_address for t in up if t.local_address)
+        heard = (t for t in self._known.config.tunnels() if verdicts[t.key].path in HEARD)
+        return frozenset(t.local_address for t in heard if t.local_address)
 
     def _speak(
         self, opened: socket.socket, secret: Secret, pair: GatewayPair, here: Device, now: float
