@@ -185,3 +185,14 @@ def test_the_digest_is_of_what_must_be_the_same_on_both(tmp_path: Path) -> None:
     assert digest_of(of_a) == digest_of(of_b)
     assert digest_of(replace(of_a, agent=replace(of_a.agent, control_socket="/elsewhere"))) == digest_of(of_a)
     assert digest_of(replace(of_a, connections=())) != digest_of(of_a)
+
+
+def test_a_tunnel_that_comes_again_begins_without_a_past(tmp_path: Path) -> None:
+    known = Pair(tmp_path).known[0]
+    known.take_addresses(frozenset({MOVES}))
+    known.probe.paths = {PRIMARY: path(PRIMARY, PathState.DOWN, held=True)}
+    known.forget_paths_elsewhere()
+    assert PRIMARY in known.probe.paths
+    known.release(frozenset({MOVES}))
+    known.forget_paths_elsewhere()
+    assert known.probe.paths == {}

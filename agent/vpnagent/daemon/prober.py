@@ -98,6 +98,7 @@ class ProberLink:
         if self._requests_for != made_of:
             self._requests, self._requests_for = vici_requests(*made_of), made_of
             self._routes = group_routes(known.config)
+        known.forget_paths_elsewhere()
         whole = intent(
             known.config,
             verdicts=known.verdicts(),
@@ -163,6 +164,7 @@ class ProberLink:
         before = (probe.report.groups, probe.report.selected) if probe.report else None
         held = {path.tunnel for path in probe.paths.values() if path.held}
         probe.take(report, self._client.pid)
+        self._known.forget_paths_elsewhere()
         if probe.connected:
             self._known.kernel.selected = dict(report.selected)
         if before != (report.groups, report.selected):

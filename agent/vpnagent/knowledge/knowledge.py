@@ -246,6 +246,11 @@ class Knowledge:
         """Return the tunnels that are the other gateway's of the pair."""
         return roles.standby(self.config, self.owned())
 
+    def forget_paths_elsewhere(self) -> None:
+        """Forget the paths of the other gateway's tunnels: what failed before says nothing when they come."""
+        if standby := self.standby():
+            self.probe.paths = {key: path for key, path in self.probe.paths.items() if key not in standby}
+
     def present(self) -> Config:
         """Return the configuration without those."""
         return roles.present(self.config, self.owned())
