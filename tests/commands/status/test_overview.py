@@ -90,7 +90,7 @@ def test_a_gateway_that_stands_by_is_fine_and_says_so() -> None:
     ("name", "tone", "answer"),
     [
         ("healthy", Tone.GOOD, "idc-lab: up, all is well"),
-        ("failover", Tone.WARN, "idc-lab: degraded, traffic flows, 3 problems"),
+        ("failover", Tone.WARN, "idc-lab: degraded, traffic flows, 1 problem"),
         ("charon-down", Tone.WARN, "idc-lab: up, traffic flows, 1 problem"),
         ("outage", Tone.BAD, "idc-lab: down, no traffic flows, 2 problems"),
     ],
@@ -129,14 +129,14 @@ def test_a_tunnel_that_is_not_probed_yet_carries() -> None:
 def test_a_network_without_traffic_is_named() -> None:
     status = document("failover")
     status["routes"][0] = {"prefix": "100.64.0.0/10", "nexthops": [], "state": "guarded"}
-    assert headline(status) == (Tone.BAD, "idc-lab: degraded, no traffic to 100.64.0.0/10, 3 problems")
+    assert headline(status) == (Tone.BAD, "idc-lab: degraded, no traffic to 100.64.0.0/10, 1 problem")
 
 
 def test_traffic_flows_when_another_connection_carries_the_network() -> None:
     status = document("failover")
     [lone] = document("outage")["connections"]
     status["connections"].append({**lone, "name": "beijing"})
-    assert headline(status)[1] == "idc-lab: degraded, traffic flows, 3 problems"
+    assert headline(status)[1] == "idc-lab: degraded, traffic flows, 1 problem"
 
 
 def test_what_is_not_up_is_named_where_nothing_is_the_matter() -> None:
@@ -244,3 +244,26 @@ def test_a_terminal_says_once_what_to_do_about_problems_in_a_row() -> None:
 
 def test_notes_are_no_problems() -> None:
     assert problems_at(document("healthy"), Canvas()) == []
+
+
+def test_what_follows_from_a_problem_stands_beneath_it_and_there_is_one_action() -> None:
+    lines = [plain(each) for each in told(document("failover"), NOW["failover"], Canvas(width=120))]
+    assert [text.startswith("critical") for text in lines] == [True, *[False] * (len(lines) - 1)]
+    assert sum("->" in text for text in lines) == 1
+    assert {code for code in ("TunnelDown", "NoStandby", "TunnelLeftDown") if code in " ".join(lines)} == {
+        "TunnelDown",
+        "NoStandby",
+        "TunnelLeftDown",
+    }
+
+
+def test_consequences_whose_cause_is_not_told_are_problems_themselves() -> None:
+    status = document("failover")
+    status["warnings"] = [w for w in status["warnings"] if w["code"] != "TunnelDown"]
+    assert headline(status)[1].endswith("2 problems")
+
+
+def test_the_status_of_a_daemon_that_knows_no_incidents_is_drawn() -> None:
+    status = document("failover")
+    del status["incidents"]
+    assert headline(status)[1].endswith("3 problems")

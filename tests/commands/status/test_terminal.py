@@ -30,7 +30,7 @@ def status(daemon: str, columns: int = 80, environ: Mapping[str, str] = NO_CHANG
 
 def test_a_terminal_has_colours_and_unicode(daemon: str) -> None:
     screen = status(daemon)
-    assert "\x1b[33midc-lab: degraded, traffic flows, 3 problems\x1b[0m" in screen
+    assert "\x1b[33midc-lab: degraded, traffic flows, 1 problem\x1b[0m" in screen
     assert "→" in screen
 
 

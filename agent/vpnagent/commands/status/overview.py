@@ -31,28 +31,69 @@ def problems(status: Json) -> list[Json]:
     return [warning for warning in status["warnings"] if warning["severity"] != "info"]
 
 
+def consequences(status: Json) -> dict[str, list[Json]]:
+    """Return, by incident, the problems that its cause explains; none where the cause is not told itself."""
+    found, following = problems(status), {}
+    for incident in status.get("incidents", ()):
+        own = [problem for problem in found if problem.get("incident") == incident["id"]]
+        rest = [problem for problem in own if not _is(problem, incident["cause"])]
+        if len(rest) < len(own):
+            following[incident["id"]] = rest
+    return following
+
+
+def _is(problem: Json, cause: Json) -> bool:
+    return all(problem.get(name) == cause[name] for name in ("code", "subject"))
+
+
+def causes(status: Json) -> list[Json]:
+    """Return the problems that follow from no other one."""
+    following = [problem for found in consequences(status).values() for problem in found]
+    return [problem for problem in problems(status) if problem not in following]
+
+
 def told(status: Json, now: datetime, canvas: Canvas) -> Iterator[Line]:
-    """Yield the problems, each with its age and what to do; a terminal has only some of one code."""
-    shown, more = (problems(status), {}) if canvas.is_pipe else _some_of_each(problems(status))
+    """Yield the problems, each with its age and what to do; a terminal has only some of one code.
+
+    On a terminal what follows from a problem is indented beneath it, and has no action of its own.
+    """
+    following_from = {} if canvas.is_pipe else consequences(status)
+    shown, more = (problems(status), {}) if canvas.is_pipe else _some_of_each(causes(status))
+    parts = [following_from.pop(problem.get("incident") or "", []) for problem in shown]
     ages = [age(problem["since"], now) for problem in shown]
     width = max(map(len, ages), default=0)
-    following = [*(problem["hint"] for problem in shown[1:]), ""]
-    for problem, since, next_hint in zip(shown, ages, following, strict=False):
+    hints = [_hint(problem, part) for problem, part in zip(shown, parts, strict=True)]
+    for problem, part, since, hint, next_hint in zip(
+        shown, parts, ages, hints, [*hints[1:], ""], strict=False
+    ):
         yield from _problem(problem, f"{since:<{width}}", canvas)
-        if canvas.is_pipe or problem["hint"] != next_hint:
+        indent = line(" " * (SEVERITY + 4 + width))
+        for consequence in part:
+            yield from paragraph(_in_words(consequence), width=canvas.width, first=indent, tone=Tone.FAINT)
+        if canvas.is_pipe or hint != next_hint:
             action = line(" " * (SEVERITY + 2 + width), Span(canvas.glyphs.arrow, Tone.NOTE), " ")
-            yield from paragraph(problem["hint"], width=canvas.width, first=action, tone=Tone.NOTE)
+            yield from paragraph(hint, width=canvas.width, first=action, tone=Tone.NOTE)
     for code, subjects in more.items():
         left = f"{len(subjects)} more of {code}: {some(subjects, NAMES)}"
         yield from paragraph(left, width=canvas.width, first=line(" " * SEVERITY), tone=Tone.FAINT)
 
 
+def _hint(problem: Json, following: list[Json]) -> str:
+    """Return what to do: what is known of the tunnel besides says it better than that it is down."""
+    own = (each["hint"] for each in following if each["subject"] == problem["subject"])
+    return str(next(own, problem["hint"]))
+
+
 def _problem(problem: Json, since: str, canvas: Canvas) -> Iterator[Line]:
     severity = word(problem["severity"])
     first = line(severity, " " * (SEVERITY - len(severity.text)), since, "  ")
+    yield from paragraph(_in_words(problem), width=canvas.width, first=first)
+
+
+def _in_words(problem: Json) -> str:
     subject = problem.get("subject") or ""
     named = f"{subject}: " * (bool(subject) and subject not in problem["text"])
-    yield from paragraph(f"{named}{problem['text']} ({problem['code']})", width=canvas.width, first=first)
+    return f"{named}{problem['text']} ({problem['code']})"
 
 
 def _some_of_each(found: list[Json]) -> tuple[list[Json], dict[str, list[str]]]:
@@ -78,7 +119,7 @@ HEARD = ("up", "degraded", "hold-down")  #: states of a path through which somet
 
 def headline(status: Json) -> tuple[Tone, str]:
     """Return the answer to "is it fine?": its tone, and one line."""
-    count, cut_off = len(problems(status)), without_traffic(status)
+    count, cut_off = len(causes(status)), without_traffic(status)
     whole = f"{status['gateway']}: {status['state']}"
     if status["state"] == "up" and not count and not cut_off:
         idle = len(_of_the_other_gateway(status)) == len(status["routes"]) > 0
