@@ -72,6 +72,7 @@ def test_an_address_is_given_up_when_the_count_grows_and_only_once() -> None:
     again = replace(SAID, number=2, given_up={FIRST: 2})
     assert other.hear(again, 2.0) == {FIRST}
     assert other.hear(again, 3.0) == frozenset(), "a message that comes again, or is played again"
+    assert not other.is_heard(2.0 + SILENCE), "nor is that a sign of life"
     assert other.hear(replace(SAID, number=3, given_up={FIRST: 2, SECOND: 1}), 4.0) == {SECOND}
     assert other.hear(SAID, 5.0) == frozenset()
     assert other.last
