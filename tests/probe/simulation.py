@@ -559,6 +559,15 @@ def make_intent(
     )
 
 
+def confirmed(intent: Intent) -> Intent:
+    """Return the intent with three probes for one that is missed, a fifth of the interval apart."""
+    connections = tuple(
+        replace(c, tunnels=tuple(replace(t, confirm_count=3, confirm_interval=0.02) for t in c.tunnels))
+        for c in intent.connections
+    )
+    return replace(intent, connections=connections)
+
+
 def make_connections(count: int, *, own: bool = False) -> Intent:
     """Return connections of one tunnel each that share a network, as a transit router's do."""
     connections = []

@@ -12,7 +12,7 @@ import pytest
 from tests.probe.simulation import BACKUP, PRIMARY, SHARED
 
 from vpnagent.config.values import TunnelKey
-from vpnagent.probe.situation import Judgement, Suspicion, SuspicionStage, Witness, judge
+from vpnagent.probe.situation import InquiryStage, InquiryState, Judgement, Witness, judge
 
 ROWS = """
     A()>A       B(s)>A               | | B down        | only its own direction can be dead
@@ -77,38 +77,38 @@ def test_blame(row: str) -> None:
 
 
 def test_a_wrong_guess_blocks_the_next_ones_for_longer_and_longer() -> None:
-    suspicion, now, blocks = Suspicion(), 0.0, []
+    inquiry, now, blocks = InquiryState(), 0.0, []
     for _ in range(9):
-        suspicion.failed(now)
-        blocks.append(next(s for s in range(0, 4000, 10) if suspicion.may_guess(now + s)))
+        inquiry.failed(now)
+        blocks.append(next(s for s in range(0, 4000, 10) if inquiry.may_guess(now + s)))
         now += 10_000
     assert blocks == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
-    suspicion.ask(PRIMARY, frozenset({PRIMARY}), now, 0.01)
-    suspicion.helped()
-    suspicion.failed(now)
-    assert suspicion.may_guess(now + 60)
+    inquiry.ask(PRIMARY, frozenset({PRIMARY}), now, 0.01)
+    inquiry.helped()
+    inquiry.failed(now)
+    assert inquiry.may_guess(now + 60)
 
 
 def test_a_question_is_repeated_once_to_those_who_did_not_answer() -> None:
-    suspicion = Suspicion()
-    suspicion.ask(PRIMARY, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
-    suspicion.answer(BACKUP, 1.01)
-    assert suspicion.repeat(suspicion.until) == frozenset({PRIMARY})
-    assert suspicion.repeat(suspicion.until) == frozenset()
-    assert suspicion.stage is SuspicionStage.ASKING
+    inquiry = InquiryState()
+    inquiry.ask(PRIMARY, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
+    inquiry.answer(BACKUP, 1.01)
+    assert inquiry.repeat(inquiry.until) == frozenset({PRIMARY})
+    assert inquiry.repeat(inquiry.until) == frozenset()
+    assert inquiry.stage is InquiryStage.ASKING
 
 
 def test_what_was_asked_ahead_of_a_verdict_is_not_asked_again() -> None:
-    suspicion = Suspicion()
-    suspicion.ask(None, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
-    suspicion.answer(BACKUP, 1.01)
-    suspicion.answer(PRIMARY, 1.02)
-    assert suspicion.repeat(suspicion.until) == frozenset()
-    assert not suspicion.stale(1.1)
-    suspicion.accuse(PRIMARY, 1.1)
-    assert (suspicion.stage, suspicion.until, suspicion.answered) == (
-        SuspicionStage.ASKING,
+    inquiry = InquiryState()
+    inquiry.ask(None, frozenset({PRIMARY, BACKUP}), 1.0, 0.01)
+    inquiry.answer(BACKUP, 1.01)
+    inquiry.answer(PRIMARY, 1.02)
+    assert inquiry.repeat(inquiry.until) == frozenset()
+    assert not inquiry.stale(1.1)
+    inquiry.accuse(PRIMARY, 1.1)
+    assert (inquiry.stage, inquiry.until, inquiry.answered) == (
+        InquiryStage.ASKING,
         1.1,
         {PRIMARY, BACKUP},
     )
-    assert suspicion.stale(3.0)
+    assert inquiry.stale(3.0)

@@ -306,6 +306,10 @@ def _probe(section: ProbeSection, tunnel: TunnelSection) -> values.Probe:
         detect_multiplier=section.detect_multiplier,
         hold_down=section.hold_down,
         dscp=section.dscp,
+        confirm_count=section.confirm.count,
+        confirm_interval=section.interval / 5
+        if section.confirm.interval is None
+        else section.confirm.interval,
     )
 
 

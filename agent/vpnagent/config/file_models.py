@@ -92,8 +92,7 @@ class AgentSection(Section):
 
     vici_socket: Annotated[str, kinds.SOCKET_PATH] = key("charon's VICI socket.", "/var/run/charon.vici")
     control_socket: Annotated[str, kinds.SOCKET_PATH] = key(
-        "Socket on which the daemon answers `vpnagent status` and other commands.",
-        "/run/vpnagent/control.sock",
+        "Socket on which the daemon answers `status` and other commands.", "/run/vpnagent/control.sock"
     )
     state_directory: Annotated[str, kinds.PATH] = key(
         "Directory of what has to survive a reboot, such as drains.", "/var/lib/vpnagent"
@@ -117,12 +116,10 @@ class AgentSection(Section):
         "drop",
     )
     manage_sysctls: Annotated[bool, kinds.BOOLEAN] = key(
-        "Whether the daemon sets the host-wide sysctls that it needs; `false`: it checks them and warns.",
-        True,
+        "Whether the daemon sets the host-wide sysctls it needs; `false`: it checks them and warns.", True
     )
     realtime: Annotated[bool, kinds.BOOLEAN] = key(
-        "Whether the prober runs under SCHED_FIFO, on time also on a busy machine; needs CAP_SYS_NICE.",
-        False,
+        "Whether the prober runs under SCHED_FIFO, on time on a busy machine; needs CAP_SYS_NICE.", False
     )
 
 
@@ -165,6 +162,18 @@ class EspSection(Section):
     )
 
 
+class ConfirmSection(Section):
+    """How a missed probe is confirmed."""
+
+    count: Annotated[int, integer(0, 10)] = key(
+        "Probes, the first at once. If none is answered and another tunnel is heard, traffic moves. 0: off.",
+        3,
+    )
+    interval: Annotated[float | None, duration("1ms", "10s")] = key(
+        "Time between them. Default: a fifth of the interval of the probes."
+    )
+
+
 class ProbeSection(Section):
     """How the path through each tunnel is measured."""
 
@@ -189,9 +198,9 @@ class ProbeSection(Section):
         "5s",
     )
     dscp: Annotated[int, integer(0, 63)] = key(
-        "DSCP of the probes. 48 is CS6, network control; 0 where a provider drops marked packets.",
-        48,
+        "DSCP of the probes. 48 is CS6, network control; 0 where a provider drops marked packets.", 48
     )
+    confirm: ConfirmSection = key("How a missed probe is confirmed.", {})
 
 
 class CertificateSection(Section):

@@ -245,6 +245,21 @@ def tunnels_have_a_gateway(config: Config) -> Iterator[Violation]:
                 yield Violation(place.key("local_address"), text)
 
 
+def confirmation_is_no_slower_than_probing(config: Config) -> Iterator[Violation]:
+    """A burst whose probes lie further apart than the others confirms nothing."""
+    for path, connection in connections(config):
+        probe = connection.tunnels[0].probe
+        if probe.confirm_interval > probe.interval:
+            yield Violation(
+                (*path, "probe", "confirm", "interval"),
+                said(
+                    "{:g}s must not be longer than the interval of the probes, {:g}s",
+                    probe.confirm_interval,
+                    probe.interval,
+                ),
+            )
+
+
 RULES: Final[tuple[ConfigRule, ...]] = (
     names_are_unique,
     interfaces_are_unique,
@@ -261,5 +276,6 @@ RULES: Final[tuple[ConfigRule, ...]] = (
     nodes_are_two,
     virtual_addresses_are_of_the_lan,
     tunnels_have_a_gateway,
+    confirmation_is_no_slower_than_probing,
     *ADDRESS_RULES,
 )

@@ -223,6 +223,8 @@ class Probe:
     detect_multiplier: int  #: silent intervals before the path is down
     hold_down: float  #: seconds for which a recovered path must be heard
     dscp: int = 48  #: 0 to 63: the mark of probes
+    confirm_count: int = 3  #: probes by which a missed one is confirmed; 0: it is not
+    confirm_interval: float = 0.02  #: seconds between those
 
     @property
     def detection_time(self) -> float:

@@ -65,6 +65,8 @@ def intent(
             detect_multiplier=tunnel.probe.detect_multiplier,
             hold_down=tunnel.probe.hold_down,
             dscp=tunnel.probe.dscp,
+            confirm_count=tunnel.probe.confirm_count,
+            confirm_interval=tunnel.probe.confirm_interval,
             remote_address=tunnel.remote_address,
             local_address=tunnel.local_address,
             bandwidth=connection.bandwidth,

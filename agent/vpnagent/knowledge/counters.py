@@ -197,7 +197,8 @@ class Probes:
     def update(self, report: ProberReport, prober: int) -> None:
         """Take in a report of the prober with that process id."""
         self._probes.update(
-            Reading(path.tunnel, (prober, path.tunnel), (path.sent, path.lost)) for path in report.paths
+            Reading(path.tunnel, (prober, path.tunnel), (path.sent, path.lost, path.flinches))
+            for path in report.paths
         )
         self._round_trips.update(
             Reading(meter.tunnel, (prober, meter.tunnel), _counts(meter.counts, meter.total))
@@ -209,11 +210,15 @@ class Probes:
 
     def sent(self, tunnel: TunnelKey) -> float:
         """Return the number of probes sent into a tunnel."""
-        return self._probes.of(tunnel, 2)[0]
+        return self._probes.of(tunnel, 3)[0]
 
     def lost(self, tunnel: TunnelKey) -> float:
         """Return how many of them were not answered; a late answer takes none back."""
-        return self._probes.of(tunnel, 2)[1]
+        return self._probes.of(tunnel, 3)[1]
+
+    def flinches(self, tunnel: TunnelKey) -> int:
+        """Return how often traffic left a tunnel on suspicion, and came back."""
+        return int(self._probes.of(tunnel, 3)[2])
 
     @property
     def send_errors(self) -> float:

@@ -91,6 +91,11 @@ METRICS: Final = {
     "vpnagent_probe_rtt_seconds": Declaration(Histogram, SECONDS, "Round trips of the tunnel's probes."),
     "vpnagent_probe_sent_total": Declaration(Counter, "probes", "Probes sent into the tunnel."),
     "vpnagent_probe_lost_total": Declaration(Counter, "probes", "Probes without an answer in time."),
+    "vpnagent_flinches_total": Declaration(
+        Counter,
+        "flinches",
+        "Times that traffic left the tunnel on suspicion, and came back as it was heard again.",
+    ),
     "vpnagent_path_degraded": Declaration(
         Gauge, FLAG, "1 when the path is degraded by loss or round-trip time."
     ),
@@ -285,6 +290,7 @@ def _path(key: TunnelKey, known: Knowledge) -> Iterator[Sample]:
     if known.probe.report is not None:
         yield "vpnagent_probe_sent_total", key, known.probe.counted.sent(key)
         yield "vpnagent_probe_lost_total", key, known.probe.counted.lost(key)
+        yield "vpnagent_flinches_total", key, known.probe.counted.flinches(key)
 
 
 def _traffic(key: TunnelKey, known: Knowledge) -> Iterator[Sample]:

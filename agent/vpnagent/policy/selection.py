@@ -6,10 +6,11 @@ prober and ``vpnagent plan``. An empty answer means fail closed: the guard answe
 A tunnel without a CHILD_SA is never chosen, a drained one only while there is no other. Among the rest
 the better path wins, and at equal paths the role:
 
-    up > degraded, elsewhere, unprobed > hold-down > init > down
+    up > degraded, elsewhere, unprobed > suspected > hold-down > init > down
 
 * What carries the traffic already is not left for a path that nobody has heard, nor because it has not
   been heard *yet*: a restarted prober moves nothing before it knows better.
+* A suspected path is left only for one that is heard, and gets its traffic back when it is heard itself.
 * Congestion and a dead probe target move nothing: the other tunnel would be no better.
 * Connections that share a network have a priority as tunnels have a role: the best connection wins, and at
   equal paths the first. Those of one priority share the traffic.
@@ -45,6 +46,9 @@ class Verdict:
     drained: bool = False
     path: PathState = PathState.INIT
     blameless: bool = False  #: degraded by what is not its own fault: no other would be better
+    suspected: bool = (
+        False  #: probes in a row are unanswered, and another tunnel is heard: not yet known to be down
+    )
 
 
 Verdicts = Mapping[TunnelKey, Verdict]
@@ -156,14 +160,17 @@ _RANKS = {
     PathState.DEGRADED: (_DEGRADED := 1),
     PathState.ELSEWHERE: _DEGRADED,
     PathState.UNPROBED: _DEGRADED,
-    PathState.HOLD_DOWN: 2,
-    PathState.INIT: 3,
-    PathState.DOWN: (DOWN := 4),
+    PathState.HOLD_DOWN: 3,
+    PathState.INIT: 4,
+    PathState.DOWN: (DOWN := 5),
 }
+_SUSPECTED = 2
 
 
 def rank(verdict: Verdict, *, carrying: bool) -> int:
     """Return how good a tunnel's path is to choose: 0 is best; ``carrying``: it carries traffic already."""
+    if verdict.suspected:
+        return max(_RANKS[verdict.path], _SUSPECTED)
     if verdict.blameless or (carrying and verdict.path is PathState.INIT):
         return _UP
     return _RANKS[verdict.path]

@@ -31,6 +31,7 @@ class Cause(enum.Enum):
     UNSENT = "unsent"  #: probes could not be sent for the detection time
     ELSEWHERE = "elsewhere"  #: replies come by an interface of others
     FILTERED = "filtered"  #: replies arrive, and something on this machine drops them
+    SUSPECTED = "suspected"  #: probes in a row are unanswered, for less than the detection time
     RETURN = "return"  #: the replies of several tunnels used to arrive on this one, and all went silent
     QUALITY = "quality"  #: loss or RTT
     CONGESTION = "congestion"
@@ -178,6 +179,8 @@ class PathReport:
     failed_trials: int | None  #: to be handed to the next prober; see TunnelIntent
     proven: float | None = None  #: when a packet had last passed each way; None: not yet
     waiting_for_peer: bool  #: the underlay is dead; "return path: waiting for the cloud"
+    suspected: bool = False  #: its confirmation is unanswered, while another tunnel is heard
+    flinches: int = 0  #: times that traffic left it on suspicion, and came back; only grows
 
 
 class Histogram:

@@ -182,7 +182,11 @@ class Core:
 
     def paths(self) -> tuple[PathReport, ...]:
         """Every tunnel's path, in the order of the intent."""
-        return tuple(path_report(path, self._scheduler.remedy_of(path.key)) for path in self._in_order())
+        flinches = self._switchover.flinches
+        return tuple(
+            path_report(path, self._scheduler.remedy_of(path.key), flinches.get(path.key, 0))
+            for path in self._in_order()
+        )
 
     def round_trips(self) -> Iterator[tuple[TunnelKey, Histogram]]:
         """The round trips of every tunnel's probes, since the core began."""

@@ -5,6 +5,7 @@ the facts of its paths become verdicts (``situation.judge``), by ``Inquiry`` whe
 and remedies and the ``recovery`` are driven.
 """
 
+import itertools
 from collections.abc import Iterable
 
 from vpnagent.config.values import TunnelKey
@@ -14,6 +15,7 @@ from vpnagent.probe.detector import StateChange
 from vpnagent.probe.measures import (
     TARGET_DEAD,
     WAITING_FOR_PEER,
+    Budget,
     Inquiry,
     Measures,
     Outbox,
@@ -24,17 +26,21 @@ from vpnagent.probe.measures import (
 from vpnagent.probe.path import Path
 from vpnagent.probe.recovery import Recovery
 from vpnagent.probe.remedy import DISTURBING, Phase, Step
-from vpnagent.probe.situation import Judgement, Situation, SuspicionStage, judge
+from vpnagent.probe.situation import InquiryStage, Judgement, Situation, judge
+
+_ASKED = 2  #: paths that are asked beside the one that is confirmed
+_MOVES, _MOVES_EVERY = 3, 10.0  #: times that suspicion moves a tunnel's traffic at once; seconds to another
 
 
 class Domain:
     """Tell it facts, then ``advance`` it."""
 
-    __slots__ = ("_inquiry", "_measures", "_outbox", "_recovery", "situation")
+    __slots__ = ("_inquiry", "_measures", "_moves", "_outbox", "_recovery", "situation")
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self.situation = Situation()
+        self._moves: dict[TunnelKey, Budget] = {}
         self._measures = Measures(self.situation, outbox)
         self._inquiry = Inquiry(self.situation, self._measures)
         self._recovery = Recovery(self.situation, self._measures)
@@ -73,6 +79,10 @@ class Domain:
                 arrival.evidence.traffic.reply()
         detector = path.detector
         told = False
+        if path.confirmation.suspected and not path.silence.quiet:
+            told = True
+            self._outbox.triggers.append(Trigger(Cause.RECOVERED, path.key, "heard again"))
+            path.confirmation.over()
         for transition in transitions:
             told = True
             self._measures.note(path, [transition])
@@ -84,18 +94,37 @@ class Domain:
         if self._recovery.active and detector.state is not PathState.DOWN:
             told = True
             self._recovery.end(at)
-            self.situation.suspicion.helped()
-        unsure = self.situation.judged or self.situation.suspicion.stage is not SuspicionStage.CLEAR
+            self.situation.inquiry.helped()
+        unsure = self.situation.judged or self.situation.inquiry.stage is not InquiryStage.CLEAR
         if unsure and detector.state is not PathState.DOWN:
             told = True
             self._inquiry.resolve(path, at)
         return told
 
-    def quieted(self, now: float) -> None:
+    def quieted(self, path: Path, now: float) -> None:
         """A path missed a probe, and has not been heard since."""
         if self._recovery.active:
             return
+        if (
+            path.confirmation.begun_at == now
+        ):  # those that could stand in for it, and share no target, are asked too
+            others = (
+                p for p in self.situation.in_service() if p is not path and p.own and not p.silence.quiet
+            )
+            for other in itertools.islice(others, _ASKED):
+                other.ask_now(self._outbox.actions)
+        elif path.confirmation.unanswered and not path.confirmation.suspected:
+            self._suspect(path, now)
         self._inquiry.quieted(now)
+
+    def _suspect(self, path: Path, now: float) -> None:
+        """The burst is unanswered: packets of ours leave by another tunnel, if there is a better one."""
+        if not self.situation.suspects(path):
+            return
+        if self._moves.setdefault(path.key, Budget(_MOVES, _MOVES_EVERY)).take(now) is not None:
+            path.confirmation.suspected = True
+            reason = "a probe and its confirmation are unanswered"
+            self._outbox.triggers.append(Trigger(Cause.SUSPECTED, path.key, reason))
 
     def ike_answered(self, key: TunnelKey, at: float) -> None:
         """The IKE daemon of a tunnel's peer gave a sign of life."""
@@ -103,7 +132,7 @@ class Domain:
         if self._recovery.active:
             self._recovery.ike_answered(at)
             return
-        self.situation.suspicion.answer(key, at)
+        self.situation.inquiry.answer(key, at)
         self._measures.do(key, self.situation.remedies[key].answered(at), at)
 
     def signalled(self, path: Path, cause: Cause, reason: str, at: float, *, was_usable: bool) -> None:
@@ -155,7 +184,7 @@ class Domain:
             return
         self._pass(now)
         if self.situation.stranded():
-            self.situation.suspicion.clear()
+            self.situation.inquiry.clear()
             self._recovery.begin(now)
 
     def _pass(self, now: float) -> None:
@@ -189,7 +218,7 @@ class Domain:
         if not looked:
             self._measures.look([p for p in self.situation.in_service() if p.silence.quiet])
             return
-        if self.situation.suspicion.stage is SuspicionStage.TARGET:
+        if self.situation.inquiry.stage is InquiryStage.TARGET:
             for path in silent:
                 self._measures.degrade(path, Cause.TARGET, TARGET_DEAD, now)
             return

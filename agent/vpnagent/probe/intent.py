@@ -77,6 +77,8 @@ class TunnelIntent:
     encapsulated: bool = False  #: ESP of that CHILD_SA travels in UDP
     drained: bool = False
     dscp: int = 48  #: of the probes; 0: unmarked
+    confirm_count: int = 0  #: probes by which a missed one is confirmed; 0: it is not
+    confirm_interval: float = 0.0  #: seconds between those
     failed_trials: int | None = None
     #: None: not left down for its path. Else the prober's own last report, handed back so that a new
     #: prober goes on where a dead one was; a living one ignores it.
@@ -90,6 +92,12 @@ class TunnelIntent:
         _require(self.bandwidth >= 0 and self.packet_rate >= 0, "limits must not be negative", self.key)
         _require(0 <= self.port <= 65535, "port is 0 to 65535", self.port)  # noqa: PLR2004
         _require(0 <= self.dscp <= 63, "dscp is 0 to 63", self.dscp)  # noqa: PLR2004
+        _require(0 <= self.confirm_count <= 10, "confirm_count is 0 to 10", self.confirm_count)  # noqa: PLR2004
+        _require(
+            0 <= self.confirm_interval <= self.interval,
+            "0 <= confirm_interval <= interval",
+            self.confirm_interval,
+        )
         _require(0 < self.nexthop_id < 2**32, "nexthop_id is 1 to 2**32 - 1", self.nexthop_id)
         _require(self.failed_trials is None or self.failed_trials >= 0, "failed_trials >= 0", self.key)
 

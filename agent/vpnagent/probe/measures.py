@@ -14,7 +14,7 @@ from vpnagent.probe.actions import Cause, InitiateTunnel, ProberAction, SendIkeP
 from vpnagent.probe.detector import StateChange
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import IkeQuestion, Phase, Step
-from vpnagent.probe.situation import Judgement, Permit, Situation, SuspicionStage
+from vpnagent.probe.situation import InquiryStage, Judgement, Permit, Situation
 
 WAITING_FOR_PEER = "return path: waiting for the cloud"
 TARGET_DEAD = "the probe target may be dead"
@@ -202,8 +202,8 @@ def ike_rtt(paths: Iterable[Path]) -> float:
 class Inquiry:
     """When all tunnels of a domain fall silent together: asking, blaming, watching, and taking it back.
 
-    Drives the domain's ``Suspicion``. The IKE daemons are asked a little before the silence is complete, so
-    that their answers, or their own silence, are there when the verdict is due.
+    Drives the domain's ``InquiryState``. The IKE daemons are asked a little before the silence is complete,
+    so that their answers, or their own silence, are there when the verdict is due.
     """
 
     __slots__ = ("_budget", "_measures", "_rechecked", "_situation", "_warn_at")
@@ -211,14 +211,14 @@ class Inquiry:
     def __init__(self, situation: Situation, measures: Measures) -> None:
         self._situation = situation
         self._measures = measures
-        self._rechecked = False  #: the counters were looked at, before the suspicion stands for longer
+        self._rechecked = False  #: the counters were looked at, before the inquiry stands for longer
         self._warn_at = inf  #: when to ask ahead
         self._budget = Budget(_WARNINGS, _EVERY)
 
     @property
     def deadline(self) -> float:
         """When ``advance`` is next due."""
-        return min(self._warn_at, self._situation.suspicion.until)
+        return min(self._warn_at, self._situation.inquiry.until)
 
     def quieted(self, now: float) -> None:
         """A path missed a probe: see whether a verdict draws near that will need the IKE daemons' answers."""
@@ -237,7 +237,7 @@ class Inquiry:
     def _shared(self) -> list[Path]:
         """Quiet paths whose silence nothing explains; none while one is heard or suspected."""
         service, untold = self._situation.in_service(), self._situation.untold()
-        asked = self._situation.suspicion.stage is not SuspicionStage.CLEAR or self._situation.busy(None)
+        asked = self._situation.inquiry.stage is not InquiryStage.CLEAR or self._situation.busy(None)
         if asked or any(p.alive for p in service):
             return []
         return [p for p in service if not (p.own or p.evidence.returns_on in untold)]
@@ -257,19 +257,19 @@ class Inquiry:
     def ask(self, culprit: Path, now: float) -> None:
         """A path is silent, and may be dead; or its target is."""
         self._situation.judged[culprit.key] = Judgement.ASK
-        suspicion = self._situation.suspicion
+        inquiry = self._situation.inquiry
         if (
-            suspicion.stage is SuspicionStage.FOREWARNED
-            and culprit.key in suspicion.asked
-            and not suspicion.stale(now)
+            inquiry.stage is InquiryStage.FOREWARNED
+            and culprit.key in inquiry.asked
+            and not inquiry.stale(now)
         ):
-            suspicion.accuse(culprit.key, now)
-        elif suspicion.stage in (SuspicionStage.CLEAR, SuspicionStage.FOREWARNED):
+            inquiry.accuse(culprit.key, now)
+        elif inquiry.stage in (InquiryStage.CLEAR, InquiryStage.FOREWARNED):
             self._question(culprit.key, now)
 
     def _question(self, culprit: TunnelKey | None, now: float) -> None:
         suspects = [p for p in self._situation.in_service() if p.silence.quiet and p.intent.ike_ping]
-        self._situation.suspicion.ask(culprit, frozenset(p.key for p in suspects), now, ike_rtt(suspects))
+        self._situation.inquiry.ask(culprit, frozenset(p.key for p in suspects), now, ike_rtt(suspects))
         for path in suspects:
             self._measures.ping(path.key, now)
 
@@ -277,35 +277,33 @@ class Inquiry:
         """Apply the passage of time."""
         if self._warn_at <= now:
             self._warn(now)
-        suspicion = self._situation.suspicion
-        if suspicion.until > now:
+        inquiry = self._situation.inquiry
+        if inquiry.until > now:
             return
-        match suspicion.stage:
-            case SuspicionStage.ASKING | SuspicionStage.FOREWARNED:
+        match inquiry.stage:
+            case InquiryStage.ASKING | InquiryStage.FOREWARNED:
                 self._ask_again(now)
-            case SuspicionStage.TARGET:
+            case InquiryStage.TARGET:
                 self._recheck(now)
-            case SuspicionStage.CLEAR:
+            case InquiryStage.CLEAR:
                 pass
 
     def _ask_again(self, now: float) -> None:
-        again = self._situation.suspicion.repeat(now)
+        again = self._situation.inquiry.repeat(now)
         for key in sorted(again):
             self._measures.ping(key, now)
-        if not again and self._situation.suspicion.stage is SuspicionStage.ASKING:
+        if not again and self._situation.inquiry.stage is InquiryStage.ASKING:
             self._conclude(now)
 
     def _conclude(self, now: float) -> None:
         """The IKE daemons have answered, or have not: a silent one's tunnel is the dead one."""
-        suspicion = self._situation.suspicion
-        asked = [
-            self._situation.paths[key] for key in sorted(suspicion.asked) if key in self._situation.paths
-        ]
-        silent = [p for p in asked if p.key not in suspicion.answered]
+        inquiry = self._situation.inquiry
+        asked = [self._situation.paths[key] for key in sorted(inquiry.asked) if key in self._situation.paths]
+        silent = [p for p in asked if p.key not in inquiry.answered]
         known = any(p.evidence.ike.answered_at is not None for p in asked)
-        culprit = self._situation.paths.get(suspicion.culprit) if suspicion.culprit else None
-        answered = suspicion.answered
-        suspicion.clear()
+        culprit = self._situation.paths.get(inquiry.culprit) if inquiry.culprit else None
+        answered = inquiry.answered
+        inquiry.clear()
         self._situation.judged.clear()
         for path in silent if known else ():
             if path.silence.complete:
@@ -314,7 +312,7 @@ class Inquiry:
             return
         if culprit.key in answered or not known:
             missed = any(p.evidence.traffic.unanswered for p in asked)
-            if missed or suspicion.may_guess(now):
+            if missed or inquiry.may_guess(now):
                 self._blame(culprit, now)
             else:
                 self.suspect_target(now)
@@ -330,11 +328,11 @@ class Inquiry:
             self._measures.reset_or_keep(culprit, now)
 
     def resolve(self, path: Path, at: float) -> None:
-        """Something is heard while there is a suspicion, or while a silence is excused."""
-        if self._situation.suspicion.stage is SuspicionStage.FOREWARNED:
-            self._situation.suspicion.clear()
-        elif self._situation.suspicion.stage is not SuspicionStage.CLEAR:
-            self._situation.suspicion.clear()
+        """Something is heard while there is an inquiry, or while a silence is excused."""
+        if self._situation.inquiry.stage is InquiryStage.FOREWARNED:
+            self._situation.inquiry.clear()
+        elif self._situation.inquiry.stage is not InquiryStage.CLEAR:
+            self._situation.inquiry.clear()
             self._measures.listen_again(at)
         if self._situation.judged.pop(path.key, None) is not None:
             path.window.clear()
@@ -346,10 +344,10 @@ class Inquiry:
 
         If it is not, only a tunnel that was left down can show it: those are tried soon.
         """
-        if self._situation.suspicion.stage is not SuspicionStage.TARGET:
+        if self._situation.inquiry.stage is not InquiryStage.TARGET:
             for remedy in self._situation.remedies.values():
                 remedy.hasten(now)
-        self._situation.suspicion.suspect_target(now)
+        self._situation.inquiry.suspect_target(now)
         quiet = [p for p in self._situation.in_service() if p.silence.quiet]
         for path in quiet:
             if path.silence.complete:
@@ -358,7 +356,7 @@ class Inquiry:
         self._measures.look(quiet)
 
     def _recheck(self, now: float) -> None:
-        """While packets still arrive, or nobody misses any, the suspicion stands."""
+        """While packets still arrive, or nobody misses any, the inquiry stands."""
         service = self._situation.in_service()
         self._rechecked = not self._rechecked
         if self._rechecked:
@@ -366,8 +364,8 @@ class Inquiry:
             return
         traffic = [p.evidence.traffic for p in service]
         missed = any(t.unanswered for t in traffic) and not any(t.inbound for t in traffic)
-        if missed or (not any(t.inbound for t in traffic) and self._situation.suspicion.may_guess(now)):
-            self._situation.suspicion.clear()
+        if missed or (not any(t.inbound for t in traffic) and self._situation.inquiry.may_guess(now)):
+            self._situation.inquiry.clear()
             self._situation.judged.clear()
         else:
             self.suspect_target(now)

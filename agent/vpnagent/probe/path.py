@@ -11,17 +11,24 @@ from math import ceil, inf
 from vpnagent.config.values import TunnelKey
 from vpnagent.policy.selection import PathState
 from vpnagent.probe.actions import Cause, ProberAction, ReadTraffic, SendProbe
+from vpnagent.probe.confirmation import Confirmation
 from vpnagent.probe.detector import COVER, Detector, Silence, StateChange
 from vpnagent.probe.evidence import Evidence, IkeDaemon, LimitStage, TargetLimit
 from vpnagent.probe.intent import ProbeTarget, TunnelIntent
-from vpnagent.probe.probes import SEQUENCES, Grade, GradeStep, ProbeRecord, RoundTrip, Schedule, Window
+from vpnagent.probe.probes import (
+    SEQUENCES,
+    Grade,
+    GradeStep,
+    MarkedReplies,
+    ProbeRecord,
+    RoundTrip,
+    Schedule,
+    Window,
+)
 
 _NEW = 8  #: replies
-_MARK_DROPPED = 3  #: replies to unmarked probes only, after which the mark is left out
 _FILTER_WATCH = 60.0  #: seconds of silence, or after a verdict, in which a local filter is looked for
-_EXCUSE_EVERY = (
-    60.0  #: seconds: whoever fills our buffers holds a verdict back for one detection time in these
-)
+_EXCUSE_EVERY = 60.0  #: seconds: whoever fills our buffers holds a verdict back once in these
 _MARK_EVERY = 100  #: probes without a mark to one with it, to see whether that passes again
 
 TargetLimits = Mapping[IPv4Address, TargetLimit]
@@ -52,13 +59,15 @@ class Path:
         "_filtered_since",
         "_limits",
         "_slower",
-        "_unmarked_only",
         "_unsent_since",
+        "carries",
+        "confirmation",
         "detector",
         "evidence",
         "grade",
         "intent",
         "key",
+        "mark",
         "schedule",
         "signals",
         "silence",
@@ -70,7 +79,6 @@ class Path:
         self._limits = limits
         self._excused_at = -inf  #: when a silence was last put down to a full buffer of ours
         self._error = ""  #: why the last probe could not be sent
-        self._unmarked_only = 0  #: replies to unmarked probes since one to a marked one
         self._unsent_since: float | None = None  #: when the first probe failed since one was sent
         self._elsewhere_since: float | None = None  #: likewise, the first reply by an interface of others
         self._filtered_since: float | None = None  #: likewise, the first that something here dropped
@@ -79,10 +87,13 @@ class Path:
         self.window = Window(ceil(intent.limits.window / intent.interval), intent.detection_time)
         self.silence = Silence(intent.interval, intent.detect_multiplier, at)
         self.schedule = Schedule(intent.interval, intent.targets, first_probe)
+        self.confirmation = Confirmation(intent.confirm_count, intent.confirm_interval)
+        self.carries = False  #: traffic, by selection
         self.detector = Detector(intent.hold_down, 2 * COVER * intent.interval, at)
         self.evidence = Evidence()
         self.signals = Signals(child_sa=intent.child_sa_installed)
         self.grade = Grade(intent.limits)
+        self.mark = MarkedReplies()
         if intent.failed_trials is not None:
             self.detector.lost(Cause.RESET, "left down by a former prober", at)
 
@@ -99,6 +110,8 @@ class Path:
             self._slower = 1
             self.window.clear()
             self.window.rtt = RoundTrip(intent.detection_time)
+        if (old.confirm_count, old.confirm_interval) != (intent.confirm_count, intent.confirm_interval):
+            self.confirmation = Confirmation(intent.confirm_count, intent.confirm_interval)
         if _question(old) != _question(intent):
             self.window.forget()
         if old.limits != intent.limits:
@@ -150,7 +163,7 @@ class Path:
             return inf
         due = self.schedule.due
         missed = self.silence.deadline(self.window.rtt.patience)
-        return missed if missed < due else due
+        return min(missed, due, self.confirmation.due)
 
     def sent(self, sequence: int, at: float) -> None:
         """The kernel accepted the probe."""
@@ -173,6 +186,7 @@ class Path:
         if probe is None or probe.sent_at is not None:
             return []
         self.window.void(probe)
+        self.confirmation.over()
         if probe.spare or not self.signals.usable:
             return []
         if self._unsent_since is None:
@@ -242,7 +256,7 @@ class Path:
         sent_at = probe.sent_at if probe.sent_at is not None else at
         self.window.answer(probe, max(0.0, at - sent_at))
         self.schedule.answered(probe.target)
-        self._note_mark(probe)
+        self.mark.answered(probe, matters=self.limit.stage is LimitStage.NORMAL and not self.limit.undecided)
         self._limits[probe.target.address].answered()
         if self.detector.state is PathState.DOWN and sent_at < self.detector.since:
             return []
@@ -270,14 +284,34 @@ class Path:
             self.evidence.traffic.begin()
             self.read_traffic(actions)
             self._send(self.schedule.everyone(), actions)
-            if self.marked and self.limit.stage is LimitStage.NORMAL and not self.new:
-                self._ask(self.schedule.usual, actions, spare=True, marked=False)
+            self._look_closer(now, actions)
+        if self.confirmation.due <= now:
+            self._confirm(now, actions)
         transitions = self._known_again(now)
         if self.schedule.due <= now:
             self._send(self.schedule.take(now, random()), actions)
             self.window.settle(now - self.detection_time - (self.window.rtt.srtt or 0.0))
             transitions += self._grade(now, actions)
         return transitions
+
+    def _look_closer(self, now: float, actions: list[ProberAction]) -> None:
+        """A probe was missed: ask once without the mark, and more than once where traffic depends on it."""
+        clear = self.limit.stage is LimitStage.NORMAL and not self.new
+        good = self.state in (PathState.UP, PathState.DEGRADED) and not self.limit.undecided
+        self.confirmation.begin(now, worth_it=clear and good and self.carries)
+        if clear and self.marked and self.confirmation.due == inf:
+            self._ask(self.schedule.usual, actions, spare=True, marked=False)
+
+    def _confirm(self, now: float, actions: list[ProberAction]) -> None:
+        if not self.silence.quiet:
+            self.confirmation.over()
+        elif (number := self.confirmation.take(now, self.window.rtt.patience)) is not None:
+            self._ask(self.schedule.usual, actions, spare=True, marked=self.marked and number > 1)
+
+    @property
+    def suspected(self) -> bool:
+        """Whether traffic is better off elsewhere, until more is known."""
+        return self.confirmation.suspected and self.silence.quiet
 
     def _known_again(self, now: float) -> list[StateChange]:
         """Probes can be sent again, and none is answered: of an unprobed path nobody else is a witness."""
@@ -294,10 +328,15 @@ class Path:
         self.detector.tune(self.intent.hold_down, 2 * COVER * interval)
         self.window.clear()
 
+    def ask_now(self, actions: list[ProberAction]) -> None:
+        """Ask the usual target once more, at once: for another path's sake."""
+        self._send([(self.schedule.usual, False)], actions)
+
     def stalled(self, since: float, until: float) -> None:
         """Nothing of us ran in between."""
         if until - since > self.intent.interval / 4:
             self.silence.stalled(since, until)
+            self.confirmation.stalled(until, self.window.rtt.patience)
 
     def excuse(self, at: float) -> bool:
         """Begin to listen anew for our own sake, which is done only now and then; return whether it was."""
@@ -360,14 +399,7 @@ class Path:
     @property
     def marked(self) -> bool:
         """Whether probes carry the tunnel's DSCP."""
-        return bool(self.intent.dscp) and self._unmarked_only < _MARK_DROPPED
-
-    def _note_mark(self, probe: ProbeRecord) -> None:
-        """Count replies to unmarked probes between replies to marked ones."""
-        if probe.marked:
-            self._unmarked_only = 0
-        elif self.limit.stage is LimitStage.NORMAL and not self.limit.undecided:
-            self._unmarked_only += 1
+        return bool(self.intent.dscp) and self.mark.passes
 
 
 def _question(intent: TunnelIntent) -> tuple[object, ...]:

@@ -20,6 +20,7 @@ _HURRY = 4  #: times as many probes
 SEQUENCES = 65536  #: of ICMP (RFC 792)
 _SMALLEST, _LARGEST = 16, 4096  #: probes in view
 FEWEST = 10  #: probes that make a loss ratio
+_MARK_DROPPED = 3  #: replies to unmarked probes only, after which the mark is left out
 _LOOKS = 2  #: readings of the counters that make a rate
 
 
@@ -105,6 +106,27 @@ class ProbeRecord:
         self.sent_at: float | None = None
         self.rtt: float | None = None  #: seconds; None: not answered
         self.lost = False
+
+
+class MarkedReplies:
+    """Whether probes with a DSCP are answered, as those without are."""
+
+    __slots__ = ("_unmarked_only",)
+
+    def __init__(self) -> None:
+        self._unmarked_only = 0  #: replies to unmarked probes since one to a marked one
+
+    @property
+    def passes(self) -> bool:
+        """Whether the mark need not be left out."""
+        return self._unmarked_only < _MARK_DROPPED
+
+    def answered(self, probe: ProbeRecord, *, matters: bool) -> None:
+        """A reply arrived; it does not ``matter`` while the target answers some probes only."""
+        if probe.marked:
+            self._unmarked_only = 0
+        elif matters:
+            self._unmarked_only += 1
 
 
 class Window:

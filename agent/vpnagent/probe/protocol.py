@@ -41,7 +41,7 @@ from vpnagent.record import field_names, record
 
 T = TypeVar("T")
 
-VERSION: Final = 5
+VERSION: Final = 6
 FRAGMENT: Final = 32 * 1024  #: octets of body in one datagram
 MAXIMUM: Final = 4 * 1024 * 1024  #: octets of body in one message; 256 tunnels need less than a tenth
 DATAGRAM: Final = 64 * 1024  #: octets to offer for one datagram

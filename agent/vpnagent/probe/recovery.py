@@ -12,8 +12,8 @@ whatever the cloud prefers: for its sake nobody else is terminated.
 
 While no packet of a user goes unanswered, and no tunnel was left down before, it may as well be the target
 that is dead: then the first trial is a long one, what was done is put back, and it is not done again for a
-time that doubles (``Suspicion``). Where packets of others arrive they clear the tunnel that they arrive by,
-and no other: what was tried and brought nothing stays down.
+time that doubles (``InquiryState``). Where packets of others arrive they clear the tunnel that they arrive
+by, and no other: what was tried and brought nothing stays down.
 """
 
 import enum
@@ -241,7 +241,7 @@ class Recovery:
             self.stage, self.until = RecoveryStage.TRYING, now + TRIAL
         else:
             self._blame_target([p for key, p in paths.items() if p in usable or key in self._taken], now)
-            self._situation.suspicion.failed(now)
+            self._situation.inquiry.failed(now)
             return True
         return False
 

@@ -189,7 +189,7 @@ class Scheduler:
         if domain.unjudged(path):
             self.dirty[domain] = None
         else:
-            domain.quieted(now)
+            domain.quieted(path, now)
             self._timetable.set(domain, domain.deadline)
 
     def _stalled(self, since: float, until: float) -> None:
@@ -232,7 +232,7 @@ class Scheduler:
             self.watched.discard(path)
 
     def _arrange(self, intent: Intent, remedies: dict[TunnelKey, Remedy]) -> None:
-        """Put the paths into domains; one whose tunnels are the same as before keeps its suspicions."""
+        """Put the paths into domains; one whose tunnels are the same as before keeps its inquiry."""
         before = {tuple(domain.situation.paths): domain for domain in self._domains.values()}
         policies = {c.name: c.on_path_down for c in intent.connections}
         self._domains = {}

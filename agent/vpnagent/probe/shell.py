@@ -99,6 +99,7 @@ class Shell:
         self._interfaces = Interfaces()
         self.groups = GroupWriter(kernel)
         self.send_errors = 0
+        self._written: list[Written] = []  #: the last group writes
 
     @property
     def overflows(self) -> int:
@@ -219,11 +220,14 @@ class Shell:
                 case actions.DeleteGroup():
                     written.append(self.groups.write(action.group_id, ()))
                 case actions.TrafficMoved():
-                    self._tell(_failed_over(action, written))
+                    # What was moved on suspicion was written then.
+                    self._written = written or self._written
+                    self._tell(_failed_over(action, [w for w in self._written if w.sent >= action.at]))
                 case actions.PathChanged() | actions.FirstReply():
                     self._tell(action)
                 case _:
                     self._perform_rare(action, core)
+        self._written = written or self._written
 
     def _perform_rare(
         self,

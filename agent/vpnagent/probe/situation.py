@@ -1,6 +1,6 @@
 """The tunnels of a domain together: who is to blame for a silence, what is suspected, what may be done.
 
-Nothing is done here, and nobody is asked. ``judge`` reasons from what each tunnel can tell; ``Suspicion``
+Nothing is done here, and nobody is asked. ``judge`` reasons from what each tunnel can tell; ``InquiryState``
 says where an inquiry stands; ``Situation`` holds the facts of all tunnels, and the two laws of resetting: at
 most one tunnel is being reset at a time, and never the last one that carries anything.
 """
@@ -17,7 +17,8 @@ from vpnagent.probe.remedy import DISTURBING, HELD, UNTOLD, IkeQuestion, Phase, 
 from vpnagent.record import record
 
 _FRESH = 1.0  #: seconds after the time to answer in which what was asked ahead is still of use
-_RECHECK = 2.0  #: seconds between looks whether packets still arrive
+_RECHECK = 1.0  #: seconds between looks whether packets still arrive
+_SOUND = (PathState.UP, PathState.DEGRADED)
 _FIRST_BLOCK, _LONGEST_BLOCK = 60.0, 3600.0  #: seconds without another guess after one that did not help
 
 
@@ -106,8 +107,8 @@ def _target_lives(silent: Witness, witnesses: Sequence[Witness]) -> bool:
     return any(not w.quiet and w.heard and not w.targets.isdisjoint(silent.targets) for w in witnesses)
 
 
-class SuspicionStage(enum.Enum):
-    """Where the suspicion stands."""
+class InquiryStage(enum.Enum):
+    """Where the inquiry stands."""
 
     CLEAR = "clear"
     FOREWARNED = "forewarned"
@@ -115,7 +116,7 @@ class SuspicionStage(enum.Enum):
     TARGET = "target"
 
 
-class Suspicion:
+class InquiryState:
     """What is suspected when all tunnels of a domain went silent together: one of them, or the target.
 
         CLEAR -> FOREWARNED -> ASKING -> CLEAR, and a tunnel is blamed: ``recovery`` begins
@@ -138,7 +139,7 @@ class Suspicion:
 
     def clear(self) -> None:
         """Something was heard: all is open again."""
-        self.stage = SuspicionStage.CLEAR
+        self.stage = InquiryStage.CLEAR
         self.culprit: TunnelKey | None = None
         self.asked: frozenset[TunnelKey] = frozenset()
         self.answered: set[TunnelKey] = set()
@@ -147,14 +148,14 @@ class Suspicion:
 
     def ask(self, culprit: TunnelKey | None, suspects: frozenset[TunnelKey], now: float, rtt: float) -> None:
         """The IKE daemons of ``suspects`` are being asked; without a culprit, ahead of a verdict."""
-        self.stage = SuspicionStage.FOREWARNED if culprit is None else SuspicionStage.ASKING
+        self.stage = InquiryStage.FOREWARNED if culprit is None else InquiryStage.ASKING
         self.culprit, self.asked, self.answered = culprit, suspects, set()
         self._question = IkeQuestion.at(now, rtt)
         self.until = self._question.again
 
     def accuse(self, culprit: TunnelKey, now: float) -> None:
         """The verdict is due of which this was the warning: what was asked need not be asked again."""
-        self.stage = SuspicionStage.ASKING
+        self.stage = InquiryStage.ASKING
         self.culprit = culprit
         if self.until == inf or self.asked <= self.answered:
             self.until = now
@@ -174,7 +175,7 @@ class Suspicion:
 
     def answer(self, tunnel: TunnelKey, now: float) -> None:
         """A tunnel's IKE daemon answered."""
-        if self.stage in (SuspicionStage.ASKING, SuspicionStage.FOREWARNED) and tunnel in self.asked:
+        if self.stage in (InquiryStage.ASKING, InquiryStage.FOREWARNED) and tunnel in self.asked:
             self.answered.add(tunnel)
             if self.asked <= self.answered:
                 self.until = now
@@ -196,7 +197,7 @@ class Suspicion:
     def suspect_target(self, now: float) -> None:
         """The target is probably dead."""
         self.clear()
-        self.stage = SuspicionStage.TARGET
+        self.stage = InquiryStage.TARGET
         self.until = now + _RECHECK
 
 
@@ -211,7 +212,7 @@ class Permit(enum.Enum):
 class Situation:
     """The tunnels of a domain as they stand together: facts only; changed by ``Domain``."""
 
-    __slots__ = ("hashed", "judged", "paths", "policies", "remedies", "suspicion")
+    __slots__ = ("hashed", "inquiry", "judged", "paths", "policies", "remedies")
 
     def __init__(self) -> None:
         self.hashed = False  #: the cloud returns on all tunnels, by a hash
@@ -219,7 +220,7 @@ class Situation:
         self.remedies: dict[TunnelKey, Remedy] = {}
         self.policies: dict[TunnelKey, OnPathDown] = {}
         self.judged: dict[TunnelKey, Judgement] = {}  #: silent ones of which nothing more is to be said now
-        self.suspicion = Suspicion()
+        self.inquiry = InquiryState()
 
     def add(self, path: Path, remedy: Remedy, policy: OnPathDown) -> None:
         """Take a tunnel in, or take in another policy for it."""
@@ -248,7 +249,7 @@ class Situation:
 
     def _doubts_target(self, path: Path) -> bool:
         """Whether nothing follows from the path's silence, because its target is probably dead."""
-        return not path.own and self.suspicion.stage is SuspicionStage.TARGET
+        return not path.own and self.inquiry.stage is InquiryStage.TARGET
 
     def _can_wait(self, path: Path, now: float) -> bool:
         """Whether the target may be to blame, and the reset is not urgent until that is known.
@@ -263,6 +264,28 @@ class Situation:
             return False
         returns = [p.evidence.returns_on == p.key for p in self.in_service() if p is not path and p.alive]
         return any(returns) and path.limit.suspect(now, now, new=True)
+
+    def suspects(self, path: Path) -> bool:
+        """Whether a path whose confirmation is unanswered is worse than another, whatever it is that is dead.
+
+        Another one is heard since; or its replies came by this tunnel too, until it fell silent with it: its
+        own way out was proven a moment ago, and loses nothing if it is the target that is dead.
+        """
+        quiet_at, evidence = path.silence.quiet_at, path.evidence
+        if quiet_at is None or self.disturbed():
+            return False
+        others = [
+            p for p in self.in_service() if p is not path and p.state in _SOUND and not p.intent.drained
+        ]
+        returns = self.paths.get(evidence.returns_on) if evidence.returns_on else None
+        if not path.own and returns is not None and returns is not path and returns.silence.quiet:
+            return False
+        if any(p.heard_since(quiet_at) for p in others):
+            return True
+        since = quiet_at - path.detection_time
+        return not path.own and any(
+            not p.own and p.evidence.returns_on == path.key and p.heard_since(since) for p in others
+        )
 
     def stranded(self) -> bool:
         """Whether nothing carries: every path is down, or its replies used to arrive on one that is.

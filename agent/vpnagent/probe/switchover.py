@@ -28,6 +28,7 @@ from vpnagent.probe.intent import Intent, Member
 from vpnagent.probe.measures import Budget, PathTransition, Trigger
 from vpnagent.probe.path import Path
 from vpnagent.probe.remedy import HELD, Phase, Remedy
+from vpnagent.record import replace
 
 _BURST, _EVERY = 10, 10.0  #: reports of one kind and subject: at once, and seconds between further ones
 
@@ -39,20 +40,15 @@ class Groups:
     here, begin as the kernel has them, and change only by ``reselect``.
     """
 
-    __slots__ = ("_carrying", "_intent", "_members")
+    __slots__ = ("_carrying", "_intent", "members")
 
     def __init__(self, intent: Intent) -> None:
         keys = {t.nexthop_id: t.key for t in intent.tunnels()}
         self._carrying: dict[int, tuple[TunnelKey, ...]] = {
             g.id: tuple(keys[id_] for id_, _ in g.members if id_ in keys) for g in intent.groups
         }
-        self._members: dict[int, tuple[Member, ...]] = {}
+        self.members: dict[int, tuple[Member, ...]] = {}  #: empty: the group should not exist
         self._intent = intent
-
-    @property
-    def members(self) -> Mapping[int, tuple[Member, ...]]:
-        """What each group should hold; empty: it should not exist."""
-        return self._members
 
     @property
     def selected(self) -> dict[str, tuple[str, ...]]:
@@ -71,8 +67,12 @@ class Groups:
             if id_ in begun:
                 begun[id_] = tuple(key for key in keys if key in known)
         self._carrying = begun
-        self._members = {id_: members for id_, members in self._members.items() if id_ in begun}
+        self.members = {id_: members for id_, members in self.members.items() if id_ in begun}
         self._intent = intent
+
+    def agree(self, other: "Groups") -> None:
+        """Take over what another holds."""
+        self._carrying, self.members = dict(other._carrying), dict(other.members)
 
     def reselect(self, verdicts: Mapping[TunnelKey, Verdict]) -> list[int]:
         """Choose anew; return the groups that changed, or were never chosen before."""
@@ -83,8 +83,8 @@ class Groups:
             chosen = select_shared(sharing, verdicts, self._carrying[group.id])
             members = tuple(sorted((t.nexthop_id, t.weight) for t in chosen))
             self._carrying[group.id] = tuple(t.key for t in chosen)
-            if self._members.get(group.id) != members:
-                self._members[group.id] = members
+            if self.members.get(group.id) != members:
+                self.members[group.id] = members
                 changed.append(group.id)
         return changed
 
@@ -103,13 +103,30 @@ class _Why(NamedTuple):
     last_heard: float | None
 
 
-class Switchover:
-    """Owns the groups, and remembers which failovers wait for their first reply."""
+class _Move(NamedTuple):
+    """The tunnels that carry a connection's traffic, by certainty and as they really do."""
 
-    __slots__ = ("_awaited", "_begun", "_budgets", "groups")
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+class Switchover:
+    """Owns the groups, and remembers which failovers wait for their first reply.
+
+    What is written follows suspicion; what is reported as a failover follows certainty, and says when traffic
+    was moved. Where suspicion ends otherwise, the traffic comes back: a flinch.
+    """
+
+    __slots__ = ("_awaited", "_begun", "_budgets", "_certain", "_left", "_replies", "flinches", "groups")
 
     def __init__(self, intent: Intent) -> None:
         self.groups = Groups(intent)
+        self._certain = Groups(intent)  #: as they would be without suspicion
+        self._left: dict[str, float] = {}  #: connections whose traffic was moved on suspicion, and when
+        self._replies: dict[str, FirstReply] = {}  #: of those
+        self.flinches: dict[TunnelKey, int] = {}  #: times that traffic came back to a tunnel so
         self._begun = False
         self._budgets: dict[object, Budget] = {}
         self._awaited: dict[str, tuple[float, frozenset[TunnelKey]]] = {}  #: by connection
@@ -117,14 +134,20 @@ class Switchover:
     def replace_intent(self, intent: Intent) -> None:
         """Take a newer intent; ``decide`` must follow."""
         self.groups.replace_intent(intent)
+        self._certain.replace_intent(intent)
 
     def heard(self, tunnel: TunnelKey, sent_at: float, at: float, actions: list[ProberAction]) -> None:
         """A reply through a tunnel ends the failover to it."""
-        if self._awaited and (awaited := self._awaited.get(tunnel.connection)) is not None:
+        name = tunnel.connection
+        if self._awaited and (awaited := self._awaited.get(name)) is not None:
             decided, tunnels = awaited
             if tunnel in tunnels and sent_at >= decided:
-                del self._awaited[tunnel.connection]
-                actions.append(FirstReply(connection=tunnel.connection, tunnel=tunnel, at=at))
+                del self._awaited[name]
+                reply = FirstReply(connection=name, tunnel=tunnel, at=at)
+                if name in self._left:
+                    self._replies[name] = reply
+                else:
+                    actions.append(reply)
 
     def decide(
         self,
@@ -137,28 +160,53 @@ class Switchover:
         changes = tuple(changes)
         causes = [_why(change) for change in changes]
         causes += [_Why(t.cause, t.tunnel, t.reason, None) for t in triggers]
-        before = self.groups.selected
-        changed = self.groups.reselect({key: _verdict(path) for key, path in paths.items()})
-        after = self.groups.selected
-        moved = {name for name in after if before.get(name, ()) != after[name]} if self._begun else set()
-        self._begun = True
+        before, was_certain = self.groups.selected, self._certain.selected
+        verdicts = {key: _verdict(path) for key, path in paths.items()}
+        changed = self.groups.reselect(verdicts)
+        if any(verdict.suspected for verdict in verdicts.values()):
+            self._certain.reselect({key: replace(v, suspected=False) for key, v in verdicts.items()})
+        else:
+            self._certain.agree(self.groups)
+        after, certain = self.groups.selected, self._certain.selected
+        for key, path in paths.items():
+            path.carries = key.tunnel in after[key.connection]
         decision = Decision([], [])
         for id_ in changed:
             decision.writes.append(self._write(id_, _pick(causes, before, after)))
         for change in changes:
             self._report_path(change, decision.reports)
-        for name in sorted(moved):
-            why = _pick(causes, {name: before.get(name, ())}, {name: after[name]})
-            self._report_failover(name, before.get(name, ()), after[name], why, now, decision.reports)
+        for name in sorted(certain) if self._begun else ():
+            move = _Move(was_certain.get(name, ()), certain[name], before.get(name, ()), after[name])
+            self._report_move(name, move, causes, now, decision.reports)
+        self._begun = True
         return decision
 
+    def _report_move(
+        self, name: str, move: _Move, causes: list[_Why], now: float, reports: list[CoreEvent]
+    ) -> None:
+        """Report what became of a connection's traffic: a failover, a flinch, or nothing."""
+        gained = frozenset(TunnelKey(name, tunnel) for tunnel in set(move.after) - set(move.before))
+        if gained:
+            self._awaited[name] = now, gained
+        if move.old != move.new:
+            why = _pick(causes, {name: move.old}, {name: move.new})
+            self._report_failover(name, move, why, self._left.get(name, now), reports)
+            if (reply := self._replies.get(name)) is not None:
+                reports.append(reply)
+        elif name in self._left and move.after == move.new:
+            for key in gained:
+                self.flinches[key] = self.flinches.get(key, 0) + 1
+        if move.after == move.new:
+            self._left.pop(name, None)
+            self._replies.pop(name, None)
+        else:
+            self._left.setdefault(name, now)
+
     def _write(self, group: int, why: _Why) -> GroupAction:
-        members = self.groups.members[group]
-        if members:
-            return WriteGroup(
-                group_id=group, members=members, cause=why.cause, tunnel=why.tunnel, reason=why.reason
-            )
-        return DeleteGroup(group_id=group, cause=why.cause, tunnel=why.tunnel, reason=why.reason)
+        cause, tunnel, reason, _ = why
+        if members := self.groups.members[group]:
+            return WriteGroup(group_id=group, members=members, cause=cause, tunnel=tunnel, reason=reason)
+        return DeleteGroup(group_id=group, cause=cause, tunnel=tunnel, reason=reason)
 
     def _report_path(self, change: PathTransition, reports: list[CoreEvent]) -> None:
         path, transition = change
@@ -181,31 +229,14 @@ class Switchover:
         )
 
     def _report_failover(
-        self,
-        name: str,
-        old: tuple[str, ...],
-        new: tuple[str, ...],
-        why: _Why,
-        now: float,
-        reports: list[CoreEvent],
+        self, name: str, move: _Move, why: _Why, at: float, reports: list[CoreEvent]
     ) -> None:
-        gained = frozenset(TunnelKey(name, tunnel) for tunnel in set(new) - set(old))
-        if gained:
-            self._awaited[name] = now, gained
-        suppressed = self._budgets.setdefault(name, Budget(_BURST, _EVERY)).take(now)
+        suppressed = self._budgets.setdefault(name, Budget(_BURST, _EVERY)).take(at)
         if suppressed is None:
             return
         reports.append(
             TrafficMoved(
-                connection=name,
-                old=old,
-                new=new,
-                cause=why.cause,
-                tunnel=why.tunnel,
-                reason=why.reason,
-                last_heard=why.last_heard,
-                at=now,
-                suppressed=suppressed,
+                connection=name, old=move.old, new=move.new, **why._asdict(), at=at, suppressed=suppressed
             )
         )
 
@@ -216,6 +247,7 @@ def _verdict(path: Path) -> Verdict:
         drained=path.intent.drained,
         path=path.state,
         blameless=blameless(path),
+        suspected=path.suspected,
     )
 
 
@@ -263,7 +295,7 @@ def blameless(path: Path) -> bool:
     return path.state is PathState.DEGRADED and not blamed
 
 
-def path_report(path: Path, remedy: Remedy) -> PathReport:
+def path_report(path: Path, remedy: Remedy, flinches: int) -> PathReport:
     """Return what is known of one path."""
     detector, window = path.detector, path.window
     return PathReport(
@@ -282,6 +314,8 @@ def path_report(path: Path, remedy: Remedy) -> PathReport:
         failed_trials=remedy.trials if remedy.phase in HELD else None,
         proven=path.evidence.proven_at,
         waiting_for_peer=remedy.phase in (Phase.WAITING, Phase.RETURNED),
+        suspected=path.suspected,
+        flinches=flinches,
     )
 
 

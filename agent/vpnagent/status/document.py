@@ -236,6 +236,8 @@ def _path(known: Knowledge, tunnel: Tunnel) -> Json:
         "loss_ratio": round(path.loss_ratio, 4),
         "target": str(path.target),
         "waiting_for_peer": path.waiting_for_peer,
+        "suspected": path.suspected,
+        "flinches": known.probe.counted.flinches(tunnel.key),
     }
 
 
