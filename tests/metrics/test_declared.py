@@ -43,6 +43,7 @@ from vpnagent.witness.values import Pair, Statement
 PRIMARY = TunnelKey("hangzhou", "primary")
 BACKUP = TunnelKey("hangzhou", "backup")
 WITHOUT_PROBER_AND_HOOKS = {
+    "vpnagent_flinches_total",
     "vpnagent_hook_failures_total",
     "vpnagent_probe_rtt_seconds",
     "vpnagent_probe_sent_total",

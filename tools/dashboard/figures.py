@@ -84,12 +84,14 @@ def failovers() -> Sequence[Panel]:
         framed(
             bars("short", [(None, BLUE)]).decimals(0).no_value("none"),
             "Failovers by reason",
-            "Why traffic was moved within the dashboard's range; drain, config and recovered are no faults.",
+            "Why traffic was moved within the dashboard's range; drain, config and recovered are no faults, "
+            "and flinches no failovers.",
             (5, 8),
             instant(
                 occurrences("vpnagent_failovers_total", (*CONNECTION, "reason")),
                 OF_CONNECTION + " {{reason}}",
             ),
+            instant(occurrences("vpnagent_flinches_total", TUNNEL), OF_TUNNEL + " flinches"),
             runbook=["VpnFailover"],
         ),
         framed(

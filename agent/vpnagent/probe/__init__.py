@@ -15,6 +15,7 @@ Who calls whom. The shell calls the core, never the other way: the core returns 
       core        facts in, actions out; no clock, no I/O
         scheduler   all paths and domains, and which is due when; stalls of our own
           path        one tunnel, by itself
+            confirmation  a probe was missed: a short burst; whether the path is to be suspected
             probes      when the next leaves, and whom it asks; loss and RTT of the last ones, and their grade
             detector    silence, hold-down, and the table: init, up, degraded, hold-down, down
             evidence    which way replies come, others' packets, the IKE daemon; limits of a probe target
