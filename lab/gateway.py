@@ -33,6 +33,7 @@ POLL = 0.05 * PATIENCE  # a status costs the agent a few milliseconds, and fifty
 CONNECTION = "hangzhou"
 METRICS = "127.0.0.1:9786"
 DETECTION = 0.3  # seconds, 3 x 100 ms: the default of the probe
+PROBES_OF_OLD = 25  # of each tunnel: more than the glance at a new target takes
 Status = dict[str, Any]
 
 
@@ -296,7 +297,15 @@ def start(gateway: LabGateway, *, shared: bool = False, **changes: Any) -> Statu
     gateway.write(document)
     gateway.start()
     gateway.wait_up()
-    return gateway.wait(paths_are_up, "both paths answer", within=10 * PATIENCE)
+    gateway.wait(paths_are_up, "both paths answer", within=10 * PATIENCE)
+    eventually(lambda: _old_enough(gateway.metrics()), "they are new no more", within=10 * PATIENCE)
+    return gateway.status()
+
+
+def _old_enough(metrics: dict[str, float]) -> bool:
+    """Whether of each path it is known how its target answers when nothing is wrong."""
+    sent = [value for key, value in metrics.items() if key.startswith("vpnagent_probe_sent_total")]
+    return len(sent) == len(TUNNELS) and min(sent) >= PROBES_OF_OLD
 
 
 def on_backup(status: Status) -> bool:

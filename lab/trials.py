@@ -28,8 +28,6 @@ from lab.world import Lab
 FIVE_MINUTES = 300.0
 DRIFTS = ("route", "guard", "nexthop", "group", "interface", "address", "interface down")
 
-OLD_ENOUGH = 3.0  # seconds: of a newer path it is not known what its target answers when nothing is wrong
-
 
 @dataclass(slots=True)
 class Figures:
@@ -62,7 +60,7 @@ def two_way(lab: Lab, figures: Figures, *, shared: bool = False) -> None:
         start(gateway, shared=shared)
         stream = lab.stream()
         with stream.running():
-            time.sleep(OLD_ENOUGH)
+            time.sleep(0.5)
             lab.faults.drop(PRIMARY, "esp")
             lab.cloud.wait_returning(BACKUP)
             gateway.wait(on_backup, "traffic is on the backup", within=20)

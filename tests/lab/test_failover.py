@@ -198,3 +198,27 @@ def test_the_prober_killed_loses_no_packet_and_probes_again(lab: Lab, gateway: L
         result = stream.stop()
     print(f"\nprober killed, then esp dropped: {result}")
     assert result.outbound.blackout <= BOUND, result
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
+def test_what_is_heard_again_before_the_detection_time_is_a_flinch(
+    lab: Lab, gateway: LabGateway, *, shared: bool
+) -> None:
+    probe = gateway.document()["connections"][0]["probe"] | {"interval": "300ms"}
+    start(gateway, shared=shared, probe=probe)
+    sas = {each: lab.charon.ike_sas(f"vpnagent.hangzhou.{each.name}") for each in (PRIMARY, BACKUP)}
+    stream = lab.stream()
+    with stream.running():
+        lab.faults.drop(PRIMARY, "esp")
+        time.sleep(0.5)  # suspected after at most 0.45 s, and down after at least 0.6
+        lab.faults.heal(PRIMARY)
+        gateway.wait(
+            lambda s: tunnel(s, PRIMARY)["path"]["flinches"] == 1, "it came back", within=5 * PATIENCE
+        )
+        result = stream.stop()
+    status = gateway.status()
+    assert status["connections"][0]["active"] == ["primary"]
+    assert status["connections"][0]["last_failover"] is None
+    assert not tunnel(status, PRIMARY)["path"]["suspected"]
+    assert sas == {each: lab.charon.ike_sas(f"vpnagent.hangzhou.{each.name}") for each in sas}
+    assert result.outbound.blackout <= 0.5

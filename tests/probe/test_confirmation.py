@@ -133,6 +133,7 @@ def test_a_target_that_dies_costs_no_packet_and_no_failover() -> None:
     assert longest_gap(world.near, start, world.clock.now) < 0.03
     assert told(world, actions.TerminateTunnel, actions.TrafficMoved) == []
     assert {p.state for p in world.shell.core.paths()} == {PathState.DEGRADED}
+    assert world.shell.group() == [PRIMARY]
 
 
 @pytest.mark.parametrize("loss", [0.01, 0.05, 0.2])

@@ -171,12 +171,19 @@ class Measures:
     def take_down(self, path: Path, cause: Cause, reason: str, now: float) -> None:
         """The path is down: by verdict, not by signal."""
         self.situation.judged.clear()
+        self._end_suspicion(path, cause, reason)
         self.note(path, path.detector.lost(cause, reason, now))
 
     def degrade(self, path: Path, cause: Cause, reason: str, now: float) -> None:
         """The path is degraded, or, if it was down, was so by mistake."""
         self.situation.judged[path.key] = Judgement.TARGET
+        self._end_suspicion(path, cause, reason)
         self.note(path, path.detector.worse(cause, reason, now))
+
+    def _end_suspicion(self, path: Path, cause: Cause, reason: str) -> None:
+        if path.confirmation.suspected:
+            path.confirmation.over()
+            self.outbox.triggers.append(Trigger(cause, path.key, reason))
 
     def note(self, path: Path, transitions: Iterable[StateChange]) -> None:
         """Pass transitions on."""
