@@ -13,7 +13,7 @@ import pytest
 from tests.config_examples import BACKUP_PSK, PRIMARY_PSK, make_config, write_example
 from tests.listening import listening
 
-from vpnagent.cli import MODULES, commands
+from vpnagent.cli import MODULES, PURPOSES, commands
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.status.document import status
 
@@ -223,3 +223,18 @@ def test_every_command_has_a_help_with_an_example(name: str) -> None:
     text = command.get_help(click.Context(command, info_name=name))
     assert "  Example:\n" in text
     assert f"vpnagent {name}" in text
+
+
+def test_a_misspelt_command_is_answered_with_the_one_that_was_meant() -> None:
+    code, out, err = vpnagent("statsu")
+    assert (code, out) == (2, "")
+    assert "there is no command 'statsu': did you mean status?" in err
+
+
+def test_every_command_has_one_purpose() -> None:
+    assert sorted(name for names in PURPOSES.values() for name in names) == sorted(MODULES)
+
+
+def test_help_has_the_commands_by_purpose() -> None:
+    _, out, _ = vpnagent("--help")
+    assert [line.rstrip(":") for line in out.splitlines() if line.rstrip(":") in PURPOSES] == list(PURPOSES)

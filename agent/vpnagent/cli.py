@@ -10,6 +10,7 @@ import importlib
 import keyword
 import os
 import sys
+from difflib import get_close_matches
 from typing import NoReturn
 
 import click
@@ -45,6 +46,15 @@ MODULES = {
     "undrain": "daemon",
 }
 
+#: What each command is for, in the order of a first day.
+PURPOSES = {
+    "Set up": ("init", "import", "check", "plan", "export"),
+    "See": ("status", "events", "explain", "support-bundle"),
+    "Change": ("reload", "confirm", "drain", "undrain", "drill", "down"),
+    "Watch from elsewhere": ("alerts", "dashboard", "hooks"),
+    "Run (systemd's units do)": ("run", "guard", "completion"),
+}
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for."""
@@ -52,6 +62,25 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, sorted."""
         return sorted(MODULES)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command; one that is misspelt is answered with the one that was meant."""
+        if args and args[0] not in MODULES and (meant := get_close_matches(args[0], MODULES, n=1)):
+            ctx.fail(f"there is no command {args[0]!r}: did you mean {meant[0]}?")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by purpose."""
+        for purpose, names in PURPOSES.items():
+            rows = [
+                (name, command.get_short_help_str(formatter.width - 24))
+                for name in names
+                if (command := self.get_command(ctx, name)) is not None
+            ]
+            with formatter.section(purpose):
+                formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of this name, or None."""

@@ -1,8 +1,11 @@
 """``vpnagent init`` as a user meets it: by options, on a terminal, from a document."""
 
+import contextlib
 import json
 import os
 import pty
+import select
+import signal
 import stat
 import subprocess
 import sys
@@ -107,29 +110,114 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_written(
     assert contents(tmp_path) == {}
 
 
-def test_on_a_terminal_it_asks_and_shows_no_key(tmp_path: Path) -> None:
-    answers = [*TYPED, "no-address", "172.16.0.10", *KEYS]
-    ours, theirs = pty.openpty()
-    (tmp_path / "site").mkdir()
-    command = [sys.executable, "-m", "vpnagent", "init", "--output", "site/vpnagent.yaml"]
-    with subprocess.Popen(command, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+class Dialogue:
+    """``vpnagent init`` on a terminal, and who answers it."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        (folder / "site").mkdir(exist_ok=True)
+        self._ours, theirs = pty.openpty()
+        self.shown = ""
+        self._asked = 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "vpnagent", "init", *arguments, "--output", "site/vpnagent.yaml"],
+            cwd=folder,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
         os.close(theirs)
-        shown = ""
-        for answer in answers:
-            asked = len(shown)
-            while not shown[asked:].endswith(": "):
-                shown += os.read(ours, 1024).decode()
-            os.write(ours, f"{answer}\n".encode())
-        assert process.wait(60) == 0
-    os.close(ours)
-    assert "'no-address' is no IPv4 address" in shown
-    assert "Hush" not in shown
-    keys = [
-        tunnel.psk.reveal().decode()
-        for tunnel in load(tmp_path / "site/vpnagent.yaml").tunnels()
-        if tunnel.psk
-    ]
-    assert keys == KEYS
+
+    def question(self) -> str:
+        """Return what is written until the next prompt, that included."""
+        while not self.shown[self._asked :].endswith(": "):
+            assert select.select([self._ours], [], [], 30)[0], self.shown
+            self.shown += os.read(self._ours, 4096).decode()
+        return self.shown[self._asked :]
+
+    def answer(self, *typed: str) -> None:
+        for one in typed:
+            self.question()
+            self._asked = len(self.shown)
+            os.write(self._ours, f"{one}\n".encode())
+
+    def interrupt(self) -> None:
+        self.question()
+        self.process.send_signal(signal.SIGINT)
+
+    def ended(self) -> int:
+        with contextlib.suppress(OSError):  # EIO: nobody has the other end open any more
+            while part := os.read(self._ours, 4096).decode():
+                self.shown += part
+        os.close(self._ours)
+        assert "Traceback" not in self.shown
+        assert "Hush" not in self.shown
+        return self.process.wait(60)
+
+
+def keys_of(folder: Path) -> list[str]:
+    tunnels = load(folder / "site/vpnagent.yaml").tunnels()
+    return [tunnel.psk.reveal().decode() for tunnel in tunnels if tunnel.psk]
+
+
+def test_on_a_terminal_each_answer_is_checked_at_once_and_no_key_is_shown(tmp_path: Path) -> None:
+    dialogue = Dialogue(tmp_path)
+    dialogue.answer("10.1.0.0/16", "no-network", "172.16.0.0/16", "", *TYPED[2:])
+    dialogue.answer("192.0.2.1", "172.16.0.10", "with a space", *KEYS)
+    assert dialogue.ended() == 0
+    assert "'no-network' is no IPv4 network" in dialogue.shown
+    assert "192.0.2.1 is in none of the networks behind the cloud's end" in dialogue.shown
+    assert "one line of visible ASCII" in dialogue.shown
+    assert keys_of(tmp_path) == KEYS
+    [connection] = load(tmp_path / "site/vpnagent.yaml").connections
+    assert list(map(str, connection.remote_networks)) == ["100.64.0.0/10", "172.16.0.0/16"]
+
+
+def test_an_interrupted_dialogue_goes_on_with_its_answers(tmp_path: Path) -> None:
+    first = Dialogue(tmp_path)
+    first.answer("10.1.0.0/16", "172.16.0.0/16", "yes", "10.1.0.1")
+    first.interrupt()
+    assert first.ended() == 130
+    assert list(contents(tmp_path)) == ["site/vpnagent.yaml.answers"]
+    second = Dialogue(tmp_path)
+    second.answer("", "", "", "", *TYPED[3:], "172.16.0.10", *KEYS)
+    assert second.ended() == 0
+    assert keys_of(tmp_path) == KEYS
+    assert str(load(tmp_path / "site/vpnagent.yaml").gateway.source_address) == "10.1.0.1"
+    assert "site/vpnagent.yaml.answers" not in contents(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "download-single.json",
+        "download-dual-bgp.json",
+        "describe-single.json",
+        "describe-dual-bgp.json",
+        "describe-dual-defaults.json",
+    ],
+)
+def test_a_document_and_enter_on_every_default_give_a_file_that_loads(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(json.dumps(document(name)))
+    dialogue = Dialogue(tmp_path, name)
+    with contextlib.suppress(OSError):  # the end, instead of another question
+        while True:
+            dialogue.answer("")
+    assert dialogue.ended() == 0
+    config = load(tmp_path / "site/vpnagent.yaml")
+    assert all(tunnel.psk for tunnel in config.tunnels())
+    assert "site/vpnagent.yaml.answers" not in contents(tmp_path)
+
+
+def test_a_wrong_answer_beside_a_document_is_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text(json.dumps(document("download-single.json")))
+    dialogue = Dialogue(tmp_path, "d.json")
+    dialogue.answer("gateway", "transit-router", "200Mbps", "8.8.8.8", "192.168.0.7")
+    assert dialogue.ended() == 0
+    assert "8.8.8.8 is in none of the networks behind the cloud's end" in dialogue.shown
+    [connection] = load(tmp_path / "site/vpnagent.yaml").connections
+    assert (connection.attachment.value, connection.bandwidth) == ("transit-router", 200e6)
+    assert list(map(str, connection.tunnels[0].probe.targets)) == ["192.168.0.7"]
+    assert "TO FILL IN" not in (tmp_path / "site/vpnagent.yaml").read_text()
 
 
 def test_a_document_is_imported(tmp_path: Path) -> None:

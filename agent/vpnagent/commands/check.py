@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from vpnagent.commands.options import config_option, fail_on_option, json_option
+from vpnagent.commands.options import DEFAULT_CONFIG, config_option, fail_on_option, json_option, problem
 from vpnagent.control.protocol import NOT_FINE
 from vpnagent.errors import ConfigError
 from vpnagent.finding import Finding, Severity
@@ -70,6 +71,8 @@ def _file(config_path: str, *, as_json: bool, file_only: bool) -> "tuple[Config,
     from vpnagent.config.load import UnreadSecrets, load
     from vpnagent.config.weaknesses import weaknesses
 
+    if config_path == DEFAULT_CONFIG and not os.path.lexists(config_path):
+        raise problem(config_path, "there is no configuration yet: run vpnagent init")
     unseen = UnreadSecrets(_tolerated(file_only=file_only))
     try:
         config = load(config_path, unseen=unseen)

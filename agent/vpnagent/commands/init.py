@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpnagent import own_files
+from vpnagent.commands.interview import Interview, address_within, addresses, likely_local
 from vpnagent.commands.options import (
     DEFAULT_CONFIG,
     READABLE,
@@ -24,7 +25,7 @@ from vpnagent.control.protocol import USAGE
 from vpnagent.errors import ControlError
 
 if TYPE_CHECKING:
-    pass
+    from vpnagent.commands.import_.yaml_text import Rendered
 
 
 # The text of a first configuration, from the few answers that only the operator has. Pure.
@@ -80,7 +81,6 @@ def _list(items: tuple[IPv4Network, ...] | tuple[IPv4Address, ...]) -> str:
     return f"[{', '.join(map(str, items))}]"
 
 
-Ask = Callable[[], Any]
 CLOUD_SERVICES = IPv4Network("100.64.0.0/10")
 TOLD_BY_DOCUMENTS = ("connection", "source_address", "local_id", "remote_addresses", "probe_targets")
 
@@ -148,25 +148,35 @@ def init(documents: tuple[str, ...], output: str, psk_stdin: bool, **given: Any)
       vpnagent init --local-network 10.1.0.0/16 --remote-network 172.16.0.0/16 --source-address 10.1.0.1 \
           --public-address 198.51.100.10 --tunnel 203.0.113.1 --probe-target 172.16.0.10 --psk-stdin <keys
     On a terminal it asks for what no option tells; elsewhere it names all that is missing. A file that holds
-    something else is never replaced. A DOCUMENT is what vpnagent import takes, and is given to it.
+    something else is never replaced. A DOCUMENT is what vpnagent import takes; on a terminal you are asked
+    for what it does not tell. If you stop in between, OUTPUT.answers has your answers, and the same command
+    goes on.
     """
     if documents:
         _import(documents, output, given)
         return
-    answers = _answers(given, asks=sys.stdin.isatty() and not psk_stdin)
-    keys = _keys_from_stdin(answers) if psk_stdin else _keys_asked(answers)
+    interview = Interview(f"{output}.answers") if sys.stdin.isatty() and not psk_stdin else None
+    try:
+        answers = _answers(given, interview)
+        keys = _keys_from_stdin(answers) if psk_stdin else _keys_asked(answers)
+    except click.Abort:
+        if interview is not None:
+            interview.interrupted()
+        raise
     _write(answers, keys, output)
+    if interview is not None:
+        interview.finished()
 
 
 def _import(documents: Sequence[str], output: str, given: dict[str, Any]) -> None:
-    """Have ``import`` do it."""
-    from vpnagent.commands.import_ import import_
+    """Make the file of the cloud's documents; on a terminal, ask for what they do not tell."""
+    from vpnagent.commands.import_ import ImportOptions, directory_in_yaml, place, read_documents
+    from vpnagent.commands.import_.assemble import Answers
+    from vpnagent.commands.import_.imported import assembly_of, yaml_of
 
     if any(given[key] for key in TOLD_BY_DOCUMENTS):
         raise ControlError("with a DOCUMENT only --output, --attachment and networks are of use", USAGE)
-    click.get_current_context().invoke(
-        import_,
-        files=tuple(documents),
+    options = ImportOptions(
         output=output,
         psk_directory=_psk_directory(output),
         present=None,
@@ -177,18 +187,71 @@ def _import(documents: Sequence[str], output: str, given: dict[str, Any]) -> Non
         active=(),
         connections=(),
     )
+    answers = Answers(
+        attachment=options.attachment,
+        local_networks=options.local_networks,
+        remote_networks=options.remote_networks,
+    )
+    content = read_documents(documents)
+    assembly = assembly_of(content, answers)
+    result = yaml_of(assembly, content, directory_in_yaml(options))
+    if not sys.stdin.isatty():
+        place(result, assembly, options)
+        return
+    interview = Interview(f"{output}.answers")
+    try:
+        result = _completed(result, interview)
+    except click.Abort:
+        interview.interrupted()
+    place(result, assembly, options)
+    interview.finished()
+    _say_next(output)
 
 
-def _answers(given: dict[str, Any], *, asks: bool) -> "InitAnswers":
+def _completed(result: "Rendered", interview: Interview) -> "Rendered":
+    """Return the text with every question answered that needs an answer."""
+    from vpnagent.commands.import_.imported import (
+        answered,
+        example_of,
+        objection,
+        questions,
+        with_source,
+    )
+    from vpnagent.config.draft import draft
+    from vpnagent.config.wording import KeyPath, key_path
+    from vpnagent.config.yaml_positions import read
+    from vpnagent.record import replace
+
+    machine = addresses()
+    for name, one in machine:
+        say(f"This machine: {name} has {one}")
+    say("Enter takes what is in brackets.")
+    answers: dict[KeyPath, str] = {}
+    for path, question in questions(result).items():
+
+        def checked(typed: str, path: KeyPath = path) -> str:
+            if problem_found := objection(result, {**answers, path: typed}, path):
+                raise click.UsageError(problem_found)
+            return typed
+
+        example = example_of(question)
+        default = likely_local(machine) if question.key == "gateway" else None
+        say(f"\n{key_path(path)}: {question.text}\n  For example: {example}")
+        answers[path] = interview.ask(key_path(path), "Answer", checked, default or example)
+    said = tuple(row for row in result.said if row[1] not in answers)
+    done = replace(result, text=answered(result, answers), said=said)
+    networks = draft(read(done.text.encode())).file.gateway.local_networks
+    source = address_within(machine, networks)
+    return with_source(done, source) if source else done
+
+
+def _answers(given: dict[str, Any], interview: Interview | None) -> "InitAnswers":
     """Return what was given, and what is asked for where there is somebody to ask. Raises ControlError."""
-    pass
-
-    missing = [option for option, (key, _) in QUESTIONS.items() if not given[key]]
-    if missing and not asks:
-        raise ControlError(f"missing: {' '.join(missing)}", USAGE)
+    missing = [option for option, (key, _, _) in QUESTIONS.items() if not given[key]]
     for option in missing:
-        key, ask = QUESTIONS[option]
-        given[key] = ask()
+        if interview is None:
+            raise ControlError(f"missing: {' '.join(missing)}", USAGE)
+        given[QUESTIONS[option][0]] = _asked(given, option, interview)
     if len(given["remote_addresses"]) > len(TUNNELS):
         raise ControlError("--tunnel: must be given once or twice: more are written into the YAML", USAGE)
     given["connection"] = given["connection"] or "cloud"
@@ -196,37 +259,95 @@ def _answers(given: dict[str, Any], *, asks: bool) -> "InitAnswers":
     return InitAnswers(**given)
 
 
-def _ask(text: str, kind: click.ParamType[Any]) -> Ask:
-    return lambda: click.prompt(text, type=kind, err=True)
+def _one(kind: click.ParamType[Any]) -> Callable[[str], Any]:
+    return lambda typed: kind.convert(typed, None, None)
 
 
-def _ask_several(text: str, kind: click.ParamType[Any], *, first: object = None) -> Ask:
+def _several(kind: click.ParamType[Any]) -> Callable[[str], tuple[Any, ...]]:
     def several(typed: str) -> tuple[Any, ...]:
-        return tuple(kind.convert(word, None, None) for word in typed.replace(",", " ").split())
+        found = tuple(kind.convert(word, None, None) for word in typed.replace(",", " ").split())
+        if not found:
+            raise click.UsageError("an answer is needed")
+        return found
 
-    return lambda: click.prompt(
-        f"{text}, separated by commas",
-        value_proc=several,
-        err=True,
-        default=None if first is None else str(first),
-    )
+    return several
 
 
-#: option -> what it answers, and how to ask for it
-QUESTIONS: dict[str, tuple[str, Ask]] = {
-    "--local-network": ("local_networks", _ask_several("Networks of this data centre", Network())),
+#: option -> what it answers, the question with an example, and how an answer is read; in the order of asking
+QUESTIONS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+    "--local-network": (
+        "local_networks",
+        "Networks of this data centre, separated by commas, such as 10.1.0.0/16",
+        _several(Network()),
+    ),
     "--remote-network": (
         "remote_networks",
-        _ask_several("Networks in the cloud: cloud services, the VPC's", Network(), first=CLOUD_SERVICES),
+        "Networks of the VPC, separated by commas, such as 172.16.0.0/16",
+        _several(Network()),
     ),
-    "--source-address": ("source_address", _ask("This gateway's address in the data centre", AddressType())),
-    "--public-address": ("local_id", _ask("This gateway's public address", AddressType())),
+    "--source-address": (
+        "source_address",
+        "This gateway's address in the data centre, such as 10.1.0.1",
+        _one(AddressType()),
+    ),
+    "--public-address": (
+        "local_id",
+        "This gateway's public address, as the cloud's customer gateway has it, such as 198.51.100.10",
+        _one(AddressType()),
+    ),
     "--tunnel": (
         "remote_addresses",
-        _ask_several("The cloud's addresses of the tunnels, the active one first", AddressType()),
+        "The cloud's addresses of the tunnels, the active one first, such as 203.0.113.1, 203.0.113.2",
+        _several(AddressType()),
     ),
-    "--probe-target": ("probe_targets", _ask_several("Hosts in the VPC that answer ping", AddressType())),
+    "--probe-target": (
+        "probe_targets",
+        "Hosts in the VPC that answer ping, separated by commas, such as 172.16.0.10",
+        _several(AddressType()),
+    ),
 }
+
+
+def _asked(given: dict[str, Any], option: str, interview: Interview) -> Any:
+    """Return the answer to a question, asked until it can be used beside those before."""
+    key, question, read = QUESTIONS[option]
+    machine = addresses()
+    default = None
+    if key == "local_networks":
+        default = likely_local(machine)
+    elif key == "source_address":
+        default = address_within(machine, given["local_networks"])
+
+    def checked(typed: str) -> Any:
+        answer = read(typed)
+        outside = [one for one in answer if not _is_within(one, given)] if key == "probe_targets" else ()
+        if outside:
+            raise click.UsageError(f"{outside[0]} is in none of the networks behind the cloud's end")
+        if key == "remote_addresses" and len(answer) > len(TUNNELS):
+            raise click.UsageError("one or two addresses: a connection has no more tunnels")
+        return answer
+
+    answer = interview.ask(key, question, checked, default)
+    if key == "remote_networks" and CLOUD_SERVICES not in answer:
+        services = interview.ask(
+            "cloud_services",
+            f"Cloud services ({CLOUD_SERVICES}) by the tunnels, too: yes or no",
+            _yes,
+            "yes",
+        )
+        answer = (CLOUD_SERVICES, *answer) if services else answer
+    return answer
+
+
+def _is_within(address: IPv4Address, given: dict[str, Any]) -> bool:
+    return any(address in network for network in given["remote_networks"])
+
+
+def _yes(typed: str) -> bool:
+    words = {"yes": True, "y": True, "no": False, "n": False}
+    if typed.lower() not in words:
+        raise click.UsageError("yes or no")
+    return words[typed.lower()]
 
 
 def _keys_from_stdin(answers: "InitAnswers") -> list[str]:
@@ -243,9 +364,22 @@ def _keys_asked(answers: "InitAnswers") -> list[str]:
     if not sys.stdin.isatty():
         raise ControlError("missing: --psk-stdin", USAGE)
     return [
-        click.prompt(f"Pre-shared key of {name} ({address})", hide_input=True, err=True)
+        click.prompt(
+            f"Pre-shared key of {name} ({address})", hide_input=True, err=True, value_proc=_usable_key
+        )
         for name, address in answers.tunnels()
     ]
+
+
+def _usable_key(typed: str) -> str:
+    """Return a key. Raises click.UsageError for one that charon would not take."""
+    from vpnagent.config.files import SecretFileError, secret_of
+
+    try:
+        secret_of(typed.encode())
+    except SecretFileError as error:
+        raise click.UsageError(str(error)) from error
+    return typed
 
 
 def _write(answers: "InitAnswers", keys: Sequence[str], output: str) -> None:
@@ -277,6 +411,10 @@ def _write(answers: "InitAnswers", keys: Sequence[str], output: str) -> None:
         file.write(replace=False)
     for note in notes:
         say(f"note: {note}")
+    _say_next(output)
+
+
+def _say_next(output: str) -> None:
     say(f"next: vpnagent check{'' if output == DEFAULT_CONFIG else f' --config {output}'}")
 
 

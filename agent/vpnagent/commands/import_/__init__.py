@@ -24,6 +24,7 @@ from vpnagent.errors import ConfigError
 
 if TYPE_CHECKING:
     from vpnagent.commands.import_.assemble import Assembly
+    from vpnagent.commands.import_.yaml_text import Rendered
     from vpnagent.config.values import Config
 
 STDIN: Final = "-"
@@ -112,7 +113,7 @@ def import_(files: tuple[str, ...], **options: Any) -> None:
     from vpnagent.commands.import_.imported import assembly_of
 
     given = ImportOptions(**options)
-    documents = _documents(files)
+    documents = read_documents(files)
     answers = Answers(
         attachment=given.attachment,
         local_networks=given.local_networks,
@@ -127,7 +128,7 @@ def import_(files: tuple[str, ...], **options: Any) -> None:
         _compare(assembly, documents, given.present)
 
 
-def _documents(files: Sequence[str]) -> dict[str, bytes]:
+def read_documents(files: Sequence[str]) -> dict[str, bytes]:
     """Return what is in the documents, each under the shortest name that tells it from the others."""
     short = [os.path.basename(name) for name in files]
     names = [one if short.count(one) == 1 else name for one, name in zip(short, files, strict=True)]
@@ -157,11 +158,16 @@ def _bounded(name: str, file: BinaryIO) -> bytes:
 
 
 def _write(assembly: "Assembly", documents: Iterable[str], given: ImportOptions) -> None:
-    """Write the keys, then the YAML that names them; nothing at all where a file holds something else."""
+    """Write what the documents tell."""
     from vpnagent.commands.import_.imported import yaml_of
+
+    place(yaml_of(assembly, documents, directory_in_yaml(given)), assembly, given)
+
+
+def place(result: "Rendered", assembly: "Assembly", given: ImportOptions) -> None:
+    """Write the keys, then the YAML that names them; nothing at all where a file holds something else."""
     from vpnagent.commands.import_.yaml_text import OpenQuestion
 
-    result = yaml_of(assembly, documents, _directory_in_yaml(given))
     files = _key_files(assembly, given.psk_directory) if given.psk_directory is not None else []
     if given.output is not None:
         files.append(File(given.output, result.text.encode(), READABLE))
@@ -191,7 +197,7 @@ def _key_files(assembly: "Assembly", directory: str) -> "list[File]":
     ]
 
 
-def _directory_in_yaml(given: ImportOptions) -> str | None:
+def directory_in_yaml(given: ImportOptions) -> str | None:
     """Return the directory of the keys: relative to the YAML where it is beneath, so that both can move."""
     if given.psk_directory is None:
         return None

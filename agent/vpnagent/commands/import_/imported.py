@@ -148,3 +148,71 @@ def _of_keys(assembly: Assembly) -> Iterator[str]:
 def _raise_if(problems: list[Problem]) -> None:
     if problems:
         raise ConfigError(tuple(dict.fromkeys(problems)))
+
+
+# The questions that are open in a text, and the text with answers to them.
+
+#: Each key whose question needs an answer, and how an answer is written into the YAML.
+ANSWERED: Final[Mapping[str, str]] = {
+    "gateway": "{{local_networks: [{}]}}",
+    "attachment": "{}",
+    "bandwidth": "{}",
+    "remote_networks": "[{}]",
+    "remote_address": "{}",
+    "local_id": "{}",
+    "probe": "{{targets: [{}]}}",
+}
+
+
+def questions(result: Rendered) -> dict[KeyPath, OpenQuestion]:
+    """Return what has to be answered; what the first tunnel's role and its inside address are has not."""
+    found = ((path, said) for _, path, said in result.said if isinstance(said, OpenQuestion))
+    return {path: question for path, question in found if question.key in ANSWERED}
+
+
+def example_of(question: OpenQuestion) -> str:
+    """Return a question's example as it is typed."""
+    before, after = ANSWERED[question.key].format("\n").split("\n")
+    return str(question.example).removeprefix(before).removesuffix(after)
+
+
+def answered(result: Rendered, answers: Mapping[KeyPath, str]) -> str:
+    """Return the text with answers in the places of their questions."""
+    lines = result.text.split("\n")
+    for number, path, said in result.said:
+        if path in answers and isinstance(said, OpenQuestion):
+            place, _, _ = lines[number - 1].partition("#")
+            lines[number - 1] = f"{place}{said.key}: {ANSWERED[said.key].format(answers[path])}"
+            first = next(n for n in range(number - 1, -1, -1) if "# TO FILL IN: " in lines[n])
+            lines[first] = lines[first].replace("# TO FILL IN: ", "# ANSWERED in vpnagent init: ", 1)
+    return "\n".join(lines)
+
+
+def with_source(result: Rendered, address: str) -> Rendered:
+    """Return a text whose gateway has a source address."""
+    lines = result.text.split("\n")
+    place = next(n for n, line in enumerate(lines) if "local_networks: " in line and line[0] != "#")
+    if lines[place].startswith("gateway: "):
+        lines[place] = lines[place].removesuffix("}") + f", source_address: {address}}}"
+        return replace(result, text="\n".join(lines))
+    lines.insert(place + 1, f"  source_address: {address}")
+    said = tuple((number + (number > place + 1), path, what) for number, path, what in result.said)
+    return replace(result, text="\n".join(lines), said=said)
+
+
+def objection(result: Rendered, answers: Mapping[KeyPath, str], path: KeyPath) -> str | None:
+    """Return what is wrong with the answer to one question, beside those before; None if nothing is."""
+    text = answered(result, answers)
+    if faults := read(text.encode()).faults:
+        return without_values(faults[0].text)
+    left = {place: question for place, question in questions(result).items() if place not in answers}
+    sketch, config = _configured(text, _answers(left, 0))
+    for violation in _violations(sketch, config):
+        if _contains(path, violation.path):
+            return violation.text
+    if path[-1] == "probe":
+        connection = config.connections[int(path[1])]
+        for target in connection.tunnels[0].probe.targets:
+            if not any(target in network for network in connection.remote_networks):
+                return f"{target} is in none of the networks behind the cloud's end"
+    return None
