@@ -30,7 +30,7 @@ FLOORS: Final = (
     ("__main__",),
 )
 MOST_AT_THE_TOP: Final = 10
-MOST_FILES: Final = 220
+MOST_FILES: Final = 225  # 205 in November 2026; the pair, incidents, hooks and the guided start came since
 FLOOR: Final = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 FILES: Final = sorted(PACKAGE.rglob("*.py"))
 

@@ -138,7 +138,7 @@ def test_what_is_harmless_stays_as_it_is_written() -> None:
         ("name: !hush x\n", "name: ***\n"),
         ('name: "a \\\n  hush"\n', "name: ***\n\n"),
         ("? [hush]\n: x\n", "? []\n: ***\n"),
-        ("a: ü\nname: idc\n", "***: ***\nname: idc\n"),
+        ("q: ü\nname: idc\n", "***: ***\nname: idc\n"),
     ],
 )
 def test_what_could_be_a_secret_does_not(text: str, after: str) -> None:
@@ -182,7 +182,7 @@ def test_of_what_is_not_yaml_lines_are_read() -> None:
 
 
 def test_a_billion_laughs_are_no_matter() -> None:
-    text = "a: &a [x, x]\n" + "".join(
-        f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)
+    text = "m: &m [x, x]\n" + "".join(
+        f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("mnopqrstuv", "nopqrstuvw", strict=True)
     )
     assert "x" not in show(text)
