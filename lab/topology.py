@@ -177,12 +177,13 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
 # links are set down through sockets opened there. Every fault lasts until `clear`.
 
 Towards = Literal["both", "outbound", "inbound"]
-Dropped = Literal["everything", "esp", "ike"]
+Dropped = Literal["everything", "esp", "ike", "udp-4500"]
 
 # In UDP 4500 four zero bytes before the payload tell IKE from the SPI of an ESP packet.
 MATCHES: dict[Dropped, tuple[str, ...]] = {
     "everything": ("",),
     "esp": ("ip protocol esp", "udp dport 4500 @th,64,32 != 0"),
+    "udp-4500": ("udp dport 4500",),
     "ike": ("udp dport 500", "udp dport 4500 @th,64,32 0"),
 }
 TABLE = """
