@@ -18,7 +18,7 @@ from tests.on_a_loop import on_a_loop
 from vpnagent.config.values import Hook, HookType
 from vpnagent.events import hooks as module
 from vpnagent.events.event import Event, Happening, event_of
-from vpnagent.events.hooks import HookError, Hooks, environment, tell
+from vpnagent.events.hooks import HookError, Hooks, environment, tell, wants
 from vpnagent.finding import EventType, Severity
 from vpnagent.knowledge.knowledge import Knowledge
 from vpnagent.secret import Secret
@@ -311,6 +311,26 @@ async def test_at_the_end_there_is_one_more_attempt_and_a_short_one(monkeypatch:
         await hooks.drain()
     assert good.told() == [1, 2]
     assert hanging.told() == [1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase", "words", "told"),
+    [
+        (HookType.DINGTALK, "begin", ("info",), True),
+        (HookType.DINGTALK, "during", ("info",), False),
+        (HookType.EMAIL, "during", ("info",), False),
+        (HookType.DINGTALK, "during", ("Failover",), True),
+        (HookType.DINGTALK, "end", ("info",), True),
+        (HookType.DINGTALK, "", ("info",), True),
+        (HookType.DINGTALK, "begin", ("critical",), False),
+        (HookType.WEBHOOK, "during", ("info",), True),
+        (HookType.COMMAND, "during", ("info",), True),
+    ],
+)
+def test_people_are_told_of_an_incident_when_it_begins_and_when_it_ends(
+    kind: HookType, phase: str, words: tuple[str, ...], told: bool
+) -> None:
+    assert wants(hook(type=kind, events=words), replace(event(1), phase=phase)) is told
 
 
 def test_of_our_environment_only_what_the_way_out_needs_is_passed_on() -> None:

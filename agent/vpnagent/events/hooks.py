@@ -56,6 +56,15 @@ class _Told:
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+def wants(hook: Hook, event: Event) -> bool:
+    """Whether a hook is told of an event.
+
+    People get the begin and the end of an incident, and of what is between them only what they name.
+    """
+    between = event.phase == "during" and hook.type in LIMITS
+    return chosen(event, hook.events) and (not between or event.type.value in hook.events)
+
+
 class Hooks:
     """The hooks of the configuration in force. ``known.hook_failures`` is theirs to write."""
 
@@ -69,7 +78,7 @@ class Hooks:
         """Queue an event for every hook that wants it."""
         self._follow_configuration()
         for told in self._hooks.values():
-            if chosen(event, told.hook.events):
+            if wants(told.hook, event):
                 told.backlog.offer(event)
                 told.more.set()
                 self._count(told)
