@@ -34,7 +34,8 @@ class Rhythm:
 
 
 #: with the most that p50 and p99 may be, in seconds
-TARGETS = {Rhythm(0.1, 3): (0.33, 0.39), Rhythm(0.05, 3): (0.165, 0.25), Rhythm(0.02, 3): (0.066, 0.1)}
+TARGETS = {Rhythm(0.1, 3): (0.15, 0.225), Rhythm(0.05, 3): (0.075, 0.1125), Rhythm(0.02, 3): (0.066, 0.1)}
+NEW = 10  #: probes until a path is old enough to be suspected
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,16 @@ class FailoverTrial:
 
 def trial(world: TwoTunnels, group: Group, rhythm: Rhythm, *options: str) -> FailoverTrial:
     """Lose the active tunnel once, and put everything back."""
-    wanted = configure(interval=rhythm.interval, detect_multiplier=rhythm.multiplier, hold_down=0.2)
+    wanted = configure(
+        interval=rhythm.interval,
+        detect_multiplier=rhythm.multiplier,
+        hold_down=0.2,
+        confirm_count=3,
+        confirm_interval=rhythm.interval / 5,
+    )
     with world.restored(), control_daemon(world, *options, wanted=wanted) as daemon:
         until(lambda: all_up(daemon), within=20)
-        time.sleep(0.1 + random.random() * rhythm.interval)
+        time.sleep((NEW + random.random()) * rhythm.interval)
         lost_at = time.monotonic()
         world.lose("m0")
         until(lambda: group() == ((102, 1),), within=10)

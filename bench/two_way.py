@@ -130,6 +130,8 @@ def wanted(vici_socket: Path, *, shared: bool) -> Configure:
         interval=RHYTHM.interval,
         detect_multiplier=RHYTHM.multiplier,
         hold_down=0.5,
+        confirm_count=3,
+        confirm_interval=RHYTHM.interval / 5,
         ike_ping=True,
         **targets,
     )

@@ -255,6 +255,8 @@ COURSE_CASES: Final = (
 
 UP = tunnel_series("vpnagent_tunnel_state", "hangzhou/primary", 'state="up"')
 DOWN = tunnel_series("vpnagent_tunnel_state", "hangzhou/primary", 'state="down"')
+BACKUP_DOWN = tunnel_series("vpnagent_tunnel_state", "hangzhou/backup", 'state="down"')
+OTHER_DOWN = alert("VpnTunnelDown", "critical", connection="hangzhou", tunnel="backup")
 TRIAL = tunnel_series("vpnagent_tunnel_state", "hangzhou/primary", 'state="trial"')
 CHILD_SA = tunnel_series("vpnagent_child_sa_installed", "hangzhou/primary")
 TUNNEL_DOWN = alert("VpnTunnelDown", "critical", connection="hangzhou", tunnel="primary")
@@ -312,6 +314,21 @@ HEALTH_CASES: Final = (
         name="a network that is not carried whatever the tunnels say",
         courses={NETWORK: gauge((1, 30), (0, 90))},
         expected=_held(NOT_CARRIED, 1),
+    ),
+    Case(
+        name="a network whose tunnels are all down: the tunnels are the fault",
+        courses={
+            NETWORK: gauge((1, 30), (0, 90)),
+            DOWN: gauge((0, 30), (1, 90)),
+            UP: gauge((1, 30), (0, 90)),
+            BACKUP_DOWN: gauge((0, 30), (1, 90)),
+        },
+        expected=(Moment(minutes=29.5), Moment(minutes=31, firing=(TUNNEL_DOWN, OTHER_DOWN))),
+    ),
+    Case(
+        name="charon is down: what is not known of its tunnels is no other fault",
+        courses={CHARON_UP: gauge((1, 30), (0, 90)), CHILD_SA: gauge((1, 30), (0, 90))},
+        expected=_held(alert("VpnCharonDown", "critical"), 1),
     ),
     Case(
         name="a renegotiation within a minute is not told",

@@ -12,6 +12,7 @@ WORDS = {
     "up": Verdict(child_sa_installed=True, path=PathState.UP),
     "degraded": Verdict(child_sa_installed=True, path=PathState.DEGRADED),
     "full": Verdict(child_sa_installed=True, path=PathState.DEGRADED, blameless=True),
+    "suspected": Verdict(child_sa_installed=True, path=PathState.UP, suspected=True),
     "hold-down": Verdict(child_sa_installed=True, path=PathState.HOLD_DOWN),
     "init": Verdict(child_sa_installed=True),
     "down": Verdict(child_sa_installed=True, path=PathState.DOWN),
@@ -32,6 +33,11 @@ ACTIVE_STANDBY = """
     degraded  up        | primary        | backup
     degraded  degraded  | backup         | backup
     degraded  hold-down | primary        | primary
+    suspected up        | primary        | backup
+    suspected degraded  | primary        | backup
+    suspected hold-down | primary        | primary
+    suspected suspected | primary        | primary
+    up        suspected | backup         | primary
     hold-down up        | backup         | backup
     hold-down hold-down | backup         | backup
     hold-down down      | backup         | primary
@@ -56,6 +62,7 @@ ECMP = """
     up        init      | primary        | primary
     up        init      | primary backup | primary backup
     up        degraded  | primary backup | primary
+    up        suspected | primary backup | primary
     full      up        | primary backup | primary backup
     degraded  degraded  | primary        | primary backup
     hold-down down      | backup         | primary

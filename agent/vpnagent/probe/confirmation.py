@@ -4,17 +4,15 @@
       ^                |                                          |
       +-----heard------+------------------heard-------------------+
 
-The detection time stays what it was: probes of the burst are spare ones, whose silence proves nothing. One
-that is unanswered is reason enough to send our own packets another way, if there is a better one: that costs
+The detection time stays what it was: probes of a burst are spare ones, whose silence proves nothing. An
+unanswered burst is reason enough to send our own packets another way, if there is a better one: that costs
 nothing, and is taken back at once. It is not reason enough to tell a peer, nor to leave a tunnel down.
 """
 
 from math import inf
 
-_CLEAN = (
-    2.0  #: seconds without a missed probe, before one is worth a burst: a bad line, or a limit of the target,
-)
-#: misses many, and more probes make that no better
+# A bad line, or a limit of the target, misses many probes, and more of them make that no better.
+_CLEAN = 2.0  #: seconds without a missed probe, before one is worth a burst
 
 
 class Confirmation:

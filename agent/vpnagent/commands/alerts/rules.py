@@ -35,7 +35,9 @@ def _tunnel_down(config: Config, scope: Scope) -> Iterator[Alert]:
         name="VpnTunnelDown",
         severity=Severity.CRITICAL,
         # A tunnel that is left down has an SA in each of its short trials.
-        expr=f"max without (state) ({state}) == 1\nor {scope.series('vpnagent_child_sa_installed')} == 0",
+        # Without charon nothing is known of its SAs: VpnCharonDown is what there is to say.
+        expr=f"(max without (state) ({state}) == 1\nor {scope.series('vpnagent_child_sa_installed')} == 0)\n"
+        f"unless on (job, instance) {scope.series('vpnagent_charon_up')} == 0",
         hold="1m",
         summary=f"Tunnel {TUNNEL} is down",
         description="For a minute the tunnel has not been negotiated, or was left as nothing comes through. "
@@ -45,11 +47,14 @@ def _tunnel_down(config: Config, scope: Scope) -> Iterator[Alert]:
 
 
 def _network_not_carried(config: Config, scope: Scope) -> Iterator[Alert]:
-    carried = scope.series("vpnagent_network_carried")
+    carried, every = scope.series("vpnagent_network_carried"), scope.series("vpnagent_tunnel_up")
+    down = scope.series("vpnagent_tunnel_state", 'state=~"down|trial"')
     yield Alert(
         name="VpnNetworkNotCarried",
         severity=Severity.CRITICAL,
-        expr=f"{carried} == 0",
+        # While none of its tunnels works, that is the fault, and VpnTunnelDown tells it.
+        expr=f"{carried} == 0\nunless on (job, instance, connection) "
+        f"sum by (job, instance, connection) ({down}) == count by (job, instance, connection) ({every})",
         hold="1m",
         summary="{{ $labels.local }} does not reach {{ $labels.remote }} through {{ $labels.connection }}",
         description="For a minute packets of hosts in {{ $labels.local }} for {{ $labels.remote }} have "
