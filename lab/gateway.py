@@ -315,3 +315,13 @@ def on_backup(status: Status) -> bool:
 def last_failover(gateway: LabGateway) -> dict[str, Any]:
     failover: dict[str, Any] = gateway.status()["connections"][0]["last_failover"]
     return failover
+
+
+def failover_from(gateway: LabGateway, each: LabTunnel) -> dict[str, Any]:
+    """The failover that left a tunnel: traffic moves on suspicion, and that is told when it is certain."""
+
+    def told() -> dict[str, Any] | None:
+        failover = last_failover(gateway)
+        return failover if failover and failover["from"] == [each.name] else None
+
+    return eventually(told, f"it is told that {each.name} was left", within=5 * PATIENCE)

@@ -23,6 +23,7 @@ BOUND = 5.0  # seconds from the moment at which some path works: ADR 10
 LONG_DEAD = 45.0  # seconds: trials of a tunnel that was left down rest 20 s and more by then
 SLOW_STREAM = 200  # packets a second each way, for what takes minutes
 SETTLED = 2.0  # seconds of traffic after an outage, which must not stop again
+COMING_BACK = "is coming back"  # as status says of a tunnel that is heard and has yet to prove itself
 BLAME = {"PathDown", "TunnelLeftDown", "TunnelDown"}
 POLICER = """table ip policer {{
     chain input {{
@@ -59,7 +60,7 @@ def ike_sas(lab: Lab, each: LabTunnel) -> frozenset[bytes]:
 def blamed(status: Status) -> set[str]:
     """Names of the tunnels that a warning calls down."""
     names = {f"{CONNECTION}/{each.name}": each.name for each in TUNNELS}
-    told = [w for w in status["warnings"] if w["code"] in BLAME]
+    told = [w for w in status["warnings"] if w["code"] in BLAME and COMING_BACK not in w["text"]]
     return {name for key, name in names.items() for w in told if key in f"{w['subject']} {w['text']}"}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from lab.deadline import EMULATED, PATIENCE, eventually
-from lab.gateway import DETECTION, LabGateway, Status, last_failover, on_backup, paths_are_up, start, tunnel
+from lab.gateway import DETECTION, LabGateway, Status, failover_from, on_backup, paths_are_up, start, tunnel
 from lab.observer import packets
 from lab.stream import StreamResult
 from lab.topology import BACKUP, ECS_HOST, PRIMARY, SERVICE_HOST, Dropped, LabTunnel, Towards
@@ -69,7 +69,7 @@ def test_a_dead_path_is_left(lab: Lab, gateway: LabGateway, what: Dropped, direc
             lab.cloud.wait_returning(BACKUP)  # the DELETE has moved the cloud
         eventually(lambda: not lab.observer.leaks(), "no leak", within=5)
         result = stream.stop()
-    failover = last_failover(gateway)
+    failover = failover_from(gateway, PRIMARY)
     report(f"{what} {direction}", result, failover)
     assert (failover["from"], failover["to"]) == (["primary"], ["backup"])
     assert result.outbound.blackout <= (FULL_BOUND if direction == "outbound" else BOUND), result
@@ -88,7 +88,7 @@ def test_with_shared_targets_only_the_right_tunnel_is_blamed(lab: Lab, gateway: 
         lab.cloud.wait_returning(BACKUP)
         gateway.wait(lambda s: tunnel(s, BACKUP)["path"]["state"] == "up", "heard", within=10 * PATIENCE)
         result = stream.stop()
-    failover = last_failover(gateway)
+    failover = failover_from(gateway, PRIMARY)
     report("shared targets, esp", result, failover)
     assert failover["from"] == ["primary"]
     assert result.blackout <= SHARED_BOUND, result
@@ -138,7 +138,7 @@ def test_signalled_and_sudden_deaths(lab: Lab, gateway: LabGateway, what: str) -
                 lab.faults.carrier(PRIMARY, up=False)
         gateway.wait(on_backup, "traffic is on the backup", within=10 * PATIENCE)
         result = stream.stop()
-    failover = last_failover(gateway)
+    failover = failover_from(gateway, PRIMARY)
     report(what, result, failover)
     assert result.outbound.blackout <= BOUND, result
     if what == "carrier":

@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 from lab.deadline import PATIENCE, eventually
-from lab.gateway import LabGateway, last_failover, on_backup, paths_are_up, tunnel
+from lab.gateway import LabGateway, failover_from, on_backup, paths_are_up, tunnel
 from lab.observer import PROC
 from lab.topology import BACKUP, ECS_HOST, PRIMARY
 from lab.world import Lab
@@ -100,7 +100,7 @@ def test_a_dead_path_is_left_by_probes_of(
             gateway.wait(lambda s: tunnel(s, BACKUP)["path"]["state"] == "up", "heard", within=10 * PATIENCE)
         finally:
             lab.topology["ecs"].nft("delete table ip counted")
-        assert last_failover(gateway)["from"] == ["primary"]
+        failover_from(gateway, PRIMARY)
         service.send("report")
         assert service.poll(5 * PATIENCE)
         served, established = service.recv()

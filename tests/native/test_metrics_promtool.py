@@ -29,6 +29,7 @@ AGENT = """agent:
 """
 #: without charon there is no prober, a tunnel with a key has no certificate, and there are no hooks
 ABSENT = {
+    "vpnagent_flinches_total",
     "vpnagent_certificate_expiry_timestamp_seconds",
     "vpnagent_hook_failures_total",
     "vpnagent_probe_rtt_seconds",

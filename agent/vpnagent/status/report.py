@@ -49,6 +49,7 @@ def refresh(known: Knowledge, at: float) -> None:
 
 
 HEALTHY: Final = (TunnelState.UP, TunnelState.DEGRADED)
+COMING_BACK: Final = "is coming back"
 BROKEN: Final = (TunnelState.DOWN, TunnelState.TRIAL)  #: it is down until a trial has succeeded
 
 
@@ -184,11 +185,12 @@ def _down(view: TunnelView, known: Knowledge) -> Iterator[Finding]:
         return
     failed = known.charon.failures.get(view.key)
     own = view.reason == str(failed)
-    verb = "is down" if view.state in BROKEN else "is coming back"
+    broken = view.state in BROKEN
+    verb = "is down" if broken else COMING_BACK
     yield Finding(
         code="TunnelDown",
         subject=str(view.key),
-        severity=Severity.CRITICAL,
+        severity=Severity.CRITICAL if broken else Severity.WARNING,
         text=f"tunnel {view.key} {verb}: {view.reason}",
         hint=failed.hint
         if failed and own
