@@ -32,6 +32,7 @@ _EXCUSE_EVERY = 60.0  #: seconds: whoever fills our buffers holds a verdict back
 _MARK_EVERY = 100  #: probes without a mark to one with it, to see whether that passes again
 
 TargetLimits = Mapping[IPv4Address, TargetLimit]
+Actions = list[ProberAction]
 
 
 class Signals:
@@ -270,9 +271,7 @@ class Path:
             self.window.clear()
         return transitions
 
-    def advance(
-        self, now: float, random: Callable[[], float], actions: list[ProberAction]
-    ) -> list[StateChange]:
+    def advance(self, now: float, random: Callable[[], float], actions: Actions) -> list[StateChange]:
         """Apply the passage of time."""
         if not self.signals.usable:
             return []
@@ -294,7 +293,7 @@ class Path:
             transitions += self._grade(now, actions)
         return transitions
 
-    def _look_closer(self, now: float, actions: list[ProberAction]) -> None:
+    def _look_closer(self, now: float, actions: Actions) -> None:
         """A probe was missed: ask once without the mark, and more than once where traffic depends on it."""
         clear = self.limit.stage is LimitStage.NORMAL and not self.new
         good = self.state in (PathState.UP, PathState.DEGRADED) and not self.limit.undecided
@@ -302,7 +301,7 @@ class Path:
         if clear and self.marked and self.confirmation.due == inf:
             self._ask(self.schedule.usual, actions, spare=True, marked=False)
 
-    def _confirm(self, now: float, actions: list[ProberAction]) -> None:
+    def _confirm(self, now: float, actions: Actions) -> None:
         if not self.silence.quiet:
             self.confirmation.over()
         elif (number := self.confirmation.take(now, self.window.rtt.patience)) is not None:
@@ -328,7 +327,7 @@ class Path:
         self.detector.tune(self.intent.hold_down, 2 * COVER * interval)
         self.window.clear()
 
-    def ask_now(self, actions: list[ProberAction]) -> None:
+    def ask_now(self, actions: Actions) -> None:
         """Ask the usual target once more, at once: for another path's sake."""
         self._send([(self.schedule.usual, False)], actions)
 
@@ -361,11 +360,11 @@ class Path:
             self.restart(at)
         return []
 
-    def read_traffic(self, actions: list[ProberAction]) -> None:
+    def read_traffic(self, actions: Actions) -> None:
         """Ask for the interface's counters."""
         actions.append(ReadTraffic(tunnel=self.key, interface=self.intent.interface))
 
-    def _grade(self, now: float, actions: list[ProberAction]) -> list[StateChange]:
+    def _grade(self, now: float, actions: Actions) -> list[StateChange]:
         if self.silence.complete or self.limit.undecided:
             return []  # not a matter of the path's quality
         change = self.grade.judge(self.window, self.detector, now)
@@ -383,15 +382,13 @@ class Path:
             return self.detector.better(self.grade.reason(self.window), now)
         return []
 
-    def _send(self, targets: Iterable[tuple[ProbeTarget, bool]], actions: list[ProberAction]) -> None:
+    def _send(self, targets: Iterable[tuple[ProbeTarget, bool]], actions: Actions) -> None:
         for target, spare in targets:
             probe = self._ask(target, actions, spare=spare, marked=self.marked)
             if not self.marked and self.intent.dscp and probe.number % _MARK_EVERY == 0:
                 self._ask(target, actions, spare=True, marked=True)
 
-    def _ask(
-        self, target: ProbeTarget, actions: list[ProberAction], *, spare: bool, marked: bool
-    ) -> ProbeRecord:
+    def _ask(self, target: ProbeTarget, actions: Actions, *, spare: bool, marked: bool) -> ProbeRecord:
         probe = self.window.open(target, spare=spare, marked=marked)
         actions.append(SendProbe(self.key, target, probe.number % SEQUENCES, marked))
         return probe

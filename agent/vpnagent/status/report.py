@@ -184,7 +184,6 @@ def _down(view: TunnelView, known: Knowledge) -> Iterator[Finding]:
     if known.incidents.of(of_tunnel(view.key)) is None:
         return
     failed = known.charon.failures.get(view.key)
-    own = view.reason == str(failed)
     broken = view.state in BROKEN
     verb = "is down" if broken else COMING_BACK
     yield Finding(
@@ -193,6 +192,6 @@ def _down(view: TunnelView, known: Knowledge) -> Iterator[Finding]:
         severity=Severity.CRITICAL if broken else Severity.WARNING,
         text=f"tunnel {view.key} {verb}: {view.reason}",
         hint=failed.hint
-        if failed and own
+        if failed is not None and view.reason == str(failed)
         else "see the log of charon and the tunnel's state in the cloud console",
     )
